@@ -1,0 +1,1 @@
+"""jaxpot: differentiable interatomic potentials in JAX."""

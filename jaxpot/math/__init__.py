@@ -1,0 +1,1 @@
+"""Pure functions and parameter classes without geometry: cutoffs, radial bases, harmonics, rotations, kernels, linear algebra."""

@@ -1,0 +1,298 @@
+"""The only class mechanism: a model is a pytree whose arrays are parameters and whose static fields are structure.
+
+`jax.tree_util.register_dataclass` is not used on purpose: it calls `__init__` on every unflatten, so a validating
+`__post_init__` would run on tracers, on gradients and on JAX's own placeholder objects. Here unflattening is
+`object.__new__` plus attribute writes; `__post_init__` runs only when a person constructs or replaces.
+"""
+
+import dataclasses
+import fnmatch
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import is_concrete
+
+_CLASSES: dict[str, type] = {}
+
+
+def static(default: Any = dataclasses.MISSING) -> Any:
+    """A field that is structure: hashable, part of the jit key, written to disk as JSON.
+
+    Example:
+      >>> @pytree
+      ... class Line:
+      ...     slope: jax.Array
+      ...     n_points: int = static(3)
+    """
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+def positive(default: Any = dataclasses.MISSING) -> Any:
+    """A differentiable leaf that must be > 0: checked at construction, kept positive by `free`."""
+    return dataclasses.field(default=default, metadata={"positive": True})
+
+
+def _is_static(field: dataclasses.Field) -> bool:
+    return field.metadata.get("static", False)
+
+
+def is_pytree(value: Any) -> bool:
+    """True for instances of classes made by `@pytree`."""
+    return type(value).__name__ in _CLASSES and _CLASSES[type(value).__name__] is type(value)
+
+
+def class_table() -> dict[str, type]:
+    """Every `@pytree` class by name, as `load` looks them up."""
+    return dict(_CLASSES)
+
+
+def fields(value: Any) -> tuple[tuple[str, Any, dataclasses.Field], ...]:
+    """The (name, value, field) of every field of a `@pytree` instance, in order."""
+    return tuple((f.name, getattr(value, f.name), f) for f in dataclasses.fields(value))
+
+
+def rebuild(cls: type, values: Mapping[str, Any]) -> Any:
+    """An instance with these field values and no validation (the inverse of `fields`)."""
+    out = object.__new__(cls)
+    for name, value in values.items():
+        object.__setattr__(out, name, value)
+    return out
+
+
+def _as_leaf(value: Any) -> Any:
+    """Numbers a person wrote become float64 arrays, whatever the x64 switch says, so no digit of 5.1 is lost at construction."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, (int, float, np.floating, np.integer)):
+        return np.asarray(value, dtype=np.float64)
+    if isinstance(value, (list, tuple)) and value and all(isinstance(v, (int, float)) for v in value):
+        return np.asarray(value, dtype=np.float64)
+    return value
+
+
+def _replace(self, **changes):
+    """A copy with some fields changed; validates like construction."""
+    names = {f.name for f in dataclasses.fields(self)}
+    unknown = sorted(set(changes) - names)
+    if unknown:
+        raise TypeError(f"{type(self).__name__} has no field {unknown}; its fields are {sorted(names)}")
+    out = rebuild(type(self), {name: changes.get(name, value) for name, value, _ in fields(self)})
+    _finish(out)
+    return out
+
+
+def _finish(self) -> None:
+    """Converts numbers to leaves, checks `positive` fields and runs the class's own validation."""
+    for name, value, field in fields(self):
+        if not _is_static(field):
+            value = _as_leaf(value)
+            object.__setattr__(self, name, value)
+            if field.metadata.get("positive") and value is not None and is_concrete(value):
+                if not np.all(np.asarray(value) > 0):
+                    raise ValueError(f"{type(self).__name__}.{name} must be > 0, got {np.asarray(value)}")
+        else:
+            try:
+                hash(value)
+            except TypeError:
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is structure and must be hashable, got {type(value).__name__}; write a tuple"
+                ) from None
+    if self._validate is not None:
+        self._validate()
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, (jax.Array, np.ndarray)):
+        return f"{value}" if value.ndim == 0 and is_concrete(value) else f"{value.dtype}{list(value.shape)}"
+    return repr(value)
+
+
+def _repr(self) -> str:
+    return f"{type(self).__name__}({', '.join(f'{name}={_describe(value)}' for name, value, _ in fields(self))})"
+
+
+def _equal(self, other: Any) -> bool:
+    if type(self) is not type(other):
+        return NotImplemented
+    a, structure = jax.tree_util.tree_flatten(self)
+    b, other_structure = jax.tree_util.tree_flatten(other)
+    return structure == other_structure and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(static, positive, dataclasses.field))
+def pytree(cls: type) -> type:
+    """Frozen dataclass registered with JAX, with `.replace(**changes)`.
+
+    Fields made with `static()` are structure, all others are leaves or subtrees. A class may define `__post_init__(self)`
+    to validate; it runs on construction and `replace`, never on unflatten, and must skip tracers. A class with its own
+    `__init__` ends it with `self.__post_init__()`.
+
+    Raises:
+      TypeError: if another class of this name exists (files are read by class name), or a static field is not hashable.
+
+    Example:
+      >>> @pytree
+      ... class Smearing:
+      ...     sigma: jax.Array = positive()
+      ...     n_max: int = static(4)
+      >>> Smearing(0.5).replace(n_max=8)
+      Smearing(sigma=0.5, n_max=8)
+    """
+    name = cls.__name__
+    if name in _CLASSES and _CLASSES[name].__module__ != cls.__module__:
+        raise TypeError(f"a @pytree class named {name} exists already in {_CLASSES[name].__module__}; choose another name")
+    own_init = "__init__" in cls.__dict__
+    cls._validate = cls.__dict__.get("__post_init__")
+    cls.__post_init__ = _finish
+    cls = dataclasses.dataclass(frozen=True, eq=False, repr=False, init=not own_init)(cls)
+    cls.__repr__ = _repr
+    cls.__eq__ = _equal
+    cls.__hash__ = None
+    cls.replace = _replace
+
+    leaves = tuple(f.name for f in dataclasses.fields(cls) if not _is_static(f))
+    statics = tuple(f.name for f in dataclasses.fields(cls) if _is_static(f))
+
+    def flatten(self):
+        return tuple(getattr(self, n) for n in leaves), tuple(getattr(self, n) for n in statics)
+
+    def flatten_with_keys(self):
+        children, aux = flatten(self)
+        return tuple((jax.tree_util.GetAttrKey(n), c) for n, c in zip(leaves, children, strict=True)), aux
+
+    def unflatten(aux, children):
+        return rebuild(cls, dict(zip(statics, aux, strict=True)) | dict(zip(leaves, children, strict=True)))
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    _CLASSES[name] = cls
+    return cls
+
+
+def walk(value: Any, prefix: str = "", metadata: Mapping = {}) -> Iterator[tuple[str, Any, Mapping]]:  # noqa: B006
+    """Every leaf of a model as (path, value, field metadata); paths read `density.cutoff.radius`, `terms.0.head.delta`."""
+    if value is None:
+        return
+    if is_pytree(value):
+        for name, child, field in fields(value):
+            if not _is_static(field):
+                yield from walk(child, f"{prefix}.{name}" if prefix else name, field.metadata)
+    elif isinstance(value, (tuple, list)):
+        for i, child in enumerate(value):
+            yield from walk(child, f"{prefix}.{i}" if prefix else str(i), metadata)
+    elif isinstance(value, dict):
+        for key in value:
+            yield from walk(value[key], f"{prefix}.{key}" if prefix else str(key), metadata)
+    else:
+        yield prefix, value, metadata
+
+
+def with_leaves(value: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
+    """The same model with the leaves at these paths exchanged; no validation, so tracers may be put in."""
+    if value is None:
+        return None
+    if is_pytree(value):
+        return rebuild(
+            type(value),
+            {
+                name: child if _is_static(field) else with_leaves(child, changes, f"{prefix}.{name}" if prefix else name)
+                for name, child, field in fields(value)
+            },
+        )
+    if isinstance(value, (tuple, list)):
+        return type(value)(with_leaves(c, changes, f"{prefix}.{i}" if prefix else str(i)) for i, c in enumerate(value))
+    if isinstance(value, dict):
+        return {k: with_leaves(c, changes, f"{prefix}.{k}" if prefix else str(k)) for k, c in value.items()}
+    return changes.get(prefix, value)
+
+
+def _is_floating(value: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(value), jnp.floating)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """`*` matches any part of a path, dots included; `*.sigma` also finds a `sigma` at the top."""
+    return fnmatch.fnmatchcase(path, pattern) or (pattern.startswith("*.") and fnmatch.fnmatchcase(path, pattern[2:]))
+
+
+def free(
+    model: Any, *patterns: str, bounds: Mapping[str, tuple[float, float]] | None = None
+) -> tuple[dict[str, jax.Array], Callable[[Mapping[str, jax.Array]], Any]]:
+    r"""Selects leaves by path and frees them from their constraints.
+
+    A leaf declared `positive()` is mapped by log, a leaf in `bounds` by a scaled sigmoid, any other by the identity:
+
+    .. math:: v = e^{u}, \qquad v = a + (b - a)\,/\,(1 + e^{-u}), \qquad v = u .
+
+    Args:
+      model: any `@pytree` instance.
+      patterns: paths with `*` and `?`, for example `"*.sigma"` or `"head.*"`. Only floating leaves are selected.
+      bounds: pattern -> (lowest, highest), in the leaf's unit; the current value must lie strictly between.
+
+    Returns:
+      params: path -> unconstrained array, what optax optimises.
+      build: the pure function from such a dict to the model.
+
+    Raises:
+      ValueError: if a pattern matches no floating leaf (the paths are listed), or a value is outside its bounds.
+
+    Example:
+      >>> from jaxpot.math.cutoffs import CosineCutoff
+      >>> params, build = free(CosineCutoff(5.0, width=1.0), "radius")
+      >>> float(build(params).radius)
+      5.0
+    """
+    bounds = dict(bounds or {})
+    leaves = {path: (value, metadata) for path, value, metadata in walk(model) if _is_floating(value)}
+
+    def select(pattern: str) -> list[str]:
+        found = [path for path in leaves if _matches(path, pattern)]
+        if not found:
+            raise ValueError(f"no leaf matches {pattern!r}; the leaves are:\n  " + "\n  ".join(leaves))
+        return found
+
+    paths = list(dict.fromkeys(path for pattern in patterns for path in select(pattern)))
+    if not paths:
+        raise ValueError("nothing to free: give at least one pattern, for example '*.sigma'; the leaves are:\n  " + "\n  ".join(leaves))
+    limits = {path: pair for pattern, pair in bounds.items() for path in select(pattern)}
+
+    params, maps = {}, {}
+    for path in paths:
+        value, metadata = jnp.asarray(leaves[path][0]), leaves[path][1]
+        if path in limits:
+            low, high = limits[path]
+            if is_concrete(value) and not np.all((np.asarray(value) > low) & (np.asarray(value) < high)):
+                raise ValueError(f"{path} = {np.asarray(value)} is not strictly inside its bounds ({low}, {high})")
+            x = (value - low) / (high - low)
+            params[path] = jnp.log(x) - jnp.log1p(-x)
+            maps[path] = lambda u, low=low, high=high: low + (high - low) * jax.nn.sigmoid(u)
+        elif metadata.get("positive"):
+            params[path], maps[path] = jnp.log(value), jnp.exp
+        else:
+            params[path], maps[path] = value, lambda u: u
+
+    def build(params: Mapping[str, jax.Array]) -> Any:
+        if set(params) != set(maps):
+            raise ValueError(f"expected parameters {sorted(maps)}, got {sorted(params)}")
+        return with_leaves(model, {path: maps[path](u) for path, u in params.items()})
+
+    return params, build
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """The same tree with its floating leaves in this dtype; integers and booleans stay.
+
+    Example:
+      >>> cast({"x": np.ones(2), "i": np.arange(2)}, "float32")["x"].dtype.name
+      'float32'
+    """
+    return jax.tree_util.tree_map(lambda x: jnp.asarray(x, dtype) if _is_floating(x) else x, tree)
+
+
+def path_of(key_path: tuple) -> str:
+    """JAX's key path in the dotted form used here."""
+    return re.sub(r"^\.", "", "".join(f".{getattr(k, 'name', getattr(k, 'idx', getattr(k, 'key', k)))}" for k in key_path))
