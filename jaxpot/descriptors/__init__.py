@@ -1,0 +1,1 @@
+"""Descriptors: pure functions from a structure, or from one atom's surroundings, to features."""

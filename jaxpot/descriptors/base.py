@@ -1,0 +1,57 @@
+"""The interfaces of descriptors."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxpot.graph import Environment, Graph, environments
+
+Array = jax.Array
+
+
+class Descriptor:
+    """Interface: a Graph in, features out.
+
+    Attributes:
+      species: the elements it knows, static.
+      n_features: F, static.
+      reach: the largest distance it looks at, shape [], in Å.
+    """
+
+    species: tuple[str, ...]
+    n_features: int
+    reach: Array
+
+    def __call__(self, graph: Graph) -> Array:
+        """Features of every atom, shape [N, F] ([N, F, 2λ+1] if equivariant); rows of padding atoms mean nothing."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(graph)")
+
+    def labels(self) -> tuple[Any, ...]:
+        """The name of every feature, in order."""
+        raise NotImplementedError(f"{type(self).__name__} must define labels()")
+
+
+class LocalDescriptor(Descriptor):
+    """Interface: features of one atom from its surroundings. A new descriptor writes `environment` and nothing else."""
+
+    def environment(self, env: Environment) -> Array:
+        """Features of one atom, shape [F]."""
+        raise NotImplementedError(f"{type(self).__name__} must define environment(env)")
+
+    def __call__(self, graph: Graph) -> Array:
+        return jax.vmap(self.environment)(environments(graph, self.reach, self.species))
+
+    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
+        """Features [F] of one atom and their derivatives with respect to its neighbour vectors, shape [F, K, 3].
+
+        The default pushes 3K unit vectors through `environment`. A descriptor whose features are functions of a sum over
+        neighbours is K times cheaper with the product rule at that sum (see SOAP).
+        """
+
+        def features(vectors):
+            return self.environment(env.replace(vectors=vectors))
+
+        value, push = jax.linearize(features, env.vectors)
+        directions = jnp.eye(env.vectors.size, dtype=env.vectors.dtype).reshape(-1, *env.vectors.shape)
+        return value, jnp.moveaxis(jax.vmap(push)(directions), 0, -1).reshape(*value.shape, *env.vectors.shape)

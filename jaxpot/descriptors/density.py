@@ -1,0 +1,220 @@
+"""The neighbour density, expanded in radial functions and spherical harmonics, and its power spectrum.
+
+Everything that depends on one neighbour is in `Density.contribution`, so derivatives of densities with respect to all
+neighbour vectors cost one small Jacobian per neighbour and never a pass over all of them.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import is_concrete, poison, species_tuple
+from jaxpot.graph import Environment
+from jaxpot.math.cutoffs import Cutoff
+from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.math.radial import RadialBasis
+from jaxpot.math.spherical import spherical_harmonics
+from jaxpot.pytree import positive, pytree, static
+
+Array = jax.Array
+
+_ROOM = 1.25  # a table is made fine enough for a sigma this much smaller (or a cutoff this much larger) than given
+
+
+@pytree
+class Density:
+    r"""Coefficients of the neighbour density in an orthonormal basis.
+
+    .. math:: \rho_d(\mathbf r) = \sum_j W_{z_j d}\, f_c(r_j)\, G(\mathbf r - \mathbf r_j)
+       = \sum_{nlm} c_{dnlm}\, g_{nl}(r)\, Y_{lm}(\hat{\mathbf r}), \qquad G = e^{-r^2/2\sigma^2} \text{ or } \delta
+
+    The centre adds `center_weight` Gaussians at r = 0. `sigma`, the cutoff's leaves, the basis radius, `channels` and
+    `center_weight` are differentiable.
+
+    Args:
+      species: chemical symbols of neighbours and centres.
+      cutoff: a cutoff function; multiplies the whole contribution of a neighbour.
+      radial: a radial basis.
+      l_max: highest degree, included.
+      sigma: width of the Gaussians, in Å; None is the sharp density (ACE's A-basis), whose `center_weight` must be 0.
+      channels: W, shape [S, D], mixes S species into D channels; None is one channel per species (one-hot).
+      center_weight: weight of the centre's own Gaussian, dimensionless.
+      center_channels: "own", the channels of the centre's species, or "all", every channel with weight 1 (QUIP's
+        `central_reference_all_species`).
+      nodes: Chebyshev nodes of tabulated radial functions; None counts those that the leaves need, with some room. Where
+        optimisation later asks for more (a much smaller sigma), results are NaN and `diagnose` says so.
+
+    Raises:
+      ValueError: for unknown species, a negative l_max, channels of a wrong shape, or a sharp density with a centre.
+
+    Example:
+      >>> from jaxpot.math.cutoffs import CosineCutoff
+      >>> from jaxpot.math.radial import GTO
+      >>> density = Density(("Si",), CosineCutoff(5.0, width=1.0), GTO(n_max=8), l_max=6, sigma=0.5)
+      >>> density.n_channels
+      8
+
+    References:
+      Bartók, Kondor, Csányi, "On representing chemical environments", Phys. Rev. B 87, 184115 (2013).
+    """
+
+    species: tuple[str, ...] = static()
+    cutoff: Cutoff
+    radial: RadialBasis
+    l_max: int = static()
+    sigma: Array | None = positive()
+    channels: Array | None = None
+    center_weight: Array = 1.0
+    center_channels: str = static("own")
+    nodes: int | None = static(None)
+
+    def __post_init__(self):
+        species_tuple(self.species, "Density")
+        if not (isinstance(self.l_max, int) and self.l_max >= 0):
+            raise ValueError(f"Density: l_max must be a non-negative integer, got {self.l_max!r}")
+        if self.center_channels not in ("own", "all"):
+            raise ValueError(f'Density: center_channels must be "own" or "all", got {self.center_channels!r}')
+        if self.channels is not None and (np.ndim(self.channels) != 2 or np.shape(self.channels)[0] != len(self.species)):
+            raise ValueError(f"Density: channels must have shape [{len(self.species)}, D], got {np.shape(self.channels)}")
+        if self.sigma is None and is_concrete(self.center_weight) and np.any(np.asarray(self.center_weight) != 0):
+            raise ValueError("Density: a sharp density (sigma=None) cannot hold its own centre; write center_weight=0.0")
+        leaves = jax.tree_util.tree_leaves((self.cutoff, self.radial, self.sigma))
+        if all(is_concrete(leaf) for leaf in leaves):
+            needed = float(self._nodes_needed()) + (14.5 * (math.sqrt(_ROOM) - 1) * self._ratio() if self.sigma is not None else 0)
+            object.__setattr__(self, "nodes", max(self.nodes or 0, math.ceil(needed)))
+        elif self.nodes is None:
+            raise ValueError("Density: cannot be made from traced leaves; make it outside and vary its leaves with `free` or `replace`")
+
+    @property
+    def n_channels(self) -> int:
+        """Q, species channels times radial functions."""
+        return (len(self.species) if self.channels is None else self.channels.shape[1]) * self.radial.n_max
+
+    @property
+    def reach(self) -> Array:
+        """The largest distance at which a neighbour counts, shape [], in Å."""
+        return jnp.asarray(self._weight().radius)
+
+    def _weight(self) -> Cutoff:
+        return self.cutoff if self.sigma is None else self.cutoff.smeared(self.sigma)
+
+    def _ratio(self) -> float:
+        return math.sqrt(float(self.reach) / float(np.asarray(self.sigma)))
+
+    def _nodes_needed(self) -> Array | float:
+        return self.radial.nodes_needed(self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach)
+
+    def unresolved(self) -> Array:
+        """Whether the leaves have moved to where the tabulated radial functions are no longer exact, shape []."""
+        if self.sigma is None:
+            return jnp.asarray(False)
+        # 1.8 √(reach/sigma) nodes fewer are exact to 1e-11 instead of 1e-13
+        return jnp.asarray(self._nodes_needed() - 1.8 * jnp.sqrt(self.reach / self.sigma) > self.nodes)
+
+    def _basis(self, dtype) -> tuple[dict, Array]:
+        leaves = dict(radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach)
+        keywords = {k: None if v is None else jnp.asarray(v) for k, v in leaves.items()} | {"nodes": self.nodes}
+        return keywords, self.radial.mixing(self.l_max, **keywords).astype(dtype)
+
+    def _species_weights(self, species: Array, dtype) -> Array:
+        if self.channels is None:
+            return jax.nn.one_hot(species, len(self.species), dtype=dtype)
+        return jnp.asarray(self.channels)[species].astype(dtype)
+
+    def __call__(self, env: Environment) -> Array:
+        """Coefficients c of one atom's density, shape [Q, (l_max + 1)²], q = channel · n_max + n.
+
+        In Å^(3/2) for the Gaussian density, whose G is not normalised, and in Å^(−3/2) for the sharp one.
+        """
+        dtype = env.vectors.dtype
+        keywords, mixing = self._basis(dtype)
+        r = safe_norm(env.vectors)
+        # the species axis is summed out neighbour by neighbour: no segment sum, no scatter
+        weights = self._species_weights(env.species, dtype) * self._weight()(r).astype(dtype)[:, None]
+        radial = self.radial.primitives(r, self.l_max, **keywords)
+        harmonics = spherical_harmonics(env.vectors, self.l_max)
+        return self._mixed(weights, radial, harmonics, mixing) + self._center(env.center, keywords, mixing)
+
+    def _mixed(self, weights: Array, radial: Array, harmonics: Array, mixing: Array) -> Array:
+        """Σ_k W_kd P_kt Y_k,lm M_ltn, shape [Q, L]; primitives first, since they are contracted once per neighbour."""
+        blocks = []
+        if radial.ndim == 2:
+            primitives = (weights[:, :, None] * radial[:, None, :]).reshape(radial.shape[0], -1)  # [K, D·T]
+            summed = einsum("kq,ka->qa", primitives, harmonics).reshape(weights.shape[1], radial.shape[1], -1)
+        for l in range(self.l_max + 1):
+            m = slice(l * l, (l + 1) ** 2)
+            if radial.ndim == 2:
+                block = summed[:, :, m]
+            else:
+                primitives = (weights[:, :, None] * radial[:, None, l, :]).reshape(radial.shape[0], -1)
+                block = einsum("kq,ka->qa", primitives, harmonics[:, m]).reshape(weights.shape[1], radial.shape[2], -1)
+            blocks.append(einsum("dtm,tn->dnm", block, mixing[min(l, mixing.shape[0] - 1)]))
+        coefficients = jnp.concatenate(blocks, axis=-1)
+        return poison(coefficients.reshape(self.n_channels, -1), self.unresolved())
+
+    def _center(self, center: Array, keywords: dict, mixing: Array) -> Array:
+        """The centre's own Gaussian: only l = 0 survives at r = 0. Shape [Q, L]."""
+        n_lm = (self.l_max + 1) ** 2
+        if self.sigma is None:
+            return jnp.zeros((self.n_channels, n_lm), mixing.dtype)
+        at_zero = self.radial.primitives(jnp.zeros((), mixing.dtype), 0, **keywords).reshape(-1)
+        radial = einsum("t,tn->n", at_zero, mixing[0]) / np.sqrt(4 * np.pi)
+        own = self._species_weights(center, mixing.dtype)
+        channels = own if self.center_channels == "own" else jnp.ones_like(own)
+        values = jnp.asarray(self.center_weight, mixing.dtype) * (channels[:, None] * radial[None, :]).reshape(-1)
+        return jnp.zeros((self.n_channels, n_lm), mixing.dtype).at[:, 0].set(values)
+
+    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
+        """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
+        dtype = env.vectors.dtype
+        keywords, mixing = self._basis(dtype)
+        weight = self._weight()
+
+        def contribution(vector, species):
+            r = safe_norm(vector)[None]
+            weights = self._species_weights(species, dtype)[None] * weight(r).astype(dtype)[:, None]
+            radial = self.radial.primitives(r, self.l_max, **keywords)
+            return self._mixed(weights, radial, spherical_harmonics(vector[None], self.l_max), mixing)
+
+        jacobian = jax.vmap(lambda v, s: jnp.moveaxis(jax.jacfwd(contribution)(v, s), -1, 0))(env.vectors, env.species)
+        return self(env), jacobian
+
+
+def power_spectrum(coefficients: Array, l_max: int) -> Array:
+    r"""Rotation invariants of second order: the SOAP power spectrum.
+
+    .. math:: p_{qq'l} = \sqrt{\frac{8\pi^2}{2l+1}} \sum_m c_{qlm}\, c_{q'lm}
+
+    Only q ≤ q' is kept; off-diagonal entries carry √2, so the dot product of two spectra equals the sum over all pairs.
+
+    Args:
+      coefficients: density coefficients c_{qlm}, shape [Q, L] with L = (l_max + 1)².
+      l_max: highest degree, included.
+
+    Returns:
+      The spectrum, shape [(l_max + 1) Q (Q + 1) / 2], in the square of the coefficients' unit; the pair index varies slower
+      than l.
+
+    Raises:
+      ValueError: if the last axis is not (l_max + 1)².
+
+    Example:
+      >>> power_spectrum(jnp.ones((2, 4)), l_max=1).shape
+      (6,)
+
+    References:
+      De, Bartók, Csányi, Ceriotti, "Comparing molecules and solids across structural and alchemical space",
+      Phys. Chem. Chem. Phys. 18, 13754 (2016).
+    """
+    q, n_lm = coefficients.shape
+    if n_lm != (l_max + 1) ** 2:
+        raise ValueError(f"expected coefficients [Q, {(l_max + 1) ** 2}] for l_max = {l_max}, got {coefficients.shape}")
+    first, second = np.triu_indices(q)
+    blocks = []
+    for l in range(l_max + 1):
+        c = coefficients[:, l * l : (l + 1) ** 2]
+        factor = np.sqrt(8 * np.pi**2 / (2 * l + 1)) * np.where(first == second, 1.0, np.sqrt(2.0))
+        blocks.append(einsum("am,bm->ab", c, c)[first, second] * jnp.asarray(factor, c.dtype))
+    return jnp.stack(blocks, axis=-1).reshape(-1)

@@ -1,0 +1,333 @@
+"""Geometry in: atoms and neighbour lists as dense padded arrays, and the one gate through which every model sees them.
+
+The layout is dense [N, K] on purpose: contractions over neighbours are batched matrix products, many-body terms are a
+vmap over slots, and nothing scatters going forward. `environments` is the only reader of `Graph.neighbors`; what
+makes a list unusable (overflow, a cutoff larger than the list's, an unknown element) becomes NaN there and nowhere else.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import check_jax, poison, require_finite
+from jaxpot.math.linalg import einsum
+from jaxpot.pytree import pytree
+from jaxpot.units import species_table
+
+Array = jax.Array
+
+CLOSEST_PAIR = 1e-4  # Å; two atoms nearer than this are one atom written twice
+_PARKING = 1.001  # empty slots lie at this multiple of the cutoff, where every cutoff function is exactly zero
+_SLACK = 1e-6  # relative; a cutoff that equals the list's up to round-off is covered
+
+
+@pytree
+class Graph:
+    """One structure with its neighbour lists; a batch is a stacked Graph with a leading axis B.
+
+    Args:
+      numbers: atomic numbers, shape [N]; 0 marks a padding atom.
+      positions: shape [N, 3], in Å.
+      cell: rows are lattice vectors, shape [3, 3], in Å.
+      pbc: periodic directions, shape [3].
+      neighbors: index of each neighbour, shape [N, K]; N marks an empty slot.
+      shifts: lattice translation of each neighbour, integers, shape [N, K, 3].
+      cutoff: radius within which the lists are complete, shape [], in Å.
+      overflow: whether some neighbour did not fit, shape [].
+    """
+
+    numbers: Array
+    positions: Array
+    cell: Array
+    pbc: Array
+    neighbors: Array
+    shifts: Array
+    cutoff: Array
+    overflow: Array
+
+
+@pytree
+class Environment:
+    """The surroundings of one atom; a stack has a leading axis N (or M).
+
+    Args:
+      vectors: neighbour minus centre, shape [K, 3], in Å; empty slots lie outside every cutoff.
+      species: index of each neighbour into the model's species tuple, shape [K].
+      center: likewise of the central atom, shape [].
+      index: which atom each neighbour is, shape [K].
+      mask: whether the slot holds a neighbour, shape [K].
+    """
+
+    vectors: Array
+    species: Array
+    center: Array
+    index: Array
+    mask: Array
+
+
+def neighbor_pairs(atoms: Any, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All ordered pairs within a cutoff, by vesin if it is installed, else by ASE.
+
+    Args:
+      atoms: `ase.Atoms`; any cell, partly periodic or none, atoms may lie outside it.
+      cutoff: in Å.
+
+    Returns:
+      centers [E], neighbors [E] and shifts [E, 3], such that r = R_neighbor − R_center + shift·cell and |r| < cutoff.
+    """
+    try:
+        import vesin
+    except ImportError:
+        from ase.neighborlist import primitive_neighbor_list
+
+        return primitive_neighbor_list("ijS", atoms.pbc, atoms.cell.array, atoms.positions, float(cutoff))
+    # along a direction that is not periodic the lattice vector has no meaning; vesin only asks that the box has a volume
+    search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
+    i, j, S = search.compute(points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities="ijS")
+    return i.astype(np.int64), j.astype(np.int64), S.astype(np.int64)
+
+
+def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_neighbors: int | None = None) -> Graph:
+    """A structure with its neighbour lists, searched on the host.
+
+    Args:
+      atoms: `ase.Atoms`, any cell: triclinic, left-handed, smaller than the cutoff, partly periodic, none.
+      cutoff: radius of the lists, in Å.
+      max_atoms: N, padded with atoms of number 0; None takes the number of atoms.
+      max_neighbors: K; None takes the largest number of neighbours.
+
+    Returns:
+      The Graph, in JAX's default floating type.
+
+    Raises:
+      ValueError: for no atoms, positions or cell that are not finite, a periodic direction without a lattice vector, two
+        atoms at one place, a cutoff that is not positive, or too few slots (the message names the number needed).
+
+    Example:
+      >>> from ase.build import bulk
+      >>> from_atoms(bulk("Si"), cutoff=3.0).neighbors.shape
+      (2, 4)
+    """
+    check_jax()
+    n = len(atoms)
+    if n == 0:
+        raise ValueError("atoms is empty; expected at least one atom")
+    if not cutoff > 0 or not np.isfinite(cutoff):
+        raise ValueError(f"cutoff must be a positive number of Å, got {cutoff}")
+    require_finite(atoms.positions, "positions")
+    cell = require_finite(atoms.cell.array, "cell")
+    pbc = np.asarray(atoms.pbc, dtype=bool)
+    if np.any(atoms.numbers <= 0):
+        raise ValueError(f"atom {int(np.argmin(atoms.numbers))} has atomic number {int(atoms.numbers.min())}; expected 1 to 118")
+    for axis in np.flatnonzero(pbc):
+        if not np.linalg.norm(cell[axis]) > 0:
+            raise ValueError(f"direction {axis} is periodic but its lattice vector is {cell[axis]}; set atoms.pbc or atoms.cell")
+    periodic = cell[pbc]
+    if len(periodic) and np.linalg.matrix_rank(periodic) < len(periodic):
+        raise ValueError(f"the periodic lattice vectors are linearly dependent:\n{cell}")
+
+    centers, neighbors, shifts = neighbor_pairs(atoms, cutoff)
+    vectors = atoms.positions[neighbors] - atoms.positions[centers] + shifts @ cell
+    distances = np.linalg.norm(vectors, axis=1)
+    if len(distances) and distances.min() < CLOSEST_PAIR:
+        k = int(np.argmin(distances))
+        raise ValueError(
+            f"atoms {int(centers[k])} and {int(neighbors[k])} are at the same place (distance {distances[k]:.3g} Å); "
+            "remove duplicates, for example with ase.geometry.get_duplicate_atoms(atoms, delete=True)"
+        )
+    needed = int(np.bincount(centers, minlength=n).max()) if len(centers) else 0
+    if max_neighbors is not None and needed > max_neighbors:
+        raise ValueError(f"neighbour list overflow ({needed} neighbours, {max_neighbors} slots); rebuild with max_neighbors={needed}")
+    if max_atoms is not None and n > max_atoms:
+        raise ValueError(f"{n} atoms, but max_atoms={max_atoms}; rebuild with max_atoms={n}")
+
+    graph = _dense(
+        np, atoms.numbers.astype(np.int32), np.asarray(atoms.positions, float), cell, pbc, centers, neighbors, shifts, cutoff,
+        max(needed if max_neighbors is None else max_neighbors, 1),
+    )  # fmt: skip
+    return jax.tree_util.tree_map(jnp.asarray, pad(graph, max_atoms=max_atoms))
+
+
+def from_edges(
+    numbers: Array,
+    positions: Array,
+    cell: Array,
+    pbc: Array,
+    centers: Array,
+    neighbors: Array,
+    shifts: Array,
+    cutoff: float | Array,
+    *,
+    max_neighbors: int,
+) -> Graph:
+    """A structure from a list of ordered pairs in any order; integer work only, so it also runs under jit.
+
+    Args:
+      numbers: shape [N].
+      positions: shape [N, 3], in Å.
+      cell: shape [3, 3], in Å.
+      pbc: shape [3].
+      centers: shape [E]; index N marks an unused entry of a padded list.
+      neighbors: shape [E], likewise.
+      shifts: integers, shape [E, 3].
+      cutoff: radius within which the list is complete, in Å.
+      max_neighbors: K; a row with more sets `overflow`, and every energy becomes NaN.
+
+    Returns:
+      The Graph. Both directions of a pair must be in the list.
+
+    Example:
+      >>> graph = from_edges(jnp.array([14, 14]), jnp.eye(2, 3), jnp.zeros((3, 3)), jnp.zeros(3, bool), jnp.array([1, 0]),
+      ...                    jnp.array([0, 1]), jnp.zeros((2, 3), int), 3.0, max_neighbors=1)
+      >>> graph.neighbors.tolist()
+      [[1], [0]]
+    """
+    if centers.shape != neighbors.shape or shifts.shape != (*centers.shape, 3):
+        raise ValueError(
+            f"expected centers [E], neighbors [E] and shifts [E, 3], got {centers.shape}, {neighbors.shape} and {shifts.shape}"
+        )
+    return _dense(jnp, *(jnp.asarray(a) for a in (numbers, positions, cell, pbc, centers, neighbors, shifts)), cutoff, max_neighbors)
+
+
+def _dense(xp, numbers, positions, cell, pbc, centers, neighbors, shifts, cutoff, max_neighbors) -> Graph:
+    """The rows of a pair list, gathered by centre; xp is numpy on the host and jax.numpy under jit."""
+    n, n_edges = numbers.shape[0], centers.shape[0]
+    invalid = (centers >= n) | (neighbors >= n)
+    centers = xp.where(invalid, n, centers)
+    order = xp.argsort(centers, stable=True) if xp is jnp else np.argsort(centers, kind="stable")
+    centers, neighbors, shifts = centers[order], neighbors[order], shifts[order]
+    slot = xp.arange(n_edges) - xp.searchsorted(centers, centers, side="left")
+    fits = (centers < n) & (slot < max_neighbors)
+    target = xp.where(fits, centers * max_neighbors + slot, n * max_neighbors)
+    size = n * max_neighbors + 1
+    if xp is jnp:
+        dense = jnp.full(size, n, jnp.int32).at[target].set(neighbors.astype(jnp.int32))
+        dense_shifts = jnp.zeros((size, 3), jnp.int32).at[target].set(shifts.astype(jnp.int32))
+    else:
+        dense, dense_shifts = np.full(size, n, np.int32), np.zeros((size, 3), np.int32)
+        dense[target], dense_shifts[target] = neighbors, shifts
+    return Graph(
+        numbers=numbers,
+        positions=positions,
+        cell=cell,
+        pbc=pbc,
+        neighbors=dense[:-1].reshape(n, max_neighbors),
+        shifts=dense_shifts[:-1].reshape(n, max_neighbors, 3),
+        cutoff=xp.asarray(cutoff, positions.dtype),
+        overflow=xp.any((centers < n) & (slot >= max_neighbors)),
+    )
+
+
+def pad(graph: Graph, *, max_atoms: int | None = None, max_neighbors: int | None = None) -> Graph:
+    """The same structure with more atom and neighbour slots (host arrays); results do not depend on padding.
+
+    Raises:
+      ValueError: if the Graph is larger than asked for.
+    """
+    n, k = graph.neighbors.shape
+    max_atoms, max_neighbors = max_atoms or n, max_neighbors or k
+    if max_atoms < n or max_neighbors < k:
+        raise ValueError(f"cannot pad {n} atoms with {k} slots to {max_atoms} atoms with {max_neighbors} slots")
+    atoms, slots = (0, max_atoms - n), (0, max_neighbors - k)
+    return graph.replace(
+        numbers=np.pad(graph.numbers, atoms),
+        positions=np.pad(graph.positions, (atoms, (0, 0))),
+        neighbors=np.pad(np.where(np.asarray(graph.neighbors) == n, max_atoms, graph.neighbors), (atoms, slots), constant_values=max_atoms),
+        shifts=np.pad(graph.shifts, (atoms, slots, (0, 0))),
+    )
+
+
+def stack(graphs: Sequence[Graph]) -> Graph:
+    """A batch [B, ...] of structures, padded to the largest number of atoms and of slots.
+
+    Raises:
+      ValueError: for an empty sequence.
+    """
+    if not graphs:
+        raise ValueError("no graphs to stack; expected at least one")
+    n = max(g.neighbors.shape[0] for g in graphs)
+    k = max(g.neighbors.shape[1] for g in graphs)
+    padded = [pad(g, max_atoms=n, max_neighbors=k) for g in graphs]
+    return jax.tree_util.tree_map(lambda *leaves: jnp.asarray(np.stack(leaves)), *padded)
+
+
+def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) -> Environment:
+    """The surroundings of every atom: the gate between geometry and models.
+
+    Empty slots are parked at 1.001 × max(graph.cutoff, cutoff), where every cutoff function is zero, so smooth descriptors
+    need no masks. All vectors are NaN if the list overflowed, if `cutoff` exceeds the list's, or if an element is not in
+    `species`; `diagnose` says which. Padding atoms have species 0 and no neighbours, and never poison.
+
+    Args:
+      graph: one structure.
+      cutoff: the largest radius the model looks at, in Å.
+      species: chemical symbols; indices in the result refer to this tuple.
+
+    Returns:
+      A stack of environments, shape [N, ...].
+    """
+    n = graph.numbers.shape[0]
+    numbers = jnp.concatenate([graph.numbers, jnp.zeros(1, graph.numbers.dtype)])  # index N, the empty slot, is a padding atom
+    index = jnp.asarray(species_table(species))[numbers]
+    unknown = jnp.any((numbers > 0) & (index < 0))
+    index = jnp.maximum(index, 0)
+
+    mask = (numbers[graph.neighbors] > 0) & (graph.numbers > 0)[:, None]
+    positions, cell = graph.positions, graph.cell
+    vectors = positions[jnp.minimum(graph.neighbors, n - 1)] - positions[:, None, :]
+    vectors = vectors + einsum("nks,sx->nkx", graph.shifts.astype(cell.dtype), cell)
+    parked = _PARKING * jnp.maximum(graph.cutoff, cutoff).astype(vectors.dtype)
+    vectors = jnp.where(mask[:, :, None], vectors, parked / np.sqrt(3.0).astype(vectors.dtype))
+    too_far = cutoff > graph.cutoff * (1 + _SLACK)
+    return Environment(
+        vectors=poison(vectors, graph.overflow | too_far | unknown),
+        species=index[graph.neighbors],
+        center=index[:-1],
+        index=jnp.minimum(graph.neighbors, n - 1),
+        mask=mask,
+    )
+
+
+def only(graph: Graph, species: tuple[str, ...]) -> Graph:
+    """The same structure in which atoms of other elements are padding, for a term that knows only some species."""
+    known = jnp.asarray(species_table(species))[graph.numbers] >= 0
+    return graph.replace(numbers=jnp.where(known, graph.numbers, 0))
+
+
+def strain(graph: Graph, epsilon: Array) -> Graph:
+    """Positions and cell under r → (1 + ε) r.
+
+    Args:
+      graph: one structure.
+      epsilon: strain, shape [3, 3].
+    """
+    deformation = jnp.eye(3, dtype=graph.positions.dtype) + epsilon
+    return _transformed(graph, deformation)
+
+
+def rotate(graph: Graph, rotation: Array) -> Graph:
+    """Positions and cell under r → Q r, for Q of shape [3, 3]."""
+    return _transformed(graph, rotation)
+
+
+def _transformed(graph: Graph, matrix: Array) -> Graph:
+    return graph.replace(
+        positions=einsum("ab,nb->na", matrix, graph.positions),
+        cell=einsum("ab,sb->sa", matrix, graph.cell),
+    )
+
+
+def to_atoms(graph: Graph) -> Any:
+    """`ase.Atoms` of a Graph on the host, without its padding."""
+    from ase import Atoms
+
+    real = np.asarray(graph.numbers) > 0
+    return Atoms(
+        numbers=np.asarray(graph.numbers)[real],
+        positions=np.asarray(graph.positions, float)[real],
+        cell=np.asarray(graph.cell, float),
+        pbc=np.asarray(graph.pbc),
+    )

@@ -1,0 +1,115 @@
+"""The sparse Gaussian process of GAP."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.graph import Environment
+from jaxpot.heads.base import LinearHead
+from jaxpot.math.kernels import Kernel
+from jaxpot.math.linalg import einsum
+from jaxpot.pytree import positive, pytree
+
+Array = jax.Array
+
+
+@pytree
+class SparseGP(LinearHead):
+    r"""Atomic energies from kernels with M sparse points of the same centre species.
+
+    .. math:: \epsilon_i = \sum_m w_m\, \delta^2 k(x_i, x_m)\, \delta_{z_i z_m}, \qquad w \sim N(0, (K_{MM} + \text{jitter})^{-1})
+
+    While hyper-parameters move, the sparse points are `points`, environments whose features are recomputed; in a finished or
+    imported model they are `features`.
+
+    Args:
+      kernel: k, dimensionless.
+      delta: prior standard deviation of an atomic energy, in eV.
+      jitter: added to the diagonal of K_MM, in eV² (QUIP's `sparse_jitter`).
+      points: stack of M environments.
+      features: features of the sparse points, shape [M, F]; taken instead of `points` where given.
+      species: centre species of the sparse points, shape [M].
+      coefficients: w, shape [M], in 1/eV; None until fitted.
+      covariance: C with posterior covariance of w equal to C Cᵀ, shape [M, P], in 1/eV; None unless the fit was asked for it.
+
+    References:
+      Bartók, Payne, Kondor, Csányi, "Gaussian approximation potentials: the accuracy of quantum mechanics, without the
+      electrons", Phys. Rev. Lett. 104, 136403 (2010).
+    """
+
+    kernel: Kernel
+    delta: Array = positive(1.0)
+    jitter: Array = positive(1e-8)
+    points: Environment | None = None
+    features: Array | None = None
+    species: Array | None = None
+    coefficients: Array | None = None
+    covariance: Array | None = None
+
+    def __post_init__(self):
+        for name in ("coefficients", "species", "covariance"):
+            value = getattr(self, name)
+            if value is not None and self.n_coefficients and np.shape(value)[0] != self.n_coefficients:
+                raise ValueError(f"SparseGP: {self.n_coefficients} sparse points, but {name} has shape {np.shape(value)}")
+
+    @property
+    def n_coefficients(self) -> int:
+        if self.features is not None:
+            return self.features.shape[0]
+        return 0 if self.points is None else self.points.center.shape[0]
+
+    def with_points(self, points: Environment) -> "SparseGP":
+        """The unfitted head with these M environments as its sparse points."""
+        return self.replace(points=points, species=points.center, features=None, coefficients=None, covariance=None)
+
+    def sized(self, descriptor: Descriptor) -> "SparseGP":
+        if self.features is not None and self.features.shape[1] != descriptor.n_features:
+            raise ValueError(f"SparseGP: sparse points have {self.features.shape[1]} features, the descriptor {descriptor.n_features}")
+        return self
+
+    def at(self, descriptor: LocalDescriptor) -> "SparseGP":
+        if self.features is not None:
+            return self
+        if self.points is None:
+            raise ValueError(
+                "SparseGP has no sparse points; write potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
+            )
+        return self.replace(features=jax.vmap(descriptor.environment)(self.points))
+
+    def frozen(self, descriptor: LocalDescriptor) -> "SparseGP":
+        return jax.jit(SparseGP.at)(self, descriptor).replace(points=None)
+
+    def basis(self, features: Array, species: Array) -> Array:
+        same = species[:, None] == self.species[None, :]
+        return jnp.where(same, jnp.asarray(self.delta, features.dtype) ** 2 * self.kernel(features, self.features.astype(features.dtype)), 0)
+
+    def _covariance_of_points(self) -> Array:
+        return self.basis(self.features, self.species)
+
+    def precision(self) -> Array:
+        k = self._covariance_of_points()
+        return k + self.jitter * jnp.eye(self.n_coefficients, dtype=k.dtype)
+
+    def variance(self, features: Array, species: Array, weights: Array) -> Array:
+        r"""Predictive variance of a weighted sum of atomic energies, the noise of the data taken into account.
+
+        .. math:: k_{**} - k_*^T K_{MM}^{-1} k_* + |C^T k_*|^2
+
+        Args:
+          features: shape [N, F].
+          species: shape [N].
+          weights: how often each atom counts, shape [N]; 1 for the energy of a structure, one-hot for one atom.
+
+        Returns:
+          Shape [], in eV².
+        """
+        if self.covariance is None:
+            raise ValueError("this SparseGP was fitted without its covariance; write jaxpot.fit.linear(model, data, covariance=True)")
+        pairs = jnp.where(species[:, None] == species[None, :], self.delta**2 * self.kernel(features, features), 0)
+        prior = einsum("i,ij,j->", weights, pairs, weights)
+        k = einsum("i,im->m", weights, self.basis(features, species))
+        root = jnp.linalg.cholesky(self.precision())
+        explained = jax.scipy.linalg.solve_triangular(root, k, lower=True)
+        left = einsum("mp,m->p", self.covariance, k)
+        return prior - jnp.sum(explained**2) + jnp.sum(left**2)

@@ -1,0 +1,173 @@
+"""Cutoff functions: classes with leaves `radius` and `width`, called on distances, exactly zero from the radius on.
+
+Decays (Willatt, QUIP's `cutoff_dexp`) wrap a cutoff. Polynomials and the cosine are evaluated on a clamped argument, so
+first and higher derivatives are exact on both sides and finite everywhere.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import is_concrete
+from jaxpot.pytree import positive, pytree, static
+
+Array = jax.Array
+
+
+class Cutoff:
+    """Interface: `radius` in Å, and a call r [...] -> f(r) [...] with f(0) = 1 and f(r ≥ radius) = 0."""
+
+    radius: Array
+
+    def __call__(self, r: Array) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(r)")
+
+    def smeared(self, sigma: Array) -> "Cutoff":
+        """The weight of Gaussians of width sigma (Å); smooth cutoffs already say where a neighbour ends."""
+        return self
+
+
+def _check_width(owner: str, radius: Array, width: Array | None) -> None:
+    if width is not None and is_concrete(radius) and is_concrete(width) and np.any(np.asarray(width) > np.asarray(radius) * (1 + 1e-12)):
+        raise ValueError(f"{owner}: width {np.asarray(width)} Å exceeds the radius {np.asarray(radius)} Å; expected 0 < width <= radius")
+
+
+def _ramp(r: Array, radius: Array, width: Array | None) -> Array:
+    """(r − (radius − width))/width, clamped to [0, 1]."""
+    width = radius if width is None else width
+    return jnp.clip((r - (radius - width)) / width, 0, 1)
+
+
+@pytree
+class CosineCutoff(Cutoff):
+    r"""Shifted cosine, C¹: 1 up to radius − width, then a half cosine.
+
+    .. math:: f = \tfrac12 \left(1 + \cos\pi x\right), \quad x = (r - r_c + w)/w
+
+    Args:
+      radius: r_c, in Å.
+      width: w, in Å; None takes the radius (Behler's form).
+
+    Example:
+      >>> CosineCutoff(5.0, width=1.0)(jnp.array([4.0, 4.5, 5.0])).round(6).tolist()
+      [1.0, 0.5, 0.0]
+    """
+
+    radius: Array = positive()
+    width: Array | None = positive(None)
+
+    def __post_init__(self):
+        _check_width("CosineCutoff", self.radius, self.width)
+
+    def __call__(self, r: Array) -> Array:
+        x = _ramp(r, self.radius, self.width)
+        return jnp.where(x < 1, 0.5 * (1 + jnp.cos(jnp.pi * x)), 0)
+
+
+_SMOOTHSTEPS = {
+    1: ((2, -3.0), (3, 2.0)),
+    2: ((3, -10.0), (4, 15.0), (5, -6.0)),
+    3: ((4, -35.0), (5, 84.0), (6, -70.0), (7, 20.0)),
+    4: ((5, -126.0), (6, 420.0), (7, -540.0), (8, 315.0), (9, -70.0)),
+}
+
+
+@pytree
+class PolynomialCutoff(Cutoff):
+    r"""Polynomial ramp with `smoothness` continuous derivatives; the default C² suits objectives that contain forces.
+
+    .. math:: f = \left(1 - 10 x^3 + 15 x^4 - 6 x^5\right)^m, \quad x = (r - r_c + w)/w \quad\text{(smoothness 2)}
+
+    Args:
+      radius: r_c, in Å.
+      width: w, in Å; None takes the radius.
+      smoothness: 1 to 4, the number of continuous derivatives (n2p2's poly1 to poly4).
+      power: m; smoothness 1 with power 2 is DScribe's `poly` weighting with m = 2.
+    """
+
+    radius: Array = positive()
+    width: Array | None = positive(None)
+    smoothness: int = static(2)
+    power: int = static(1)
+
+    def __post_init__(self):
+        _check_width("PolynomialCutoff", self.radius, self.width)
+        if self.smoothness not in _SMOOTHSTEPS:
+            raise ValueError(f"PolynomialCutoff: smoothness must be 1, 2, 3 or 4, got {self.smoothness}")
+        if not (isinstance(self.power, int) and self.power >= 1):
+            raise ValueError(f"PolynomialCutoff: power must be a positive integer, got {self.power}")
+
+    def __call__(self, r: Array) -> Array:
+        x = _ramp(r, self.radius, self.width)
+        value = 1 + sum(coefficient * x**power for power, coefficient in _SMOOTHSTEPS[self.smoothness])
+        return jnp.where(x < 1, value**self.power, 0)
+
+
+@pytree
+class TanhCutoff(Cutoff):
+    r"""Behler's tanh³(1 − r/r_c), C²; `normalize` divides by tanh³ 1.
+
+    Args:
+      radius: r_c, in Å.
+      normalize: whether f(0) = 1 (else tanh³ 1 = 0.4417).
+    """
+
+    radius: Array = positive()
+    normalize: bool = static(True)
+
+    def __call__(self, r: Array) -> Array:
+        value = jnp.tanh(1 - jnp.clip(r / self.radius, 0, 1)) ** 3
+        return value / np.tanh(1.0) ** 3 if self.normalize else value
+
+
+@pytree
+class Step(Cutoff):
+    """1 inside, 0 from the radius on. Not differentiable there: it only serves to reproduce other codes.
+
+    Under a Gaussian-smeared density a neighbour counts until its Gaussian has fallen to 1e-3 at the radius, as in DScribe:
+    r_c + σ √(−2 ln 1e-3).
+    """
+
+    radius: Array = positive()
+
+    def __call__(self, r: Array) -> Array:
+        return jnp.where(r < self.radius, 1, 0).astype(r.dtype)
+
+    def smeared(self, sigma: Array) -> "Step":
+        return self.replace(radius=self.radius + sigma * np.sqrt(-2 * np.log(1e-3)))
+
+
+@pytree
+class Willatt(Cutoff):
+    r"""Radial decay of Willatt et al., times a cutoff.
+
+    .. math:: f(r)\, b / \left(b + (r/s)^m\right)
+
+    Args:
+      cutoff: the cutoff f it multiplies.
+      rate: b, dimensionless. QUIP's `cutoff_rate`; featomic's `rate`.
+      scale: s, in Å. QUIP's `cutoff_scale`; featomic's `scale`.
+      exponent: m. QUIP's `cutoff_dexp`; featomic's `exponent`.
+
+    References:
+      Willatt, Musil, Ceriotti, "Feature optimization for atomistic machine learning yields a data-driven construction of the
+      periodic table of the elements", Phys. Chem. Chem. Phys. 20, 29661 (2018).
+    """
+
+    cutoff: Cutoff
+    rate: Array = positive()
+    scale: Array = positive()
+    exponent: Array = positive()
+
+    @property
+    def radius(self) -> Array:
+        return self.cutoff.radius
+
+    def __call__(self, r: Array) -> Array:
+        x = r / self.scale
+        is_zero = x <= 0
+        power = jnp.where(is_zero, 0, jnp.where(is_zero, 1, x) ** self.exponent)
+        return self.cutoff(r) * self.rate / (self.rate + power)
+
+    def smeared(self, sigma: Array) -> "Willatt":
+        return self.replace(cutoff=self.cutoff.smeared(sigma))

@@ -1,0 +1,141 @@
+"""Kernels between feature vectors: classes with differentiable leaves. Sums of kernels are sums of potentials."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxpot.math.linalg import einsum
+from jaxpot.pytree import positive, pytree, static
+
+Array = jax.Array
+
+_INTEGERS = 9  # exponents 0 … 8 are products, ten times faster than pow and exact for negative bases
+
+
+class Kernel:
+    """Interface: (x [..., F], y [M, F]) -> [..., M], and `diagonal`: x [..., F] -> k(x, x) [...]."""
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(x, y)")
+
+    def diagonal(self, x: Array) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} must define diagonal(x)")
+
+
+@jax.custom_jvp
+def power(base: Array, exponent: Array) -> Array:
+    """base ** exponent for a scalar exponent, with fast integers and finite derivatives at base 0.
+
+    The derivative with respect to the exponent is base^e log(base) for positive base and 0 at base 0; a negative base has no
+    real power other than an integer one, and gives NaN.
+    """
+    exponent = jnp.asarray(exponent, base.dtype)
+    whole = jnp.round(exponent)
+    index = jnp.where((exponent == whole) & (whole >= 0) & (whole < _INTEGERS), whole, _INTEGERS).astype(jnp.int32)
+
+    def product(n: int, b: Array) -> Array:
+        if n == 0:
+            return jnp.ones_like(b)
+        half = product(n // 2, b) if n > 1 else b
+        return half if n == 1 else (half * half * b if n % 2 else half * half)
+
+    branches = [functools.partial(product, n) for n in range(_INTEGERS)] + [lambda b: jnp.where(b == 0, 0, jnp.where(b == 0, 1, b) ** exponent)]
+    return jax.lax.switch(index, branches, base)
+
+
+@power.defjvp
+def _power_jvp(primals, tangents):
+    (base, exponent), (dbase, dexponent) = primals, tangents
+    value = power(base, exponent)
+    slope = exponent * power(base, exponent - 1)
+    is_zero = base == 0
+    by_exponent = jnp.where(is_zero, 0, value * jnp.log(jnp.where(is_zero, 1, base)))
+    return value, slope * dbase + by_exponent * dexponent
+
+
+@pytree
+class PolynomialKernel(Kernel):
+    r"""The SOAP kernel: a power of the dot product.
+
+    .. math:: k(x, y) = (x \cdot y + \sigma_0^2)^\zeta
+
+    On normalised power spectra this is the lecture's :math:`K = |p \cdot p'|^\zeta`, since :math:`p \cdot p' \ge 0`.
+
+    Args:
+      zeta: exponent.
+      offset: σ₀, QUIP's `covariance_sigma0`; in the unit of x.
+
+    Example:
+      >>> float(PolynomialKernel(zeta=2.0)(jnp.ones(2), jnp.ones((1, 2)))[0])
+      4.0
+    """
+
+    zeta: Array = positive()
+    offset: Array = 0.0
+
+    def _base(self, dot: Array) -> Array:
+        return power(dot + jnp.asarray(self.offset**2, dot.dtype), jnp.asarray(self.zeta, dot.dtype))
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        return self._base(einsum("...f,mf->...m", x, y))
+
+    def diagonal(self, x: Array) -> Array:
+        return self._base(jnp.sum(x * x, axis=-1))
+
+
+def _scaled_square(x: Array, y: Array, length: Array) -> Array:
+    """Σ_f ((x_f − y_f)/θ_f)², shape [..., M]; by differences, since |x|² − 2x·y + |y|² loses the digits that matter."""
+    difference = x[..., None, :] - y.reshape((1,) * (x.ndim - 1) + y.shape)
+    length = jnp.broadcast_to(jnp.asarray(length, x.dtype), x.shape[-1:])
+    return jnp.sum((difference / length.reshape((1,) * (difference.ndim - 1) + length.shape)) ** 2, axis=-1)
+
+
+@pytree
+class SquaredExponential(Kernel):
+    r"""Gaussian kernel with one length scale per feature or one for all (QUIP's `ard_se`).
+
+    .. math:: k(x, y) = \exp\left(-\tfrac12 \sum_f (x_f - y_f)^2/\theta_f^2\right)
+
+    Args:
+      length: θ, shape [] or [F], in the unit of x.
+    """
+
+    length: Array = positive()
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        return jnp.exp(-0.5 * _scaled_square(x, y, self.length))
+
+    def diagonal(self, x: Array) -> Array:
+        return jnp.ones(x.shape[:-1], x.dtype)
+
+
+@pytree
+class Matern(Kernel):
+    r"""Matérn kernel of smoothness ν = 3/2 or 5/2, with s = √(2ν) |x − y|/θ.
+
+    .. math:: k_{3/2} = (1 + s)\, e^{-s}, \qquad k_{5/2} = (1 + s + s^2/3)\, e^{-s}
+
+    Args:
+      length: θ, shape [] or [F], in the unit of x.
+      nu: 1.5 (once differentiable samples) or 2.5 (twice); 0.5 is refused because its derivative jumps at x = y, so it has no
+        forces.
+    """
+
+    length: Array = positive()
+    nu: float = static(2.5)
+
+    def __post_init__(self):
+        if self.nu not in (1.5, 2.5):
+            raise ValueError(f"Matern: nu must be 1.5 or 2.5, got {self.nu}")
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        square = 2 * self.nu * _scaled_square(x, y, self.length)
+        is_zero = square == 0
+        s = jnp.sqrt(jnp.where(is_zero, 1, square))
+        value = (1 + s) * jnp.exp(-s) if self.nu == 1.5 else (1 + s + square / 3) * jnp.exp(-s)
+        # k = 1 − s²/2 + … (ν = 3/2) or 1 − s²/6 + … (5/2) at the origin, so that second derivatives are exact there
+        return jnp.where(is_zero, 1 - square / (2 if self.nu == 1.5 else 6), value)
+
+    def diagonal(self, x: Array) -> Array:
+        return jnp.ones(x.shape[:-1], x.dtype)

@@ -1,0 +1,1 @@
+"""Potentials: from a structure to atomic energies; forces and virials follow by automatic differentiation."""

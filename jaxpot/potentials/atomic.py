@@ -1,0 +1,148 @@
+"""The workhorse: a local descriptor, a head, and nothing else."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.graph import Environment, Graph, environments
+from jaxpot.heads.base import Head, LinearHead
+from jaxpot.heads.sparse_gp import SparseGP
+from jaxpot.potentials.base import LinearModel
+from jaxpot.pytree import pytree, static
+
+Array = jax.Array
+
+_CPU_BLOCK = 128  # blocks that fit the cache are two to three times faster on CPU; an accelerator wants all atoms at once
+
+
+@pytree
+class AtomicPotential(LinearModel):
+    r"""Atomic energies from a descriptor and a head, :math:`\epsilon_i = h(x_i, z_i)`.
+
+    It is a linear model where its head is linear.
+
+    Args:
+      descriptor: features of every atom.
+      head: features to atomic energies.
+      chunk: atoms per checkpointed block, which bounds memory by that of one block; None takes 128 on CPU and all atoms
+        elsewhere.
+
+    Example:
+      >>> from jaxpot import CosineCutoff, Density, GTO, Linear, SOAP
+      >>> soap = SOAP(Density(("Si",), CosineCutoff(4.0, width=1.0), GTO(n_max=4), l_max=3, sigma=0.5))
+      >>> AtomicPotential(soap, Linear()).n_coefficients
+      40
+    """
+
+    descriptor: Descriptor
+    head: Head
+    chunk: int | None = static(None)
+
+    def __post_init__(self):
+        if not isinstance(self.descriptor, Descriptor):
+            raise TypeError(f"AtomicPotential: expected a descriptor, got {type(self.descriptor).__name__}")
+        if not isinstance(self.head, Head):
+            raise TypeError(f"AtomicPotential: expected a head, got {type(self.head).__name__}")
+        if self.chunk is not None and not self.chunk > 0:
+            raise ValueError(f"AtomicPotential: chunk must be a positive number of atoms, got {self.chunk}")
+        object.__setattr__(self, "head", self.head.sized(self.descriptor))
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.descriptor.species
+
+    @property
+    def reach(self) -> Array:
+        return self.descriptor.reach
+
+    @property
+    def n_coefficients(self) -> int:
+        return self.head.n_coefficients
+
+    def at(self) -> "AtomicPotential":
+        return self.replace(head=self.head.at(self.descriptor))
+
+    def frozen(self) -> "AtomicPotential":
+        return self.replace(head=self.head.frozen(self.descriptor))
+
+    def with_points(self, points: Environment) -> "AtomicPotential":
+        """The same potential, unfitted, with these M environments as sparse points; for heads that have them.
+
+        Raises:
+          TypeError: if the head has no sparse points.
+        """
+        if not hasattr(self.head, "with_points"):
+            raise TypeError(f"{type(self.head).__name__} has no sparse points; use SparseGP")
+        return self.replace(head=self.head.with_points(points))
+
+    def energies(self, graph: Graph) -> Array:
+        return self._per_atom(graph, lambda head, x, z: head(x, z))
+
+    def _per_atom(self, graph: Graph, function) -> Array:
+        """function(head, features [n, F], species [n]) for all atoms, block by block."""
+        head = self.head.at(self.descriptor)
+        if not isinstance(self.descriptor, LocalDescriptor):
+            species = environments(graph, 0.0, self.species).center
+            return function(head, self.descriptor(graph), species)
+        stack = environments(graph, self.reach, self.species)
+        n = graph.numbers.shape[0]
+        block = self.chunk or (_CPU_BLOCK if jax.default_backend() == "cpu" else n)
+
+        @jax.checkpoint
+        def one_block(envs):
+            return function(head, jax.vmap(self.descriptor.environment)(envs), envs.center)
+
+        if n <= block:
+            return one_block(stack)
+        n_blocks = -(-n // block)
+        block = -(-n // n_blocks)  # even blocks: the last one is padded by less than n_blocks atoms
+        return _map_blocks(one_block, stack, n_blocks, block)
+
+    def basis(self, graph: Graph) -> Array:
+        self._require_linear()
+        rows = self._per_atom(graph, lambda head, x, z: head.basis(x, z))
+        return jnp.sum(jnp.where((graph.numbers > 0)[:, None], rows, 0), axis=0)
+
+    def precision(self) -> Array:
+        self._require_linear()
+        return self.head.at(self.descriptor).precision()
+
+    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "AtomicPotential":
+        self._require_linear()
+        changes = {"coefficients": w} if covariance is None else {"coefficients": w, "covariance": covariance}
+        return self.replace(head=self.head.replace(**changes))
+
+    def _require_linear(self) -> None:
+        if not isinstance(self.head, LinearHead):
+            raise TypeError(f"{type(self.head).__name__} is not linear in its coefficients; use jaxpot.fit.train")
+
+    def variance(self, graph: Graph, weights: Array | None = None) -> Array:
+        """Predictive variance of a weighted sum of atomic energies, for a SparseGP fitted with `covariance=True`.
+
+        Args:
+          graph: one structure.
+          weights: how often each atom counts, shape [N]; None is the energy of the structure, one-hot that of one atom.
+
+        Returns:
+          Shape [], in eV².
+        """
+        if not isinstance(self.head, SparseGP):
+            raise TypeError(f"{type(self.head).__name__} has no predictive variance; use SparseGP")
+        weights = jnp.ones(graph.numbers.shape[0]) if weights is None else weights
+        stack = environments(graph, self.reach, self.species)
+        weights = jnp.where(graph.numbers > 0, weights, 0).astype(graph.positions.dtype)
+        head = self.head.at(self.descriptor)
+        return head.variance(jax.vmap(self.descriptor.environment)(stack), stack.center, weights)
+
+
+def _map_blocks(function, stack, n_blocks: int, block: int) -> Array:
+    """function over even blocks of the leading axis; the last block repeats the last entry to fill up."""
+    n = jax.tree_util.tree_leaves(stack)[0].shape[0]
+    fill = n_blocks * block - n
+
+    def split(x):
+        x = jnp.concatenate([x, jnp.repeat(x[-1:], fill, axis=0)]) if fill else x
+        return x.reshape(n_blocks, block, *x.shape[1:])
+
+    out = jax.lax.map(function, jax.tree_util.tree_map(split, stack))
+    return out.reshape(n_blocks * block, *out.shape[2:])[:n]

@@ -1,0 +1,268 @@
+"""The interfaces of potentials, their sum, and evaluation. There are no hand-written forces in the library."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import species_tuple
+from jaxpot.graph import Graph, neighbor_pairs, only, strain, to_atoms
+from jaxpot.pytree import is_pytree, pytree, static, walk
+from jaxpot.units import SYMBOLS
+
+Array = jax.Array
+
+
+@pytree
+class Properties:
+    """Predictions, labels, noise levels and design rows; absent fields are None.
+
+    Args:
+      energy: shape [], in eV.
+      forces: −∂E/∂R, shape [N, 3], in eV/Å.
+      virial: −∂E/∂ε for a symmetric strain ε, shape [3, 3], in eV; ASE's stress is −virial/V.
+      charges: shape [N], in e.
+      dipole: shape [3], in e·Å.
+      polarizability: shape [3, 3], in Å³.
+      tensor: shape [3, …, 3], or [N, 3, …, 3] per atom; meaning and unit are the model's.
+    """
+
+    energy: Array | None = None
+    forces: Array | None = None
+    virial: Array | None = None
+    charges: Array | None = None
+    dipole: Array | None = None
+    polarizability: Array | None = None
+    tensor: Array | None = None
+
+
+class Potential:
+    """Interface: a Graph in, atomic energies out. A new potential writes `energies` and nothing else.
+
+    Attributes:
+      species: the elements it knows, static.
+      reach: what the neighbour lists must cover, shape [], in Å.
+    """
+
+    species: tuple[str, ...]
+    reach: Array
+
+    def energies(self, graph: Graph) -> Array:
+        """Atomic energies, shape [N], in eV; entries of padding atoms mean nothing."""
+        raise NotImplementedError(f"{type(self).__name__} must define energies(graph)")
+
+    def __call__(self, graph: Graph) -> Array:
+        """The energy of a structure, shape [], in eV."""
+        return jnp.sum(jnp.where(graph.numbers > 0, self.energies(graph), 0))
+
+    def __add__(self, other: "Potential") -> "Sum":
+        if not isinstance(other, Potential):
+            return NotImplemented
+        return Sum(terms_of(self) + terms_of(other))
+
+    def at(self) -> "Potential":
+        """The same potential with what depends on its leaves alone computed; done once per call, outside loops over atoms."""
+        return self
+
+    def frozen(self) -> "Potential":
+        return self
+
+
+class LinearModel(Potential):
+    """Interface: a potential whose energy is `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients.
+
+    Attributes:
+      n_coefficients: P.
+    """
+
+    n_coefficients: int
+
+    def basis(self, graph: Graph) -> Array:
+        """Derivatives of the energy with respect to the coefficients, shape [P]."""
+        raise NotImplementedError(f"{type(self).__name__} must define basis(graph)")
+
+    def precision(self) -> Array:
+        """The prior w ~ Normal(0, precision⁻¹), shape [P, P]."""
+        raise NotImplementedError(f"{type(self).__name__} must define precision()")
+
+    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "LinearModel":
+        """The same model with these coefficients [P] (and C [P, P'], with posterior covariance C Cᵀ)."""
+        raise NotImplementedError(f"{type(self).__name__} must define with_coefficients(w)")
+
+
+@pytree
+class Sum(Potential):
+    """The sum of potentials, made by `+`.
+
+    An atom of an element that one term does not know has no energy from that term and is not seen by it; an element that no
+    term knows makes every energy NaN.
+    """
+
+    terms: tuple[Potential, ...]
+
+    def __post_init__(self):
+        for term in self.terms:
+            if not isinstance(term, Potential):
+                raise TypeError(f"Sum: expected potentials, got {type(term).__name__}")
+        if not self.terms:
+            raise ValueError("Sum: no terms; expected at least one potential")
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(s for term in self.terms for s in term.species))
+
+    @property
+    def reach(self) -> Array:
+        reach = jnp.asarray(self.terms[0].reach)
+        for term in self.terms[1:]:
+            reach = jnp.maximum(reach, term.reach)
+        return reach
+
+    def energies(self, graph: Graph) -> Array:
+        unknown = jnp.any((graph.numbers > 0) & (only(graph, self.species).numbers == 0))
+        total = jnp.zeros_like(graph.positions[:, 0])
+        for term in self.terms:
+            own = only(graph, term.species)
+            total = total + jnp.where(own.numbers > 0, term.energies(own), 0)
+        return jnp.where(unknown, jnp.nan, total)
+
+    def at(self) -> "Sum":
+        return self.replace(terms=tuple(term.at() for term in self.terms))
+
+    def frozen(self) -> "Sum":
+        return self.replace(terms=tuple(term.frozen() for term in self.terms))
+
+
+def terms_of(potential: Potential) -> tuple[Potential, ...]:
+    """The terms of a Sum, or the potential itself."""
+    return potential.terms if isinstance(potential, Sum) else (potential,)
+
+
+@pytree
+class IsolatedAtoms(Potential):
+    """An energy per atom of each element.
+
+    Args:
+      energies_of: symbol -> energy in eV, for example {"Si": -158.54}.
+
+    Example:
+      >>> IsolatedAtoms({"Si": -1.0}).species
+      ('Si',)
+    """
+
+    species: tuple[str, ...] = static()
+    values: Array
+
+    def __init__(self, energies_of: Mapping[str, float]):
+        if not isinstance(energies_of, Mapping):
+            raise TypeError(f'IsolatedAtoms: expected a mapping such as {{"Si": -158.54}}, got {energies_of!r}')
+        object.__setattr__(self, "species", tuple(energies_of))
+        object.__setattr__(self, "values", np.array([float(e) for e in energies_of.values()]))
+        self.__post_init__()
+
+    def __post_init__(self):
+        species_tuple(self.species, "IsolatedAtoms")
+
+    @property
+    def reach(self) -> Array:
+        return jnp.zeros(())
+
+    def energies(self, graph: Graph) -> Array:
+        energies = jnp.zeros_like(graph.positions[:, 0])
+        known = graph.numbers <= 0
+        for index, symbol in enumerate(self.species):
+            is_element = graph.numbers == SYMBOLS.index(symbol)
+            energies = jnp.where(is_element, jnp.asarray(self.values)[index].astype(energies.dtype), energies)
+            known = known | is_element
+        return jnp.where(known, energies, jnp.nan)
+
+
+def evaluate(potential: Potential, graph: Graph) -> Properties:
+    r"""Energy, forces and virial in one reverse pass.
+
+    .. math:: F = -\partial E/\partial R, \qquad W = -\partial E/\partial \epsilon
+
+    Pure; write `jax.jit(evaluate)`, and `jax.jit(jax.vmap(evaluate, (None, 0)))` for a batch.
+
+    Args:
+      potential: any potential.
+      graph: one structure.
+
+    Returns:
+      Properties with energy [] (eV), forces [N, 3] (eV/Å) and virial [3, 3] (eV). All are NaN where the model must not be
+      trusted; `diagnose` says why.
+
+    Example:
+      >>> from jaxpot import IsolatedAtoms, from_atoms
+      >>> from ase.build import bulk
+      >>> float(evaluate(IsolatedAtoms({"Si": -1.0}), from_atoms(bulk("Si"), cutoff=3.0)).energy)
+      -2.0
+    """
+
+    def energy(positions, epsilon):
+        return potential(strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T)))
+
+    zero = jnp.zeros((3, 3), graph.positions.dtype)
+    value, (by_position, by_strain) = jax.value_and_grad(energy, argnums=(0, 1))(graph.positions, zero)
+    return Properties(energy=value, forces=-by_position, virial=-by_strain)
+
+
+def freeze(model: Potential) -> Potential:
+    """The model with its sparse points stored as features: faster, smaller, and no longer following hyper-parameters."""
+    return model.frozen()
+
+
+def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
+    """Says in words why a result is NaN; runs on the host, on one structure.
+
+    Args:
+      model: a potential or descriptor.
+      graph: one structure, not a batch.
+
+    Returns:
+      One sentence per cause found; empty if there is none.
+    """
+    if np.ndim(graph.numbers) != 1:
+        raise ValueError(f"diagnose takes one structure, got a batch of shape {np.shape(graph.numbers)}; index it with jax.tree.map(lambda x: x[i], graph)")
+    causes = []
+    numbers = np.asarray(graph.numbers)
+    real = numbers > 0
+    bad = [i for i in np.flatnonzero(real) if not np.all(np.isfinite(np.asarray(graph.positions)[i]))]
+    if bad:
+        causes.append(f"positions of {len(bad)} atoms are not finite, first atom {bad[0]}")
+    if not np.all(np.isfinite(np.asarray(graph.cell))):
+        causes.append("the cell is not finite")
+    if bool(graph.overflow):
+        slots = graph.neighbors.shape[1]
+        if causes:
+            causes.append(f"neighbour list overflow (more than {slots} neighbours)")
+        else:
+            centers, _, _ = neighbor_pairs(to_atoms(graph), float(graph.cutoff))
+            needed = int(np.bincount(centers).max())
+            causes.append(f"neighbour list overflow ({needed} neighbours, {slots} slots); rebuild with max_neighbors={needed}")
+    reach = float(model.reach)
+    if reach > float(graph.cutoff) * (1 + 1e-6):
+        causes.append(f"the model looks {reach:.6g} Å far, the neighbour list {float(graph.cutoff):.6g} Å; rebuild with cutoff={reach:.6g}")
+    unknown = sorted({SYMBOLS[n] for n in numbers[real]} - set(model.species))
+    if unknown:
+        causes.append(f"the model knows {', '.join(model.species)}, but the structure contains {', '.join(unknown)}")
+    causes += [f"{path} is not finite" for path, leaf, _ in walk(model) if not np.all(np.isfinite(np.asarray(leaf, float)))]
+    causes += _own_causes(model)
+    return tuple(causes)
+
+
+def _own_causes(value: Any) -> list[str]:
+    """What parts of a model report of themselves, through a method `unresolved()`."""
+    from jaxpot.pytree import fields
+
+    if isinstance(value, (tuple, list)):
+        return [cause for child in value for cause in _own_causes(child)]
+    if not is_pytree(value):
+        return []
+    found = []
+    unresolved = getattr(value, "unresolved", None)
+    if unresolved is not None and bool(unresolved()):
+        found.append(f"{type(value).__name__}: its tables are too coarse for its leaves; construct it anew at the smallest sigma of the search")
+    return found + [cause for _, child, _ in fields(value) for cause in _own_causes(child)]
