@@ -1,1 +1,52 @@
 """jaxpot: differentiable interatomic potentials in JAX."""
+
+from jaxpot import fit
+from jaxpot.data import Batch, Dataset, noise_levels
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.descriptors.density import Density, power_spectrum
+from jaxpot.descriptors.soap import SOAP
+from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
+from jaxpot.heads.base import Head, LinearHead
+from jaxpot.heads.linear import Linear
+from jaxpot.heads.sparse_gp import SparseGP
+from jaxpot.io.save import load, save
+from jaxpot.math.cutoffs import CosineCutoff, PolynomialCutoff, Step, TanhCutoff, Willatt
+from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential
+from jaxpot.math.radial import GTO, Bessel, Chebyshev, EquispacedGaussians, SolidGTO
+from jaxpot.math.wigner import random_rotation, wigner_d
+from jaxpot.potentials.atomic import AtomicPotential
+from jaxpot.potentials.base import (
+    IsolatedAtoms,
+    LinearModel,
+    Potential,
+    Properties,
+    Sum,
+    diagnose,
+    evaluate,
+    freeze,
+)
+from jaxpot.potentials.pair import ZBL, LennardJones
+from jaxpot.pytree import cast, free, positive, pytree, static
+
+
+def __getattr__(name: str):
+    """The adaptors load ASE's calculators and jax-md on first use, so that `import jaxpot` loads only jax and numpy."""
+    import importlib
+
+    if name == "Calculator":
+        return importlib.import_module("jaxpot.calculator").Calculator
+    if name == "md":
+        return importlib.import_module("jaxpot.md")
+    raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
+
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GTO", "SOAP", "ZBL", "AtomicPotential", "Batch", "Bessel", "Calculator", "Chebyshev", "CosineCutoff", "Dataset", "Density",
+    "Descriptor", "Environment", "EquispacedGaussians", "Graph", "Head", "IsolatedAtoms", "LennardJones", "Linear", "LinearHead",
+    "LinearModel", "LocalDescriptor", "Matern", "PolynomialCutoff", "PolynomialKernel", "Potential", "Properties", "SolidGTO",
+    "SparseGP", "SquaredExponential", "Step", "Sum", "TanhCutoff", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit",
+    "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
+    "random_rotation", "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
+]  # fmt: skip

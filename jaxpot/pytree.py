@@ -86,6 +86,11 @@ def _replace(self, **changes):
     return out
 
 
+def set_fields(value: Any, **changes: Any) -> Any:
+    """`replace` without validation: for values computed from a model's own leaves, under jit."""
+    return rebuild(type(value), {name: changes.get(name, child) for name, child, _ in fields(value)})
+
+
 def _finish(self) -> None:
     """Converts numbers to leaves, checks `positive` fields and runs the class's own validation."""
     for name, value, field in fields(self):

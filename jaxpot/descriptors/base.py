@@ -27,6 +27,10 @@ class Descriptor:
         """Features of every atom, shape [N, F] ([N, F, 2λ+1] if equivariant); rows of padding atoms mean nothing."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(graph)")
 
+    def at(self) -> "Descriptor":
+        """The same descriptor with what depends on its leaves alone computed; done once per call, outside loops over atoms."""
+        return self
+
     def labels(self) -> tuple[Any, ...]:
         """The name of every feature, in order."""
         raise NotImplementedError(f"{type(self).__name__} must define labels()")
@@ -40,7 +44,7 @@ class LocalDescriptor(Descriptor):
         raise NotImplementedError(f"{type(self).__name__} must define environment(env)")
 
     def __call__(self, graph: Graph) -> Array:
-        return jax.vmap(self.environment)(environments(graph, self.reach, self.species))
+        return jax.vmap(self.at().environment)(environments(graph, self.reach, self.species))
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Features [F] of one atom and their derivatives with respect to its neighbour vectors, shape [F, K, 3].

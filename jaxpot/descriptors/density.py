@@ -14,9 +14,9 @@ from jaxpot.checks import is_concrete, poison, species_tuple
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.math.radial import RadialBasis
+from jaxpot.math.radial import RadialBasis, from_table, tabulate
 from jaxpot.math.spherical import spherical_harmonics
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import positive, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -43,8 +43,9 @@ class Density:
       center_weight: weight of the centre's own Gaussian, dimensionless.
       center_channels: "own", the channels of the centre's species, or "all", every channel with weight 1 (QUIP's
         `central_reference_all_species`).
-      nodes: Chebyshev nodes of tabulated radial functions; None counts those that the leaves need, with some room. Where
-        optimisation later asks for more (a much smaller sigma), results are NaN and `diagnose` says so.
+      nodes: Chebyshev nodes of the radial tables; None counts those that the leaves need, with some room. Where optimisation
+        later asks for more (a much smaller sigma), results are NaN and `diagnose` says so.
+      table: made by `at` from the leaves above, shape [nodes, l_max + 1, n_max]; leave it out.
 
     Raises:
       ValueError: for unknown species, a negative l_max, channels of a wrong shape, or a sharp density with a centre.
@@ -69,6 +70,7 @@ class Density:
     center_weight: Array = 1.0
     center_channels: str = static("own")
     nodes: int | None = static(None)
+    table: Array | None = None
 
     def __post_init__(self):
         species_tuple(self.species, "Density")
@@ -82,8 +84,9 @@ class Density:
             raise ValueError("Density: a sharp density (sigma=None) cannot hold its own centre; write center_weight=0.0")
         leaves = jax.tree_util.tree_leaves((self.cutoff, self.radial, self.sigma))
         if all(is_concrete(leaf) for leaf in leaves):
-            needed = float(self._nodes_needed()) + (14.5 * (math.sqrt(_ROOM) - 1) * self._ratio() if self.sigma is not None else 0)
-            object.__setattr__(self, "nodes", max(self.nodes or 0, math.ceil(needed)))
+            with jax.ensure_compile_time_eval():
+                room = 0.0 if self.sigma is None else 14.5 * (math.sqrt(_ROOM) - 1) * math.sqrt(self.reach / self.sigma)
+                object.__setattr__(self, "nodes", max(self.nodes or 0, math.ceil(self._nodes_needed() + room)))
         elif self.nodes is None:
             raise ValueError("Density: cannot be made from traced leaves; make it outside and vary its leaves with `free` or `replace`")
 
@@ -100,9 +103,6 @@ class Density:
     def _weight(self) -> Cutoff:
         return self.cutoff if self.sigma is None else self.cutoff.smeared(self.sigma)
 
-    def _ratio(self) -> float:
-        return math.sqrt(float(self.reach) / float(np.asarray(self.sigma)))
-
     def _nodes_needed(self) -> Array | float:
         return self.radial.nodes_needed(self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach)
 
@@ -113,10 +113,12 @@ class Density:
         # 1.8 √(reach/sigma) nodes fewer are exact to 1e-11 instead of 1e-13
         return jnp.asarray(self._nodes_needed() - 1.8 * jnp.sqrt(self.reach / self.sigma) > self.nodes)
 
-    def _basis(self, dtype) -> tuple[dict, Array]:
-        leaves = dict(radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach)
-        keywords = {k: None if v is None else jnp.asarray(v) for k, v in leaves.items()} | {"nodes": self.nodes}
-        return keywords, self.radial.mixing(self.l_max, **keywords).astype(dtype)
+    def at(self) -> "Density":
+        """The same density with its radial table made from its leaves; once per call, outside loops over atoms."""
+        if self.table is not None:
+            return self
+        table = tabulate(self.radial, self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach, nodes=self.nodes)
+        return set_fields(self, table=poison(table, self.unresolved()))
 
     def _species_weights(self, species: Array, dtype) -> Array:
         if self.channels is None:
@@ -128,58 +130,42 @@ class Density:
 
         In Å^(3/2) for the Gaussian density, whose G is not normalised, and in Å^(−3/2) for the sharp one.
         """
-        dtype = env.vectors.dtype
-        keywords, mixing = self._basis(dtype)
-        r = safe_norm(env.vectors)
-        # the species axis is summed out neighbour by neighbour: no segment sum, no scatter
-        weights = self._species_weights(env.species, dtype) * self._weight()(r).astype(dtype)[:, None]
-        radial = self.radial.primitives(r, self.l_max, **keywords)
-        harmonics = spherical_harmonics(env.vectors, self.l_max)
-        return self._mixed(weights, radial, harmonics, mixing) + self._center(env.center, keywords, mixing)
+        density = self.at()
+        return density._summed(env.vectors, env.species) + density._center(env.center, env.vectors.dtype)
 
-    def _mixed(self, weights: Array, radial: Array, harmonics: Array, mixing: Array) -> Array:
-        """Σ_k W_kd P_kt Y_k,lm M_ltn, shape [Q, L]; primitives first, since they are contracted once per neighbour."""
+    def _summed(self, vectors: Array, species: Array) -> Array:
+        """The neighbours' part for vectors [K, 3], shape [Q, L]."""
+        r = safe_norm(vectors)
+        weights = self._species_weights(species, r.dtype) * self._weight()(r).astype(r.dtype)[:, None]
+        radial = from_table(self.table.astype(r.dtype), r, self.reach.astype(r.dtype))
+        # without the barrier XLA fuses the recursion for the harmonics into each of the products below and computes it l_max times
+        harmonics = jax.lax.optimization_barrier(spherical_harmonics(vectors, self.l_max))
         blocks = []
-        if radial.ndim == 2:
-            primitives = (weights[:, :, None] * radial[:, None, :]).reshape(radial.shape[0], -1)  # [K, D·T]
-            summed = einsum("kq,ka->qa", primitives, harmonics).reshape(weights.shape[1], radial.shape[1], -1)
-        for l in range(self.l_max + 1):
-            m = slice(l * l, (l + 1) ** 2)
-            if radial.ndim == 2:
-                block = summed[:, :, m]
-            else:
-                primitives = (weights[:, :, None] * radial[:, None, l, :]).reshape(radial.shape[0], -1)
-                block = einsum("kq,ka->qa", primitives, harmonics[:, m]).reshape(weights.shape[1], radial.shape[2], -1)
-            blocks.append(einsum("dtm,tn->dnm", block, mixing[min(l, mixing.shape[0] - 1)]))
-        coefficients = jnp.concatenate(blocks, axis=-1)
-        return poison(coefficients.reshape(self.n_channels, -1), self.unresolved())
+        for l in range(self.l_max + 1):  # one small matrix product per degree: faster than one large one over primitives
+            q = (weights[:, :, None] * radial[:, None, l, :]).reshape(r.shape[0], -1)
+            blocks.append(einsum("kq,km->qm", q, harmonics[:, l * l : (l + 1) ** 2]))
+        return jnp.concatenate(blocks, axis=-1)
 
-    def _center(self, center: Array, keywords: dict, mixing: Array) -> Array:
+    def _center(self, center: Array, dtype) -> Array:
         """The centre's own Gaussian: only l = 0 survives at r = 0. Shape [Q, L]."""
         n_lm = (self.l_max + 1) ** 2
         if self.sigma is None:
-            return jnp.zeros((self.n_channels, n_lm), mixing.dtype)
-        at_zero = self.radial.primitives(jnp.zeros((), mixing.dtype), 0, **keywords).reshape(-1)
-        radial = einsum("t,tn->n", at_zero, mixing[0]) / np.sqrt(4 * np.pi)
-        own = self._species_weights(center, mixing.dtype)
+            return jnp.zeros((self.n_channels, n_lm), dtype)
+        radial = from_table(self.table.astype(dtype), jnp.zeros(1, dtype), self.reach.astype(dtype))[0, 0] / np.sqrt(4 * np.pi)
+        own = self._species_weights(center, dtype)
         channels = own if self.center_channels == "own" else jnp.ones_like(own)
-        values = jnp.asarray(self.center_weight, mixing.dtype) * (channels[:, None] * radial[None, :]).reshape(-1)
-        return jnp.zeros((self.n_channels, n_lm), mixing.dtype).at[:, 0].set(values)
+        values = jnp.asarray(self.center_weight, dtype) * (channels[:, None] * radial[None, :]).reshape(-1)
+        return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, n_lm - 1), dtype)], axis=1)
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
-        dtype = env.vectors.dtype
-        keywords, mixing = self._basis(dtype)
-        weight = self._weight()
+        density = self.at()
 
         def contribution(vector, species):
-            r = safe_norm(vector)[None]
-            weights = self._species_weights(species, dtype)[None] * weight(r).astype(dtype)[:, None]
-            radial = self.radial.primitives(r, self.l_max, **keywords)
-            return self._mixed(weights, radial, spherical_harmonics(vector[None], self.l_max), mixing)
+            return density._summed(vector[None], species[None])
 
         jacobian = jax.vmap(lambda v, s: jnp.moveaxis(jax.jacfwd(contribution)(v, s), -1, 0))(env.vectors, env.species)
-        return self(env), jacobian
+        return density(env), jacobian
 
 
 def power_spectrum(coefficients: Array, l_max: int) -> Array:

@@ -8,7 +8,7 @@ from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.density import Density, power_spectrum
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import unit
-from jaxpot.pytree import pytree, static
+from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
 
@@ -49,6 +49,9 @@ class SOAP(LocalDescriptor):
     def n_features(self) -> int:
         q = self.density.n_channels
         return (self.density.l_max + 1) * q * (q + 1) // 2
+
+    def at(self) -> "SOAP":
+        return set_fields(self, density=self.density.at())
 
     def labels(self) -> tuple[tuple[int, int, int], ...]:
         """(q, q', l) of every feature, where q = channel · n_max + n."""

@@ -9,7 +9,7 @@ from jaxpot.graph import Environment
 from jaxpot.heads.base import LinearHead
 from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import positive, pytree
+from jaxpot.pytree import positive, pytree, set_fields
 
 Array = jax.Array
 
@@ -75,7 +75,7 @@ class SparseGP(LinearHead):
             raise ValueError(
                 "SparseGP has no sparse points; write potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
             )
-        return self.replace(features=jax.vmap(descriptor.environment)(self.points))
+        return set_fields(self, features=jax.vmap(descriptor.at().environment)(self.points))
 
     def frozen(self, descriptor: LocalDescriptor) -> "SparseGP":
         return jax.jit(SparseGP.at)(self, descriptor).replace(points=None)

@@ -1,30 +1,49 @@
 """Modified spherical Bessel functions of the first kind, scaled by exp(−x), for the overlap of Gaussians."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.math.linalg import einsum
+
 Array = jax.Array
 
 
 @functools.cache
-def _plan(l_max: int) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
-    """Where upward recursion becomes stable, and Horner coefficients of the power series below that, for l_max and l_max + 1.
+def _plan(l_max: int) -> tuple[float, np.ndarray, np.ndarray]:
+    """Where the closed form becomes stable, the power series below it and the closed form above it.
 
-    Upward recursion multiplies round-off by about exp(l²/x); the switch keeps that under 1e2.
+    The closed form cancels like exp(l²/x) and the switch keeps that under 1e2; all terms of the series are positive.
     """
     switch = max(4.0, (l_max + 1) ** 2 / 4.6)
-    series = []
-    for l in (l_max, l_max + 1):
-        # i_l = x^l Σ_k (x²/2)^k / (k! (2l+1)!! (2l+3) … (2l+2k+1)), in powers of (x/switch)² so that no coefficient over- or underflows
+    # i_l = x^l Σ_k (x²/2)^k / (k! (2l+1)!! (2l+3) … (2l+2k+1)), in powers of (x/switch)² so that no coefficient over- or underflows
+    columns = []
+    for l in range(l_max + 1):
         terms, k = [1 / np.prod(np.arange(2 * l + 1, 0, -2, dtype=float))], 0
         while terms[-1] > 1e-18 * sum(terms):
             k += 1
             terms.append(terms[-1] * (switch**2 / 2) / (k * (2 * l + 2 * k + 1)))
-        series.append(np.array(terms))
-    return switch, tuple(series)
+        columns.append(terms)
+    n = max(map(len, columns))
+    series = np.array([c + [0.0] * (n - len(c)) for c in columns])
+    # e^-x i_l = Σ_k (l+k)!/(k! (l−k)!) [(−1)^k − (−1)^l e^-2x] (2x)^-(k+1), in powers of switch/x
+    closed = np.zeros((l_max + 1, l_max + 1))
+    for l in range(l_max + 1):
+        for k in range(l + 1):
+            closed[l, k] = math.factorial(l + k) / (math.factorial(k) * math.factorial(l - k)) / (2 * switch) ** (k + 1)
+    return switch, series, closed
+
+
+def _powers(x: Array, n: int) -> Array:
+    """1, x, … x^(n−1), shape [..., n], by doubling: the graph stays a handful of operations."""
+    powers = jnp.stack([jnp.ones_like(x), x], axis=-1)
+    while powers.shape[-1] < n:
+        count = min(powers.shape[-1] - 1, n - powers.shape[-1])
+        powers = jnp.concatenate([powers, powers[..., -1:] * powers[..., 1 : count + 1]], axis=-1)
+    return powers[..., :n]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -33,8 +52,7 @@ def scaled_spherical_bessel(x: Array, l_max: int) -> Array:
 
     .. math:: e^{-x} i_l(x), \qquad i_0 = \sinh x / x, \qquad i_{l+1} = i_{l-1} - \frac{2l+1}{x}\, i_l
 
-    Power series and downward recursion for small x, upward recursion for large; derivatives of every order are exact, at
-    x = 0 too.
+    Power series for small x, closed form for large; derivatives of every order are exact, at x = 0 too.
 
     Args:
       x: non-negative, shape [...].
@@ -47,28 +65,21 @@ def scaled_spherical_bessel(x: Array, l_max: int) -> Array:
       >>> scaled_spherical_bessel(jnp.array(0.0), 2).tolist()
       [1.0, 0.0, 0.0]
     """
-    switch, series = _plan(l_max)
+    x = jnp.asarray(x)
+    switch, series, closed = (jnp.asarray(t, x.dtype) for t in _plan(l_max))
+    sign = jnp.asarray((-1.0) ** np.arange(l_max + 1), x.dtype)
 
     small = jnp.minimum(x, switch)
-    y = (small / switch) ** 2
-    above, current = (functools.reduce(lambda s, c: s * y + c, reversed(terms), jnp.zeros_like(y)) for terms in (series[1], series[0]))
-    down = [current]  # h_l = i_l / x^l
-    for l in range(l_max, 0, -1):
-        above, current = current, small * small * above + (2 * l + 1) * current
-        down.append(current)
-    power, low = jnp.exp(-small), []
-    for l in range(l_max + 1):
-        low.append(down[l_max - l] * power)
-        power = power * small
+    low = einsum("...k,lk->...l", _powers((small / switch) ** 2, series.shape[1]), series)
+    low = low * _powers(small, l_max + 1) * jnp.exp(-small)[..., None]
 
     large = jnp.maximum(x, switch)
-    inverse, decay = 1 / large, jnp.exp(-2 * large)
-    high = [0.5 * (1 - decay) * inverse]
-    if l_max > 0:
-        high.append((0.5 * (1 + decay) - high[0]) * inverse)
-    for l in range(1, l_max):
-        high.append(high[l - 1] - (2 * l + 1) * inverse * high[l])
-    return jnp.stack([jnp.where(x < switch, a, b) for a, b in zip(low, high, strict=True)], axis=-1)
+    inverse = _powers(switch / large, l_max + 1) * (switch / large)[..., None]
+    lead = (1,) * x.ndim
+    growing = einsum("...k,lk->...l", inverse * sign.reshape(*lead, -1), closed)
+    decaying = einsum("...k,lk->...l", inverse, closed)
+    high = growing - sign.reshape(*lead, -1) * jnp.exp(-2 * large)[..., None] * decaying
+    return jnp.where((x < switch)[..., None], low, high)
 
 
 @scaled_spherical_bessel.defjvp
@@ -78,7 +89,8 @@ def _scaled_spherical_bessel_jvp(l_max, primals, tangents):
     values = scaled_spherical_bessel(x, l_max + 1)  # d i_l/dx = (l i_{l−1} + (l+1) i_{l+1}) / (2l+1)
     l = np.arange(l_max + 1)
     lower = jnp.concatenate([jnp.zeros_like(values[..., :1]), values[..., :l_max]], axis=-1)
-    down = jnp.broadcast_to(jnp.asarray(l / (2 * l + 1), x.dtype), lower.shape)
-    up = jnp.broadcast_to(jnp.asarray((l + 1) / (2 * l + 1), x.dtype), lower.shape)
+    lead = (1,) * x.ndim
+    down = jnp.asarray(l / (2 * l + 1), x.dtype).reshape(*lead, -1)
+    up = jnp.asarray((l + 1) / (2 * l + 1), x.dtype).reshape(*lead, -1)
     slope = down * lower + up * values[..., 1:] - values[..., : l_max + 1]
     return values[..., : l_max + 1], slope * dx[..., None]

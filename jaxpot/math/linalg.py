@@ -98,3 +98,13 @@ class StreamingQR:
 
         triangle, projected = self.triangle()
         return solve_triangular(triangle, projected)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to go on later."""
+        if self._n_waiting:
+            self._factorise()
+        return {"triangle": self._triangle, "residual_square": np.array(self._residual_square)}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Goes on from `state()`."""
+        self._triangle, self._residual_square = state["triangle"], float(state["residual_square"])

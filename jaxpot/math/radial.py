@@ -1,15 +1,12 @@
-r"""Radial bases, sharp or smeared by a Gaussian, in one form: primitives of the distance, then a mixing matrix.
+r"""Radial bases, sharp or smeared by a Gaussian, and their Chebyshev tables.
 
-.. math:: g_{nl}(r) = \sum_t P_t(r)\, M_{ltn}
-   \qquad\text{or, smeared,}\qquad
-   4\pi \int_0^\infty s^2 g_{nl}(s)\, e^{-(s^2 + r^2)/2\sigma^2}\, i_l(s r/\sigma^2)\, ds = \sum_t P_t(r)\, M_{ltn}
+.. math:: g_{nl}(r) \qquad\text{or, smeared,}\qquad
+   4\pi \int_0^\infty s^2 g_{nl}(s)\, e^{-(s^2 + r^2)/2\sigma^2}\, i_l(s r/\sigma^2)\, ds
 
-The split is what makes densities fast: primitives are contracted with the harmonics of the neighbours first, the mixing is
-done once per atom, and derivatives with respect to sigma and the radius pass through M alone.
-
-Where the smeared integral has no closed form it is a smooth function of r that Chebyshev polynomials on [0, reach]
-interpolate to round-off: P_t = T_t, and M is made from Gauss–Legendre integrals at the Chebyshev nodes. The number of
-nodes is structure; `nodes_needed` says how many the leaves ask for.
+Each is a smooth function of one distance, which Chebyshev polynomials on [0, reach] interpolate to round-off. So a density
+evaluates polynomials of the distance and one matrix product, whatever the basis; closed forms and Gauss–Legendre integrals are
+needed at the Chebyshev nodes only, once per call, and derivatives with respect to sigma and the radius pass through the table
+alone. The number of nodes is structure; `nodes_needed` says how many the leaves ask for.
 """
 
 import functools
@@ -24,26 +21,101 @@ from jaxpot.pytree import positive, pytree, static
 
 Array = jax.Array
 
+_QUADRATURE = 72  # Gauss–Legendre nodes over ±_WINDOW sigma: a Gaussian times the basis is integrated to round-off
+_WINDOW = 8.5  # sigmas; exp(−8.5²/2) = 2e-16
+
 
 class RadialBasis:
-    """Interface: `n_max` functions, n = 0 … n_max − 1, for every degree l.
+    """Interface: `n_max` functions, n = 0 … n_max − 1, for every degree l. A new basis writes `sharp`.
 
-    `primitives` returns [..., T] (the same for every l) or [..., l_max + 1, T]; `mixing` returns [l_max + 1, T, n_max].
-    Both take radius (the cutoff's, Å), sigma (Å, or None for the sharp basis), reach (Å, beyond which nobody asks) and
-    nodes (how many Chebyshev nodes tabulate, where a table is used).
+    In every method radius is the cutoff's, in Å; sigma, in Å, is the width of the density's Gaussians.
     """
 
     n_max: int
 
-    def primitives(self, r: Array, l_max: int, *, radius: Array, sigma: Array | None, reach: Array, nodes: int) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define primitives")
+    def sharp(self, r: Array, l_max: int, radius: Array) -> Array:
+        """g_nl(r), shape [Q, l_max + 1, n_max] for r of shape [Q]; [Q, 1, n_max] if it does not depend on l."""
+        raise NotImplementedError(f"{type(self).__name__} must define sharp(r, l_max, radius)")
 
-    def mixing(self, l_max: int, *, radius: Array, sigma: Array | None, reach: Array, nodes: int) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define mixing")
+    def upper(self, radius: Array) -> Array | None:
+        """Where the functions end, in Å; None if they do not."""
+        return None
+
+    def finest(self, radius: Array) -> Array | None:
+        """The finest length over which the sharp functions change, in Å; None for polynomials of degree below n_max."""
+        raise NotImplementedError(f"{type(self).__name__} must define finest(radius)")
+
+    def oscillations(self, l_max: int) -> float:
+        """Nodes beyond those of a slowly varying basis."""
+        return 0.0
+
+    def smeared(self, r: Array, l_max: int, radius: Array, sigma: Array) -> Array:
+        """The smeared integral, shape [Q, l_max + 1, n_max]; by quadrature unless a basis knows a closed form."""
+        x, w = gauss_legendre(_QUADRATURE)
+        r = r[:, None]
+        low, high = jnp.maximum(r - _WINDOW * sigma, 0), r + _WINDOW * sigma
+        upper = self.upper(radius)
+        if upper is not None:  # clipping is differentiated where the basis is cut, and negligible where the Gaussian is
+            low, high = jnp.minimum(low, upper), jnp.minimum(high, upper)
+        s = low + (high - low) * jnp.asarray(x, r.dtype)[None, :]
+        weight = (high - low) * jnp.asarray(w, r.dtype)[None, :] * s**2 * jnp.exp(-((s - r) ** 2) / (2 * sigma**2))
+        bessel = scaled_spherical_bessel(s * r / sigma**2, l_max)
+        g = self.sharp(s.reshape(-1), l_max, radius).reshape(*s.shape, -1, self.n_max)
+        g = jnp.broadcast_to(g, (*s.shape, l_max + 1, self.n_max))
+        return 4 * jnp.pi * einsum("qs,qsl,qsln->qln", weight, bessel, g)
 
     def nodes_needed(self, l_max: int, *, radius: Array, sigma: Array | None, reach: Array) -> Array | float:
-        """Chebyshev nodes that resolve the functions to round-off; 0 where no table is used."""
-        return 0.0
+        """Chebyshev nodes that resolve the functions to 1e-13 of the largest value."""
+        width = self.finest(radius) if sigma is None else sigma
+        if width is None:
+            return float(self.n_max)
+        # measured for n_max <= 16, l_max <= 8 and reach/width from 3 to 60: the features near r = 0 have this width, and
+        # Chebyshev nodes lie quadratically denser there, hence the root
+        return 14.5 * jnp.sqrt(reach / width) - 4.0 + self.oscillations(l_max)
+
+
+def tabulate(basis: RadialBasis, l_max: int, *, radius: Array, sigma: Array | None, reach: Array, nodes: int) -> Array:
+    """Chebyshev coefficients of a basis on [0, reach], shape [nodes, l_max + 1, n_max].
+
+    Args:
+      basis: a radial basis.
+      l_max: highest degree, included.
+      radius: the cutoff's radius, in Å.
+      sigma: width of the Gaussians, in Å; None is the sharp basis.
+      reach: beyond which nobody asks, in Å.
+      nodes: number of polynomials.
+    """
+    nodes_01, to_coefficients = _chebyshev_nodes(nodes)
+    reach = jnp.asarray(reach)
+    r = jnp.asarray(nodes_01, reach.dtype) * reach
+    values = basis.sharp(r, l_max, radius) if sigma is None else basis.smeared(r, l_max, radius, sigma)
+    values = jnp.broadcast_to(values, (nodes, l_max + 1, basis.n_max))
+    return einsum("tq,qln->tln", jnp.asarray(to_coefficients, reach.dtype), values)
+
+
+def from_table(table: Array, r: Array, reach: Array) -> Array:
+    """The functions at distances r [K], shape [K, l_max + 1, n_max]; beyond reach, where every weight is zero, the end value."""
+    x = jnp.clip(2 * r / reach - 1, -1, 1)
+    return _series(table.reshape(table.shape[0], -1), x).reshape(*r.shape, *table.shape[1:])
+
+
+@functools.cache
+def _derivative_matrix(n: int) -> np.ndarray:
+    """D, such that the derivative of a Chebyshev series with coefficients c [n] has the coefficients D c."""
+    return np.pad(np.polynomial.chebyshev.chebder(np.eye(n)), ((0, 1), (0, 0))) if n > 1 else np.zeros((1, 1))
+
+
+@jax.custom_jvp
+def _series(table: Array, x: Array) -> Array:
+    """Σ_t T_t(x_k) c_tq, shape [K, Q]; its derivative is a series of the same form, so no derivative of T is ever taken."""
+    return einsum("kt,tq->kq", chebyshev(x, table.shape[0]), table)
+
+
+@_series.defjvp
+def _series_jvp(primals, tangents):
+    (table, x), (dtable, dx) = primals, tangents
+    slope = _series(einsum("st,tq->sq", jnp.asarray(_derivative_matrix(table.shape[0]), table.dtype), table), x)
+    return _series(table, x), slope * dx[:, None] + einsum("kt,tq->kq", chebyshev(x, table.shape[0]), dtable)
 
 
 def gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -53,15 +125,17 @@ def gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chebyshev(x: Array, n: int) -> Array:
-    """T_0 … T_{n−1} at x, shape [..., n], by the recursion T_{2k} = 2 T_k² − 1, T_{2k+1} = 2 T_k T_{k+1} − x.
+    """T_0 … T_{n−1} at x, shape [..., n], by T_{j+k} = 2 T_j T_k − T_{j−k}.
 
-    Doubling halves the depth of the graph and, unlike cos(k arccos x), has finite derivatives at |x| = 1.
+    Doubling keeps the graph to a handful of operations and, unlike cos(k arccos x), has finite derivatives at |x| = 1.
     """
-    values = [jnp.ones_like(x), x]
-    for k in range(2, n):
-        half = k // 2
-        values.append(2 * values[half] * values[half] - 1 if k % 2 == 0 else 2 * values[half] * values[half + 1] - x)
-    return jnp.stack(values[:n], axis=-1)
+    values = jnp.stack([jnp.ones_like(x), x], axis=-1)
+    while values.shape[-1] < n:
+        last = values.shape[-1] - 1
+        count = min(last, n - last - 1)
+        new = 2 * values[..., last:] * values[..., 1 : count + 1] - jnp.flip(values[..., last - count : last], axis=-1)
+        values = jnp.concatenate([values, new], axis=-1)
+    return values[..., :n]
 
 
 @functools.cache
@@ -71,77 +145,6 @@ def _chebyshev_nodes(n: int) -> tuple[np.ndarray, np.ndarray]:
     to_coefficients = 2 / n * np.cos(np.arange(n)[:, None] * angle[None, :])
     to_coefficients[0] /= 2
     return (np.cos(angle) + 1) / 2, to_coefficients
-
-
-def _unit_interval(r: Array, reach: Array) -> Array:
-    """r in [0, reach] mapped to [−1, 1]; beyond, where every weight is zero, the end point."""
-    return jnp.clip(2 * r / reach - 1, -1, 1)
-
-
-_QUADRATURE = 72  # Gauss–Legendre nodes over ±_WINDOW sigma: a Gaussian times the basis is integrated to round-off
-_WINDOW = 8.5  # sigmas; exp(−8.5²/2) = 2e-16
-
-
-def _smeared_table(values, l_max: int, *, upper: Array | None, sigma: Array, reach: Array, nodes: int) -> Array:
-    """Chebyshev coefficients [l_max + 1, nodes, n_max] of the smeared functions.
-
-    Args:
-      values: s [...] -> g_nl(s), shape [..., n_max] or [..., l_max + 1, n_max].
-      upper: where the basis ends, in Å; None if it does not.
-    """
-    nodes_01, to_coefficients = _chebyshev_nodes(nodes)
-    x, w = gauss_legendre(_QUADRATURE)
-    sigma = jnp.asarray(sigma)
-    r = (jnp.asarray(nodes_01, sigma.dtype) * reach)[:, None]
-    low = jnp.maximum(r - _WINDOW * sigma, 0)
-    high = r + _WINDOW * sigma
-    if upper is not None:  # clipping is differentiated where the basis is cut, and negligible where the Gaussian is
-        low, high = jnp.minimum(low, upper), jnp.minimum(high, upper)
-    s = low + (high - low) * jnp.asarray(x, sigma.dtype)[None, :]
-    weight = (high - low) * jnp.asarray(w, sigma.dtype)[None, :] * s**2 * jnp.exp(-((s - r) ** 2) / (2 * sigma**2))
-    bessel = scaled_spherical_bessel(s * r / sigma**2, l_max)
-    g = values(s)
-    integral = einsum("qs,qsl,qsn->qln" if g.ndim == 3 else "qs,qsl,qsln->qln", weight, bessel, g)
-    return 4 * jnp.pi * einsum("tq,qln->ltn", jnp.asarray(to_coefficients, sigma.dtype), integral)
-
-
-class _Tabulated(RadialBasis):
-    """A basis with closed-form sharp primitives whose smeared form is tabulated."""
-
-    def _sharp(self, r: Array, l_max: int, radius: Array) -> Array:
-        raise NotImplementedError
-
-    def _sharp_mixing(self, l_max: int, radius: Array) -> Array:
-        raise NotImplementedError
-
-    def _upper(self, radius: Array) -> Array | None:
-        return radius
-
-    def primitives(self, r, l_max, *, radius, sigma, reach, nodes):
-        if sigma is None:
-            return self._sharp(r, l_max, radius)
-        return chebyshev(_unit_interval(r, reach), nodes)
-
-    def mixing(self, l_max, *, radius, sigma, reach, nodes):
-        mixing = self._sharp_mixing(l_max, radius)
-        if sigma is None:
-            return mixing
-        same = mixing[0] if mixing.shape[0] == 1 else None
-
-        def values(s):
-            sharp = self._sharp(s, l_max, radius)
-            return einsum("qst,tn->qsn", sharp, same) if same is not None else einsum("qst,ltn->qsln", sharp, mixing)
-
-        return _smeared_table(values, l_max, upper=self._upper(radius), sigma=sigma, reach=reach, nodes=nodes)
-
-    def nodes_needed(self, l_max, *, radius, sigma, reach):
-        # measured for n_max <= 16, l_max <= 8 and reach/sigma from 3 to 60: the features near r = 0 have width sigma, and
-        # Chebyshev nodes lie quadratically denser there, hence the root; error 1e-13 of the largest value
-        return 0.0 if sigma is None else 14.5 * jnp.sqrt(reach / sigma) - 4.0 + self._oscillations(l_max)
-
-    def _oscillations(self, l_max: int) -> float:
-        """Nodes beyond those of a slowly varying basis."""
-        return 0.0
 
 
 def _inverse_root(overlap: np.ndarray) -> np.ndarray:
@@ -166,7 +169,7 @@ def _gto_tables(n_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytree
-class GTO(_Tabulated):
+class GTO(RadialBasis):
     r"""Gaussian-type orbitals of librascal and featomic ("type 1"), the same for every l, Löwdin-orthonormalised on [0, ∞).
 
     .. math:: R_n = N_n\, r^n e^{-r^2/2 s_n^2}, \qquad s_n = r_b \max(\sqrt n, 1)/n_{max}, \qquad g = S^{-1/2} R
@@ -186,24 +189,20 @@ class GTO(_Tabulated):
         check_n_max(self)
         _gto_tables(self.n_max)
 
-    def _scale(self, radius):
+    def _scale(self, radius: Array) -> Array:
         return radius if self.radius is None else self.radius
 
-    def _sharp(self, r, l_max, radius):
-        width, norm, _ = (jnp.asarray(t, r.dtype) for t in _gto_tables(self.n_max))
+    def sharp(self, r, l_max, radius):
+        width, norm, mixing = (jnp.asarray(t, r.dtype) for t in _gto_tables(self.n_max))
         scale = self._scale(radius)
-        x = r / scale
-        powers = [jnp.ones_like(x)]
-        for _ in range(self.n_max - 1):
-            powers.append(powers[-1] * x)
-        gaussians = [norm[n] * powers[n] * jnp.exp(-(x**2) / (2 * width[n] ** 2)) for n in range(self.n_max)]
-        return jnp.stack(gaussians, axis=-1) / scale**1.5
+        x = r[:, None] / scale
+        n = jnp.arange(self.n_max)
+        power = jnp.where(n[None, :] == 0, 1, jnp.where(x == 0, 0, jnp.where(x == 0, 1, x) ** n[None, :]))
+        primitives = norm[None, :] * power * jnp.exp(-(x**2) / (2 * width[None, :] ** 2)) / scale**1.5
+        return einsum("qk,kn->qn", primitives, mixing)[:, None, :]
 
-    def _sharp_mixing(self, l_max, radius):
-        return jnp.asarray(_gto_tables(self.n_max)[2])[None]
-
-    def _upper(self, radius):
-        return None
+    def finest(self, radius):
+        return jnp.asarray(self._scale(radius)) * (0.5 / self.n_max)
 
 
 @pytree
@@ -235,31 +234,31 @@ class SolidGTO(RadialBasis):
         l = jnp.arange(l_max + 1, dtype=scale.dtype)[:, None]
         return (np.log(1e3) + l * jnp.log(a)[None, :]) / (a**2)[None, :]
 
-    def primitives(self, r, l_max, *, radius, sigma, reach, nodes):
-        alpha = self._exponents(l_max, radius).astype(r.dtype)
-        l = jnp.arange(l_max + 1, dtype=r.dtype)[:, None]
-        powers = [jnp.ones_like(r)]
-        for _ in range(l_max):
-            powers.append(powers[-1] * r)
-        power = jnp.stack(powers, axis=-1)[..., None]
-        square = (r**2)[..., None, None]
-        if sigma is None:
-            exponent, factor = alpha, jnp.ones_like(alpha)
-        else:
-            a = 1 / (2 * sigma**2)
-            exponent = a * alpha / (a + alpha)
-            factor = (jnp.pi / (a + alpha)) ** 1.5 * (a / (a + alpha)) ** l
-        lead = (1,) * r.ndim
-        return factor.reshape(lead + factor.shape) * power * jnp.exp(-exponent.reshape(lead + exponent.shape) * square)
+    def sharp(self, r, l_max, radius):
+        alpha = self._exponents(l_max, radius)
+        return self._combined(r, alpha, alpha, jnp.ones_like(alpha))
 
-    def mixing(self, l_max, *, radius, sigma, reach, nodes):
+    def smeared(self, r, l_max, radius, sigma):
+        a, alpha = 1 / (2 * sigma**2), self._exponents(l_max, radius)
+        l = jnp.arange(l_max + 1, dtype=alpha.dtype)[:, None]
+        factor = (jnp.pi / (a + alpha)) ** 1.5 * (a / (a + alpha)) ** l
+        return self._combined(r, alpha, a * alpha / (a + alpha), factor)
+
+    def _combined(self, r: Array, alpha: Array, exponent: Array, factor: Array) -> Array:
+        """Σ_k β_lkn factor_lk r^l exp(−exponent_lk r²), β = S^(−1/2)."""
         from jax.scipy.special import gamma
 
-        alpha = self._exponents(l_max, radius)
-        half = (jnp.arange(l_max + 1, dtype=alpha.dtype) + 1.5)[:, None, None]
-        overlap = 0.5 * gamma(half) * (alpha[:, :, None] + alpha[:, None, :]) ** -half
+        degrees = jnp.arange(alpha.shape[0], dtype=alpha.dtype)
+        overlap = 0.5 * gamma(degrees + 1.5)[:, None, None] * (alpha[:, :, None] + alpha[:, None, :]) ** -(degrees + 1.5)[:, None, None]
         values, vectors = jnp.linalg.eigh(overlap)
-        return einsum("lab,lb,lcb->lac", vectors, values**-0.5, vectors)
+        beta = einsum("lab,lb,lcb->lac", vectors, values**-0.5, vectors)
+        x = r[:, None]
+        power = jnp.where(degrees[None, :] == 0, 1, jnp.where(x == 0, 0, jnp.where(x == 0, 1, x) ** degrees[None, :]))
+        gaussians = factor[None] * jnp.exp(-exponent[None] * (r**2)[:, None, None])
+        return einsum("ql,qlk,lkn->qln", power, gaussians, beta)
+
+    def finest(self, radius):
+        return jnp.asarray(1 / np.sqrt(2 * np.log(1e3)))  # of the first primitive, whose range is 1 Å
 
 
 @pytree
@@ -290,53 +289,55 @@ class EquispacedGaussians(RadialBasis):
         radius = jnp.asarray(radius)
         return (radius + sigma * np.sqrt(20 * np.log(10.0))) * jnp.asarray(np.arange(self.n_max) / self.n_max, radius.dtype)
 
-    def primitives(self, r, l_max, *, radius, sigma, reach, nodes):
-        grid = self._grid(radius, sigma).astype(r.dtype).reshape((1,) * r.ndim + (self.n_max,))
-        a = 1 / (2 * sigma**2)
-        r = r[..., None]
-        values = jnp.exp(-a * (grid - r) ** 2)[..., None] * scaled_spherical_bessel(2 * a * grid * r, l_max)
-        return jnp.swapaxes(values, -1, -2)
+    def sharp(self, r, l_max, radius):
+        return self._grid(radius, None)
 
-    def mixing(self, l_max, *, radius, sigma, reach, nodes):
-        r = self._grid(radius, sigma)
+    def finest(self, radius):
+        return self._grid(radius, None)
+
+    def smeared(self, r, l_max, radius, sigma):
+        grid = self._grid(radius, sigma)
         a = 1 / (2 * sigma**2)
+        gaussians = jnp.exp(-a * (grid[None, :] - r[:, None]) ** 2)
+        bessel = scaled_spherical_bessel(2 * a * grid[None, :] * r[:, None], l_max)
+        return einsum("qk,qkl,kn->qln", gaussians, bessel, self._mixing(grid, a))
+
+    def _mixing(self, r: Array, a: Array) -> Array:
+        """C⁻¹ L, shape [n_max, n_max]."""
         total, difference = r[:, None] + r[None, :], r[:, None] - r[None, :]
         squares = (r**2)[:, None] + (r**2)[None, :]
         overlap = (
             jnp.exp(-a * squares) * jnp.sqrt(2.0) * a**1.5 * total
             + a * jnp.sqrt(jnp.pi) * jnp.exp(-a * difference**2 / 2) * (1 + a * total**2) * (1 + jax.scipy.special.erf(jnp.sqrt(a / 2) * total))
         ) / jnp.sqrt(128 * a**5)
-        return jnp.linalg.solve(jnp.exp(-a * difference**2), jnp.linalg.cholesky(overlap))[None]
+        return jnp.linalg.solve(jnp.exp(-a * difference**2), jnp.linalg.cholesky(overlap))
 
 
 @pytree
-class Chebyshev(_Tabulated):
+class Chebyshev(RadialBasis):
     r"""Chebyshev polynomials of the reduced distance, the same for every l; the cutoff function is the envelope.
 
     .. math:: g_n(r) = T_n(2 r/r_c - 1)\, r_c^{-3/2}, \qquad g_n = 0 \text{ beyond } r_c \text{ in a smeared density}
 
     Args:
       n_max: number of functions.
-      radius: r_c of the formula, in Å; None takes the cutoff's radius.
     """
 
     n_max: int = static()
-    radius: Array | None = positive(None)
 
     def __post_init__(self):
         check_n_max(self)
 
-    def _upper(self, radius):
-        return radius if self.radius is None else self.radius
+    def sharp(self, r, l_max, radius):
+        return chebyshev(2 * r / radius - 1, self.n_max)[:, None, :] / radius**1.5
 
-    def _sharp(self, r, l_max, radius):
-        upper = self._upper(radius)
-        return chebyshev(_unit_interval(r, upper), self.n_max) / upper**1.5
+    def upper(self, radius):
+        return radius
 
-    def _sharp_mixing(self, l_max, radius):
-        return jnp.eye(self.n_max, dtype=jnp.result_type(radius))[None]
+    def finest(self, radius):
+        return None
 
-    def _oscillations(self, l_max):
+    def oscillations(self, l_max):
         return float(self.n_max)
 
 
@@ -367,7 +368,7 @@ def _bessel_table(n_max: int, l_max: int) -> np.ndarray:
 
 
 @pytree
-class Bessel(_Tabulated):
+class Bessel(RadialBasis):
     r"""Laplacian eigenstates in the ball: spherical Bessel functions that vanish at the radius, orthonormal on [0, r_c].
 
     .. math:: R_{nl}(r) = \sqrt{2/r_c^3}\; j_l(z_{nl}\, r/r_c) / |j_{l+1}(z_{nl})|, \qquad -\nabla^2 R Y = (z_{nl}/r_c)^2 R Y
@@ -376,7 +377,6 @@ class Bessel(_Tabulated):
 
     Args:
       n_max: number of functions for each l.
-      radius: r_c of the formula, in Å; None takes the cutoff's radius.
 
     References:
       Bigi, Huguenin-Dumittan, Ceriotti, Manolopoulos, "A smooth basis for atomistic machine learning", J. Chem. Phys. 157, 234101
@@ -384,22 +384,22 @@ class Bessel(_Tabulated):
     """
 
     n_max: int = static()
-    radius: Array | None = positive(None)
 
     def __post_init__(self):
         check_n_max(self)
 
-    def _upper(self, radius):
-        return radius if self.radius is None else self.radius
+    def sharp(self, r, l_max, radius):
+        table = jnp.asarray(_bessel_table(self.n_max, l_max), r.dtype)
+        return einsum("qt,ltn->qln", chebyshev(2 * r / radius - 1, table.shape[1]), table) / radius**1.5
 
-    def _sharp(self, r, l_max, radius):
-        return chebyshev(_unit_interval(r, self._upper(radius)), _bessel_table(self.n_max, l_max).shape[1])
+    def upper(self, radius):
+        return radius
 
-    def _sharp_mixing(self, l_max, radius):
-        return jnp.asarray(_bessel_table(self.n_max, l_max)) / jnp.asarray(self._upper(radius)) ** 1.5
+    def finest(self, radius):
+        return radius
 
-    def _oscillations(self, l_max):
-        return np.pi / 2 * (self.n_max + l_max / 2)
+    def oscillations(self, l_max):
+        return np.pi / 2 * (self.n_max + l_max / 2) + 14.0
 
 
 def check_n_max(basis: RadialBasis) -> None:

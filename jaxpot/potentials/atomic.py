@@ -8,7 +8,7 @@ from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.potentials.base import LinearModel
-from jaxpot.pytree import pytree, static
+from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
 
@@ -60,7 +60,8 @@ class AtomicPotential(LinearModel):
         return self.head.n_coefficients
 
     def at(self) -> "AtomicPotential":
-        return self.replace(head=self.head.at(self.descriptor))
+        descriptor = self.descriptor.at()
+        return set_fields(self, descriptor=descriptor, head=self.head.at(descriptor))
 
     def frozen(self) -> "AtomicPotential":
         return self.replace(head=self.head.frozen(self.descriptor))
@@ -80,17 +81,18 @@ class AtomicPotential(LinearModel):
 
     def _per_atom(self, graph: Graph, function) -> Array:
         """function(head, features [n, F], species [n]) for all atoms, block by block."""
-        head = self.head.at(self.descriptor)
-        if not isinstance(self.descriptor, LocalDescriptor):
+        descriptor = self.descriptor.at()
+        head = self.head.at(descriptor)
+        if not isinstance(descriptor, LocalDescriptor):
             species = environments(graph, 0.0, self.species).center
-            return function(head, self.descriptor(graph), species)
+            return function(head, descriptor(graph), species)
         stack = environments(graph, self.reach, self.species)
         n = graph.numbers.shape[0]
         block = self.chunk or (_CPU_BLOCK if jax.default_backend() == "cpu" else n)
 
         @jax.checkpoint
         def one_block(envs):
-            return function(head, jax.vmap(self.descriptor.environment)(envs), envs.center)
+            return function(head, jax.vmap(descriptor.environment)(envs), envs.center)
 
         if n <= block:
             return one_block(stack)
@@ -105,7 +107,7 @@ class AtomicPotential(LinearModel):
 
     def precision(self) -> Array:
         self._require_linear()
-        return self.head.at(self.descriptor).precision()
+        return self.at().head.precision()
 
     def with_coefficients(self, w: Array, covariance: Array | None = None) -> "AtomicPotential":
         self._require_linear()
@@ -131,8 +133,8 @@ class AtomicPotential(LinearModel):
         weights = jnp.ones(graph.numbers.shape[0]) if weights is None else weights
         stack = environments(graph, self.reach, self.species)
         weights = jnp.where(graph.numbers > 0, weights, 0).astype(graph.positions.dtype)
-        head = self.head.at(self.descriptor)
-        return head.variance(jax.vmap(self.descriptor.environment)(stack), stack.center, weights)
+        ready = self.at()
+        return ready.head.variance(jax.vmap(ready.descriptor.environment)(stack), stack.center, weights)
 
 
 def _map_blocks(function, stack, n_blocks: int, block: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpot.checks import species_tuple
 from jaxpot.graph import Graph, neighbor_pairs, only, strain, to_atoms
-from jaxpot.pytree import is_pytree, pytree, static, walk
+from jaxpot.pytree import is_pytree, pytree, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
@@ -129,7 +129,7 @@ class Sum(Potential):
         return jnp.where(unknown, jnp.nan, total)
 
     def at(self) -> "Sum":
-        return self.replace(terms=tuple(term.at() for term in self.terms))
+        return set_fields(self, terms=tuple(term.at() for term in self.terms))
 
     def frozen(self) -> "Sum":
         return self.replace(terms=tuple(term.frozen() for term in self.terms))

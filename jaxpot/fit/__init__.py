@@ -1,0 +1,9 @@
+"""Fitting: one statistical model, y = A(θ) w + ε with w ~ N(0, Λ(θ)⁻¹) and ε ~ N(0, Σ), one solver and one evidence."""
+
+from jaxpot.fit.design import design
+from jaxpot.fit.evidence import log_evidence
+from jaxpot.fit.linear import linear
+from jaxpot.fit.report import predict, report, table
+from jaxpot.fit.sparse import select_environments
+
+__all__ = ["design", "linear", "log_evidence", "predict", "report", "select_environments", "table"]

@@ -1,0 +1,139 @@
+"""Design rows: how energy, forces and virial of a structure depend on the coefficients of a linear model.
+
+The derivative of all basis functions with respect to all positions is never formed as a dense Jacobian. For each atom the
+features' derivatives with respect to its own neighbours (K of them, not N) are pushed through the head as one matrix product,
+and blocks of atoms add into [N, 3, P].
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.graph import Graph, environments, only, strain
+from jaxpot.heads.base import LinearHead
+from jaxpot.math.linalg import einsum
+from jaxpot.potentials.atomic import AtomicPotential
+from jaxpot.potentials.base import LinearModel, Potential, Properties, Sum, terms_of
+
+Array = jax.Array
+
+_BLOCK_BYTES = 24e6  # of neighbour derivatives held at once: near the size of a cache, and bounded whatever N and P
+
+
+def linear_terms(model: Potential) -> tuple[int, ...]:
+    """Positions of the linear terms of a Sum, (0,) for a linear model itself."""
+    return tuple(i for i, term in enumerate(terms_of(model)) if is_linear(term))
+
+
+def is_linear(term: Potential) -> bool:
+    """Whether a term is linear in its coefficients."""
+    if isinstance(term, AtomicPotential):
+        return isinstance(term.head, LinearHead)
+    return isinstance(term, LinearModel)
+
+
+def require_linear(model: Potential) -> tuple[LinearModel, ...]:
+    """The linear terms of a model.
+
+    Raises:
+      TypeError: if there is none, naming the model and what to use instead.
+      ValueError: if a term has no coefficients to fit.
+    """
+    terms = tuple(terms_of(model)[i] for i in linear_terms(model))
+    if not terms:
+        names = " + ".join(type(t).__name__ + (f"({type(t.head).__name__})" if isinstance(t, AtomicPotential) else "") for t in terms_of(model))
+        raise TypeError(f"{names} is not linear in its coefficients; use jaxpot.fit.train")
+    for term in terms:
+        if not term.n_coefficients:
+            raise ValueError(
+                f"{type(term.head).__name__} has no sparse points; write "
+                "potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
+            )
+    return terms
+
+
+def design(model: Potential, graph: Graph) -> Properties:
+    r"""The rows of the design matrix that belong to one structure.
+
+    .. math:: E = \sum_p A^E_p w_p, \qquad F = \sum_p A^F_p w_p, \qquad W = \sum_p A^W_p w_p
+
+    Args:
+      model: a linear model, or a Sum; its terms that are not linear have no rows.
+      graph: one structure.
+
+    Returns:
+      Properties with energy [P], forces [N, 3, P] and virial [3, 3, P]; P counts the coefficients of all linear terms in order.
+
+    Raises:
+      TypeError: if no term is linear.
+    """
+    terms = require_linear(model)
+    if isinstance(model, Sum):
+        parts = [_rows(term, only(graph, term.species)) for term in terms]
+        rows = jax.tree_util.tree_map(lambda *x: jnp.concatenate(x, axis=-1), *parts)
+        unknown = jnp.any((graph.numbers > 0) & (only(graph, model.species).numbers == 0))
+        return jax.tree_util.tree_map(lambda x: jnp.where(unknown, jnp.nan, x), rows)
+    return _rows(terms[0], graph)
+
+
+def _rows(term: LinearModel, graph: Graph) -> Properties:
+    if isinstance(term, AtomicPotential) and isinstance(term.descriptor, LocalDescriptor):
+        return _atomic_rows(term, graph)
+    return _generic_rows(term, graph)
+
+
+def _generic_rows(term: LinearModel, graph: Graph) -> Properties:
+    """By forward-mode differentiation of the whole structure: for models without local environments."""
+
+    def basis(positions, epsilon):
+        return term.basis(strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T)))
+
+    zero = jnp.zeros((3, 3), graph.positions.dtype)
+    by_position, by_strain = jax.jacfwd(basis, argnums=(0, 1))(graph.positions, zero)
+    return Properties(energy=term.basis(graph), forces=-jnp.moveaxis(by_position, 0, -1), virial=-jnp.moveaxis(by_strain, 0, -1))
+
+
+def _atomic_rows(term: AtomicPotential, graph: Graph) -> Properties:
+    term = term.at()
+    head = term.head
+    stack = environments(graph, term.reach, term.species)
+    n, k = graph.neighbors.shape
+    p = head.n_coefficients
+    dtype = stack.vectors.dtype
+
+    def one_atom(env):
+        """Basis [P], and its derivatives with respect to the neighbour vectors, [K, 3, P]."""
+        features, jacobian = term.descriptor.with_jacobian(env)
+        basis, push = jax.linearize(lambda x: head.basis(x[None], env.center[None])[0], features)
+        directions = jnp.moveaxis(jacobian, 0, -1).reshape(-1, features.shape[0])
+        return basis, jax.vmap(push)(directions).reshape(k, 3, p)
+
+    def one_block(carry, block):
+        energy, gradient, virial = carry
+        envs, center, real = block
+        basis, derivative = jax.vmap(one_atom)(envs)
+        derivative = jnp.where((envs.mask & real[:, None])[:, :, None, None], derivative, 0)
+        energy = energy + jnp.sum(jnp.where(real[:, None], basis, 0), axis=0)
+        virial = virial - einsum("nka,nkbp->abp", jnp.where(envs.mask[:, :, None], envs.vectors, 0), derivative)
+        gradient = gradient.at[envs.index.reshape(-1)].add(derivative.reshape(-1, 3, p))
+        gradient = gradient.at[center].add(-jnp.sum(derivative, axis=1))
+        return (energy, gradient, virial), None
+
+    block = max(1, min(n, int(_BLOCK_BYTES / (3 * k * p * dtype.itemsize))))
+    n_blocks = -(-n // block)
+    block = -(-n // n_blocks)
+    fill = n_blocks * block - n
+
+    def split(x):
+        x = jnp.concatenate([x, jnp.repeat(x[-1:], fill, axis=0)]) if fill else x
+        return x.reshape(n_blocks, block, *x.shape[1:])
+
+    blocks = jax.tree_util.tree_map(split, (stack, jnp.arange(n), graph.numbers > 0))
+    if fill:  # repeated atoms must not count twice
+        blocks = (blocks[0], blocks[1], blocks[2] & (jnp.arange(n_blocks * block).reshape(n_blocks, block) < n))
+    start = (jnp.zeros(p, dtype), jnp.zeros((n, 3, p), dtype), jnp.zeros((3, 3, p), dtype))
+    (energy, gradient, virial), _ = jax.lax.scan(jax.checkpoint(one_block), start, blocks)
+    # what the gate poisoned must not be hidden by the masks above
+    poisoned = jnp.any(jnp.isnan(stack.vectors))
+    rows = Properties(energy=energy, forces=-gradient, virial=0.5 * (virial + jnp.swapaxes(virial, 0, 1)))
+    return jax.tree_util.tree_map(lambda x: jnp.where(poisoned, jnp.nan, x), rows)

@@ -1,0 +1,297 @@
+"""The solver of every linear model: rows are streamed, never held together."""
+
+import hashlib
+import itertools
+import os
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import require_x64
+from jaxpot.data import Batch, Dataset
+from jaxpot.fit.design import design, linear_terms, require_linear
+from jaxpot.fit.evidence import prior_root
+from jaxpot.fit.rows import explain, fixed_part, flat, residuals
+from jaxpot.math.linalg import StreamingQR
+from jaxpot.potentials.base import Potential, Sum, evaluate, freeze, terms_of
+
+Array = jax.Array
+
+_SAVE_EVERY = 30.0  # seconds between checkpoints
+
+
+def linear(
+    model: Potential,
+    data: Dataset,
+    *,
+    method: str = "qr",
+    covariance: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool | None = None,
+) -> Potential:
+    r"""Fits the coefficients of all linear terms to energies, forces and virials together.
+
+    .. math:: w = \arg\min_w |\Sigma^{-1/2}(A w - y)|^2 + w^T \Lambda w
+
+    Args:
+      model: a linear model, or a Sum; fixed terms are subtracted from the data first.
+      data: labels and their noise levels.
+      method: "qr" streams rows into one [P, P] triangle (condition κ); "cholesky" accumulates AᵀΣ⁻¹A in the prior's
+        coordinates (κ², two to three times faster); "lsqr" forms no rows and needs memory for a few vectors only.
+      covariance: also keep the posterior covariance in SparseGP heads, for predictive variances ("qr" and "cholesky").
+      checkpoint: a file in which the state is kept while the fit runs ("qr" and "cholesky"); a fit that was killed goes on
+        from it when called again with the same model and data. Removed at the end.
+      progress: True or False shows or hides the progress bar; None shows it on a terminal.
+
+    Returns:
+      The fitted model; sparse points are frozen to their features.
+
+    Raises:
+      RuntimeError: without float64.
+      TypeError: if no term is linear.
+      ValueError: for an unknown method, a structure for which the model gives NaN (with `diagnose`'s reason), a prior that is
+        not positive definite, or a checkpoint of another fit.
+    """
+    require_x64("fit.linear")
+    solvers = {"qr": _Triangle, "cholesky": _Gram}
+    if method not in (*solvers, "lsqr"):
+        raise ValueError(f'method must be "qr", "cholesky" or "lsqr", got {method!r}')
+    terms = require_linear(model)
+    model_at = _at(model)
+    root = np.asarray(_root(model_at))
+    if not np.all(np.isfinite(root)):
+        raise ValueError(
+            "the prior is not positive definite: sparse points are too alike for the jitter; raise it, "
+            "for example SparseGP(kernel, jitter=1e-6), or take fewer sparse points"
+        )
+    if method == "lsqr":
+        if covariance or checkpoint is not None:
+            raise ValueError('method="lsqr" has neither covariance nor checkpoint; use method="qr"')
+        return _assembled(model, terms, _lsqr(model_at, data, root, progress), None)
+
+    solver = solvers[method](root)
+    path, done = None if checkpoint is None else Path(checkpoint), 0
+    fingerprint = "" if path is None else _fingerprint(model, data, method)
+    if path is not None and path.exists():
+        done = _restore(solver, path, fingerprint)
+    saved = time.monotonic()
+    for rows, y in _rows(model_at, data, progress, skip=done):
+        solver.add(rows, y)
+        done += 1
+        if path is not None and time.monotonic() - saved > _SAVE_EVERY:
+            _store(solver, path, fingerprint, done)
+            saved = time.monotonic()
+    w, factor = solver.finish(covariance)
+    fitted = _assembled(model, terms, w, factor)
+    if checkpoint is not None:
+        Path(checkpoint).unlink(missing_ok=True)
+    return fitted
+
+
+class _Triangle:
+    """QR of the weighted rows, with the prior's rows appended at the end."""
+
+    def __init__(self, root: np.ndarray):
+        self._root, self._qr = root, StreamingQR(len(root))
+
+    def add(self, rows, y):
+        self._qr.add(rows, y)
+
+    def finish(self, covariance: bool):
+        from scipy.linalg import solve_triangular
+
+        self._qr.add(self._root.T, np.zeros(len(self._root)))
+        w = self._qr.solve()
+        return w, solve_triangular(self._qr.triangle()[0], np.eye(len(w))) if covariance else None
+
+    def state(self) -> dict[str, np.ndarray]:
+        return self._qr.state()
+
+    def restore(self, state):
+        self._qr.restore(state)
+
+
+class _Gram:
+    """AᵀΣ⁻¹A with rows divided by the prior's root, so that what is factorised has no eigenvalue below one."""
+
+    def __init__(self, root: np.ndarray):
+        p = len(root)
+        self._root, self._gram, self._projected = root, np.zeros((p, p)), np.zeros(p)
+
+    def add(self, rows, y):
+        from scipy.linalg import solve_triangular
+
+        white = solve_triangular(self._root, rows.T, lower=True)
+        self._gram += white @ white.T
+        self._projected += white @ y
+
+    def finish(self, covariance: bool):
+        from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+        factor = cho_factor(np.eye(len(self._gram)) + self._gram)
+        w = solve_triangular(self._root.T, cho_solve(factor, self._projected))
+        if not covariance:
+            return w, None
+        inverse = solve_triangular(np.triu(factor[0]), np.eye(len(w)))  # U⁻¹, where UᵀU = I + gram
+        return w, solve_triangular(self._root.T, inverse)
+
+    def state(self):
+        return {"gram": self._gram, "projected": self._projected}
+
+    def restore(self, state):
+        self._gram, self._projected = state["gram"], state["projected"]
+
+
+def _at(model: Potential) -> Potential:
+    return jax.jit(lambda m: m.at())(model)
+
+
+_root = jax.jit(prior_root)
+
+
+@jax.jit
+def _weighted_rows(model: Potential, data: Batch) -> tuple[Array, Array, Array]:
+    y, weight = residuals(fixed_part(model, linear_terms(model)), data)
+    rows = flat(design(model, data.graphs), data.graphs.numbers.shape[0])
+    return jnp.where((weight > 0)[:, None], rows, 0) * weight[:, None], y * weight, weight > 0
+
+
+def _rows(model: Potential, data: Dataset, progress: bool | None, skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Weighted rows and right-hand sides of one structure after another; the next one is computed while one is used."""
+    waiting = None
+    for item in itertools.chain(itertools.islice(_bar(data, progress, "fit"), skip, None), [None]):
+        ready = None if item is None else (*item, _weighted_rows(model, item[1]))  # asynchronous
+        if waiting is not None:
+            frame, structure, (rows, y, present) = waiting
+            present = np.asarray(present)
+            rows, y = np.asarray(rows)[present], np.asarray(y)[present]
+            if not (np.all(np.isfinite(rows)) and np.all(np.isfinite(y))):
+                raise ValueError(explain(model, structure, frame))
+            yield rows, y
+        waiting = ready
+
+
+def _bar(data: Dataset, progress: bool | None, what: str):
+    from tqdm import tqdm
+
+    return tqdm(data.structures(), total=len(data), desc=what, unit="structure", disable=None if progress is None else not progress)
+
+
+def _assembled(model: Potential, terms: tuple, w: np.ndarray, factor: np.ndarray | None) -> Potential:
+    """The model with its coefficients, cut into the terms' shares."""
+    new, start = [], 0
+    for term in terms:
+        share = slice(start, start + term.n_coefficients)
+        new.append(term.with_coefficients(jnp.asarray(w[share]), None if factor is None else jnp.asarray(factor[share])))
+        start = share.stop
+    if not isinstance(model, Sum):
+        return freeze(new[0])
+    pending = dict(zip(linear_terms(model), new, strict=True))
+    return freeze(Sum(tuple(pending.get(i, term) for i, term in enumerate(terms_of(model)))))
+
+
+# --- matrix-free -----------------------------------------------------------------------------------------------------------
+
+
+def _lsqr(model: Potential, data: Dataset, root: np.ndarray, progress: bool | None) -> np.ndarray:
+    """LSQR in the prior's coordinates: evaluating the model is A w, its transpose is Aᵀ y."""
+    from scipy.linalg import solve_triangular
+    from scipy.sparse.linalg import LinearOperator, lsqr
+    from tqdm import tqdm
+
+    structures = list(data.structures())
+    weights, targets = [], []
+    for frame, structure in structures:
+        y, weight = (np.asarray(x) for x in _targets(model, structure))
+        if not np.all(np.isfinite(y)):
+            raise ValueError(explain(model, structure, frame))
+        targets.append(y * weight)
+        weights.append(weight)
+    edges = np.cumsum([0, *(len(y) for y in targets)])
+    bar = tqdm(desc="lsqr", unit="product", disable=None if progress is None else not progress)
+
+    def forward(u):
+        bar.update()
+        w = jnp.asarray(solve_triangular(root.T, u.reshape(-1)))
+        return np.concatenate([np.asarray(_times(model, w, s.graphs)) * weight for (_, s), weight in zip(structures, weights, strict=True)])
+
+    def backward(v):
+        bar.update()
+        total = np.zeros(len(root))
+        for (_, structure), weight, a, b in zip(structures, weights, edges, edges[1:], strict=False):
+            total += np.asarray(_transposed(model, jnp.asarray(v[a:b] * weight), structure.graphs))
+        return solve_triangular(root, total, lower=True)
+
+    operator = LinearOperator((edges[-1], len(root)), matvec=forward, rmatvec=backward, dtype=float)
+    u, reason, iterations, *_ = lsqr(operator, np.concatenate(targets), damp=1.0, atol=1e-14, btol=1e-14, conlim=0, iter_lim=20 * len(root))
+    bar.close()
+    if not np.all(np.isfinite(u)):
+        raise ValueError("; ".join(explain(model, s, f) for f, s in structures[:1]))
+    if reason == 7:
+        raise RuntimeError(f'lsqr did not converge in {iterations} iterations; use method="qr"')
+    return solve_triangular(root.T, u)
+
+
+@jax.jit
+def _targets(model: Potential, data: Batch) -> tuple[Array, Array]:
+    return residuals(fixed_part(model, linear_terms(model)), data)
+
+
+def _prediction(model: Potential, w: Array, graph: Any) -> Array:
+    terms, start = [], 0
+    for term in require_linear(model):
+        terms.append(term.with_coefficients(w[start : start + term.n_coefficients]))
+        start += term.n_coefficients
+    return flat(evaluate(Sum(tuple(terms)), graph), graph.numbers.shape[0])
+
+
+_times = jax.jit(_prediction)
+
+
+@jax.jit
+def _transposed(model: Potential, v: Array, graph: Any) -> Array:
+    p = sum(term.n_coefficients for term in require_linear(model))
+    _, back = jax.vjp(lambda w: _prediction(model, w, graph), jnp.zeros(p, v.dtype))
+    return back(v)[0]
+
+
+# --- resuming --------------------------------------------------------------------------------------------------------------
+
+
+def _fingerprint(model: Potential, data: Dataset, method: str) -> str:
+    """Of everything that the state depends on."""
+    digest = hashlib.sha256(method.encode())
+    for tree in (model, data):
+        leaves, structure = jax.tree_util.tree_flatten(tree)
+        digest.update(str(structure).encode())
+        for leaf in leaves:
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _store(solver, path: Path, fingerprint: str, done: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        np.savez(file, fingerprint=np.array(fingerprint), done=np.array(done), **solver.state())
+    os.replace(partial, path)
+
+
+def _restore(solver, path: Path, fingerprint: str) -> int:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            state = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is not a readable checkpoint ({error}); remove it to start anew") from None
+    if str(state.pop("fingerprint", "")) != fingerprint:
+        raise ValueError(f"{path} is the checkpoint of another fit (model, data or method differ); remove it to start anew")
+    done = int(state.pop("done"))
+    solver.restore(state)
+    return done
+

@@ -1,0 +1,1 @@
+"""Files: jaxpot's own models, and readers of others'."""

@@ -1,0 +1,140 @@
+"""One model, one `.npz`: a JSON text member (format version, class names, static fields, nested) plus arrays named by path.
+
+Nothing is pickled, so loading a file from somebody else runs none of their code.
+"""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.pytree import class_table, fields, is_pytree, rebuild
+
+FORMAT = 1
+_MEMBER = "jaxpot"
+
+
+def describe(value: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
+    """The JSON form of a model; its arrays are put into `arrays` under their paths."""
+    if is_pytree(value):
+        out: dict[str, Any] = {"class": type(value).__name__}
+        for name, child, field in fields(value):
+            where = f"{path}.{name}" if path else name
+            out[name] = _static(child, where) if field.metadata.get("static") else describe(child, arrays, where)
+        return out
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)):
+        return [describe(child, arrays, f"{path}.{i}" if path else str(i)) for i, child in enumerate(value)]
+    if isinstance(value, (jax.Array, np.ndarray, np.generic, int, float)):
+        arrays[path] = np.asarray(value)
+        return {"array": path}
+    raise TypeError(f"cannot save {path or 'this object'} of type {type(value).__name__}; expected a jaxpot model")
+
+
+def _static(value: Any, path: str) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_static(v, path) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"cannot save the static field {path} of type {type(value).__name__}; expected numbers, strings and tuples")
+
+
+def save(path: str | os.PathLike, model: Any) -> Path:
+    """Writes a model to one `.npz` file, atomically.
+
+    Args:
+      path: file name; `.npz` is appended if it has no suffix.
+      model: any `@pytree` instance, or a tuple of them.
+
+    Returns:
+      The path written.
+
+    Example:
+      >>> import tempfile, jaxpot
+      >>> file = save(tempfile.mkdtemp() + "/cutoff", jaxpot.CosineCutoff(5.0, width=1.0))
+      >>> load(file)
+      CosineCutoff(radius=5.0, width=1.0)
+    """
+    import jaxpot
+
+    path = Path(path)
+    path = path if path.suffix else path.with_suffix(".npz")
+    arrays: dict[str, np.ndarray] = {}
+    text = json.dumps({"format": FORMAT, "jaxpot": jaxpot.__version__, "model": describe(model, arrays)})
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        np.savez(file, **{_MEMBER: np.array(text)}, **arrays)
+    os.replace(partial, path)
+    return path
+
+
+def load(path: str | os.PathLike) -> Any:
+    """Reads a model written by `save`.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is not a jaxpot model, is damaged, is of a newer format, names an unknown class or field, or lacks one;
+        with the path inside the model.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no model file at {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+        header = json.loads(str(content.pop(_MEMBER)))
+        version, text = header["format"], header["model"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError, zipfile.LargeZipFile) as error:
+        raise ValueError(f"{path} is not a readable jaxpot model ({type(error).__name__}: {error})") from None
+    except Exception as error:  # zlib.error and struct.error, which NumPy passes on from damaged archives
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
+    if version > FORMAT:
+        raise ValueError(f"{path} has format {version}, this jaxpot reads up to {FORMAT}; upgrade it with pip install -U jaxpot")
+    return _build(text, content, str(path), "")
+
+
+def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str) -> Any:
+    if text is None:
+        return None
+    if isinstance(text, list):
+        return tuple(_build(t, arrays, file, f"{path}.{i}" if path else str(i)) for i, t in enumerate(text))
+    if not isinstance(text, dict):
+        raise ValueError(f"{file}: {path or 'the model'} is {text!r}; expected an object")
+    if "array" in text:
+        if text["array"] not in arrays:
+            raise ValueError(f"{file}: the array {text['array']} is missing")
+        value = arrays[text["array"]]
+        # small leaves stay float64 whatever the x64 switch says, as at construction
+        return value if value.ndim == 0 and value.dtype == np.float64 else jnp.asarray(value)
+    name = text.get("class")
+    cls = class_table().get(name)
+    if cls is None:
+        raise ValueError(f"{file}: {path or 'the model'} has the unknown class {name!r}; import the module that defines it first")
+    import dataclasses
+
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    given = set(text) - {"class"}
+    if given != set(known):
+        missing, extra = sorted(set(known) - given), sorted(given - set(known))
+        raise ValueError(f"{file}: {path or 'the model'} ({name}) lacks fields {missing} and has unknown fields {extra}")
+    values = {}
+    for field_name, field in known.items():
+        where = f"{path}.{field_name}" if path else field_name
+        value = text[field_name]
+        values[field_name] = _tuples(value) if field.metadata.get("static") else _build(value, arrays, file, where)
+    out = rebuild(cls, values)
+    try:
+        out.__post_init__()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: {path or 'the model'} ({name}): {error}") from None
+    return out
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
