@@ -14,7 +14,8 @@ from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.potentials.base import Properties
 from jaxpot.pytree import pytree, static
 
-_BUCKET = 1.3  # sizes within this ratio share one padded shape and one compilation
+_BUCKET = 1.3  # sizes within this ratio share one padded shape
+_COMPILATION = 100_000  # atoms × slots of padding that cost about as much as one more compilation
 KEYS = {"energy": "energy", "forces": "forces", "stress": "stress", "virial": "virial"}
 _SHAPES = {"energy": "", "forces": "[N, 3]", "virial": "[3, 3]"}
 
@@ -104,18 +105,10 @@ class Dataset:
 
     @staticmethod
     def _bucketed(frames, graphs, targets, sigmas, batch_size) -> "Dataset":
-        def bucket(i: int) -> tuple[int, int]:
-            n, k = graphs[i].neighbors.shape
-            return int(math.log(n) / math.log(_BUCKET)), int(math.log(k) / math.log(_BUCKET))
-
-        members: dict[tuple[int, int], list[int]] = {}
-        for i in range(len(graphs)):
-            members.setdefault(bucket(i), []).append(i)
+        shapes = [graph.neighbors.shape for graph in graphs]
         batches, index = [], []
-        for key in sorted(members):
-            ids = members[key]
-            n = max(graphs[i].neighbors.shape[0] for i in ids)
-            k = max(graphs[i].neighbors.shape[1] for i in ids)
+        for ids in _buckets(shapes):
+            n, k = max(shapes[i][0] for i in ids), max(shapes[i][1] for i in ids)
             for start in range(0, len(ids), batch_size):
                 part = ids[start : start + batch_size]
                 # a bucket's last batch is filled up with empty structures, so that all its batches have one shape
@@ -130,6 +123,31 @@ class Dataset:
             n_atoms=tuple(len(a) for a in frames),
         )
 
+    def subset(self, frames: Sequence[int]) -> "Dataset":
+        """The same padded structures, only these frames, renumbered in the order given; shares compilations with the whole.
+
+        Raises:
+          ValueError: for a frame that the data set does not hold.
+        """
+        import jax
+
+        unknown = sorted(set(frames) - set(range(len(self))))
+        if unknown or not len(frames):
+            raise ValueError(f"frames {unknown} of {len(self)} asked for; expected at least one number from 0 to {len(self) - 1}")
+        new = {frame: position for position, frame in enumerate(frames)}
+        batches, index = [], []
+        for batch, ids in zip(self.batches, self.index, strict=True):
+            keep = [i for i, frame in enumerate(ids) if frame in new]
+            if keep:
+                batches.append(jax.tree_util.tree_map(lambda x, keep=keep: x[np.array(keep)], batch))
+                index.append(tuple(new[ids[i]] for i in keep))
+        return Dataset(
+            batches=tuple(batches),
+            index=tuple(index),
+            config_types=tuple(self.config_types[f] for f in frames),
+            n_atoms=tuple(self.n_atoms[f] for f in frames),
+        )
+
     def structures(self):
         """Yields (frame number, Batch of one structure without the leading axis), bucket by bucket."""
         import jax
@@ -138,6 +156,26 @@ class Dataset:
             for position, frame in enumerate(ids):
                 if frame >= 0:
                     yield frame, jax.tree_util.tree_map(lambda x, position=position: x[position], batch)
+
+
+def _buckets(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Structures that share one padded shape: buckets are merged while padding costs less than another compilation."""
+
+    def padded(ids: list[int]) -> int:
+        return len(ids) * max(shapes[i][0] for i in ids) * max(shapes[i][1] for i in ids)
+
+    members: dict[tuple[int, int], list[int]] = {}
+    for i, (n, k) in enumerate(shapes):
+        members.setdefault((int(math.log(n) / math.log(_BUCKET)), int(math.log(k) / math.log(_BUCKET))), []).append(i)
+    buckets = [members[key] for key in sorted(members)]
+    while len(buckets) > 1:
+        pairs = [(padded(a + b) - padded(a) - padded(b), i, j) for i, a in enumerate(buckets) for j, b in enumerate(buckets[:i])]
+        added, i, j = min(pairs)
+        if added > _COMPILATION:
+            break
+        buckets[j] = sorted(buckets[j] + buckets[i])
+        del buckets[i]
+    return buckets
 
 
 def noise_levels(

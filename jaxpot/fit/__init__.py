@@ -4,6 +4,6 @@ from jaxpot.fit.design import design
 from jaxpot.fit.evidence import log_evidence
 from jaxpot.fit.linear import linear
 from jaxpot.fit.report import predict, report, table
-from jaxpot.fit.sparse import select_environments
+from jaxpot.fit.sparse import count_distinct, select_environments
 
-__all__ = ["design", "linear", "log_evidence", "predict", "report", "select_environments", "table"]
+__all__ = ["count_distinct", "design", "linear", "log_evidence", "predict", "report", "select_environments", "table"]

@@ -61,6 +61,12 @@ def select_environments(
     return _gather(descriptor, data, origin[chosen[order]])
 
 
+def count_distinct(descriptor: LocalDescriptor, data: Dataset) -> int:
+    """How many atomic environments of a data set differ, centre species apart: the most that `select_environments` can choose."""
+    features, centers, _ = _all_features(descriptor, data)
+    return sum(len(_distinct(np.flatnonzero(centers == s), features)) for s in range(len(descriptor.species)))
+
+
 @jax.jit
 def _features(descriptor, graph):
     stack = environments(graph, descriptor.reach, descriptor.species)

@@ -1,0 +1,107 @@
+"""ASE: any potential as a calculator."""
+
+from typing import Any
+
+import ase.calculators.calculator as ase_calculator
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from jaxpot.checks import check_jax
+from jaxpot.graph import Graph, from_atoms, pad, strain
+from jaxpot.potentials.base import Potential, diagnose
+
+Array = jax.Array
+
+_SHORTEST = 0.1  # Å; the search radius of a potential without neighbours
+
+
+@jax.jit
+def _compute(potential: Potential, graph: Graph) -> tuple[Array, Array, Array]:
+    """Atomic energies [N], forces [N, 3] and −∂E/∂ε [3, 3], as in `evaluate`."""
+
+    def energy(positions, epsilon):
+        energies = potential.energies(strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T)))
+        energies = jnp.where(graph.numbers > 0, energies, 0)
+        return jnp.sum(energies), energies
+
+    zero = jnp.zeros((3, 3), graph.positions.dtype)
+    (_, energies), (by_position, by_strain) = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(graph.positions, zero)
+    return energies, -by_position, -by_strain
+
+
+class Calculator(ase_calculator.Calculator):
+    """ASE calculator of any potential: energy, free_energy, energies, forces and stress.
+
+    The neighbour list holds all neighbours within the potential's reach and a skin, and is searched anew only when an atom has
+    moved more than half the skin, or cell, pbc or numbers have changed. Slots are added in steps, so that JAX recompiles
+    rarely.
+
+    Args:
+      potential: any potential.
+      skin: in Å.
+
+    Raises:
+      ValueError: for a negative skin; in a calculation, for a structure without sensible neighbours (see `from_atoms`).
+      RuntimeError: in a calculation, if a result is not finite; the message says why.
+
+    Example:
+      >>> from ase.build import bulk
+      >>> from jaxpot import LennardJones, PolynomialCutoff
+      >>> atoms = bulk("Ar", cubic=True)
+      >>> atoms.calc = Calculator(LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(8.5, width=2.0)))
+      >>> atoms.get_stress().shape
+      (6,)
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
+
+    def __init__(self, potential: Potential, *, skin: float = 0.5):
+        super().__init__()
+        if not isinstance(potential, Potential):
+            raise TypeError(f"Calculator: expected a potential, got {type(potential).__name__}")
+        if not skin >= 0:
+            raise ValueError(f"Calculator: skin must be a number of Å >= 0, got {skin}")
+        check_jax()
+        self.potential = potential
+        self.skin = float(skin)
+        self._ready = jax.jit(lambda model: model.at())(potential)
+        self._reach = float(potential.reach)
+        self._graph, self._listed, self._slots = None, None, 0
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = ase_calculator.all_changes) -> None:
+        """Fills `results` with everything implemented; ASE calls it when something has changed."""
+        super().calculate(atoms, properties, system_changes)
+        graph = self._current_graph()
+        energies, forces, virial = (np.asarray(x, float) for x in _compute(self._ready, graph))
+        if not all(np.all(np.isfinite(x)) for x in (energies, forces, virial)):
+            causes = diagnose(self.potential, graph) or ("no cause found; do two atoms lie at the same place?",)
+            raise RuntimeError("the potential gives results that are not finite: " + "; ".join(causes))
+        energy = float(np.sum(energies))
+        self.results = {"energy": energy, "free_energy": energy, "energies": energies, "forces": forces}
+        if self.atoms.cell.rank == 3 and np.any(self.atoms.pbc):
+            self.results["stress"] = full_3x3_to_voigt_6_stress(-virial / self.atoms.get_volume())
+
+    def _current_graph(self) -> Graph:
+        """The Graph of `self.atoms`, with the old lists where they still hold."""
+        if not self._holds():
+            graph = from_atoms(self.atoms, max(self._reach + self.skin, _SHORTEST))
+            needed = graph.neighbors.shape[1]
+            if needed > self._slots:
+                self._slots = -(-(needed + needed // 8) // 8) * 8
+            # complete within the reach for as long as no atom has moved more than half the skin
+            complete = jnp.asarray(max(self._reach, _SHORTEST), graph.cutoff.dtype)
+            graph = jax.tree_util.tree_map(jnp.asarray, pad(graph, max_neighbors=self._slots))
+            self._graph, self._listed = graph.replace(cutoff=complete), self.atoms.copy()
+        return self._graph.replace(positions=jnp.asarray(self.atoms.positions, self._graph.positions.dtype))
+
+    def _holds(self) -> bool:
+        old, new = self._listed, self.atoms
+        return (
+            old is not None
+            and np.array_equal(old.numbers, new.numbers)
+            and np.array_equal(old.pbc, new.pbc)
+            and np.array_equal(old.cell.array, new.cell.array)
+            and np.max(np.sum((new.positions - old.positions) ** 2, axis=1)) <= (self.skin / 2) ** 2
+        )

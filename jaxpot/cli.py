@@ -1,0 +1,305 @@
+"""The command line: jaxpot fit | evaluate | md | info.
+
+What a user got wrong ends with exit code 2 and one line on stderr; a run that became unphysical with 1. Everything heavy is
+imported inside the commands.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class _Usage(ValueError):
+    """A command line that argparse refuses."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise _Usage(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+      argv: the arguments, without the program's name; None takes those of the process.
+
+    Returns:
+      The exit code: 0, 1 (a simulation that became unphysical, or a JAX that miscomputes), 2 (bad input) or 130 (interrupted).
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        args = _parser().parse_args(argv)
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        print("jaxpot: interrupted; fit goes on with the same command, md with --restart", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, LookupError, RuntimeError) as error:
+        if "--debug" in argv:
+            raise
+        text = f"no such key: {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        print("jaxpot: error: " + " ".join(text.split()), file=sys.stderr)
+        return 1 if isinstance(error, (RuntimeError, ArithmeticError)) else 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version("jaxpot")
+    except PackageNotFoundError:
+        number = "(not installed)"
+    parser = _Parser(prog="jaxpot", description="Differentiable interatomic potentials in JAX.")
+    parser.add_argument("--version", action="version", version=f"jaxpot {number}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name, run, help):
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(run=run)
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return sub
+
+    fit = command("fit", _fit, "Fit a linear model as a TOML file says; a fit that was killed goes on with the same command.")
+    fit.add_argument("config", metavar="CONFIG.toml", help="sections data, noise, model, sparse, fit; paths are relative to the file")
+    fit.add_argument("--output", metavar="DIR", help="where results go (default: the configuration's name with -fit)")
+    fit.add_argument("--overwrite", action="store_true", help="replace the finished fit of another configuration in DIR")
+
+    evaluate = command("evaluate", _evaluate, "Predict energies, forces and stresses, and compare with labels where there are any.")
+    evaluate.add_argument("model", metavar="MODEL.npz")
+    evaluate.add_argument("data", metavar="DATA", nargs="+", help="structures in any format that ASE reads")
+    evaluate.add_argument("--output", metavar="JSON", help="write the errors here")
+    evaluate.add_argument("--predictions", metavar="XYZ", help="write structures with predictions here, as extended XYZ")
+    evaluate.add_argument("--keys", metavar="energy=NAME,...", help="where labels are, for example energy=dft_energy,forces=dft_forces")
+    evaluate.add_argument("--prefix", default="jaxpot_", help="of the keys of predictions (default: %(default)s)")
+
+    md = command("md", _md, "Molecular dynamics with jax-md.")
+    md.add_argument("model", metavar="MODEL.npz")
+    md.add_argument("start", metavar="START", help="a structure; of several the last; its velocities are used if it has any")
+    md.add_argument("--ensemble", choices=("nve", "nvt", "npt"), default="nvt", help="(default: %(default)s)")
+    md.add_argument("--temperature", type=float, default=300.0, help="K (default: %(default)s)")
+    md.add_argument("--pressure", type=float, default=0.0, help="GPa, for npt (default: %(default)s)")
+    md.add_argument("--timestep", type=float, default=1.0, help="fs (default: %(default)s)")
+    md.add_argument("--steps", type=int, required=True, help="of the whole trajectory, a restarted one's earlier part included")
+    md.add_argument("--output", metavar="TRAJ", required=True, help="extended XYZ; the restart state is kept beside it")
+    md.add_argument("--interval", type=int, default=10, help="steps between frames (default: %(default)s)")
+    md.add_argument("--seed", type=int, default=0, help="of the initial velocities (default: %(default)s)")
+    md.add_argument("--skin", type=float, default=0.5, help="Å, of the neighbour list (default: %(default)s)")
+    md.add_argument("--restart", action="store_true", help="go on from the restart state of TRAJ")
+    md.add_argument("--overwrite", action="store_true", help="replace an existing TRAJ")
+
+    info = command("info", _info, "Describe a model file.")
+    info.add_argument("model", metavar="MODEL.npz")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------------
+
+
+def _potential(path: str) -> Any:
+    """The potential in a model file."""
+    import jaxpot
+
+    model = jaxpot.load(path)
+    if not isinstance(model, jaxpot.Potential):
+        raise ValueError(f"{path} holds a {type(model).__name__}; expected a potential written by jaxpot.save")
+    return model
+
+
+def _comparable(
+    frames: list, cutoff: float, *, keys: Mapping[str, str] | None, batch_size: int = 64, strict: bool = True
+) -> tuple[Any, bool]:
+    """A Dataset of whatever labels there are (strict: of all that `keys` names), and whether there are any."""
+    import jaxpot
+    from jaxpot.data import _labels
+
+    present = set()
+    for number, atoms in enumerate(frames):
+        try:
+            present |= set(_labels(atoms, keys))
+        except ValueError as error:
+            raise ValueError(f"frame {number}: {error}") from None
+    if strict and keys:
+        present |= {"virial" if name == "stress" else name for name in keys}
+    sigma = jaxpot.Properties(**dict.fromkeys(sorted(present), 1.0))
+    return jaxpot.Dataset.from_atoms(frames, cutoff, sigma=sigma, keys=keys, batch_size=batch_size), bool(present)
+
+
+def _cutoff(model: Any) -> float:
+    return float(model.reach) or 1.0
+
+
+# --- fit -------------------------------------------------------------------------------------------------------------------
+
+
+def _fit(args: argparse.Namespace) -> int:
+    import jaxpot
+    from jaxpot.io.config import to_toml
+    from jaxpot.io.fit_config import noise, read_config, resolve
+    from jaxpot.io.frames import located
+
+    config_path = Path(args.config)
+    output = Path(args.output) if args.output else Path(f"{config_path.stem}-fit")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file; expected a folder")
+    resolved, model, (frames, origins), (test_frames, test_origins) = resolve(read_config(config_path), config_path.parent)
+    settings = resolved["data"]
+    keys, shape = settings.get("keys"), {"cutoff": settings["cutoff"], "batch_size": settings["batch_size"]}
+    with located(origins):
+        data = jaxpot.Dataset.from_atoms(frames, sigma=noise(resolved["noise"]), keys=keys, **shape)
+        model = _with_points(model, data, resolved.get("sparse"))
+    test = None
+    if test_frames:
+        with located(test_origins):
+            test, _ = _comparable(test_frames, keys=keys, strict=False, **shape)
+    _claim(output, to_toml(resolved), args.overwrite)
+    (output / "config.resolved.toml").write_text(to_toml(resolved))
+    state = None if resolved["fit"]["method"] == "lsqr" else output / "fit-state.npz"
+    with located(origins):
+        fitted = jaxpot.fit.linear(model, data, **resolved["fit"], checkpoint=state)
+        jaxpot.save(output / "model.npz", fitted)
+        errors = {"train": jaxpot.fit.report(fitted, data)}
+    if test is not None:
+        with located(test_origins):
+            errors["test"] = jaxpot.fit.report(fitted, test)
+    (output / "errors.json").write_text(json.dumps(errors, indent=1) + "\n")
+    for name, report in errors.items():
+        if report:
+            print(f"{name}\n{jaxpot.fit.table(report)}\n")
+    print(f"wrote model.npz, errors.json and config.resolved.toml to {output}")
+    return 0
+
+
+def _with_points(model: Any, data: Any, sparse: Mapping | None) -> Any:
+    """The model with sparse points chosen for every SparseGP head."""
+    import jax
+
+    import jaxpot
+    from jaxpot.heads.sparse_gp import SparseGP
+    from jaxpot.potentials.base import terms_of
+
+    if sparse is None:
+        return model
+    terms = list(terms_of(model))
+    for i, term in enumerate(terms):
+        if isinstance(getattr(term, "head", None), SparseGP) and not term.head.n_coefficients:
+            key = jax.random.fold_in(jax.random.key(sparse["seed"]), i)
+            try:
+                points = jaxpot.fit.select_environments(term.descriptor, data, sparse["n"], key=key, method=sparse["method"])
+            except ValueError as error:
+                raise ValueError(str(error) if str(error).startswith("frame ") else f"[sparse] for model.terms.{i}: {error}") from None
+            terms[i] = term.with_points(points)
+    return jaxpot.Sum(tuple(terms)) if isinstance(model, jaxpot.Sum) else terms[0]
+
+
+def _claim(output: Path, text: str, overwrite: bool) -> None:
+    """Makes the folder, unless it holds the fit of another configuration."""
+    results = [output / name for name in ("model.npz", "errors.json", "fit-state.npz", "config.resolved.toml")]
+    before = results[3].read_text() if results[3].exists() else ""
+    if before != text and (results[0].exists() or results[2].exists()):
+        if not overwrite:
+            what = "a finished" if results[0].exists() else "an unfinished"
+            raise ValueError(f"{output} holds {what} fit of another configuration; choose another --output, or write --overwrite")
+        for path in results:
+            path.unlink(missing_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
+
+
+# --- evaluate --------------------------------------------------------------------------------------------------------------
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    import jaxpot
+    from jaxpot.io.frames import located, read_frames
+
+    model = _potential(args.model)
+    if not args.prefix:
+        raise ValueError("--prefix is empty, so predictions would overwrite labels; write for example --prefix jaxpot_")
+    frames, origins = read_frames(args.data)
+    with located(origins):
+        data, labelled = _comparable(frames, _cutoff(model), keys=_keys(args.keys))
+        predictions = jaxpot.fit.predict(model, data)
+    errors = jaxpot.fit.report(model, data, predictions=predictions) if labelled else {}
+    if errors:
+        print(jaxpot.fit.table(errors))
+    else:
+        print(f"{len(frames)} structures without labels: predictions only")
+    if args.output:
+        Path(args.output).write_text(json.dumps(errors, indent=1) + "\n")
+    if args.predictions:
+        import ase.io
+
+        for atoms, found in zip(frames, predictions, strict=True):
+            atoms.info[f"{args.prefix}energy"] = float(found.energy)
+            atoms.arrays[f"{args.prefix}forces"] = found.forces
+            if atoms.pbc.any() and atoms.cell.rank == 3:
+                atoms.info[f"{args.prefix}stress"] = (-found.virial / atoms.get_volume()).reshape(9)
+        ase.io.write(args.predictions, frames, format="extxyz")
+    return 0
+
+
+def _keys(text: str | None) -> dict[str, str] | None:
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    for name, equals, value in pairs:
+        if name not in ("energy", "forces", "virial", "stress") or not equals or not value:
+            raise ValueError(f"--keys {text!r}: expected energy=NAME,forces=NAME,virial=NAME (or stress=NAME), those that the data have")
+    return {name: value for name, _, value in pairs}
+
+
+# --- md and info -----------------------------------------------------------------------------------------------------------
+
+
+def _md(args: argparse.Namespace) -> int:
+    from jaxpot import dynamics
+    from jaxpot.io.frames import located, read_frames
+
+    model = _potential(args.model)
+    frames, origins = read_frames([args.start])
+    with located(["", *origins][-1:]):
+        summary = dynamics.run(
+            model, frames[-1], args.output, ensemble=args.ensemble, temperature=args.temperature, pressure=args.pressure,
+            timestep=args.timestep, steps=args.steps, interval=args.interval, seed=args.seed, skin=args.skin,
+            restart=args.restart, overwrite=args.overwrite,
+        )  # fmt: skip
+    print(json.dumps(summary))
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from jaxpot.io.config import describe_tree
+    from jaxpot.potentials.base import terms_of
+    from jaxpot.pytree import walk
+
+    model = _potential(args.model)
+    leaves = [np.asarray(leaf) for _, leaf, _ in walk(model)]
+    heads = [getattr(term, "head", None) for term in terms_of(model)]
+    facts = {
+        "file": args.model,
+        "class": type(model).__name__,
+        "species": list(model.species),
+        "cutoff": float(model.reach),
+        "n_coefficients": sum(int(np.size(h.coefficients)) for h in heads if getattr(h, "coefficients", None) is not None),
+        "n_sparse_points": sum(h.n_coefficients for h in heads if type(h).__name__ == "SparseGP"),
+        "dtype": sorted({leaf.dtype.name for leaf in leaves if leaf.dtype.kind == "f"}),
+        "n_numbers": int(sum(leaf.size for leaf in leaves)),
+        "bytes": int(sum(leaf.nbytes for leaf in leaves)),
+    }
+    if args.json:
+        print(json.dumps({**facts, "tree": describe_tree(model).splitlines()}))
+        return 0
+    print(describe_tree(model) + "\n")
+    facts.update(species=" ".join(facts["species"]), cutoff=f"{facts['cutoff']:g} Å", dtype=" ".join(facts["dtype"]))
+    facts["bytes"] = f"{facts['bytes']} in memory, {Path(args.model).stat().st_size} on disk"
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):<16} {value}")
+    return 0

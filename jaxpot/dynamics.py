@@ -1,0 +1,366 @@
+"""Molecular dynamics from a structure to a trajectory file: the driver behind `jaxpot md`.
+
+jax-md integrates; here are the loop in blocks, what is written, and what is needed to go on after an interruption.
+"""
+
+import hashlib
+import json
+import os
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.graph import from_atoms
+from jaxpot.potentials.base import Potential, diagnose
+from jaxpot.units import BOLTZMANN, FEMTOSECOND, GPA
+
+Array = jax.Array
+
+_SAVE_EVERY = 30.0  # seconds between restart states
+_LINES = 20  # of the table printed during a run
+
+
+def run(
+    potential: Potential,
+    atoms: Any,
+    output: str | os.PathLike,
+    *,
+    steps: int,
+    ensemble: str = "nvt",
+    temperature: float = 300.0,
+    pressure: float = 0.0,
+    timestep: float = 1.0,
+    interval: int = 10,
+    seed: int = 0,
+    skin: float = 0.5,
+    restart: bool = False,
+    overwrite: bool = False,
+    progress: bool | None = None,
+) -> dict:
+    """Runs NVE, NVT or NPT (Nosé–Hoover chains, isotropic) and writes extended XYZ.
+
+    Structures are periodic in all directions or in none. A frame holds energy, forces, momenta (ASE's units), `step`, `time`
+    (fs), `temperature` (K, of 3N − 3 degrees of freedom) and `conserved` (eV). The restart state is kept in `output` +
+    ".restart.npz"; what a killed run wrote after its last state is written again.
+
+    Args:
+      potential: any potential.
+      atoms: `ase.Atoms`; their velocities are used if they have any, else drawn at `temperature`.
+      output: the trajectory.
+      steps: of the whole trajectory, an earlier part included.
+      ensemble: "nve", "nvt" or "npt".
+      temperature: in K.
+      pressure: in GPa, for "npt".
+      timestep: in fs.
+      interval: steps between frames.
+      seed: of the velocities.
+      skin: of the neighbour list, in Å.
+      restart: go on from the state beside `output`.
+      overwrite: replace an existing trajectory.
+      progress: True or False shows or hides the progress bar; None shows it on a terminal.
+
+    Returns:
+      A summary for JSON: steps, time (ps), mean_temperature (K), drift of the conserved quantity (eV/atom/ps), and more.
+
+    Raises:
+      ValueError: for bad arguments, or a structure for which the potential gives NaN, with `diagnose`'s reason.
+      FileExistsError: if the trajectory exists.
+      RuntimeError: if the trajectory became NaN, with the reason.
+    """
+    from tqdm import tqdm
+
+    _check(ensemble, temperature, pressure, timestep, steps, interval, skin)
+    settings = {"ensemble": ensemble, "temperature": temperature, "timestep": timestep, "model": _digest(potential, atoms)}
+    if ensemble == "npt":
+        settings["pressure"] = pressure
+    system = _System(potential, atoms, settings, skin)
+    output = Path(output)
+    kept = output.with_name(output.name + ".restart.npz")
+    if restart:
+        state, log = _restored(kept, system.initial(seed), settings)
+        if not output.exists() or output.stat().st_size < log["bytes"]:
+            raise ValueError(f"{output} is shorter than when its restart state was written; it cannot be continued")
+        os.truncate(output, log["bytes"])
+    else:
+        if (output.exists() or kept.exists()) and not overwrite:
+            raise FileExistsError(f"{output} or its restart state exists; write --restart to go on, or --overwrite to replace it")
+        kept.unlink(missing_ok=True)
+        state, log = system.initial(seed), None
+    neighbors = system.allocate(state)
+    if log is None:
+        found = system.observe(state, neighbors)
+        if not np.isfinite(found["conserved"]):
+            raise ValueError("the energy of the first structure is not finite: " + system.why(state))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("")
+        log = {"step": 0, "bytes": 0, "start": found["conserved"], "n": 0, "t": 0.0, "tt": 0.0, "e": 0.0, "te": 0.0, "kelvin": 0.0}
+        system.write(output, state, found, log)
+
+    begin, saved, next_line = log["step"], time.monotonic(), log["step"]
+    bar = tqdm(total=steps, initial=begin, desc=ensemble, unit="step", disable=None if progress is None else not progress)
+    tqdm.write(f"{'step':>10} {'time ps':>10} {'T K':>10} {'E eV/atom':>14} {'drift meV/atom':>16}")
+    try:
+        while log["step"] < steps:
+            n = min(interval - log["step"] % interval, steps - log["step"])
+            state, neighbors, found = system.block(state, neighbors, n)
+            log["step"] += n
+            bar.update(n)
+            system.write(output, state, found, log)
+            if log["step"] >= next_line or log["step"] == steps:
+                next_line += max(1, (steps - begin) // _LINES)
+                off = 1e3 * (found["conserved"] - log["start"]) / system.n
+                picoseconds = log["step"] * timestep * 1e-3
+                tqdm.write(f"{log['step']:>10} {picoseconds:>10.4f} {found['temperature']:>10.2f} {found['energy'] / system.n:>14.6f} {off:>16.6f}")
+            if time.monotonic() - saved > _SAVE_EVERY:
+                _store(kept, state, log, settings)
+                saved = time.monotonic()
+    finally:
+        bar.close()
+        _store(kept, state, log, settings)
+    return {
+        "ensemble": ensemble,
+        "steps": log["step"],
+        "time_ps": log["step"] * timestep * 1e-3,
+        "frames": log["n"],
+        "mean_temperature_K": log["kelvin"] / log["n"],
+        "drift_eV_per_atom_per_ps": _slope(log) / system.n,
+        "trajectory": str(output),
+    }
+
+
+def _check(ensemble: str, temperature: float, pressure: float, timestep: float, steps: int, interval: int, skin: float) -> None:
+    if ensemble not in ("nve", "nvt", "npt"):
+        raise ValueError(f'ensemble must be "nve", "nvt" or "npt", got {ensemble!r}')
+    for name, value, low in (("temperature", temperature, 0), ("timestep", timestep, 0), ("steps", steps, 0), ("interval", interval, 0)):
+        if not (np.isfinite(value) and value > low):
+            raise ValueError(f"{name} must be a positive number, got {value}")
+    if not np.isfinite(pressure):
+        raise ValueError(f"pressure must be a number of GPa, got {pressure}")
+    if not (np.isfinite(skin) and skin >= 0):
+        raise ValueError(f"skin must be a number of Å >= 0, got {skin}")
+
+
+class _System:
+    """The potential, the structure and the integrator, and the functions jitted from them."""
+
+    def __init__(self, potential: Potential, atoms: Any, settings: Mapping[str, Any], skin: float):
+        import jax_md
+
+        import jaxpot.md
+
+        self.potential, self.atoms, self.n = potential, atoms, len(atoms)
+        self.ensemble, self.timestep = settings["ensemble"], settings["timestep"]
+        self.periodic = bool(atoms.pbc.all())
+        reach = float(potential.reach)
+        graph = from_atoms(atoms, reach or 1.0)
+        causes = diagnose(potential, graph)
+        if causes:
+            raise ValueError("; ".join(causes))
+        if atoms.pbc.any() and not self.periodic:
+            raise ValueError(
+                f"the structure is periodic in some directions only (pbc = {atoms.pbc.tolist()}); give the others vacuum wider than "
+                f"the cutoff ({reach:g} Å) and set pbc to all, or to none"
+            )
+        if self.ensemble == "npt" and not self.periodic:
+            raise ValueError("npt needs a periodic structure; choose nve or nvt")
+        if self.ensemble == "npt" and np.linalg.det(atoms.cell.array) < 0:
+            raise ValueError("npt needs a right-handed cell; exchange two lattice vectors")
+        self.degrees_of_freedom = 3 * self.n - 3 if self.n > 1 else 3
+        self.kT, self.pressure = BOLTZMANN * settings["temperature"], GPA * settings.get("pressure", 0.0)
+        self.box = jnp.asarray(atoms.cell.array.T) if self.periodic else None
+        small = self.periodic and 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0).max() <= _room(self.ensemble) * 2 * (reach + skin)
+        if self.periodic:
+            displacement, shift = jax_md.space.periodic_general(self.box)
+        else:
+            displacement, shift = jax_md.space.free()
+        self.neighbor_fn, energy_fn = jaxpot.md.neighbor_list_energy(
+            potential, displacement, self.box, atoms.numbers, skin=skin, fractional_coordinates=self.periodic, multi_image=small
+        )
+        self._energy_fn, dt = energy_fn, settings["timestep"] * FEMTOSECOND
+        simulate = jax_md.simulate
+        if self.ensemble == "nve":
+            self._init, self._step = simulate.nve(energy_fn, shift, dt)
+        elif self.ensemble == "nvt":
+            self._init, self._step = simulate.nvt_nose_hoover(energy_fn, shift, dt, self.kT)
+        else:
+            self._init, self._step = simulate.npt_nose_hoover(energy_fn, shift, dt, self.pressure, self.kT)
+        self._block, self._observe = jax.jit(self._steps), jax.jit(self._quantities)
+
+    def initial(self, seed: int) -> Any:
+        """jax-md's state of the first step."""
+        atoms = self.atoms
+        R = jnp.asarray(atoms.get_scaled_positions() if self.periodic else atoms.positions)
+        given = atoms.get_momenta() if atoms.has("momenta") else np.zeros((self.n, 3))
+        momenta = jnp.asarray(given) if np.any(given) else None
+        box = {"box": self.box} if self.ensemble == "npt" else {}
+        kT = {"kT": self.kT} if self.ensemble == "nve" else {}
+        neighbors = self.neighbor_fn.allocate(R, **box)
+        state = self._init(
+            jax.random.key(seed), R, **box, **kT, mass=jnp.asarray(atoms.get_masses()), momenta=momenta, neighbor=neighbors
+        )
+        # momenta sum to zero and stay so: with jax-md's own count of 3N a small system is heated to N / (N - 1) times the target
+        name = {"nvt": "chain", "npt": "thermostat"}.get(self.ensemble)
+        if name is None:
+            return state
+        chain = getattr(state, name)
+        return state.set(**{name: chain.set(degrees_of_freedom=self.degrees_of_freedom)})
+
+    def allocate(self, state: Any, extra: int = 0) -> Any:
+        """A neighbour list for this state."""
+        return self.neighbor_fn.allocate(state.position, extra, **self._box(state))
+
+    def _box(self, state: Any) -> dict[str, Array]:
+        import jax_md
+
+        return {"box": jax_md.simulate.npt_box(state)} if self.ensemble == "npt" else {}
+
+    def _steps(self, state: Any, neighbors: Any, n: Array) -> tuple[Any, Any, dict]:
+        types = jax.tree_util.tree_map(jnp.result_type, state)
+
+        def advance(_, carry):
+            state, neighbors = carry
+            neighbors = neighbors.update(state.position, **self._box(state))
+            state = self._step(state, neighbor=neighbors)
+            return jax.tree_util.tree_map(lambda x, t: jnp.asarray(x, t), state, types), neighbors
+
+        state, neighbors = jax.lax.fori_loop(0, n, advance, (state, neighbors))
+        neighbors = neighbors.update(state.position, **self._box(state))
+        return state, neighbors, self._quantities(state, neighbors)
+
+    def _quantities(self, state: Any, neighbors: Any) -> dict[str, Array]:
+        box = self._box(state)
+        energy = self._energy_fn(state.position, neighbor=neighbors, **box)
+        kinetic = 0.5 * jnp.sum(state.momentum**2 / state.mass)
+        conserved = energy + kinetic
+        if self.ensemble != "nve":
+            chain = state.chain if self.ensemble == "nvt" else state.thermostat
+            conserved += _chain_energy(chain, self.kT, chain.degrees_of_freedom)
+        if self.ensemble == "npt":
+            conserved += _chain_energy(state.barostat, self.kT, 1) + state.box_momentum**2 / (2 * state.box_mass)
+            conserved += self.pressure * jnp.linalg.det(box["box"])
+        return {
+            "energy": energy,
+            "conserved": conserved,
+            "temperature": 2 * kinetic / (self.degrees_of_freedom * BOLTZMANN),
+            "forces": state.force,
+            **box,
+        }
+
+    def observe(self, state: Any, neighbors: Any) -> dict:
+        return jax.tree_util.tree_map(np.asarray, self._observe(state, neighbors))
+
+    def block(self, state: Any, neighbors: Any, n: int) -> tuple[Any, Any, dict]:
+        """n steps; where the neighbour list overflows it is allocated anew and the block repeated."""
+        for attempt in range(8):
+            after, new, found = self._block(state, neighbors, n)
+            if bool(new.did_buffer_overflow):
+                neighbors = self.allocate(state, extra=8 * attempt)
+                continue
+            found = jax.tree_util.tree_map(np.asarray, found)
+            if not (np.isfinite(found["conserved"]) and np.all(np.isfinite(after.position))):
+                raise RuntimeError("the trajectory is no longer finite: " + self.why(state))
+            return after, new, found
+        raise RuntimeError(f"the neighbour list overflowed in {n} steps however large; atoms come too close: {self.why(state)}")
+
+    def why(self, state: Any) -> str:
+        """In words, for the last finite state."""
+        fallback = f"atoms moved too far within a step of {self.timestep} fs, or the model is used outside what it was fitted to"
+        try:
+            graph = from_atoms(self.structure(state), float(self.potential.reach) or 1.0)
+        except ValueError as error:
+            return str(error)
+        return "; ".join(diagnose(self.potential, graph)) or fallback
+
+    def structure(self, state: Any) -> Any:
+        """The state as `ase.Atoms`."""
+        from ase import Atoms
+
+        cell = np.asarray(self._box(state).get("box", self.box)).T if self.periodic else self.atoms.cell.array
+        R = np.asarray(state.position)
+        atoms = Atoms(numbers=self.atoms.numbers, positions=R @ cell if self.periodic else R, cell=cell, pbc=self.atoms.pbc)
+        atoms.set_masses(self.atoms.get_masses())
+        atoms.set_momenta(np.asarray(state.momentum))
+        return atoms
+
+    def write(self, output: Path, state: Any, found: Mapping[str, Any], log: dict) -> None:
+        """Appends a frame and adds it to the sums of the summary."""
+        import ase.io
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        t, e = log["step"] * self.timestep * 1e-3, float(found["conserved"]) - float(log["start"])
+        for key, value in (("n", 1), ("t", t), ("tt", t * t), ("e", e), ("te", t * e), ("kelvin", float(found["temperature"]))):
+            log[key] += value
+        log["start"] = float(log["start"])
+        atoms = self.structure(state)
+        atoms.calc = SinglePointCalculator(atoms, energy=float(found["energy"]), forces=found["forces"])
+        atoms.info.update(step=log["step"], time=log["step"] * self.timestep)
+        atoms.info.update({name: float(found[name]) for name in ("temperature", "conserved")})
+        ase.io.write(output, atoms, format="extxyz", append=True)
+        log["bytes"] = output.stat().st_size
+
+
+def _room(ensemble: str) -> float:
+    """How much a box may shrink under pressure before the minimum image no longer holds."""
+    return 1.1 if ensemble == "npt" else 1.0
+
+
+def _chain_energy(chain: Any, kT: float, degrees_of_freedom: int) -> Array:
+    """What a Nosé–Hoover chain adds to the conserved quantity, in eV."""
+    weights = jnp.ones_like(chain.position).at[0].set(degrees_of_freedom)
+    return jnp.sum(chain.momentum**2 / (2 * chain.mass)) + kT * jnp.sum(weights * chain.position)
+
+
+def _slope(log: Mapping[str, float]) -> float:
+    """Least squares of the conserved quantity against time, in eV/ps."""
+    spread = log["tt"] - log["t"] ** 2 / log["n"]
+    return (log["te"] - log["t"] * log["e"] / log["n"]) / spread if spread > 0 else 0.0
+
+
+# --- restarting ------------------------------------------------------------------------------------------------------------
+
+
+def _digest(potential: Potential, atoms: Any) -> str:
+    """Of the model, the elements, the cell and the masses, so that a trajectory is not continued with others."""
+    leaves, structure = jax.tree_util.tree_flatten(potential)
+    digest = hashlib.sha256(str(structure).encode())
+    for leaf in (*leaves, atoms.numbers, atoms.cell.array, atoms.pbc, atoms.get_masses()):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _store(path: Path, state: Any, log: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    leaves = [np.asarray(leaf) for leaf in jax.tree_util.tree_leaves(state)]
+    partial = path.with_name(path.name + ".partial")
+    text = json.dumps({"settings": settings, "log": log})
+    with open(partial, "wb") as file:
+        np.savez(file, jaxpot=np.array(text), **{f"leaf{i}": leaf for i, leaf in enumerate(leaves)})
+    os.replace(partial, path)
+
+
+def _restored(path: Path, like: Any, settings: Mapping[str, Any]) -> tuple[Any, dict]:
+    if not path.exists():
+        raise FileNotFoundError(f"no restart state at {path}; start without --restart")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+        header = json.loads(str(content.pop("jaxpot")))
+        before, log = header["settings"], header["log"]
+        leaves = [content[f"leaf{i}"] for i in range(len(content))]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is not a readable restart state ({error})") from None
+    for name, value in settings.items():
+        if before.get(name) != value:
+            what = "the model, the elements or the cell differ" if name == "model" else f"{name} was {before.get(name)} and is now {value}"
+            raise ValueError(f"{path} belongs to another run: {what}; use the same, or start anew without --restart")
+    old, structure = jax.tree_util.tree_flatten(like)
+    if [np.shape(a) for a in old] != [a.shape for a in leaves]:
+        raise ValueError(f"{path} does not fit this structure; start anew without --restart")
+    return jax.tree_util.tree_unflatten(structure, [jnp.asarray(b, jnp.result_type(a)) for a, b in zip(old, leaves, strict=True)]), log
+
+

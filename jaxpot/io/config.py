@@ -1,0 +1,300 @@
+"""Models as nested tables, the form in which a configuration file writes them: class names with their fields.
+
+TOML has no null; where a field may be None, the word "none" stands for it.
+"""
+
+import dataclasses
+import inspect
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxpot.potentials.base import IsolatedAtoms, Potential
+from jaxpot.pytree import class_table, fields, is_pytree, rebuild
+
+_NONE = "none"
+_SCALARS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
+
+def model_from_table(table: Any, path: str = "model") -> Potential:
+    """Builds a model from nested tables.
+
+    Args:
+      table: `{"class": name, field: value, ...}`, or `{"terms": [...]}` for a Sum. Fields left out take the class's defaults;
+        numbers and lists of numbers are leaves, tables are objects.
+      path: where the table stands in the configuration, for messages.
+
+    Returns:
+      The potential, without coefficients and sparse points.
+
+    Raises:
+      ValueError: for an unknown class or field, a missing field, a value of the wrong kind or one the class refuses; with its
+        dotted path.
+
+    Example:
+      >>> model_from_table({"class": "IsolatedAtoms", "energies_of": {"Si": -1.0}}).species
+      ('Si',)
+    """
+    if isinstance(table, Mapping) and "class" not in table and "terms" in table:
+        table = {"class": "Sum", **table}
+    return _object(table, path, Potential)
+
+
+def table_from_model(model: Any) -> Any:
+    """The inverse of `model_from_table`, every field written out; fields that are None by default are left out.
+
+    Raises:
+      TypeError: for fields that have no such form.
+
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> table_from_model(CosineCutoff(5.0))
+      {'class': 'CosineCutoff', 'radius': 5.0}
+    """
+    if isinstance(model, IsolatedAtoms):
+        return {"class": "IsolatedAtoms", "energies_of": dict(zip(model.species, np.asarray(model.values).tolist(), strict=True))}
+    if is_pytree(model):
+        out = {"class": type(model).__name__}
+        for name, value, field in fields(model):
+            if value is not None or field.default is not None:
+                out[name] = table_from_model(value)
+        return out
+    if model is None:
+        return _NONE
+    if isinstance(model, (tuple, list)):
+        return [table_from_model(item) for item in model]
+    if isinstance(model, (bool, str, int, float)):
+        return model
+    if isinstance(model, (jax.Array, np.ndarray, np.generic)):
+        return np.asarray(model).tolist()
+    raise TypeError(f"a configuration cannot hold a {type(model).__name__}; expected @pytree classes, numbers and strings")
+
+
+def isolated_energies(how: str, frames: Sequence[Any], keys: Mapping[str, str] | None, path: str) -> dict[str, float]:
+    """An energy per element from training frames.
+
+    Args:
+      how: "mean", the least-squares energies per atom (of one element: the mean energy per atom); "isolated", the energies of
+        frames that hold one atom and have config_type isolated_atom or no periodicity.
+      frames: `ase.Atoms` with labels.
+      keys: where the labels are, as in `Dataset.from_atoms`.
+      path: where the word stands in the configuration, for messages.
+
+    Returns:
+      symbol -> energy in eV, for every element of the frames.
+
+    Raises:
+      ValueError: for another word, and where the frames do not tell.
+    """
+    from jaxpot.data import _labels
+
+    if how not in ("mean", "isolated"):
+        raise ValueError(f'{path} is {how!r}; expected "mean", "isolated" or a table such as {{Si = -158.54}}')
+    species = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
+    example = f"a table such as {{{', '.join(f'{symbol} = -158.54' for symbol in species)}}}"
+    found = [(atoms, _labels(atoms, keys).get("energy")) for atoms in frames]
+    found = [(atoms, float(energy)) for atoms, energy in found if energy is not None and len(atoms)]
+    if how == "isolated":
+        out: dict[str, float] = {}
+        for atoms, energy in found:
+            if len(atoms) == 1 and (str(atoms.info.get("config_type", "")).lower() == "isolated_atom" or not atoms.pbc.any()):
+                symbol = atoms.get_chemical_symbols()[0]
+                if abs(out.setdefault(symbol, energy) - energy) > 1e-6:
+                    raise ValueError(f"{path}: two isolated atoms of {symbol} have the energies {out[symbol]} and {energy} eV; keep one")
+        missing = [symbol for symbol in species if symbol not in out]
+        if missing:
+            raise ValueError(f"{path}: no frame holds an isolated atom of {', '.join(missing)} with its energy; write {example}")
+        return {symbol: out[symbol] for symbol in species}
+    if not found:
+        raise ValueError(f"{path}: no training frame has an energy; name it with data.keys, or write {example}")
+    share = np.array([[atoms.get_chemical_symbols().count(symbol) / len(atoms) for symbol in species] for atoms, _ in found])
+    values = np.linalg.lstsq(share, np.array([energy / len(atoms) for atoms, energy in found]), rcond=None)[0]
+    return dict(zip(species, values.tolist(), strict=True))
+
+
+def describe_tree(value: Any, name: str = "", indent: str = "") -> str:
+    """A model for people: one line per object with its numbers, nested objects below it.
+
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> print(describe_tree(CosineCutoff(5.0, width=1.0)))
+      CosineCutoff radius=5.0 width=1.0
+    """
+    own, below = [], []
+    for key, item, _ in fields(value):
+        if is_pytree(item):
+            below.append((key, item))
+        elif isinstance(item, (tuple, list)) and any(is_pytree(i) for i in item):
+            below += [(f"{key}.{i}", child) for i, child in enumerate(item)]
+        elif isinstance(item, (jax.Array, np.ndarray)) and item.size > 4:
+            own.append(f"{key}={item.dtype}{list(item.shape)}")
+        elif item is not None:
+            own.append(f"{key}={np.asarray(item).tolist() if hasattr(item, 'dtype') else item!r}")
+    lines = [indent + " ".join([f"{name}:"] * bool(name) + [type(value).__name__, *own])]
+    return "\n".join(lines + [describe_tree(child, key, indent + "  ") for key, child in below])
+
+
+def _object(value: Any, path: str, kind: type) -> Any:
+    """An instance of a class that is a `kind`."""
+    names = sorted(name for name, cls in class_table().items() if issubclass(cls, kind))
+    if not isinstance(value, Mapping):
+        raise ValueError(f'{path} is {value!r}; expected a table such as {{class = "{names[0]}", ...}}, one of {", ".join(names)}')
+    if "class" not in value:
+        raise ValueError(f'{path} has no class; write class = "...", one of {", ".join(names)}')
+    name = value["class"]
+    cls = class_table().get(name) if isinstance(name, str) else None
+    if cls is None or not issubclass(cls, kind):
+        what = f"the unknown class {name!r}" if cls is None else f"the class {name}, which is no {kind.__name__}"
+        raise ValueError(f"{path} has {what}; expected one of {', '.join(names)}")
+    given = {key: item for key, item in value.items() if key != "class"}
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    arguments = inspect.signature(cls).parameters
+    as_saved = set(known) != set(arguments) and bool(given) and set(given) <= set(known)  # a class with its own __init__, in its saved form
+    accepted = tuple(known) if as_saved else tuple(arguments)
+    for key in given:
+        if key not in accepted:
+            raise ValueError(f"{path}.{key}: {name} has no such field; its fields are {', '.join(accepted)}")
+    required = accepted if as_saved else [key for key, p in arguments.items() if p.default is inspect.Parameter.empty]
+    for key in required:
+        if key not in given:
+            raise ValueError(f"{path}.{key} is missing; {name} needs {', '.join(required)}")
+    values = {
+        key: _field(item, f"{path}.{key}", known[key].type, known[key].metadata.get("static", False)) if key in known else item
+        for key, item in given.items()
+    }
+    try:
+        if not as_saved:
+            return cls(**values)
+        out = rebuild(cls, values)
+        out.__post_init__()
+        return out
+    except (TypeError, ValueError, AttributeError) as error:
+        text = str(error)
+        raise ValueError(f"{path}: {text if text.startswith(name) else f'{name}: {text}'}") from None
+
+
+def _field(value: Any, path: str, annotation: Any, is_static: bool) -> Any:
+    """The value of one field, by its annotation."""
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    if value == _NONE and (type(None) in options or str not in options):
+        if type(None) not in options:
+            raise ValueError(f"{path} must have a value, got {value!r}")
+        return None
+    options = [o for o in options if o is not type(None)]
+    if is_static:
+        return _structure(value, path, options)
+    for option in options:
+        if typing.get_origin(option) is tuple:
+            if not isinstance(value, list):
+                raise ValueError(f"{path} is {value!r}; expected a list of tables")
+            return tuple(_object(item, f"{path}.{i}", typing.get_args(option)[0]) for i, item in enumerate(value))
+        if isinstance(option, type) and option is not jax.Array:
+            return _object(value, path, option)
+    return _leaf(value, path)
+
+
+def _structure(value: Any, path: str, options: list[Any]) -> Any:
+    """A static field: numbers, strings and tuples of them."""
+    scalars = [o for o in options if o in _SCALARS]
+    if isinstance(value, list):
+        if scalars and len(scalars) == len(options):
+            raise ValueError(f"{path} is {value!r}; expected {' or '.join(_SCALARS[o] for o in scalars)}")
+        return _tuples(value)
+    if isinstance(value, Mapping):
+        raise ValueError(f"{path} is a table; expected {' or '.join(_SCALARS[o] for o in scalars) or 'a list'}")
+    if not scalars:
+        raise ValueError(f"{path} is {value!r}; expected a list, for example [{_toml(value)}]")
+    if float in scalars and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) not in scalars:
+        raise ValueError(f"{path} is {value!r}; expected {' or '.join(_SCALARS[o] for o in scalars)}")
+    return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _leaf(value: Any, path: str) -> np.ndarray:
+    """A number or a nested list of numbers."""
+
+    def numeric(item):
+        return all(numeric(i) for i in item) if isinstance(item, list) else isinstance(item, (int, float)) and not isinstance(item, bool)
+
+    if not numeric(value):
+        raise ValueError(f"{path} is {value!r}; expected a number or a list of numbers")
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except ValueError:
+        raise ValueError(f"{path} is a ragged list; expected rows of one length") from None
+
+
+def check_keys(table: Any, known: tuple[str, ...], path: str) -> None:
+    """Refuses what is not a table, and keys that mean nothing.
+
+    Raises:
+      ValueError: naming the key and those that exist.
+    """
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{path} is {table!r}; expected a table with {', '.join(known)}")
+    for key in table:
+        if key not in known:
+            where = f"{path}.{key}: no such key" if path else f"[{key}]: no such section"
+            raise ValueError(f"{where}; expected {', '.join(known)}")
+
+
+def to_toml(table: Mapping[str, Any]) -> str:
+    """TOML text of nested tables of strings, numbers, booleans and lists.
+
+    Example:
+      >>> print(to_toml({"fit": {"method": "qr"}}), end="")
+      [fit]
+      method = "qr"
+    """
+    lines: list[str] = []
+    _emit(table, "", lines)
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _emit(table: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
+    later = []
+    for key, value in table.items():
+        if isinstance(value, Mapping) or _is_tables(value):
+            later.append((f"{prefix}{_key(key)}", value))
+        else:
+            lines.append(f"{_key(key)} = {_toml(value)}")
+    for path, value in later:
+        for item in value if isinstance(value, list) else [value]:
+            lines += ["", f"[[{path}]]" if isinstance(value, list) else f"[{path}]"]
+            _emit(item, f"{path}.", lines)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(str(key))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else str(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    raise TypeError(f"TOML has no form for {type(value).__name__}; expected strings, numbers, booleans, lists and tables")

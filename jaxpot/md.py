@@ -1,0 +1,366 @@
+"""jax-md: neighbour and energy functions of any potential, for `jax_md.simulate`, `minimize` and `quantity`.
+
+jax-md moves R and finds neighbours; from both, at every call, a Graph is made: positions in real space, the caller's own cell,
+integer shifts. Nothing but indices is taken from a list, because jax-md keeps boxes and thresholds there in float32. Shifts are
+found from the positions of the moment (or corrected to them, for a multi-image list), so an atom that the integrator has just
+wrapped to the other side of the box is still where its neighbours expect it.
+
+The lists made here are searched by jax-md in fractional coordinates wrapped into the cell, with an upper triangular box of the
+same shape. Its cell lists are right for these only: positions outside the box fall into wrong cells, other boxes get wrong
+cell sizes, and neither is reported.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax_md import custom_partition, dataclasses, partition, space
+
+from jaxpot.checks import check_jax, is_concrete
+from jaxpot.graph import Graph, from_edges, strain
+from jaxpot.math.linalg import einsum
+from jaxpot.potentials.base import Potential
+from jaxpot.units import SYMBOLS
+
+Array = jax.Array
+
+_IGNORED = {"t", "kT", "dt", "gamma", "tau", "pressure"}  # what jax-md's integrators hand on to energies
+_EDGE = 1e-6  # relative; positions may lie this far outside the cell by round-off
+
+
+def neighbor_list_energy(
+    potential: Potential,
+    displacement: Callable | None,
+    box: Array | float | None,
+    numbers: Array,
+    *,
+    cutoff: float | None = None,
+    skin: float = 0.5,
+    fractional_coordinates: bool = False,
+    max_neighbors: int | None = None,
+    multi_image: bool = False,
+) -> tuple[partition.NeighborListFns, Callable[..., Array]]:
+    """Neighbour and energy functions for jax-md.
+
+    `energy_fn(R, neighbor, *, potential=potential, box=None, perturbation=None)` returns the energy, shape [], in eV. The
+    potential is an argument, so gradients flow through a trajectory; inside a loop pass `potential.at()`, made outside, to
+    compute its tables once. A `box` of the moment (NPT) replaces the one given here and must also be passed to
+    `neighbors.update(R, box=box)`, which then searches anew. `perturbation` deforms positions and cell, as in
+    `jax_md.quantity.stress`. Forces are in real space, also in fractional coordinates, as everywhere in jax-md.
+
+    `energy_fn` takes every list of jax-md: Dense, Sparse and OrderedSparse, minimum-image or multi-image; those of
+    `neighbor_fn` are Dense. Where a list cannot be trusted the energy is NaN: it overflowed (`neighbors.did_buffer_overflow`:
+    allocate anew), a row does not fit `max_neighbors`, the box has become too small for the minimum image, or the potential
+    reaches farther than `cutoff`.
+
+    Args:
+      potential: any potential.
+      displacement: jax-md's displacement function, which must agree with box and coordinates; None is not checked. The
+        multi-image list does not use it.
+      box: lattice vectors as columns, shape [3, 3], or side lengths, shape [3] or [], in Å; None is free space.
+      numbers: atomic numbers, shape [N].
+      cutoff: radius of the interaction, in Å; None takes the potential's reach. Give more to let the reach grow later.
+      skin: lists are searched to cutoff + skin and kept until an atom has moved skin/2, in Å.
+      fractional_coordinates: whether R is in units of the lattice vectors.
+      max_neighbors: slots K per atom for the sparse formats; None takes 5/4 of the mean row of the list's capacity and 4.
+      multi_image: list every periodic image, for boxes too small for the minimum image.
+
+    Returns:
+      neighbor_fn with `allocate(R)` and `update(R, neighbors)`, and energy_fn.
+
+    Raises:
+      ValueError: if arguments disagree: a box too small for the minimum image, a displacement of another space, a cutoff
+        below the potential's reach, an unknown element, wrong shapes.
+
+    Example:
+      >>> import jax_md, numpy as np
+      >>> from ase.build import bulk
+      >>> from jaxpot import LennardJones, PolynomialCutoff
+      >>> atoms = bulk("Ar", cubic=True) * 3
+      >>> model = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(6.0, width=2.0))
+      >>> displacement, shift = jax_md.space.periodic(atoms.cell.lengths())
+      >>> neighbor_fn, energy_fn = neighbor_list_energy(model, displacement, atoms.cell.lengths(), atoms.numbers)
+      >>> neighbors = neighbor_fn.allocate(atoms.positions)
+      >>> jax_md.quantity.force(energy_fn)(atoms.positions, neighbor=neighbors).shape
+      (108, 3)
+    """
+    check_jax()
+    reach = float(potential.reach)
+    cutoff = reach if cutoff is None else float(cutoff)
+    if not cutoff >= reach * (1 - _EDGE):
+        raise ValueError(f"the potential looks {reach:.6g} Å far, cutoff is {cutoff:.6g} Å; write cutoff={reach:.6g} or leave it out")
+    if not skin >= 0:
+        raise ValueError(f"skin must be a number of Å >= 0, got {skin}")
+    numbers = np.asarray(numbers)
+    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+        raise ValueError(f"expected atomic numbers, integers of shape [N], got {numbers.dtype}{list(numbers.shape)}")
+    unknown = sorted({SYMBOLS[n] for n in numbers if n > 0} - set(potential.species))
+    if unknown:
+        raise ValueError(f"the potential knows {', '.join(potential.species)}, but numbers contain {', '.join(unknown)}")
+    if box is None and (multi_image or fractional_coordinates):
+        raise ValueError("free space (box=None) has neither periodic images nor fractional coordinates; give a box")
+    matrix = None if box is None else _matrix(box)
+    if displacement is not None and not multi_image:
+        _check_displacement(displacement, matrix, fractional_coordinates)
+
+    neighbor_fn = _neighbor_functions(matrix, cutoff, skin, fractional_coordinates, multi_image)
+    numbers = jnp.asarray(numbers, jnp.int32)
+    start, default = matrix, jax.jit(lambda model: model.at())(potential)
+
+    def energy_fn(
+        R: Array,
+        neighbor: Any,
+        *,
+        potential: Potential = default,
+        box: Array | None = None,
+        perturbation: Array | None = None,
+        **kwargs: Any,
+    ) -> Array:
+        unexpected = sorted(set(kwargs) - _IGNORED)
+        if unexpected:
+            raise TypeError(f"energy_fn got unexpected keywords {unexpected}; expected potential, box, perturbation or {sorted(_IGNORED)}")
+        R = jnp.asarray(R)
+        if R.shape != (*numbers.shape, 3):
+            raise ValueError(f"expected R of shape {(*numbers.shape, 3)} for {numbers.shape[0]} atomic numbers, got {R.shape}")
+        if start is None:
+            graph = _free_graph(numbers, R, neighbor, cutoff, max_neighbors)
+        else:
+            matrix = (start if box is None else _matrix(box)).astype(R.dtype)
+            graph = _periodic_graph(numbers, R, matrix, neighbor, cutoff, skin, fractional_coordinates, max_neighbors)
+        if perturbation is not None:
+            identity = jnp.eye(3, dtype=R.dtype)
+            deformation = jnp.asarray(perturbation, R.dtype)
+            graph = strain(graph, (deformation if deformation.ndim == 2 else deformation * identity) - identity)
+        return potential(graph)
+
+    return neighbor_fn, energy_fn
+
+
+def _matrix(box: Array | float) -> Array:
+    """A box as a matrix of columns, shape [3, 3], in Å."""
+    box = jnp.asarray(box)
+    box = box.astype(jnp.result_type(box, float)) if not jnp.issubdtype(box.dtype, jnp.floating) else box
+    if box.size == 1:
+        return box.reshape(()) * jnp.eye(3, dtype=box.dtype)
+    if box.shape == (3,):
+        return jnp.diag(box)
+    if box.shape == (3, 3):
+        return box
+    raise ValueError(f"box must have shape [], [3] or [3, 3] with lattice vectors as columns, got {list(box.shape)}")
+
+
+def _widths(matrix: Array) -> Array:
+    """Distances between opposite faces of a box, shape [3], in Å."""
+    return 1 / jnp.linalg.norm(jnp.linalg.inv(matrix), axis=1)
+
+
+def _triangular(matrix: Array) -> Array:
+    """The rotated upper triangular box with the same lengths and angles, the only form jax-md's cell lists understand."""
+    upper = jnp.linalg.qr(matrix, mode="r")
+    return upper * jnp.where(jnp.diag(upper) < 0, -1, 1).astype(upper.dtype)[:, None]
+
+
+@jax.custom_jvp
+def _to_real(matrix: Array, fractional: Array) -> Array:
+    return einsum("xs,ns->nx", matrix, fractional)
+
+
+@_to_real.defjvp
+def _to_real_jvp(primals, tangents):
+    """As in `jax_md.space.transform`, but in full precision: tangents of fractional positions live in real space already."""
+    matrix, fractional = primals
+    return _to_real(matrix, fractional), tangents[1] + einsum("xs,ns->nx", tangents[0], fractional)
+
+
+def _to_fractional(matrix: Array, real: Array) -> Array:
+    return einsum("sx,nx->ns", jnp.linalg.inv(matrix), real)
+
+
+def _check_displacement(displacement: Callable, matrix: Array | None, fractional_coordinates: bool) -> None:
+    """Raises unless jax-md's displacement is the minimum image in this box, for these coordinates."""
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(-0.45, 0.45, (8, 3))  # fractional differences whose nearest image is unambiguous
+    whole = rng.integers(-1, 2, (8, 3))
+    start = rng.uniform(0, 1, (8, 3))
+    box = np.eye(3) * 10.0 if matrix is None else np.asarray(matrix, float)
+    expected = (inside if matrix is not None else inside + whole) @ box.T
+    to_user = np.eye(3) if fractional_coordinates else box.T
+    dtype = jnp.result_type(float) if matrix is None else matrix.dtype
+    try:
+        got = np.asarray([
+            displacement(jnp.asarray(b @ to_user, dtype), jnp.asarray(a @ to_user, dtype))
+            for a, b in zip(start, start + inside + whole, strict=True)
+        ])  # fmt: skip
+    except Exception as error:
+        raise ValueError(f"displacement cannot be called with positions of shape [3] as jax-md does: {error}") from error
+    if got.ndim == 1:
+        expected = np.linalg.norm(expected, axis=1)
+    if got.shape != expected.shape or not np.allclose(got, expected, atol=1e-3 * np.abs(box).max(), rtol=0):
+        where = "free space (box=None)" if matrix is None else f"this box with fractional_coordinates={fractional_coordinates}"
+        raise ValueError(
+            f"displacement is not that of {where}; make both from one box and one kind of coordinates "
+            "(jax_md.space.periodic_general has fractional_coordinates=True unless told otherwise)"
+        )
+
+
+def _check_minimum_image(matrix: Array, cutoff: float, skin: float) -> None:
+    widths = np.asarray(_widths(matrix))
+    if not widths.min() > 2 * (cutoff + skin):
+        raise ValueError(
+            f"the box is {widths.min():.4g} Å wide (across lattice vector {int(widths.argmin())}); the minimum image needs more than "
+            f"2 (cutoff + skin) = {2 * (cutoff + skin):.4g} Å. Write neighbor_list_energy(..., multi_image=True), which lists every "
+            "periodic image, or repeat the structure"
+        )
+
+
+def _neighbor_functions(
+    matrix: Array | None, cutoff: float, skin: float, fractional_coordinates: bool, multi_image: bool
+) -> partition.NeighborListFns:
+    """jax-md's own functions around positions that its cell lists can be trusted with (see above)."""
+    if matrix is None:
+        with jax.numpy_rank_promotion("allow"):
+            return partition.neighbor_list(space.free()[0], 1.0, cutoff, dr_threshold=skin, disable_cell_list=True)
+    if not is_concrete(matrix) or not np.all(np.isfinite(matrix)) or abs(np.linalg.det(np.asarray(matrix, float))) < 1e-12:
+        raise ValueError(f"expected a box with a finite volume, known when lists are allocated, got {matrix}")
+
+    def inside(R: Array, matrix: Array) -> Array:
+        R = jax.lax.stop_gradient(jnp.asarray(R))
+        fractional = R if fractional_coordinates else _to_fractional(matrix.astype(R.dtype), R)
+        return fractional - jnp.floor(fractional)
+
+    if multi_image:
+        search = custom_partition.neighbor_list_multi_image(
+            None, matrix, cutoff, dr_threshold=skin, fractional_coordinates=True, format=partition.Dense
+        )
+        first, keep, anew = search.allocate, search.update, search.update
+        shape_of = lambda box, R: box.astype(matrix.dtype)  # noqa: E731
+    else:
+        _check_minimum_image(matrix, cutoff, skin)
+        upper = _triangular(matrix)
+        metric = space.periodic_general(upper)[0]
+        kept = partition.neighbor_list(metric, upper, cutoff, dr_threshold=skin, fractional_coordinates=True)
+        # jax-md measures how far atoms have moved, not how the box has: with a box given, the list is searched at every update
+        always = partition.neighbor_list(metric, upper, cutoff + skin, fractional_coordinates=True)
+        first, keep, anew = kept.allocate, kept.update, always.update
+        shape_of = lambda box, R: _triangular(box.astype(R.dtype))  # noqa: E731
+
+    def allocate(R: Array, extra_capacity: int = 0, *, box: Array | None = None) -> Any:
+        if box is not None:  # the lists of this box know it, also when they are updated without
+            own = _neighbor_functions(_matrix(box), cutoff, skin, fractional_coordinates, multi_image)
+            return own.allocate(R, extra_capacity)
+        with jax.numpy_rank_promotion("allow"):
+            return dataclasses.replace(first(inside(R, matrix), extra_capacity), update_fn=update)
+
+    def update(R: Array, neighbors: Any, *, box: Array | None = None) -> Any:
+        current = matrix if box is None else jax.lax.stop_gradient(_matrix(box))
+        R = inside(R, current)
+        neighbors = dataclasses.replace(neighbors, update_fn=keep)
+        with jax.numpy_rank_promotion("allow"):
+            found = keep(R, neighbors) if box is None else anew(R, neighbors, box=shape_of(current, R))
+        if not multi_image:  # cells that have become too small lose neighbours, and jax-md's loops look at one flag only
+            error = found.error.update(partition.PEC.NEIGHBOR_LIST_OVERFLOW, found.cell_size_too_small != 0)
+            found = dataclasses.replace(found, error=error)
+        return dataclasses.replace(found, update_fn=update)
+
+    update.wraps = True
+    return partition.NeighborListFns(allocate, lambda R, neighbors, **kwargs: neighbors.update_fn(R, neighbors, **kwargs))
+
+
+def _flags(neighbor: Any) -> Array:
+    """Whether jax-md says that a list is incomplete, shape []."""
+    bad = jnp.asarray(neighbor.did_buffer_overflow) != 0
+    return bad if hasattr(neighbor, "shifts") else bad | (jnp.asarray(neighbor.cell_size_too_small) != 0)
+
+
+def _free_graph(numbers: Array, R: Array, neighbor: Any, cutoff: float, max_neighbors: int | None) -> Graph:
+    if hasattr(neighbor, "shifts"):
+        raise ValueError("a multi-image list belongs to a box, but neighbor_list_energy was given box=None")
+    zero, pbc = jnp.zeros((3, 3), R.dtype), jnp.zeros(3, bool)
+    graph = _assemble(numbers, R, zero, pbc, neighbor, lambda i, j: jnp.zeros((*j.shape, 3), jnp.int32), cutoff, max_neighbors)
+    return graph.replace(overflow=graph.overflow | _flags(neighbor))
+
+
+def _periodic_graph(
+    numbers: Array,
+    R: Array,
+    matrix: Array,
+    neighbor: Any,
+    cutoff: float,
+    skin: float,
+    fractional_coordinates: bool,
+    max_neighbors: int | None,
+) -> Graph:
+    positions = _to_real(matrix, R) if fractional_coordinates else R
+    now = jax.lax.stop_gradient(R if fractional_coordinates else _to_fractional(jax.lax.stop_gradient(matrix), R))
+    reference = jax.lax.stop_gradient(neighbor.reference_position).astype(R.dtype)
+    in_cell = fractional_coordinates or hasattr(neighbor.update_fn, "wraps")
+    bad = _flags(neighbor)
+
+    if hasattr(neighbor, "shifts"):
+        if not in_cell:
+            reference = _to_fractional(jax.lax.stop_gradient(neighbor.reference_box).astype(R.dtype), reference)
+        pbc = jnp.any(neighbor.search_shifts != 0, axis=0)
+        # atoms further apart than the box need more images than jax-md searches
+        bad |= jnp.any(pbc & (jnp.max(reference, axis=0) - jnp.min(reference, axis=0) > 1 + _EDGE))
+        wraps = jnp.where(pbc, jnp.round(now - reference), 0).astype(jnp.int32)
+
+        def shifts(i, j):
+            return neighbor.shifts.astype(jnp.int32) - wraps[j] + wraps[i]
+    else:
+        pbc = jnp.ones(3, bool)
+        bad |= jnp.min(_widths(jax.lax.stop_gradient(matrix))) <= 2 * (cutoff + skin) * (1 - _EDGE)
+        if neighbor.cell_list_fn is not None and not hasattr(neighbor.update_fn, "wraps"):
+            # jax-md puts atoms below the lower faces into wrong cells
+            cells = reference if in_cell else _to_fractional(jax.lax.stop_gradient(matrix), reference)
+            bad |= jnp.any(cells < -_EDGE)
+
+        def shifts(i, j):
+            return -jnp.round(now[j] - now[i]).astype(jnp.int32)
+
+    graph = _assemble(numbers, positions, matrix.T, pbc, neighbor, shifts, cutoff, max_neighbors)
+    return graph.replace(overflow=graph.overflow | bad)
+
+
+def _assemble(
+    numbers: Array,
+    positions: Array,
+    cell: Array,
+    pbc: Array,
+    neighbor: Any,
+    shifts: Callable[[Array, Array], Array],
+    cutoff: float,
+    max_neighbors: int | None,
+) -> Graph:
+    """The Graph of a list of any format; shifts(i, j) gives those of its pairs, in the list's own order."""
+    n = numbers.shape[0]
+    if neighbor.format is partition.Dense:
+        own = jnp.arange(n, dtype=jnp.int32)[:, None]
+        idx = neighbor.idx.astype(jnp.int32)
+        if not hasattr(neighbor, "shifts"):
+            idx = jnp.where(idx == own, n, idx)
+        lattice = shifts(own, jnp.minimum(idx, n - 1))
+        if idx.shape[1] == 0:
+            idx, lattice = jnp.full((n, 1), n, jnp.int32), jnp.zeros((n, 1, 3), jnp.int32)
+        return Graph(
+            numbers=numbers,
+            positions=positions,
+            cell=cell,
+            pbc=pbc,
+            neighbors=idx,
+            shifts=lattice,
+            cutoff=jnp.asarray(cutoff, positions.dtype),
+            overflow=jnp.asarray(False),
+        )
+    i, j = neighbor.idx[0], neighbor.idx[1]
+    lattice = shifts(jnp.minimum(i, n - 1), jnp.minimum(j, n - 1))
+    if neighbor.format is partition.OrderedSparse:
+        i, j, lattice = jnp.concatenate([i, j]), jnp.concatenate([j, i]), jnp.concatenate([lattice, -lattice])
+    if not hasattr(neighbor, "shifts"):
+        i = jnp.where(i == j, n, i)
+    if max_neighbors is None:
+        max_neighbors = math.ceil(1.25 * i.shape[0] / n) + 4
+        max_neighbors = max_neighbors if hasattr(neighbor, "shifts") else max(1, min(max_neighbors, n - 1))
+    return from_edges(numbers, positions, cell, pbc, i, j, lattice, cutoff, max_neighbors=max_neighbors)

@@ -1,0 +1,150 @@
+"""Every descriptor, head and potential once, small, with fixed random coefficients, and the structures the laws run on.
+
+A new descriptor is one line in `DESCRIPTORS`, a new head one in `HEADS`, a new potential one in `POTENTIALS`; the laws then hold
+it to everything in tests/laws. All know the elements C and Si and look at most 3.2 Å far, so that the neighbour lists (LIST Å) leave
+room for finite differences of cutoffs, and all structures share one padded shape, so that a potential is compiled once per law.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase import Atoms
+
+import jaxpot
+from jaxpot import (
+    GTO,
+    SOAP,
+    ZBL,
+    AtomicPotential,
+    Bessel,
+    Chebyshev,
+    CosineCutoff,
+    Density,
+    EquispacedGaussians,
+    IsolatedAtoms,
+    LennardJones,
+    Linear,
+    Matern,
+    PolynomialCutoff,
+    PolynomialKernel,
+    SolidGTO,
+    SparseGP,
+    SquaredExponential,
+    Sum,
+    TanhCutoff,
+    Willatt,
+)
+
+SPECIES = ("C", "Si")
+LIST = 3.6
+MAX_ATOMS, MAX_NEIGHBORS = 6, 24
+
+COSINE = CosineCutoff(3.0, width=0.8)
+POLYNOMIAL = PolynomialCutoff(3.1, width=1.5)
+WILLATT = Willatt(COSINE, rate=1.2, scale=2.0, exponent=3.0)
+ALCHEMICAL = np.array([[0.8, -0.3], [0.5, 0.9]])
+
+# unoptimised code compiles five times faster than default code, and laws run it once
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+
+
+def _random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+DESCRIPTORS = {
+    "soap-gto": lambda: SOAP(Density(SPECIES, COSINE, GTO(3), 2, sigma=0.5)),
+    "soap-unnormalized": lambda: SOAP(Density(SPECIES, COSINE, GTO(3, radius=3.5), 2, sigma=0.5), normalize=False),
+    "soap-no-center": lambda: SOAP(Density(SPECIES, POLYNOMIAL, GTO(2), 2, sigma=0.4, center_weight=0.0)),
+    "soap-alchemical": lambda: SOAP(Density(SPECIES, POLYNOMIAL, GTO(2), 2, sigma=0.4, channels=ALCHEMICAL)),
+    "soap-equispaced": lambda: SOAP(Density(SPECIES, COSINE, EquispacedGaussians(3), 2, sigma=0.5, center_channels="all")),
+    "soap-solid-gto": lambda: SOAP(Density(SPECIES, WILLATT, SolidGTO(2), 3, sigma=0.5)),
+    "soap-bessel": lambda: SOAP(Density(SPECIES, TanhCutoff(3.2), Bessel(3), 2, sigma=0.5)),
+    "soap-chebyshev": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(3), 2, sigma=0.6), normalize=False),
+    "soap-sharp": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(2), 3, sigma=None, center_weight=0.0), normalize=False),
+}
+
+
+def _fitted(potential):
+    """The potential with fixed random coefficients."""
+    return potential.with_coefficients(0.3 * _random(potential.n_coefficients, seed=1))
+
+
+def _points():
+    """Five sparse points of both elements."""
+    soap = _HEAD_DESCRIPTOR()
+    envs = jaxpot.environments(graph("molecule"), soap.reach, SPECIES)
+    return jax.tree_util.tree_map(lambda x: np.asarray(x)[:5], envs)
+
+
+def _sparse(kernel, **changes):
+    return lambda: SparseGP(kernel, delta=0.7, **changes).with_points(_points())
+
+
+_HEAD_DESCRIPTOR = lambda: SOAP(Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5))  # noqa: E731
+
+HEADS = {
+    "linear": lambda: Linear(scale=2.0),
+    "gp-polynomial": _sparse(PolynomialKernel(2.0)),
+    "gp-polynomial-offset": _sparse(PolynomialKernel(2.5, offset=0.1), jitter=1e-6),
+    "gp-squared-exponential": _sparse(SquaredExponential(0.4)),
+    "gp-matern-3/2": _sparse(Matern(0.5, nu=1.5)),
+    "gp-matern-5/2": _sparse(Matern(0.5, nu=2.5)),
+    "gp-frozen": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), _sparse(PolynomialKernel(2.0))())).frozen().head,
+}
+
+POTENTIALS = {
+    **{name: lambda make=make: _fitted(AtomicPotential(make(), Linear())) for name, make in DESCRIPTORS.items()},
+    **{name: lambda make=make: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), make())) for name, make in HEADS.items()},
+    "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
+    "isolated-atoms": lambda: IsolatedAtoms({"C": -1.5, "Si": -0.7}),
+    "lennard-jones": lambda: LennardJones(SPECIES, epsilon=[[0.3, 0.2], [0.2, 0.4]], sigma=[[1.2, 1.4], [1.4, 1.6]], cutoff=POLYNOMIAL),
+    "zbl": lambda: ZBL(SPECIES, inner=1.5, outer=2.6),
+    "sum": lambda: (
+        _fitted(AtomicPotential(SOAP(Density(("Si",), COSINE, GTO(2), 2, sigma=0.5)), Linear()))
+        + LennardJones(("C",), epsilon=0.3, sigma=1.2, cutoff=POLYNOMIAL)
+        + IsolatedAtoms({"C": -1.5, "Si": -0.7})
+    ),
+}
+
+descriptor = functools.cache(lambda name: DESCRIPTORS[name]())
+potential = functools.cache(lambda name: POTENTIALS[name]())
+
+
+TRICLINIC = [[3.0, 0.2, -0.1], [0.7, 2.8, 0.3], [-0.4, 0.5, 3.2]]
+
+STRUCTURES = {
+    "molecule": Atoms("CSiCSiC", positions=[[0, 0, 0], [1.8, 0.2, 0.1], [0.3, 1.6, -0.4], [-1.3, -0.5, 1.2], [0.6, -1.1, -1.4]]),
+    "triclinic": Atoms("SiC", positions=[[0.1, 0.2, 0.3], [1.5, 1.4, 1.1]], cell=TRICLINIC, pbc=True),
+    "small-cell": Atoms("Si", positions=[[0.4, -0.2, 5.0]], cell=[[2.2, 0.1, 0], [0.3, 2.3, 0.2], [0, -0.2, 2.4]], pbc=True),
+    "slab": Atoms(
+        "SiCSi", positions=[[0, 0, 0], [1.3, 1.2, 0.9], [0.2, 0.1, 1.9]], cell=[[2.9, 0, 0], [0.4, 3.1, 0], [0, 0, 9.0]], pbc=(True, True, False)
+    ),
+    "left-handed": Atoms("CSi", positions=[[0, 0, 0], [1.4, 1.3, 1.2]], cell=np.array(TRICLINIC)[[1, 0, 2]], pbc=True),
+}  # fmt: skip
+
+
+def to_graph(atoms, cutoff=LIST):
+    return jaxpot.from_atoms(atoms, cutoff, max_atoms=MAX_ATOMS, max_neighbors=MAX_NEIGHBORS)
+
+
+@functools.cache
+def graph(name):
+    return to_graph(STRUCTURES[name])
+
+
+evaluate = quick_jit(jaxpot.evaluate)
+features = quick_jit(lambda model, g: model(g))
+
+
+def relative(got, reference):
+    """max |got − reference| / max |reference|, with at least 1e-6 in the denominator."""
+    got, reference = np.asarray(got), np.asarray(reference)
+    assert got.shape == reference.shape
+    return np.max(np.abs(got - reference)) / max(np.max(np.abs(reference)), 1e-6)
+
+
+def is_finite(tree):
+    return all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree_util.tree_leaves(tree))

@@ -1,0 +1,146 @@
+"""The ASE calculator against ASE's own finite differences, fresh lists, and wrong input."""
+
+import copy
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+
+import jaxpot as jp
+from jaxpot import calculator
+from jaxpot.calculator import Calculator
+
+
+def soap_model(cutoff=3.5):
+    density = jp.Density(("Si",), jp.CosineCutoff(cutoff, width=1.0), jp.GTO(n_max=3), l_max=3, sigma=0.6)
+    model = jp.AtomicPotential(jp.SOAP(density), jp.Linear())
+    return model.with_coefficients(np.random.default_rng(1).normal(size=model.n_coefficients))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return soap_model() + jp.IsolatedAtoms({"Si": -3.0})
+
+
+def rattled(seed=0):
+    atoms = bulk("Si", cubic=True)
+    atoms.set_cell(atoms.cell.array @ np.array([[1.0, 0.0, 0.1], [0.05, 1.02, 0.0], [0.0, -0.1, 0.97]]), scale_atoms=True)
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+def test_results(model):
+    atoms = rattled()
+    atoms.calc = Calculator(model)
+    energies = atoms.get_potential_energies()
+    assert energies.shape == (8,) and np.isclose(energies.sum(), atoms.get_potential_energy(), rtol=1e-14)
+    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+    properties = jp.evaluate(model, jp.from_atoms(atoms, 3.5))
+    np.testing.assert_allclose(atoms.get_potential_energy(), properties.energy, rtol=1e-14)
+    np.testing.assert_allclose(atoms.get_forces(), properties.forces, atol=1e-12)
+    np.testing.assert_allclose(atoms.get_stress(voigt=False), -properties.virial / atoms.get_volume(), atol=1e-14)
+
+
+def test_finite_differences(model):
+    atoms = rattled(seed=1)
+    atoms.calc = Calculator(model)
+    chosen = [0, 5]
+    numerical = calculate_numerical_forces(atoms, eps=1e-4, iatoms=chosen)
+    np.testing.assert_allclose(atoms.get_forces()[chosen], numerical, atol=2e-6)
+    np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-5), atol=1e-6)
+
+
+def test_skin(model):
+    """Atoms wander by more than the skin; forces are those of a fresh list, and few lists are made."""
+    atoms = rattled(seed=2)
+    kept = Calculator(model, skin=0.6)
+    atoms.calc = kept
+    rng = np.random.default_rng(3)
+    velocities = rng.normal(size=atoms.positions.shape)
+    lists = []
+    for step in range(20):
+        atoms.positions += 0.04 * velocities
+        if step == 10:
+            atoms.wrap()
+        fresh = atoms.copy()
+        fresh.calc = Calculator(model, skin=0.0)
+        np.testing.assert_allclose(atoms.get_forces(), fresh.get_forces(), atol=1e-10)
+        np.testing.assert_allclose(atoms.get_stress(), fresh.get_stress(), atol=1e-10)
+        lists.append(kept._listed)
+    assert 3 <= len({id(x) for x in lists}) <= 12
+
+
+def test_changes_of_cell_and_species(model):
+    both = model + jp.IsolatedAtoms({"O": -1.0})
+    atoms = rattled(seed=4)
+    atoms.calc = Calculator(both)
+    atoms.get_forces()
+    for change in (
+        lambda: atoms.set_cell(atoms.cell.array * 1.01, scale_atoms=False),
+        lambda: atoms.set_pbc((True, True, False)),
+        lambda: atoms.set_atomic_numbers([8] + [14] * 7),
+    ):
+        change()
+        fresh = atoms.copy()
+        fresh.calc = Calculator(both)
+        np.testing.assert_allclose(atoms.get_forces(), fresh.get_forces(), atol=1e-12)
+        np.testing.assert_allclose(atoms.get_potential_energies(), fresh.get_potential_energies(), atol=1e-12)
+    assert not np.allclose(atoms.get_potential_energies()[0], atoms.get_potential_energies()[1])
+
+
+def test_few_compilations(model):
+    atoms = rattled(seed=5)
+    atoms.calc = Calculator(model)
+    before = calculator._compute._cache_size()
+    for seed in range(12):
+        atoms.rattle(0.15, seed=seed)
+        atoms.get_forces()
+    assert calculator._compute._cache_size() - before <= 2
+
+
+def test_stress_only_where_there_is_a_volume(model):
+    molecule = Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]])
+    molecule.calc = Calculator(model)
+    assert molecule.get_forces().shape == (2, 3)
+    with pytest.raises(PropertyNotImplementedError):
+        molecule.get_stress()
+    molecule.cell, molecule.pbc = 10 * np.eye(3), (True, False, False)
+    assert molecule.get_stress().shape == (6,)
+
+
+def test_potential_without_neighbours():
+    atoms = bulk("Si")
+    atoms.calc = Calculator(jp.IsolatedAtoms({"Si": -2.0}), skin=0.0)
+    assert atoms.get_potential_energy() == -4.0
+    np.testing.assert_array_equal(atoms.get_forces(), 0)
+    np.testing.assert_array_equal(atoms.get_stress(), 0)
+
+
+def test_copies(model):
+    atoms = rattled(seed=6)
+    atoms.calc = Calculator(model)
+    forces = atoms.get_forces()
+    np.testing.assert_array_equal(copy.deepcopy(atoms.calc).get_forces(atoms), forces)
+
+
+def test_messages(model):
+    oxide = Atoms("SiO", [[0, 0, 0], [0, 0, 1.6]])
+    oxide.calc = Calculator(model)
+    with pytest.raises(RuntimeError, match="not finite: the model knows Si, but the structure contains O"):
+        oxide.get_potential_energy()
+    broken = soap_model().with_coefficients(np.full(soap_model().n_coefficients, np.nan))
+    atoms = rattled()
+    atoms.calc = Calculator(broken)
+    with pytest.raises(RuntimeError, match=r"head\.coefficients is not finite"):
+        atoms.get_potential_energy()
+    atoms.calc = Calculator(model)
+    atoms.positions[0] = np.nan
+    with pytest.raises(ValueError, match=r"positions\[0, 0\] is nan"):
+        atoms.get_potential_energy()
+    with pytest.raises(ValueError, match="skin"):
+        Calculator(model, skin=-0.1)
+    with pytest.raises(TypeError, match="expected a potential, got str"):
+        Calculator("si.npz")

@@ -1,0 +1,474 @@
+"""jax-md: every kind of list, space and ensemble against the ASE calculator and conservation laws."""
+
+import pathlib
+import time
+
+import ase.units as u
+import jax
+import jax.numpy as jnp
+import jax_md
+import numpy as np
+import pytest
+from ase.build import bulk
+from jax_md import custom_partition, partition, quantity, simulate, space
+
+import jaxpot as jp
+from jaxpot import md
+from jaxpot.calculator import Calculator
+
+FORMATS = {"dense": partition.Dense, "sparse": partition.Sparse, "ordered": partition.OrderedSparse}
+SHEAR = np.array([[1.0, 0.0, 0.0], [0.12, 1.05, 0.0], [-0.08, 0.15, 0.95]])
+
+
+def soap_model(cutoff=3.5):
+    density = jp.Density(("Si",), jp.CosineCutoff(cutoff, width=1.0), jp.GTO(n_max=3), l_max=3, sigma=0.6)
+    model = jp.AtomicPotential(jp.SOAP(density), jp.Linear())
+    return model.with_coefficients(np.random.default_rng(1).normal(size=model.n_coefficients))
+
+
+def silicon(*, repeat=1, triclinic=False, seed=0, rattle=0.1):
+    atoms = bulk("Si", cubic=True) * (repeat if isinstance(repeat, tuple) else (repeat,) * 3)
+    if triclinic:
+        atoms.set_cell(atoms.cell.array @ SHEAR.T, scale_atoms=True)
+    atoms.rattle(rattle, seed=seed)
+    atoms.positions -= 0.3  # some atoms lie outside the cell
+    return atoms
+
+
+def reference(model, atoms):
+    atoms = atoms.copy()
+    atoms.calc = Calculator(model)
+    return atoms.get_potential_energy(), atoms.get_forces()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return soap_model()
+
+
+def check(model, atoms, neighbor, energy_fn, R, **kwargs):
+    """Energy and forces through one jitted call equal the calculator's."""
+    energy, forces = reference(model, atoms)
+    with jax.numpy_rank_promotion("allow"):
+        assert not bool(neighbor.did_buffer_overflow)
+        np.testing.assert_allclose(energy_fn(R, neighbor=neighbor, **kwargs), energy, rtol=1e-11)
+        np.testing.assert_allclose(quantity.force(energy_fn)(R, neighbor=neighbor, **kwargs), forces, atol=1e-10)
+
+
+def space_of(box, fractional):
+    return space.periodic_general(jnp.asarray(box), fractional_coordinates=fractional)
+
+
+@pytest.mark.parametrize("fractional", [False, True])
+@pytest.mark.parametrize("triclinic", [False, True])
+def test_own_lists(model, triclinic, fractional):
+    atoms = silicon(repeat=2, triclinic=triclinic)
+    box = jnp.asarray(atoms.cell.array.T)
+    displacement, _ = space_of(box, fractional)
+    R = jnp.asarray(atoms.cell.scaled_positions(atoms.positions) if fractional else atoms.positions)
+    neighbor_fn, energy_fn = md.neighbor_list_energy(model, displacement, box, atoms.numbers, fractional_coordinates=fractional)
+    neighbors = neighbor_fn.allocate(R)
+    check(model, atoms, neighbors, energy_fn, R)
+    moved = R + 0.05 * jnp.asarray(np.random.default_rng(5).normal(size=R.shape)) / (10 if fractional else 1)
+    atoms.positions = np.asarray(moved @ box.T if fractional else moved)
+    check(model, atoms, jax.jit(neighbor_fn.update)(moved, neighbors), energy_fn, moved)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("fractional", [False, True])
+def test_jax_md_lists(model, name, multi, fractional):
+    atoms = silicon(repeat=2, triclinic=True, seed=2)
+    if not multi and not fractional:
+        atoms = silicon(repeat=2, seed=2)
+    box = jnp.asarray(atoms.cell.array.T)
+    atoms.wrap()  # jax-md's multi-image and cell lists ask for it
+    displacement, _ = space_of(box, fractional)
+    R = jnp.asarray(atoms.get_scaled_positions() if fractional else atoms.positions)
+    make = custom_partition.neighbor_list_multi_image if multi else partition.neighbor_list
+    with jax.numpy_rank_promotion("allow"):
+        lists = make(displacement, box, 3.5, dr_threshold=0.5, fractional_coordinates=fractional, format=FORMATS[name])
+        neighbors = lists.allocate(R)
+    _, energy_fn = md.neighbor_list_energy(model, displacement, box, atoms.numbers, fractional_coordinates=fractional)
+    check(model, atoms, neighbors, energy_fn, R)
+
+
+@pytest.mark.parametrize("shape", ["scalar", "vector", "matrix"])
+@pytest.mark.parametrize("kind", ["periodic", "real", "fractional"])
+def test_boxes(model, shape, kind):
+    atoms = silicon(repeat=2, seed=3)
+    lengths = atoms.cell.lengths()
+    box = {"scalar": float(lengths[0]), "vector": jnp.asarray(lengths), "matrix": jnp.diag(jnp.asarray(lengths))}[shape]
+    if kind == "periodic" and shape == "matrix":
+        pytest.skip("space.periodic takes side lengths")
+    fractional = kind == "fractional"
+    displacement = space.periodic(box)[0] if kind == "periodic" else space.periodic_general(box, fractional_coordinates=fractional)[0]
+    R = jnp.asarray(atoms.positions / lengths if fractional else atoms.positions)
+    neighbor_fn, energy_fn = md.neighbor_list_energy(model, displacement, box, atoms.numbers, fractional_coordinates=fractional)
+    check(model, atoms, neighbor_fn.allocate(R), energy_fn, R)
+
+
+def test_free_space(model):
+    atoms = silicon(repeat=2, seed=4)[:20]
+    atoms.pbc, atoms.cell = False, None
+    neighbor_fn, energy_fn = md.neighbor_list_energy(model, space.free()[0], None, atoms.numbers)
+    R = jnp.asarray(atoms.positions)
+    check(model, atoms, neighbor_fn.allocate(R), energy_fn, R)
+    lists = partition.neighbor_list(space.free()[0], 1.0, 3.5, dr_threshold=0.5, disable_cell_list=True, format=partition.OrderedSparse)
+    with jax.numpy_rank_promotion("allow"):
+        neighbors = lists.allocate(R)
+    _, energy_fn = md.neighbor_list_energy(model, None, None, atoms.numbers, max_neighbors=19)
+    check(model, atoms, neighbors, energy_fn, R)
+
+
+def test_one_atom(model):
+    atoms = silicon()[:1]
+    _, energy_fn = md.neighbor_list_energy(model, None, None, atoms.numbers)
+    atoms.pbc, atoms.cell = False, None
+    neighbor_fn, energy_fn = md.neighbor_list_energy(model, space.free()[0], None, atoms.numbers)
+    R = jnp.asarray(atoms.positions)
+    check(model, atoms, neighbor_fn.allocate(R), energy_fn, R)
+
+
+@pytest.mark.parametrize("fractional", [False, True])
+@pytest.mark.parametrize("name", FORMATS)
+def test_small_cells(model, name, fractional):
+    """A primitive cell, smaller than the cutoff: pairs with the atom's own images are in the lists."""
+    atoms = bulk("Si")
+    atoms.rattle(0.1, seed=6)
+    atoms.wrap()
+    box = jnp.asarray(atoms.cell.array.T)
+    R = jnp.asarray(atoms.get_scaled_positions() if fractional else atoms.positions)
+    neighbor_fn, energy_fn = md.neighbor_list_energy(
+        model, None, box, atoms.numbers, fractional_coordinates=fractional, multi_image=True
+    )
+    lists = custom_partition.neighbor_list_multi_image(
+        None, box, 3.5, dr_threshold=0.5, fractional_coordinates=fractional, format=FORMATS[name]
+    )
+    with jax.numpy_rank_promotion("allow"):
+        theirs = lists.allocate(R)
+    check(model, atoms, theirs, energy_fn, R)
+    outside = R + (3 if fractional else box @ jnp.ones(3) * 3) * jnp.array([[1.0], [-1.0]])
+    for positions in (R, outside):
+        check(model, atoms, neighbor_fn.allocate(positions), energy_fn, positions)
+    own = neighbor_fn.allocate(R)
+    check(model, atoms, own, energy_fn, outside)  # atoms wrapped after the list was made
+    check(model, atoms, theirs, energy_fn, outside)
+    check(model, atoms, jax.jit(neighbor_fn.update)(outside, own), energy_fn, outside)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("fractional", [False, True])
+def test_box_of_the_moment(model, multi, fractional):
+    """A deformed box at call time, searched anew by `update`."""
+    atoms = silicon(repeat=2, triclinic=True, seed=7)
+    box = jnp.asarray(atoms.cell.array.T)
+    neighbor_fn, energy_fn = md.neighbor_list_energy(
+        model, space_of(box, fractional)[0], box, atoms.numbers, fractional_coordinates=fractional, multi_image=multi
+    )
+
+    def positions():
+        return jnp.asarray(atoms.cell.scaled_positions(atoms.positions) if fractional else atoms.positions)
+
+    neighbors = neighbor_fn.allocate(positions())
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) * 0.97 + 0.02 * np.random.default_rng(8).normal(size=(3, 3))), scale_atoms=True)
+    new = jnp.asarray(atoms.cell.array.T)
+    check(model, atoms, jax.jit(neighbor_fn.update)(positions(), neighbors, box=new), energy_fn, positions(), box=new)
+    fresh = neighbor_fn.allocate(positions(), box=new)
+    check(model, atoms, fresh, energy_fn, positions(), box=new)
+    check(model, atoms, fresh.update(positions()), energy_fn, positions(), box=new)
+
+
+@pytest.mark.parametrize("fractional", [False, True])
+def test_stress_and_pressure(model, fractional):
+    atoms = silicon(repeat=2, triclinic=True, seed=9)
+    box = jnp.asarray(atoms.cell.array.T)
+    R = jnp.asarray(atoms.cell.scaled_positions(atoms.positions) if fractional else atoms.positions)
+    neighbor_fn, energy_fn = md.neighbor_list_energy(
+        model, space_of(box, fractional)[0], box, atoms.numbers, fractional_coordinates=fractional
+    )
+    neighbors = neighbor_fn.allocate(R)
+    atoms.calc = Calculator(model)
+    stress = atoms.get_stress(voigt=False)
+    with jax.numpy_rank_promotion("allow"):
+        np.testing.assert_allclose(-quantity.stress(energy_fn, R, box, neighbor=neighbors), stress, atol=1e-12)
+        np.testing.assert_allclose(quantity.pressure(energy_fn, R, box, neighbor=neighbors), -np.trace(stress) / 3, rtol=1e-9)
+    if fractional:  # the cell at fixed fractional coordinates is a strain too
+        slope = jax.grad(lambda b: energy_fn(R, neighbor=neighbors, box=b))(box)
+        np.testing.assert_allclose(slope @ box.T / atoms.get_volume(), stress, atol=1e-12)
+
+
+def test_large_list(model):
+    """More than 40 000 pairs (jax-ml/jax#39103): the distances and energies of one jitted call against numpy."""
+    atoms = bulk("Ar", cubic=True) * 6
+    atoms.rattle(0.1, seed=0)
+    box = jnp.asarray(atoms.cell.array.T)
+    displacement, _ = space.periodic_general(box)
+    lj = jp.LennardJones(("Ar",), epsilon=0.01, sigma=3.4, cutoff=jp.PolynomialCutoff(8.0, width=1.0))
+    R = jnp.asarray(atoms.cell.scaled_positions(atoms.positions))
+    neighbor_fn, energy_fn = md.neighbor_list_energy(lj, displacement, box, atoms.numbers, fractional_coordinates=True)
+    neighbors = neighbor_fn.allocate(R)
+    i, k = np.nonzero(np.asarray(neighbors.idx) < len(atoms))
+    j = np.asarray(neighbors.idx)[i, k]
+    assert len(i) > 40_000
+    with jax.numpy_rank_promotion("allow"):
+        distances = jax.jit(lambda R: space.distance(space.map_bond(displacement)(R[i], R[j])))(R)
+    d = np.asarray(R)[i] - np.asarray(R)[j]
+    expected = np.linalg.norm((d - np.round(d)) @ atoms.cell.array, axis=1)
+    np.testing.assert_allclose(distances, expected, atol=1e-10)
+    energy, forces = reference(lj, atoms)
+    np.testing.assert_allclose(jax.jit(energy_fn)(R, neighbors), energy, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(quantity.force(energy_fn))(R, neighbor=neighbors), forces, atol=1e-10)
+
+
+def test_refusals(model):
+    atoms = silicon()
+    box = jnp.asarray(atoms.cell.array.T)
+    big = silicon(repeat=2)
+    big_box = jnp.asarray(big.cell.array.T)
+    with pytest.raises(ValueError, match=r"5\.43 Å wide .* 2 \(cutoff \+ skin\) = 8 Å.*multi_image=True"):
+        md.neighbor_list_energy(model, space_of(box, False)[0], box, atoms.numbers)
+    with pytest.raises(ValueError, match=r"cutoff is 3 Å; write cutoff=3.5"):
+        md.neighbor_list_energy(model, None, big_box, big.numbers, cutoff=3.0)
+    with pytest.raises(ValueError, match="fractional_coordinates=True unless told otherwise"):
+        md.neighbor_list_energy(model, space.periodic_general(big_box)[0], big_box, big.numbers)
+    with pytest.raises(ValueError, match="not that of this box"):
+        md.neighbor_list_energy(model, space.free()[0], big_box, big.numbers)
+    with pytest.raises(ValueError, match=r"not that of free space"):
+        md.neighbor_list_energy(model, space_of(big_box, False)[0], None, big.numbers)
+    with pytest.raises(ValueError, match="knows Si, but numbers contain O"):
+        md.neighbor_list_energy(model, None, big_box, np.array([14, 8]))
+    with pytest.raises(ValueError, match=r"integers of shape \[N\], got float64"):
+        md.neighbor_list_energy(model, None, big_box, np.ones(3))
+    with pytest.raises(ValueError, match="box must have shape"):
+        md.neighbor_list_energy(model, None, jnp.ones((2, 2)), big.numbers)
+    neighbor_fn, energy_fn = md.neighbor_list_energy(model, None, big_box, big.numbers)
+    neighbors = neighbor_fn.allocate(big.positions)
+    with pytest.raises(TypeError, match="new_box"):
+        energy_fn(jnp.asarray(big.positions), neighbors, new_box=big_box)
+    with pytest.raises(ValueError, match="expected R of shape"):
+        energy_fn(jnp.asarray(big.positions)[:3], neighbors)
+    assert jnp.isfinite(energy_fn(jnp.asarray(big.positions), neighbors, kT=1.0, t=0.0))
+
+
+def test_poison(model):
+    atoms = silicon(repeat=2, seed=2)
+    box = jnp.asarray(atoms.cell.array.T)
+    atoms.wrap()
+    R = jnp.asarray(atoms.positions)
+    neighbor_fn, energy_fn = md.neighbor_list_energy(model, None, box, atoms.numbers)
+    neighbors = neighbor_fn.allocate(R)
+    assert jnp.isfinite(energy_fn(R, neighbors))
+    # a potential that reaches farther, and room given for it
+    assert jnp.isnan(energy_fn(R, neighbors, potential=soap_model(3.6)))
+    roomy_fn, roomy = md.neighbor_list_energy(model, None, box, atoms.numbers, cutoff=3.6)
+    assert jnp.isfinite(roomy(R, roomy_fn.allocate(R), potential=soap_model(3.6)))
+    # a box that has become too small for the minimum image
+    assert jnp.isnan(energy_fn(R, neighbors, box=0.7 * box))
+    # more neighbours than slots, jax-md's and ours
+    dense = np.array(R)
+    dense[:20] = dense[0] + 0.5 * np.random.default_rng(0).normal(size=(20, 3))
+    full = neighbor_fn.update(jnp.asarray(dense), neighbors)
+    assert full.did_buffer_overflow and jnp.isnan(energy_fn(jnp.asarray(dense), full))
+    with jax.numpy_rank_promotion("allow"):
+        sparse = partition.neighbor_list(
+            space_of(box, False)[0], box, 3.5, dr_threshold=0.5, fractional_coordinates=False, format=partition.Sparse
+        ).allocate(R)
+    _, narrow = md.neighbor_list_energy(model, None, box, atoms.numbers, max_neighbors=4)
+    assert jnp.isnan(narrow(R, sparse)) and jnp.all(jnp.isnan(jax.grad(narrow)(R, sparse)))
+    assert jnp.isfinite(energy_fn(R, sparse))
+    # jax-md's cell lists lose neighbours of atoms outside the box
+    lj = jp.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=jp.PolynomialCutoff(2.5, width=1.0))
+    side = jnp.asarray(atoms.cell.lengths())
+    with jax.numpy_rank_promotion("allow"):
+        cells = partition.neighbor_list(space.periodic(side)[0], side, 2.5, dr_threshold=0.2)
+        inside, outside = cells.allocate(R), cells.allocate(R - 1.0)
+    assert inside.cell_list_fn is not None
+    _, lj_fn = md.neighbor_list_energy(lj, None, side, atoms.numbers)
+    assert jnp.isfinite(lj_fn(R, inside)) and jnp.isnan(lj_fn(R - 1.0, outside))
+    # and its multi-image lists those of atoms far apart
+    far = R.at[0].add(2 * box[:, 0])
+    lists = custom_partition.neighbor_list_multi_image(None, box, 3.5, fractional_coordinates=False)
+    with jax.numpy_rank_promotion("allow"):
+        assert jnp.isnan(energy_fn(far, lists.allocate(far)))
+
+
+def test_shrinking_cells_are_reported():
+    """A box that shrinks until jax-md's cells are too small sets the flag that jax-md's loops look at."""
+    lj = jp.LennardJones(("Ar",), epsilon=0.01, sigma=2.0, cutoff=jp.PolynomialCutoff(4.0, width=1.0))
+    atoms = bulk("Ar", cubic=True) * 4
+    box = jnp.asarray(atoms.cell.array.T)
+    R = jnp.asarray(atoms.get_scaled_positions())
+    neighbor_fn, energy_fn = md.neighbor_list_energy(
+        lj, space.periodic_general(box)[0], box, atoms.numbers, skin=0.2, fractional_coordinates=True
+    )
+    neighbors = neighbor_fn.allocate(R)
+    assert neighbors.cell_list_fn is not None
+    assert not neighbors.update(R, box=0.99 * box).did_buffer_overflow
+    smaller = neighbors.update(R, box=0.75 * box)
+    assert smaller.did_buffer_overflow and jnp.isnan(energy_fn(R, smaller, box=0.75 * box))
+    atoms.set_cell(0.75 * atoms.cell.array, scale_atoms=True)
+    check(lj, atoms, neighbor_fn.allocate(R, box=0.75 * box), energy_fn, R, box=0.75 * box)
+
+
+def argon(repeat=3):
+    """108 atoms, and a smooth Lennard-Jones."""
+    atoms = bulk("Ar", cubic=True) * repeat
+    return atoms, jp.LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=jp.PolynomialCutoff(6.0, width=2.0))
+
+
+def start(atoms, model, fractional, **kwargs):
+    box = jnp.asarray(atoms.cell.array.T)
+    displacement, shift = space_of(box, fractional)
+    R = jnp.asarray(atoms.get_scaled_positions() if fractional else atoms.positions)
+    neighbor_fn, energy_fn = md.neighbor_list_energy(
+        model, displacement, box, atoms.numbers, fractional_coordinates=fractional, **kwargs
+    )
+    return box, shift, R, neighbor_fn.allocate(R), energy_fn, jnp.asarray(atoms.get_masses())
+
+
+@pytest.mark.parametrize("fractional", [False, True])
+def test_nve(fractional):
+    atoms, lj = argon()
+    _, shift, R, neighbors, energy_fn, mass = start(atoms, lj, fractional)
+    with jax.numpy_rank_promotion("allow"):
+        init, step = simulate.nve(energy_fn, shift, dt=2.0 * u.fs)
+        state = init(jax.random.key(0), R, kT=60 * u.kB, mass=mass, neighbor=neighbors)
+
+        def advance(carry, _):
+            state, neighbors = carry
+            neighbors = neighbors.update(state.position)
+            state = step(state, neighbor=neighbors)
+            return (state, neighbors), energy_fn(state.position, neighbors) + simulate.kinetic_energy(state)
+
+        (state, neighbors), energies = jax.jit(lambda c: jax.lax.scan(advance, c, None, length=600))((state, neighbors))
+    assert not neighbors.did_buffer_overflow and state.position.dtype == jnp.float64
+    energies = np.asarray(energies) / len(atoms)
+    time_ps = np.arange(600) * 2e-3
+    assert np.std(energies) < 2e-6
+    assert abs(np.polyfit(time_ps[100:], energies[100:], 1)[0]) < 1e-6
+
+
+@pytest.mark.parametrize("ensemble", ["nvt", "npt"])
+def test_nose_hoover(ensemble):
+    atoms, lj = argon()
+    box, shift, R, neighbors, energy_fn, mass = start(atoms, lj, True)
+    kT, pressure, n_steps = 60 * u.kB, 0.05 * u.GPa, 500
+    with jax.numpy_rank_promotion("allow"):
+        if ensemble == "nvt":
+            init, step = simulate.nvt_nose_hoover(energy_fn, shift, dt=2.0 * u.fs, kT=kT)
+            state = init(jax.random.key(0), R, mass=mass, neighbor=neighbors)
+        else:
+            init, step = simulate.npt_nose_hoover(energy_fn, shift, dt=2.0 * u.fs, pressure=pressure, kT=kT)
+            state = init(jax.random.key(0), R, box, mass=mass, neighbor=neighbors)
+
+        def advance(carry, _):
+            state, neighbors = carry
+            if ensemble == "nvt":
+                neighbors = neighbors.update(state.position)
+                state = step(state, neighbor=neighbors)
+                invariant = simulate.nvt_nose_hoover_invariant(energy_fn, state, kT, neighbor=neighbors)
+                now = box
+            else:
+                neighbors = neighbors.update(state.position, box=simulate.npt_box(state))
+                state = step(state, neighbor=neighbors)
+                invariant = simulate.npt_nose_hoover_invariant(energy_fn, state, pressure, kT, neighbor=neighbors)
+                now = simulate.npt_box(state)
+            return (state, neighbors), (invariant, now, quantity.temperature(momentum=state.momentum, mass=state.mass))
+
+        run = jax.jit(lambda c: jax.lax.scan(advance, c, None, length=n_steps))
+        (state, neighbors), (invariants, boxes, temperatures) = run((state, neighbors))
+    assert not neighbors.did_buffer_overflow
+    assert state.position.dtype == boxes.dtype == jnp.float64
+    assert np.all(np.isfinite(boxes)) and np.all(np.isfinite(temperatures))
+    print(ensemble, np.ptp(invariants) / len(atoms), np.linalg.det(boxes[-1]) / np.linalg.det(box), temperatures[-1] / u.kB)
+    assert np.ptp(invariants) / len(atoms) < (2e-5 if ensemble == "nvt" else 1e-4)
+    if ensemble == "npt":
+        assert 0.9 < np.linalg.det(boxes[-1]) / np.linalg.det(box) < 1.1
+        assert np.ptp(np.linalg.det(boxes)) > 1.0
+
+
+def test_gradient_through_a_trajectory(model):
+    """The final temperature's derivative in the width of the density, against finite differences."""
+    atoms = silicon(repeat=2, seed=1, rattle=0.02)
+    atoms.wrap()
+    _, shift, R, neighbors, energy_fn, mass = start(atoms, model, True)
+    params, build = jp.free(model, "*.sigma")
+
+    def final_temperature(params, steps=20):
+        potential = build(params).at()
+
+        @jax.checkpoint
+        def advance(carry, _):
+            state, neighbors = carry
+            neighbors = neighbors.update(jax.lax.stop_gradient(state.position))
+            return (step(state, neighbor=neighbors, potential=potential), neighbors), None
+
+        state = init(jax.random.key(0), R, kT=300 * u.kB, mass=mass, neighbor=neighbors, potential=potential)
+        (state, _), _ = jax.lax.scan(advance, (state, neighbors), None, length=steps)
+        return quantity.temperature(momentum=state.momentum, mass=state.mass)
+
+    with jax.numpy_rank_promotion("allow"):
+        init, step = simulate.nve(energy_fn, shift, dt=1.0 * u.fs)
+        gradient = jax.jit(jax.grad(final_temperature))(params)
+        value = jax.jit(final_temperature)
+        h = 1e-4
+        (name,) = params
+        differences = (value({name: params[name] + h}) - value({name: params[name] - h})) / (2 * h)
+    assert abs(float(gradient[name])) > 1e-6
+    np.testing.assert_allclose(gradient[name], differences, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A small sparse GP for silicon, fitted on the spot."""
+    import ase.io
+
+    path = pathlib.Path(__file__).parent.parent / "experiments" / "silicon_pbe" / "silicon_pbe.extxyz"
+    frames = [a for a in ase.io.read(path, ":") if a.info["split"] == "train"]
+    data = jp.Dataset.from_atoms(frames, 4.5, sigma=jp.noise_levels(0.001, 0.05, 0.05))
+    soap = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(4.5, width=1.0), jp.EquispacedGaussians(6), 4, sigma=0.5))
+    points = jp.fit.select_environments(soap, data, 150, key=jax.random.key(0))
+    e0 = np.mean([a.get_potential_energy() / len(a) for a in frames if len(a) > 2])
+    gap = jp.AtomicPotential(soap, jp.SparseGP(jp.PolynomialKernel(4.0), delta=1.0)).with_points(points)
+    return jp.freeze(jp.fit.linear(gap + jp.IsolatedAtoms({"Si": e0}), data))
+
+
+@pytest.mark.slow
+def test_drift(fitted):
+    """20 ps of 216 silicon atoms at 300 K in steps of 1 fs: the energy drifts by less than 1e-6 eV/atom/ps."""
+    atoms = bulk("Si", cubic=True) * 3
+    _, shift, R, neighbors, energy_fn, mass = start(atoms, fitted, True)
+    began = time.time()
+    with jax.numpy_rank_promotion("allow"):
+        init, step = simulate.nve(energy_fn, shift, dt=1.0 * u.fs)
+        state = init(jax.random.key(0), R, kT=600 * u.kB, mass=mass, neighbor=neighbors)  # half of it becomes potential energy
+
+        def advance(carry, _):
+            state, neighbors = carry
+            neighbors = neighbors.update(state.position)
+            return (step(state, neighbor=neighbors), neighbors), None
+
+        @jax.jit
+        def block(carry):
+            carry, _ = jax.lax.scan(advance, carry, None, length=20)
+            state, neighbors = carry
+            return carry, (
+                energy_fn(state.position, neighbors) + simulate.kinetic_energy(state),
+                quantity.temperature(momentum=state.momentum, mass=state.mass),
+            )
+
+        carry, rows = (state, neighbors), []
+        for _ in range(1000):
+            carry, row = block(carry)
+            rows.append(row)
+            assert not carry[1].did_buffer_overflow
+    energies, temperatures = np.asarray(rows, float).T
+    energies, time_ps = energies / len(atoms), (np.arange(1000) + 1) * 0.02
+    slope = np.polyfit(time_ps, energies, 1)[0]
+    print(
+        f"drift {slope:.2e} eV/atom/ps, fluctuation {np.std(energies):.2e} eV/atom, "
+        f"{np.mean(temperatures[500:]) / u.kB:.0f} K, {time.time() - began:.0f} s"
+    )
+    assert abs(slope) < 1e-6
+    assert jax_md is not None
