@@ -15,6 +15,7 @@ from jaxpot.potentials.base import Potential, diagnose
 Array = jax.Array
 
 _SHORTEST = 0.1  # Å; the search radius of a potential without neighbours
+_at = jax.jit(lambda potential: potential.at())
 
 
 @jax.jit
@@ -66,7 +67,7 @@ class Calculator(ase_calculator.Calculator):
         check_jax()
         self.potential = potential
         self.skin = float(skin)
-        self._ready = jax.jit(lambda model: model.at())(potential)
+        self._ready = _at(potential)
         self._reach = float(potential.reach)
         self._graph, self._listed, self._slots = None, None, 0
 

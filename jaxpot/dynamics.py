@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.graph import from_atoms
+from jaxpot.math.linalg import einsum
 from jaxpot.potentials.base import Potential, diagnose
 from jaxpot.units import BOLTZMANN, FEMTOSECOND, GPA
 
@@ -116,7 +117,8 @@ def run(
                 next_line += max(1, (steps - begin) // _LINES)
                 off = 1e3 * (found["conserved"] - log["start"]) / system.n
                 picoseconds = log["step"] * timestep * 1e-3
-                tqdm.write(f"{log['step']:>10} {picoseconds:>10.4f} {found['temperature']:>10.2f} {found['energy'] / system.n:>14.6f} {off:>16.6f}")
+                kelvin, each = found["temperature"], found["energy"] / system.n
+                tqdm.write(f"{log['step']:>10} {picoseconds:>10.4f} {kelvin:>10.2f} {each:>14.6f} {off:>16.6f}")
             if time.monotonic() - saved > _SAVE_EVERY:
                 _store(kept, state, log, settings)
                 saved = time.monotonic()
@@ -174,11 +176,9 @@ class _System:
         self.degrees_of_freedom = 3 * self.n - 3 if self.n > 1 else 3
         self.kT, self.pressure = BOLTZMANN * settings["temperature"], GPA * settings.get("pressure", 0.0)
         self.box = jnp.asarray(atoms.cell.array.T) if self.periodic else None
-        small = self.periodic and 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0).max() <= _room(self.ensemble) * 2 * (reach + skin)
-        if self.periodic:
-            displacement, shift = jax_md.space.periodic_general(self.box)
-        else:
-            displacement, shift = jax_md.space.free()
+        displacement, shift = jax_md.space.periodic_general(self.box) if self.periodic else jax_md.space.free()
+        room = 1.1 if self.ensemble == "npt" else 1.0  # the box may shrink under pressure
+        small = self.periodic and 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0).max() <= room * 2 * (reach + skin)
         self.neighbor_fn, energy_fn = jaxpot.md.neighbor_list_energy(
             potential, displacement, self.box, atoms.numbers, skin=skin, fractional_coordinates=self.periodic, multi_image=small
         )
@@ -189,7 +189,13 @@ class _System:
         elif self.ensemble == "nvt":
             self._init, self._step = simulate.nvt_nose_hoover(energy_fn, shift, dt, self.kT)
         else:
-            self._init, self._step = simulate.npt_nose_hoover(energy_fn, shift, dt, self.pressure, self.kT)
+            self._init = simulate.npt_nose_hoover(energy_fn, shift, dt, self.pressure, self.kT)[0]
+
+            def step(state, **kwargs):
+                own = _fractional_shift(simulate.npt_box(state))
+                return simulate.npt_nose_hoover(energy_fn, own, dt, self.pressure, self.kT)[1](state, **kwargs)
+
+            self._step = step
         self._block, self._observe = jax.jit(self._steps), jax.jit(self._quantities)
 
     def initial(self, seed: int) -> Any:
@@ -305,9 +311,20 @@ class _System:
         log["bytes"] = output.stat().st_size
 
 
-def _room(ensemble: str) -> float:
-    """How much a box may shrink under pressure before the minimum image no longer holds."""
-    return 1.1 if ensemble == "npt" else 1.0
+def _fractional_shift(before: Array) -> Any:
+    """jax-md's shift for npt_nose_hoover, whose box was `before` at the start of the step.
+
+    The integrator asks for R (eˣ − 1) + displacement, where eˣ is the growth of the box. The first part is meant for real
+    positions; fractional ones have moved with the box already, so it is taken off again (jax-md 0.2.29 leaves it in, and its
+    conserved quantity then follows the volume).
+    """
+
+    def shift(R, dR, *, box, **kwargs):
+        growth = jnp.cbrt(jnp.linalg.det(box) / jnp.linalg.det(before))
+        moved = R + einsum("sx,nx->ns", jnp.linalg.inv(box), dR - R * (growth - 1))
+        return moved - jnp.floor(moved)
+
+    return shift
 
 
 def _chain_energy(chain: Any, kT: float, degrees_of_freedom: int) -> Array:

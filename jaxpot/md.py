@@ -29,6 +29,7 @@ Array = jax.Array
 
 _IGNORED = {"t", "kT", "dt", "gamma", "tau", "pressure"}  # what jax-md's integrators hand on to energies
 _EDGE = 1e-6  # relative; positions may lie this far outside the cell by round-off
+_at = jax.jit(lambda potential: potential.at())
 
 
 def neighbor_list_energy(
@@ -108,7 +109,7 @@ def neighbor_list_energy(
 
     neighbor_fn = _neighbor_functions(matrix, cutoff, skin, fractional_coordinates, multi_image)
     numbers = jnp.asarray(numbers, jnp.int32)
-    start, default = matrix, jax.jit(lambda model: model.at())(potential)
+    start, default = matrix, _at(potential)
 
     def energy_fn(
         R: Array,

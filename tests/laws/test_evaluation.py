@@ -1,0 +1,184 @@
+"""Padding, batches, jit, dtype, files, and what makes a result NaN."""
+
+import catalog
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+from catalog import DESCRIPTORS, LIST, POTENTIALS, STRUCTURES, evaluate, quick_jit, relative, to_graph
+
+import jaxpot
+from jaxpot import cast, diagnose, from_atoms, from_edges, load, pad, save, stack
+from jaxpot.graph import neighbor_pairs
+
+FIELDS = ("energy", "forces", "virial")
+evaluate_batch = quick_jit(jax.vmap(jaxpot.evaluate, (None, 0)))
+
+
+def assert_equal(got, reference, tolerance, n, context=""):
+    """Energy, forces of the first n atoms, and virial."""
+    scale = max(abs(float(reference.energy)), float(np.max(np.abs(reference.virial))), 1e-6)
+    for field in FIELDS:
+        a, b = np.asarray(getattr(got, field)), np.asarray(getattr(reference, field))
+        a, b = (a[:n], b[:n]) if field == "forces" else (a, b)
+        assert a.shape == b.shape
+        assert np.max(np.abs(a - b)) <= tolerance * scale, f"{context} {field}: {np.max(np.abs(a - b)) / scale:.2e}"
+
+
+@pytest.mark.parametrize("name", POTENTIALS)
+def test_batch_equals_single_and_padding_changes_nothing(name):
+    """The batch has other numbers of atom and neighbour slots than the single structures."""
+    model = catalog.potential(name)
+    batch = stack([from_atoms(atoms, LIST) for atoms in STRUCTURES.values()])
+    assert batch.neighbors.shape[1:] != catalog.graph("molecule").neighbors.shape
+    results = evaluate_batch(model, batch)
+    for i, (structure, atoms) in enumerate(STRUCTURES.items()):
+        single = evaluate(model, catalog.graph(structure))
+        assert_equal(jax.tree_util.tree_map(lambda x, i=i: x[i], results), single, 1e-13, len(atoms), structure)
+
+
+@pytest.mark.parametrize("name", POTENTIALS)
+def test_what_padding_holds_does_not_matter(name):
+    model, graph, n = catalog.potential(name), catalog.graph("slab"), len(STRUCTURES["slab"])
+    rng = np.random.default_rng(2)
+    real = np.arange(len(graph.numbers)) < n
+    empty = np.asarray(graph.neighbors) == len(graph.numbers)
+    other = graph.replace(
+        positions=jnp.where(real[:, None], graph.positions, rng.normal(size=graph.positions.shape)),
+        shifts=jnp.where(empty[:, :, None], jnp.asarray(rng.integers(-2, 3, graph.shifts.shape), graph.shifts.dtype), graph.shifts),
+        neighbors=jnp.where(empty & real[:, None], n, graph.neighbors),
+    )
+    assert_equal(evaluate(model, other), evaluate(model, graph), 1e-13, n)
+    assert np.all(np.asarray(evaluate(model, other).forces)[n:] == 0)
+
+
+def test_pad_refuses_to_shrink():
+    with pytest.raises(ValueError, match="cannot pad"):
+        pad(catalog.graph("slab"), max_atoms=2)
+
+
+EAGER = ("soap-gto", "gp-polynomial-offset", "lennard-jones", "zbl", "sum", "isolated-atoms")
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_jit_equals_eager(name):
+    """Energy without jit, and everything with optimised and with unoptimised code."""
+    model, graph, n = catalog.potential(name), catalog.graph("triclinic"), len(STRUCTURES["triclinic"])
+    quick = evaluate(model, graph)
+    assert abs(float(model(graph) - quick.energy)) <= 1e-12 * abs(float(quick.energy))
+    assert_equal(jax.jit(jaxpot.evaluate)(model, graph), quick, 1e-12, n)
+
+
+@pytest.mark.parametrize("name", POTENTIALS)
+def test_dtype_is_kept(name):
+    model, single = catalog.potential(name), cast(catalog.potential(name), jnp.float32)
+    for structure, atoms in STRUCTURES.items():
+        graph = catalog.graph(structure)
+        low, high = evaluate(single, cast(graph, jnp.float32)), evaluate(model, graph)
+        assert all(getattr(low, field).dtype == jnp.float32 for field in FIELDS)
+        assert all(getattr(high, field).dtype == jnp.float64 for field in FIELDS)
+        assert_equal(low, high, 3e-5, len(atoms), structure)
+
+
+@pytest.mark.parametrize("name", [*POTENTIALS, *(f"descriptor:{d}" for d in DESCRIPTORS)])
+def test_save_and_load(name, tmp_path):
+    kind, _, rest = name.rpartition(":")
+    model = catalog.descriptor(rest) if kind else catalog.potential(name)
+    loaded = load(save(tmp_path / "model", model))
+    assert loaded == model and type(loaded) is type(model)
+    assert jax.tree_util.tree_structure(loaded) == jax.tree_util.tree_structure(model)
+    if not kind:
+        before, after = evaluate(model, catalog.graph("molecule")), evaluate(loaded, catalog.graph("molecule"))
+        assert all(np.array_equal(getattr(before, field), getattr(after, field)) for field in FIELDS)
+
+
+def assert_all_nan(name, model, graph):
+    """The energy at least, whose NaN every host boundary looks for; and no force that looks right."""
+    result = evaluate(model, graph)
+    assert np.isnan(result.energy), name
+    n = int(np.sum(np.asarray(graph.numbers) > 0))
+    assert np.all(np.isnan(np.asarray(result.forces)[:n])), f"{name}: forces {np.asarray(result.forces)[:n]}"
+    assert np.all(np.isnan(result.virial)), f"{name}: virial {result.virial}"
+
+
+LOCAL = [name for name in POTENTIALS if name != "isolated-atoms"]
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_overflow(name):
+    model, graph = catalog.potential(name), catalog.graph("molecule").replace(overflow=jnp.asarray(True))
+    assert "overflow" in " ".join(diagnose(model, graph))
+    assert_all_nan(name, model, graph)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_cutoff_beyond_the_list(name):
+    model = catalog.potential(name)
+    reach = float(model.reach)
+    graph = to_graph(STRUCTURES["molecule"], cutoff=0.99 * reach)
+    (reason,) = diagnose(model, graph)
+    assert f"{reach:.6g}" in reason and f"{0.99 * reach:.6g}" in reason
+    assert_all_nan(name, model, graph)
+
+
+@pytest.mark.parametrize("name", POTENTIALS)
+def test_unknown_element(name):
+    model = catalog.potential(name)
+    atoms = STRUCTURES["molecule"].copy()
+    atoms.numbers[3] = 8
+    graph = to_graph(atoms)
+    (reason,) = diagnose(model, graph)
+    assert "O" in reason and "C" in reason
+    if name == "isolated-atoms":
+        assert np.isnan(evaluate(model, graph).energy)
+    else:
+        assert_all_nan(name, model, graph)
+
+
+@pytest.mark.parametrize("name", POTENTIALS)
+def test_nothing_to_diagnose(name):
+    for structure in STRUCTURES:
+        assert diagnose(catalog.potential(name), catalog.graph(structure)) == ()
+
+
+def test_overflow_of_a_list_made_under_jit():
+    """One row too short, in a batch: that structure is NaN, its neighbour in the batch is not."""
+    atoms = STRUCTURES["molecule"]
+    edges = neighbor_pairs(atoms, LIST)
+    n = int(np.bincount(edges[0]).max())
+    make = jax.jit(
+        lambda k: from_edges(
+            jnp.asarray(atoms.numbers), jnp.asarray(atoms.positions), jnp.zeros((3, 3)), jnp.zeros(3, bool), *map(jnp.asarray, edges), LIST, max_neighbors=k
+        ),
+        static_argnums=0,
+    )
+    model = catalog.potential("lennard-jones")
+    good, bad = make(n), make(n - 1)
+    assert not bool(good.overflow) and bool(bad.overflow)
+    results = evaluate_batch(model, stack([good, bad]))
+    assert relative(results.energy[0], evaluate(model, catalog.graph("molecule")).energy) < 1e-13
+    assert np.isnan(results.energy[1]) and not np.any(np.isnan(results.forces[0]))
+    assert f"max_neighbors={n}" in diagnose(model, bad)[0]
+
+
+def cluster_of(atoms, radius):
+    """The atoms, then all their periodic images within a radius of any of them, without periodicity; by brute force."""
+    shifts = np.stack(np.meshgrid(*(np.arange(-4, 5) if p else np.zeros(1) for p in atoms.pbc), indexing="ij"), axis=-1).reshape(-1, 3)
+    shifts = shifts[np.any(shifts != 0, axis=1)]
+    images = (atoms.positions[None] + (shifts @ atoms.cell.array)[:, None]).reshape(-1, 3)
+    numbers = np.tile(atoms.numbers, len(shifts))
+    near = np.min(np.linalg.norm(images[:, None] - atoms.positions[None], axis=-1), axis=1) < radius
+    return Atoms(numbers=np.concatenate([atoms.numbers, numbers[near]]), positions=np.concatenate([atoms.positions, images[near]]))
+
+
+@pytest.mark.parametrize("name", ["soap-gto", "sum"])
+def test_periodic_images_are_atoms(name):
+    """Atomic energies in a cell equal those in an explicit cluster."""
+    model = catalog.potential(name)
+    energies = quick_jit(type(model).energies)
+    for structure, atoms in STRUCTURES.items():
+        if atoms.pbc.any():
+            got = energies(model, catalog.graph(structure))[: len(atoms)]
+            cluster = from_atoms(cluster_of(atoms, LIST), LIST, max_atoms=70, max_neighbors=30)
+            assert relative(got, energies(model, cluster)[: len(atoms)]) < 1e-12, structure

@@ -1,0 +1,392 @@
+"""The command line, in process: fit, evaluate, md, info, and everything a user can get wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import ase.io
+import jax
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+
+import jaxpot
+from jaxpot import dynamics
+from jaxpot.cli import main
+from jaxpot.io.config import model_from_table, table_from_model, to_toml
+
+LJ = jaxpot.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jaxpot.PolynomialCutoff(3.4, width=1.0))
+
+CONFIG = """
+[data]
+train = "train*.xyz"
+index = "0:5"
+test_index = "5:"
+keys = {energy = "energy", forces = "forces", stress = "stress"}
+[noise]
+energy = 0.001
+forces = 0.01
+virial = 0.02
+config_types = {strained = [0.002, 0.02, "none"]}
+[[model.terms]]
+class = "AtomicPotential"
+head = {class = "SparseGP", kernel = {class = "PolynomialKernel", zeta = 2.0}, jitter = 0.01}
+[model.terms.descriptor]
+class = "SOAP"
+density = {class = "Density", species = ["Si"], cutoff = {class = "CosineCutoff", radius = 3.2}, radial = {class = "GTO", n_max = 2}, l_max = 1, sigma = 0.6}
+[[model.terms]]
+class = "IsolatedAtoms"
+energies_of = "mean"
+[sparse]
+n = 4
+"""  # noqa: E501
+
+
+def labelled(atoms, **info):
+    found = jax.jit(jaxpot.evaluate)(LJ, jaxpot.from_atoms(atoms, 3.4))
+    volume = atoms.get_volume()
+    stress = -np.asarray(found.virial) / volume
+    atoms.calc = SinglePointCalculator(
+        atoms, energy=float(found.energy), forces=np.asarray(found.forces), stress=stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    )
+    atoms.info.update(info)
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Data, a configuration and its fit."""
+    folder = tmp_path_factory.mktemp("cli")
+    frames = []
+    for seed in range(6):
+        atoms = bulk("Si", a=5.3 + 0.05 * seed)
+        atoms.rattle(0.1, seed=seed)
+        frames.append(labelled(atoms, config_type="strained" if seed in (0, 5) else "crystal"))
+    ase.io.write(folder / "train.xyz", frames, format="extxyz")
+    (folder / "fit.toml").write_text(CONFIG)
+    jaxpot.save(folder / "lj.npz", LJ)
+    start = bulk("Si", a=5.4, cubic=True)
+    start.rattle(0.02, seed=1)
+    ase.io.write(folder / "start.xyz", start, format="extxyz")
+    assert main(["fit", str(folder / "fit.toml"), "--output", str(folder / "out")]) == 0
+    return folder
+
+
+def refused(capsys, *arguments, code=2):
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == code
+    err = capsys.readouterr().err
+    lines = err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("jaxpot: error: "), err
+    return lines[0]
+
+
+def test_fit_writes_model_errors_and_a_configuration_that_gives_the_same_model(folder, tmp_path, capsys):
+    out = folder / "out"
+    assert not (out / "fit-state.npz").exists()
+    model = jaxpot.load(out / "model.npz")
+    errors = json.loads((out / "errors.json").read_text())
+    assert errors["train"]["all"]["energy"]["n"] == 5 and errors["test"]["all"]["forces"]["n"] == 6
+    assert errors["train"]["strained"].keys() == {"energy", "forces"}
+    resolved = tomllib.loads((out / "config.resolved.toml").read_text())
+    frames = ase.io.read(folder / "train.xyz", ":5")
+    mean = np.mean([a.get_potential_energy() / len(a) for a in frames])
+    assert resolved["model"]["terms"][1]["energies_of"]["Si"] == pytest.approx(mean, abs=1e-12)
+    assert resolved["sparse"] == {"n": 4, "method": "cur", "seed": 0} and resolved["fit"] == {"method": "qr", "covariance": False}
+    assert resolved["model"]["terms"][0]["head"]["delta"] == 1.0 and resolved["data"]["cutoff"] == 3.2
+    assert main(["fit", str(out / "config.resolved.toml"), "--output", str(tmp_path / "again")]) == 0
+    assert jaxpot.load(tmp_path / "again" / "model.npz") == model
+    assert (tmp_path / "again" / "config.resolved.toml").read_text() == (out / "config.resolved.toml").read_text()
+    text = capsys.readouterr().out
+    assert "train\n" in text and "test\n" in text and "crystal" in text
+
+
+def test_a_killed_fit_goes_on(folder, tmp_path, monkeypatch, capsys):
+    solver = sys.modules["jaxpot.fit.linear"]  # the attribute of this name is the function
+    monkeypatch.setattr(solver, "_SAVE_EVERY", 0.0)
+    triangle, seen = solver._Triangle, []
+    original = triangle.add
+
+    def add(self, rows, y):
+        if len(seen) == 3:
+            seen.append("killed")
+            raise KeyboardInterrupt
+        seen.append(len(y))
+        original(self, rows, y)
+
+    monkeypatch.setattr(triangle, "add", add)
+    out = tmp_path / "out"
+    command = ["fit", str(folder / "fit.toml"), "--output", str(out)]
+    assert main(command) == 130
+    assert (out / "fit-state.npz").exists() and not (out / "model.npz").exists()
+    assert "interrupted" in capsys.readouterr().err
+
+    other = tmp_path / "other.toml"
+    other.write_text(CONFIG.replace("train*.xyz", str(folder / "train.xyz")).replace("forces = 0.01", "forces = 0.02"))
+    assert "unfinished fit of another configuration" in refused(capsys, "fit", other, "--output", out)
+
+    before = len(seen)
+    assert main(command) == 0
+    assert len(seen) - before == 2  # of five structures three were done
+    assert not (out / "fit-state.npz").exists()
+    whole, resumed = jaxpot.load(folder / "out" / "model.npz"), jaxpot.load(out / "model.npz")
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_finished_fit_is_not_replaced_by_another(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(folder / "out", out)
+    other = tmp_path / "other.toml"
+    other.write_text(CONFIG.replace("train*.xyz", str(folder / "train.xyz")).replace("n = 4", "n = 3\nseed = 5"))
+    assert "holds a finished fit of another configuration" in refused(capsys, "fit", other, "--output", out)
+    assert (out / "model.npz").read_bytes() == (folder / "out" / "model.npz").read_bytes()
+    assert main(["fit", str(other), "--output", str(out), "--overwrite"]) == 0
+    assert jaxpot.load(out / "model.npz").terms[0].n_coefficients == 3
+    assert main(["fit", str(folder / "fit.toml"), "--output", str(folder / "out")]) == 0  # the same again is no other
+
+
+def test_evaluate_labelled(folder, tmp_path, capsys):
+    model, data = folder / "out" / "model.npz", folder / "train.xyz"
+    assert main(["evaluate", str(model), str(data), "--output", str(tmp_path / "e.json"), "--predictions", str(tmp_path / "p.xyz")]) == 0
+    errors = json.loads((tmp_path / "e.json").read_text())
+    assert set(errors) == {"all", "strained", "crystal"} and errors["all"]["virial"]["n"] == 54
+    assert "strained" in capsys.readouterr().out
+    for before, after in zip(ase.io.read(data, ":"), ase.io.read(tmp_path / "p.xyz", ":"), strict=True):
+        assert after.get_potential_energy() == pytest.approx(before.get_potential_energy(), abs=1e-7)
+        found = jaxpot.evaluate(jaxpot.load(model), jaxpot.from_atoms(before, 3.2))
+        assert after.info["jaxpot_energy"] == pytest.approx(float(found.energy), abs=1e-7)
+        np.testing.assert_allclose(after.arrays["jaxpot_forces"], found.forces, atol=1e-7)
+        np.testing.assert_allclose(np.reshape(after.info["jaxpot_stress"], (3, 3)), -found.virial / before.get_volume(), atol=1e-7)
+    mae = np.mean([abs(a.info["jaxpot_energy"] - a.get_potential_energy()) / 2 for a in ase.io.read(tmp_path / "p.xyz", ":")])
+    assert errors["all"]["energy"]["mae"] == pytest.approx(mae, abs=1e-7)
+    assert main(["evaluate", str(model), str(data), "--keys", "energy=energy"]) == 0
+    assert "force" not in capsys.readouterr().out
+
+
+def test_evaluate_without_labels_and_with_mixed_sizes(folder, tmp_path, capsys):
+    frames = [bulk("Si"), bulk("Si", cubic=True), Atoms("Si"), Atoms("Si2", [[0, 0, 0], [2.2, 0, 0]])]
+    ase.io.write(tmp_path / "bare.xyz", frames, format="extxyz")
+    files = [str(folder / "lj.npz"), str(tmp_path / "bare.xyz")]
+    assert main(["evaluate", *files, "--predictions", str(tmp_path / "p.xyz"), "--prefix", "lj_"]) == 0
+    assert "4 structures without labels" in capsys.readouterr().out
+    found = ase.io.read(tmp_path / "p.xyz", ":")
+    assert [len(a) for a in found] == [2, 8, 1, 2]
+    assert found[1].info["lj_energy"] == pytest.approx(4 * found[0].info["lj_energy"], abs=1e-6)
+    assert "lj_stress" in found[0].info and "lj_stress" not in found[3].info
+    np.testing.assert_allclose(found[3].arrays["lj_forces"].sum(0), 0, atol=1e-8)
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
+def test_md_and_its_restart(folder, tmp_path, capsys, monkeypatch, ensemble):
+    def command(name, steps, *more):
+        return ["md", str(folder / "lj.npz"), str(folder / "start.xyz"), "--ensemble", ensemble, "--temperature", "50", "--interval", "4",
+                "--steps", str(steps), "--output", str(tmp_path / name), *more]  # fmt: skip
+
+    assert main(command("whole.xyz", 10)) == 0
+    out = capsys.readouterr().out.strip().splitlines()
+    summary = json.loads(out[-1])
+    assert summary["steps"] == 10 and summary["frames"] == 4
+    assert abs(summary["drift_eV_per_atom_per_ps"]) < 2e-3
+    whole = ase.io.read(tmp_path / "whole.xyz", ":")
+    assert [a.info["step"] for a in whole] == [0, 4, 8, 10]
+    for atoms in whole[1:]:
+        assert abs(atoms.info["conserved"] - whole[0].info["conserved"]) < 1e-3
+        found = jaxpot.evaluate(LJ, jaxpot.from_atoms(atoms, 3.4))
+        assert atoms.get_potential_energy() == pytest.approx(float(found.energy), abs=1e-6)
+        np.testing.assert_allclose(atoms.get_forces(), found.forces, atol=1e-5)
+    kinetic = whole[-1].get_kinetic_energy() / (1.5 * 8.617330337217213e-05 * 7)
+    assert whole[-1].info["temperature"] == pytest.approx(kinetic, rel=1e-5)
+    if ensemble == "npt":
+        return
+
+    assert main(command("parts.xyz", 4)) == 0
+    with open(tmp_path / "parts.xyz", "a") as file:
+        file.write("8\nhalf a frame that a killed run left")
+    assert main(command("parts.xyz", 10, "--restart")) == 0
+    parts = ase.io.read(tmp_path / "parts.xyz", ":")
+    assert [a.info["step"] for a in parts] == [0, 4, 8, 10]
+    np.testing.assert_allclose(parts[-1].get_momenta(), whole[-1].get_momenta(), atol=2e-8)
+    assert "--restart to go on" in refused(capsys, *command("parts.xyz", 10))
+    assert "temperature was 50.0 and is now 60.0" in refused(capsys, *command("parts.xyz", 12, "--restart", "--temperature", "60"))
+
+
+def test_md_in_free_space_and_with_given_velocities(folder, tmp_path, capsys):
+    dimer = Atoms("Si2", [[0, 0, 0], [2.4, 0, 0]])
+    dimer.set_momenta([[0.1, 0, 0], [-0.1, 0, 0]])
+    ase.io.write(tmp_path / "dimer.xyz", dimer, format="extxyz")
+    out = tmp_path / "t.xyz"
+    files = [str(folder / "lj.npz"), str(tmp_path / "dimer.xyz")]
+    assert main(["md", *files, "--ensemble", "nve", "--steps", "10", "--output", str(out)]) == 0
+    first, last = ase.io.read(out, 0), ase.io.read(out, -1)
+    np.testing.assert_allclose(first.get_momenta(), dimer.get_momenta(), atol=1e-8)
+    assert not last.pbc.any() and abs(last.info["conserved"] - first.info["conserved"]) < 1e-4
+
+
+def test_md_that_blows_up_says_so(folder, tmp_path, capsys):
+    line = refused(
+        capsys, "md", folder / "lj.npz", folder / "start.xyz", "--ensemble", "nve", "--timestep", 1000, "--temperature", 1e5,
+        "--steps", 50, "--output", tmp_path / "t.xyz", code=1,
+    )  # fmt: skip
+    assert "finite" in line or "overflow" in line
+
+
+def test_md_reallocates_an_overflowing_list_and_repeats_the_block(folder, tmp_path, monkeypatch):
+    blocks, allocate = [], dynamics._System.allocate
+    original = dynamics._System.block
+
+    def block(self, state, neighbors, n):
+        if not blocks:
+            small = self.neighbor_fn.allocate(state.position)
+            neighbors = type(small)(**{**vars(small), "idx": small.idx[:, :1]}) if hasattr(small, "idx") else small
+        blocks.append(n)
+        return original(self, state, neighbors, n)
+
+    count = []
+    monkeypatch.setattr(dynamics._System, "block", block)
+    monkeypatch.setattr(dynamics._System, "allocate", lambda self, state, extra=0: count.append(extra) or allocate(self, state, extra))
+    start, results = ase.io.read(folder / "start.xyz"), []
+    for name in ("small", "ample"):
+        dynamics.run(LJ, start, tmp_path / f"{name}.xyz", ensemble="nve", steps=4, interval=4, skin=0.0, progress=False)
+        results.append(ase.io.read(tmp_path / f"{name}.xyz", -1))
+    np.testing.assert_allclose(results[0].positions, results[1].positions, atol=1e-8)
+    assert len(count) >= 3  # one for each run, and one for the list that was too small
+
+
+def test_info(folder, capsys):
+    assert main(["info", str(folder / "out" / "model.npz")]) == 0
+    text = capsys.readouterr().out
+    assert "SparseGP delta=1.0" in text and "cutoff: CosineCutoff radius=3.2" in text and "float64" in text
+    assert main(["info", str(folder / "out" / "model.npz"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["n_coefficients"] == facts["n_sparse_points"] == 4 and facts["species"] == ["Si"] and facts["dtype"] == ["float64"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[noise]", "[nose]\nx = 1\n[noise]", "[nose]: no such section"),
+        ('index = "0:5"', "indx = 1", "data.indx: no such key"),
+        ('train = "train*.xyz"', 'train = "nothing.xyz"', "no file at"),
+        ('train = "train*.xyz"', "", "data.train is missing"),
+        ('index = "0:5"', 'index = "a:b"', "index 'a:b'"),
+        ('index = "0:5"', 'index = "90:"', "selects no frame"),
+        ('index = "0:5"', 'select = {split = "train"}', "no frame has split = train"),
+        ('energy = "energy"', 'energy = "dft_energy"', "no training frame has an energy"),
+        ('forces = "forces"', 'forces = "dft_forces"', "no frame has forces under the key 'dft_forces'"),
+        ('energy = "energy"', 'enrgy = "energy"', "unknown properties ['enrgy']"),
+        ("energy = 0.001", "energy = -1", "noise.energy is -1; expected a positive number"),
+        ("energy = 0.001\nforces = 0.01\nvirial = 0.02", "", "noise: no level given"),
+        ("strained = [", "strainde = [", "noise.config_types.strainde: no frame has this config_type"),
+        ('class = "SOAP"', 'class = "SOP"', "model.terms.0.descriptor has the unknown class 'SOP'"),
+        ('class = "SOAP"', 'class = "GTO"', "which is no Descriptor"),
+        ("l_max = 1", "lmax = 1", "model.terms.0.descriptor.density.lmax: Density has no such field"),
+        ("l_max = 1, ", "", "model.terms.0.descriptor.density.l_max is missing"),
+        ("l_max = 1", 'l_max = "1"', "density.l_max is '1'; expected an integer"),
+        ("radius = 3.2", "radius = -3.2", "CosineCutoff.radius must be > 0"),
+        ('["Si"]', '["Sj"]', "not chemical symbols"),
+        ('["Si"]', '["Ge"]', "Ge"),
+        ('energies_of = "mean"', 'energies_of = "men"', "model.terms.1.energies_of is 'men'"),
+        ('energies_of = "mean"', 'energies_of = "isolated"', "no frame holds an isolated atom of Si"),
+        ("n = 4", "", "sparse.n is missing"),
+        ("n = 4", "n = 400", "10 distinct environments"),
+        ("n = 4", 'n = 4\nmethod = "random"', 'method must be "cur" or "fps"'),
+        ("n = 4", 'n = 4\n[fit]\nmethod = "svd"', "fit.method is 'svd'"),
+        ('index = "0:5"', 'index = "0:5"\ncutoff = 2.0', "data.cutoff is 2.0 Å, but the model looks 3.2 Å far"),
+        ("[data]", "[data", "is not valid TOML"),
+    ],
+)
+def test_bad_configurations(folder, tmp_path, capsys, old, new, message):
+    assert old in CONFIG
+    shutil.copy(folder / "train.xyz", tmp_path / "train.xyz")
+    (tmp_path / "bad.toml").write_text(CONFIG.replace(old, new, 1))
+    assert message in refused(capsys, "fit", tmp_path / "bad.toml", "--output", tmp_path / "out")
+    assert not (tmp_path / "out" / "model.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("\n\n", "has no structures"),
+        ("0\n\n", "atoms is empty"),
+        ("hello\nworld\n", "cannot be read by ASE"),
+        ('2\nLattice="3 0 0 0 3 0 0 0 3"\nSi 0 0 0\n', "cannot be read by ASE"),
+        ("1\n\nSx 0 0 0\n", "cannot be read by ASE"),
+        ("1\n\nSi 0 0 nan\n", "frame 0: positions[0, 2] is nan"),
+        ("2\n\nSi 0 0 0\nSi 0 0 0\n", "frame 0: atoms 0 and 1 are at the same place"),
+        ("1\n\nSi 0 0 0\n2\n\nSi 0 0 0\nO 0 0 1\n", "frame 1: the model knows Si, but the structure contains O"),
+        ("1\nenergy=nan\nSi 0 0 0\n", "energy"),
+    ],
+)
+def test_bad_structures(folder, tmp_path, capsys, text, message):
+    path = tmp_path / "bad.xyz"
+    path.write_text(text)
+    assert message in refused(capsys, "evaluate", folder / "lj.npz", path)
+
+
+def test_other_bad_input(folder, tmp_path, capsys):
+    model, data = folder / "lj.npz", folder / "train.xyz"
+    assert "no model file" in refused(capsys, "evaluate", tmp_path / "none.npz", data)
+    assert "not a readable jaxpot model" in refused(capsys, "info", data)
+    (tmp_path / "cut.npz").write_bytes(model.read_bytes()[:200])
+    assert "cut.npz" in refused(capsys, "info", tmp_path / "cut.npz")
+    jaxpot.save(tmp_path / "cutoff.npz", LJ.cutoff)
+    assert "holds a PolynomialCutoff" in refused(capsys, "info", tmp_path / "cutoff.npz")
+    assert "no file at" in refused(capsys, "evaluate", model, tmp_path / "none.xyz")
+    assert "is a folder" in refused(capsys, "evaluate", model, tmp_path)
+    assert "--keys" in refused(capsys, "evaluate", model, data, "--keys", "energy")
+    assert "no frame has energy under the key 'e'" in refused(capsys, "evaluate", model, data, "--keys", "energy=e")
+    assert "--prefix is empty" in refused(capsys, "evaluate", model, data, "--prefix", "")
+    assert "no configuration at" in refused(capsys, "fit", tmp_path / "none.toml")
+    assert "invalid choice" in refused(capsys, "fly")
+    assert "--steps" in refused(capsys, "md", model, folder / "start.xyz")
+    md = ("md", model, folder / "start.xyz", "--output", tmp_path / "t.xyz", "--steps")
+    assert "steps must be a positive number" in refused(capsys, *md, 0)
+    assert "timestep must be a positive number" in refused(capsys, *md, 5, "--timestep", "nan")
+    assert "no restart state" in refused(capsys, *md, 5, "--restart")
+    slab = bulk("Si", cubic=True)
+    slab.pbc = (True, True, False)
+    ase.io.write(tmp_path / "slab.xyz", slab, format="extxyz")
+    assert "periodic in some directions only" in refused(capsys, "md", model, tmp_path / "slab.xyz", *md[3:], 5)
+    assert not (tmp_path / "t.xyz").exists()
+    with pytest.raises(FileNotFoundError):
+        main(["info", str(tmp_path / "none.npz"), "--debug"])
+
+
+def test_mean_and_isolated_energies_of_two_elements(tmp_path, capsys):
+    from jaxpot.io.config import isolated_energies
+
+    frames = []
+    for symbols, energy in (("SiO", -10.0), ("SiO2", -14.5), ("Si", -3.0), ("O", -4.0)):
+        atoms = Atoms(symbols, np.arange(3 * len(Atoms(symbols))).reshape(-1, 3))
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+        frames.append(atoms)
+    assert isolated_energies("isolated", frames, None, "model") == {"O": -4.0, "Si": -3.0}
+    mean = isolated_energies("mean", frames[:2], None, "model")
+    assert mean["O"] == pytest.approx(-4.5) and mean["Si"] == pytest.approx(-5.5)
+
+
+def test_model_tables_are_inverse_to_models():
+    density = jaxpot.Density(
+        ("Si", "O"), jaxpot.Willatt(jaxpot.CosineCutoff(4.0), 1.0, 2.0, 3.0), jaxpot.GTO(n_max=2), l_max=1, sigma=None,
+        channels=np.array([[1.0], [0.5]]), center_weight=0.0,
+    )  # fmt: skip
+    model = jaxpot.AtomicPotential(jaxpot.SOAP(density), jaxpot.Linear(scale=0.1)) + jaxpot.IsolatedAtoms({"Si": -1 / 3, "O": 0.0}) + LJ
+    text = to_toml({"model": table_from_model(model)})
+    assert model_from_table(tomllib.loads(text)["model"]) == model
+    assert tomllib.loads(to_toml({"a b": 'q"\n\\é', "t": [{"x": [1, 2.5, True]}], "n": {"inf": float("inf")}})) == {
+        "a b": 'q"\n\\é', "t": [{"x": [1, 2.5, True]}], "n": {"inf": float("inf")},
+    }  # fmt: skip
+
+
+def test_entry_point():
+    for command in ([sys.executable, "-m", "jaxpot"], [shutil.which("jaxpot", path=str(sys.executable).rsplit("/", 1)[0]) or "jaxpot"]):
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.startswith("jaxpot "), done.stderr
+    done = subprocess.run([sys.executable, "-m", "jaxpot", "info", "/nothing.npz"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == "jaxpot: error: no model file at /nothing.npz\n"

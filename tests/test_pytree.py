@@ -1,0 +1,111 @@
+"""The class mechanism: construction validates, unflattening does not, paths select leaves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpot as jp
+from jaxpot.pytree import pytree, static, walk, with_leaves
+
+MODEL = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(5.0, width=1.0), jp.GTO(4), 3, sigma=0.5))
+
+
+def test_static_fields_are_structure_and_leaves_are_not():
+    leaves, structure = jax.tree_util.tree_flatten(MODEL)
+    assert len(leaves) == 4  # radius, width, sigma, center_weight
+    assert jax.tree_util.tree_unflatten(structure, leaves) == MODEL
+    assert hash(structure) == hash(jax.tree_util.tree_structure(MODEL))
+    assert structure != jax.tree_util.tree_structure(MODEL.replace(density=MODEL.density.replace(l_max=2)))
+
+
+def test_unflattening_never_validates():
+    doubled = jax.tree_util.tree_map(lambda x: -x, MODEL)
+    assert float(doubled.density.sigma) == -0.5
+    with pytest.raises(ValueError, match="must be > 0, got -0.5"):
+        MODEL.density.replace(sigma=-0.5)
+
+
+def test_numbers_keep_their_digits_without_x64():
+    assert np.asarray(jp.CosineCutoff(5.1).radius).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MODEL.replace(sigma=0.5), "has no field"),
+        (lambda: jp.GTO(np.zeros(3)), "must be hashable"),
+        (lambda: jp.GTO(0), "n_max must be a positive integer"),
+        (lambda: jp.CosineCutoff(5.0, width=6.0), "exceeds the radius"),
+        (lambda: jp.PolynomialCutoff(5.0, smoothness=7), "smoothness must be"),
+        (lambda: jp.Density("Si", jp.Step(5.0), jp.GTO(4), 3, sigma=0.5), r'\("Si",\)'),
+        (lambda: jp.Density(("Sj",), jp.Step(5.0), jp.GTO(4), 3, sigma=0.5), "not chemical symbols"),
+        (lambda: jp.Density(("Si", "Si"), jp.Step(5.0), jp.GTO(4), 3, sigma=0.5), "repetitions"),
+        (lambda: jp.Density(("Si",), jp.Step(5.0), jp.GTO(4), -1, sigma=0.5), "non-negative integer"),
+        (lambda: jp.Density(("Si",), jp.Step(5.0), jp.GTO(4), 3, sigma=None), "center_weight=0.0"),
+        (lambda: jp.Density(("Si",), jp.Step(5.0), jp.GTO(4), 3, sigma=0.5, channels=jnp.ones((2, 1))), "shape"),
+        (lambda: jp.Density(("Si",), jp.Step(5.0), jp.GTO(4), 3, sigma=0.5, center_channels="none"), '"own" or "all"'),
+        (lambda: jp.Matern(1.0, nu=0.5), "1.5 or 2.5"),
+        (lambda: jp.IsolatedAtoms(-1.0), "expected a mapping"),
+        (lambda: jp.LennardJones(("Ar", "Ne"), np.ones((2, 3)), 3.0, jp.Step(5.0)), "must have shape"),
+        (lambda: jp.LennardJones(("Ar", "Ne"), np.array([[1.0, 2.0], [1.0, 1.0]]), 3.0, jp.Step(5.0)), "symmetric"),
+        (lambda: jp.ZBL(("Si",), inner=2.0, outer=1.0), "less than outer"),
+        (lambda: jp.AtomicPotential(MODEL, jp.Linear(), chunk=0), "chunk must be"),
+        (lambda: jp.AtomicPotential(jp.Linear(), MODEL), "expected a descriptor"),
+        (lambda: jp.AtomicPotential(MODEL, jp.Linear(n_species=1, n_features=3)), "was made for"),
+        (lambda: jp.AtomicPotential(MODEL, jp.Linear()).with_points(None), "no sparse points"),
+        (lambda: jp.Sum(()), "no terms"),
+        (lambda: jp.Sum((MODEL,)), "expected potentials"),
+    ],
+)
+def test_constructors_refuse_bad_input(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
+
+
+def test_free_maps_positive_leaves_by_log_and_bounded_ones_by_sigmoid():
+    params, build = jp.free(MODEL, "*.sigma", "*.cutoff.radius", bounds={"*.radius": (3.0, 6.0)})
+    assert set(params) == {"density.sigma", "density.cutoff.radius"}
+    np.testing.assert_allclose(params["density.sigma"], np.log(0.5))
+    np.testing.assert_allclose(build(params).density.cutoff.radius, 5.0, rtol=1e-14)
+    far = build(jax.tree_util.tree_map(lambda u: u + 50.0, params))
+    assert 3.0 < float(far.density.cutoff.radius) <= 6.0
+    slope = jax.grad(lambda p: build(p).density.sigma)(params)["density.sigma"]
+    np.testing.assert_allclose(slope, 0.5)
+
+
+def test_free_refuses_what_it_cannot_mean():
+    with pytest.raises(ValueError, match=r"(?s)no leaf matches '\*\.sigmma'.*density\.sigma"):
+        jp.free(MODEL, "*.sigmma")
+    with pytest.raises(ValueError, match="not strictly inside"):
+        jp.free(MODEL, "*.radius", bounds={"*.radius": (6.0, 7.0)})
+    with pytest.raises(ValueError, match="at least one pattern"):
+        jp.free(MODEL)
+    params, build = jp.free(MODEL, "*.sigma")
+    with pytest.raises(ValueError, match="expected parameters"):
+        build({"sigma": params["density.sigma"]})
+
+
+def test_walk_and_with_leaves_agree_on_paths():
+    model = jp.AtomicPotential(MODEL, jp.Linear()) + jp.IsolatedAtoms({"Si": -1.0})
+    paths = [path for path, _, _ in walk(model)]
+    assert "terms.0.descriptor.density.cutoff.radius" in paths
+    assert "terms.1.values" in paths
+    changed = with_leaves(model, {"terms.0.descriptor.density.sigma": 0.7})
+    assert changed.terms[0].descriptor.density.sigma == 0.7
+    assert with_leaves(model, {}) == model
+
+
+def test_cast_changes_floating_leaves_only():
+    graph = jp.from_atoms(__import__("ase.build").build.bulk("Si"), 3.0)
+    single = jp.cast(graph, "float32")
+    assert single.positions.dtype == np.float32
+    assert single.neighbors.dtype == graph.neighbors.dtype
+
+
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(TypeError, match="exists already"):
+
+        @pytree
+        class GTO:
+            n_max: int = static()

@@ -1,0 +1,88 @@
+"""Model files: what is written is read back; what is damaged is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+import jaxpot as jp
+
+MODEL = jp.AtomicPotential(
+    jp.SOAP(jp.Density(("Si", "C"), jp.Willatt(jp.CosineCutoff(5.0, width=1.0), 1.0, 3.0, 4.0), jp.GTO(2), 1, sigma=0.5, channels=np.ones((2, 1)))),
+    jp.SparseGP(jp.PolynomialKernel(4.0), features=np.ones((3, 6)), species=np.array([0, 0, 1]), coefficients=np.arange(3.0)),
+) + jp.IsolatedAtoms({"Si": -1.0, "C": -2.0})
+
+
+@pytest.fixture
+def file(tmp_path):
+    return jp.save(tmp_path / "model", MODEL)
+
+
+def rewrite(file, change, drop=()):
+    """The file with its header changed and arrays dropped."""
+    with np.load(file) as old:
+        arrays = {k: old[k] for k in old.files if k not in drop}
+    header = json.loads(str(arrays.pop("jaxpot")))
+    change(header)
+    with open(file, "wb") as out:
+        np.savez(out, jaxpot=np.array(json.dumps(header)), **arrays)
+
+
+def test_round_trip(file):
+    assert file.suffix == ".npz"
+    loaded = jp.load(file)
+    assert loaded == MODEL
+    assert type(loaded.terms[0].descriptor.density.species) is tuple
+    assert not list(file.parent.glob("*.partial"))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model file"):
+        jp.load(tmp_path / "nothing.npz")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a model at all", lambda b: b[:400] + bytes(200) + b[600:]])
+def test_damaged_files(file, damage):
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match=r"model\.npz"):
+        jp.load(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "drop", "message"),
+    [
+        (lambda h: h.update(format=99), (), "format 99"),
+        (lambda h: h["model"].update({"class": "Nonsense"}), (), "unknown class 'Nonsense'"),
+        (lambda h: h["model"]["terms"][1].update(colour=1), (), r"terms\.1 \(IsolatedAtoms\).*colour"),
+        (lambda h: h["model"]["terms"][0].pop("head"), (), r"terms\.0 .*lacks fields \['head'\]"),
+        (lambda h: None, ("terms.0.head.coefficients",), r"array terms\.0\.head\.coefficients is missing"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(l_max=-1), (), r"terms\.0\.descriptor\.density .*l_max"),
+        (lambda h: h.pop("model"), (), "not a readable"),
+    ],
+)
+def test_wrong_content_is_refused_with_its_path(file, change, drop, message):
+    rewrite(file, change, drop)
+    with pytest.raises(ValueError, match=message):
+        jp.load(file)
+
+
+def test_arrays_of_a_wrong_shape_are_refused(file):
+    with np.load(file) as old:
+        arrays = {k: old[k] for k in old.files}
+    arrays["terms.0.head.coefficients"] = np.ones(7)
+    with open(file, "wb") as out:
+        np.savez(out, **arrays)
+    with pytest.raises(ValueError, match=r"terms\.0\.head .*3 sparse points"):
+        jp.load(file)
+
+
+def test_no_pickle_is_read(file):
+    with open(file, "wb") as out:
+        np.savez(out, jaxpot=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ValueError, match="not a readable"):
+        jp.load(file)
+
+
+def test_what_is_no_model_is_not_written(tmp_path):
+    with pytest.raises(TypeError, match="cannot save"):
+        jp.save(tmp_path / "x", {1, 2})
