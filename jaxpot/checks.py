@@ -14,9 +14,8 @@ def is_concrete(value: Any) -> bool:
 
 
 def poison(x: jax.Array, bad: jax.Array) -> jax.Array:
-    """NaN everywhere in x if `bad`, else x. `bad` is a scalar or broadcasts from the left-aligned leading axes of x."""
-    bad = jnp.asarray(bad)
-    return jnp.where(bad.reshape(bad.shape + (1,) * (x.ndim - bad.ndim)), jnp.asarray(jnp.nan, x.dtype), x)
+    """x where `bad` (a scalar) is false, else NaN, in value and in every derivative: a force must not be zero where an energy is NaN."""
+    return x * jnp.where(bad, jnp.nan, 1).astype(x.dtype)
 
 
 def species_tuple(species: Any, owner: str) -> tuple[str, ...]:

@@ -259,16 +259,15 @@ def _keys(text: str | None) -> dict[str, str] | None:
 
 def _md(args: argparse.Namespace) -> int:
     from jaxpot import dynamics
-    from jaxpot.io.frames import located, read_frames
+    from jaxpot.io.frames import read_frames
 
     model = _potential(args.model)
-    frames, origins = read_frames([args.start])
-    with located(["", *origins][-1:]):
-        summary = dynamics.run(
-            model, frames[-1], args.output, ensemble=args.ensemble, temperature=args.temperature, pressure=args.pressure,
-            timestep=args.timestep, steps=args.steps, interval=args.interval, seed=args.seed, skin=args.skin,
-            restart=args.restart, overwrite=args.overwrite,
-        )  # fmt: skip
+    frames, _ = read_frames([args.start])
+    summary = dynamics.run(
+        model, frames[-1], args.output, ensemble=args.ensemble, temperature=args.temperature, pressure=args.pressure,
+        timestep=args.timestep, steps=args.steps, interval=args.interval, seed=args.seed, skin=args.skin,
+        restart=args.restart, overwrite=args.overwrite,
+    )  # fmt: skip
     print(json.dumps(summary))
     return 0
 

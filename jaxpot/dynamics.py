@@ -8,7 +8,7 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from jaxpot.units import BOLTZMANN, FEMTOSECOND, GPA
 Array = jax.Array
 
 _SAVE_EVERY = 30.0  # seconds between restart states
+_EXPLODED = 1e6  # K; no interatomic potential means anything there
 _LINES = 20  # of the table printed during a run
 
 
@@ -80,17 +81,17 @@ def run(
     settings = {"ensemble": ensemble, "temperature": temperature, "timestep": timestep, "model": _digest(potential, atoms)}
     if ensemble == "npt":
         settings["pressure"] = pressure
-    system = _System(potential, atoms, settings, skin)
     output = Path(output)
     kept = output.with_name(output.name + ".restart.npz")
+    if not restart and (output.exists() or kept.exists()) and not overwrite:
+        raise FileExistsError(f"{output} or its restart state exists; write --restart to go on, or --overwrite to replace it")
+    system = _System(potential, atoms, settings, skin)
     if restart:
-        state, log = _restored(kept, system.initial(seed), settings)
+        state, log = _restored(kept, lambda: system.initial(seed, jax.eval_shape), settings)
         if not output.exists() or output.stat().st_size < log["bytes"]:
             raise ValueError(f"{output} is shorter than when its restart state was written; it cannot be continued")
         os.truncate(output, log["bytes"])
     else:
-        if (output.exists() or kept.exists()) and not overwrite:
-            raise FileExistsError(f"{output} or its restart state exists; write --restart to go on, or --overwrite to replace it")
         kept.unlink(missing_ok=True)
         state, log = system.initial(seed), None
     neighbors = system.allocate(state)
@@ -109,7 +110,7 @@ def run(
     try:
         while log["step"] < steps:
             n = min(interval - log["step"] % interval, steps - log["step"])
-            state, neighbors, found = system.block(state, neighbors, n)
+            state, neighbors, found = system.block(state, neighbors, n, log["step"])
             log["step"] += n
             bar.update(n)
             system.write(output, state, found, log)
@@ -196,10 +197,10 @@ class _System:
                 return simulate.npt_nose_hoover(energy_fn, own, dt, self.pressure, self.kT)[1](state, **kwargs)
 
             self._step = step
-        self._block, self._observe = jax.jit(self._steps), jax.jit(self._quantities)
+        self._block = jax.jit(self._steps)
 
-    def initial(self, seed: int) -> Any:
-        """jax-md's state of the first step."""
+    def initial(self, seed: int, evaluate: Callable = lambda make: make()) -> Any:
+        """jax-md's state of the first step; with `jax.eval_shape` only its structure."""
         atoms = self.atoms
         R = jnp.asarray(atoms.get_scaled_positions() if self.periodic else atoms.positions)
         given = atoms.get_momenta() if atoms.has("momenta") else np.zeros((self.n, 3))
@@ -207,15 +208,16 @@ class _System:
         box = {"box": self.box} if self.ensemble == "npt" else {}
         kT = {"kT": self.kT} if self.ensemble == "nve" else {}
         neighbors = self.neighbor_fn.allocate(R, **box)
-        state = self._init(
-            jax.random.key(seed), R, **box, **kT, mass=jnp.asarray(atoms.get_masses()), momenta=momenta, neighbor=neighbors
-        )
-        # momenta sum to zero and stay so: with jax-md's own count of 3N a small system is heated to N / (N - 1) times the target
-        name = {"nvt": "chain", "npt": "thermostat"}.get(self.ensemble)
-        if name is None:
+        mass, key = jnp.asarray(atoms.get_masses()), jax.random.key(seed)
+
+        def make():
+            state = self._init(key, R, **box, **kT, mass=mass, momenta=momenta, neighbor=neighbors)
+            # momenta sum to zero and stay so: with jax-md's own count of 3N a small system is heated to N / (N - 1) times the target
+            for name in {"nvt": ("chain",), "npt": ("thermostat",)}.get(self.ensemble, ()):
+                state = state.set(**{name: getattr(state, name).set(degrees_of_freedom=self.degrees_of_freedom)})
             return state
-        chain = getattr(state, name)
-        return state.set(**{name: chain.set(degrees_of_freedom=self.degrees_of_freedom)})
+
+        return evaluate(make)
 
     def allocate(self, state: Any, extra: int = 0) -> Any:
         """A neighbour list for this state."""
@@ -259,10 +261,11 @@ class _System:
         }
 
     def observe(self, state: Any, neighbors: Any) -> dict:
-        return jax.tree_util.tree_map(np.asarray, self._observe(state, neighbors))
+        """Energy, temperature and the like of a state."""
+        return jax.tree_util.tree_map(np.asarray, self._block(state, neighbors, 0)[2])
 
-    def block(self, state: Any, neighbors: Any, n: int) -> tuple[Any, Any, dict]:
-        """n steps; where the neighbour list overflows it is allocated anew and the block repeated."""
+    def block(self, state: Any, neighbors: Any, n: int, step: int) -> tuple[Any, Any, dict]:
+        """n steps from step; where the neighbour list overflows it is allocated anew and the block repeated."""
         for attempt in range(8):
             after, new, found = self._block(state, neighbors, n)
             if bool(new.did_buffer_overflow):
@@ -271,6 +274,8 @@ class _System:
             found = jax.tree_util.tree_map(np.asarray, found)
             if not (np.isfinite(found["conserved"]) and np.all(np.isfinite(after.position))):
                 raise RuntimeError("the trajectory is no longer finite: " + self.why(state))
+            if found["temperature"] > _EXPLODED:
+                raise RuntimeError(f"{found['temperature']:.3g} K between steps {step} and {step + n}: " + self.why(state))
             return after, new, found
         raise RuntimeError(f"the neighbour list overflowed in {n} steps however large; atoms come too close: {self.why(state)}")
 
@@ -360,7 +365,7 @@ def _store(path: Path, state: Any, log: Mapping[str, Any], settings: Mapping[str
     os.replace(partial, path)
 
 
-def _restored(path: Path, like: Any, settings: Mapping[str, Any]) -> tuple[Any, dict]:
+def _restored(path: Path, initial: Callable[[], Any], settings: Mapping[str, Any]) -> tuple[Any, dict]:
     if not path.exists():
         raise FileNotFoundError(f"no restart state at {path}; start without --restart")
     try:
@@ -375,9 +380,9 @@ def _restored(path: Path, like: Any, settings: Mapping[str, Any]) -> tuple[Any, 
         if before.get(name) != value:
             what = "the model, the elements or the cell differ" if name == "model" else f"{name} was {before.get(name)} and is now {value}"
             raise ValueError(f"{path} belongs to another run: {what}; use the same, or start anew without --restart")
-    old, structure = jax.tree_util.tree_flatten(like)
-    if [np.shape(a) for a in old] != [a.shape for a in leaves]:
+    old, structure = jax.tree_util.tree_flatten(initial())
+    if [a.shape for a in old] != [a.shape for a in leaves]:
         raise ValueError(f"{path} does not fit this structure; start anew without --restart")
-    return jax.tree_util.tree_unflatten(structure, [jnp.asarray(b, jnp.result_type(a)) for a, b in zip(old, leaves, strict=True)]), log
+    return jax.tree_util.tree_unflatten(structure, [jnp.asarray(b, a.dtype) for a, b in zip(old, leaves, strict=True)]), log
 
 

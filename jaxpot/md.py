@@ -49,8 +49,10 @@ def neighbor_list_energy(
     `energy_fn(R, neighbor, *, potential=potential, box=None, perturbation=None)` returns the energy, shape [], in eV. The
     potential is an argument, so gradients flow through a trajectory; inside a loop pass `potential.at()`, made outside, to
     compute its tables once. A `box` of the moment (NPT) replaces the one given here and must also be passed to
-    `neighbors.update(R, box=box)`, which then searches anew. `perturbation` deforms positions and cell, as in
-    `jax_md.quantity.stress`. Forces are in real space, also in fractional coordinates, as everywhere in jax-md.
+    `neighbors.update(R, box=box)`, which then searches anew. For NPT use real-space coordinates: `npt_nose_hoover` of jax-md
+    0.2.29 moves fractional ones as if they were Å, and its invariant drifts whatever the time step. `perturbation` deforms
+    positions and cell, as in `jax_md.quantity.stress`. Forces are in real space, also in fractional coordinates, as everywhere
+    in jax-md.
 
     `energy_fn` takes every list of jax-md: Dense, Sparse and OrderedSparse, minimum-image or multi-image; those of
     `neighbor_fn` are Dense. Where a list cannot be trusted the energy is NaN: it overflowed (`neighbors.did_buffer_overflow`:
@@ -131,6 +133,9 @@ def neighbor_list_energy(
         else:
             matrix = (start if box is None else _matrix(box)).astype(R.dtype)
             graph = _periodic_graph(numbers, R, matrix, neighbor, cutoff, skin, fractional_coordinates, max_neighbors)
+        # the gate makes energies NaN, but not their derivatives, which are all that an integrator sees
+        bad = graph.overflow | (potential.reach > cutoff * (1 + _EDGE))
+        graph = graph.replace(positions=graph.positions * jnp.where(bad, jnp.nan, 1).astype(R.dtype))
         if perturbation is not None:
             identity = jnp.eye(3, dtype=R.dtype)
             deformation = jnp.asarray(perturbation, R.dtype)
@@ -253,7 +258,10 @@ def _neighbor_functions(
             own = _neighbor_functions(_matrix(box), cutoff, skin, fractional_coordinates, multi_image)
             return own.allocate(R, extra_capacity)
         with jax.numpy_rank_promotion("allow"):
-            return dataclasses.replace(first(inside(R, matrix), extra_capacity), update_fn=update)
+            found = first(inside(R, matrix), extra_capacity)
+        if not multi_image:  # jax-md leaves an array here, and structure must be comparable
+            found = dataclasses.replace(found, cell_size=float(found.cell_size))
+        return dataclasses.replace(found, update_fn=update)
 
     def update(R: Array, neighbors: Any, *, box: Array | None = None) -> Any:
         current = matrix if box is None else jax.lax.stop_gradient(_matrix(box))

@@ -34,7 +34,7 @@ virial = 0.02
 config_types = {strained = [0.002, 0.02, "none"]}
 [[model.terms]]
 class = "AtomicPotential"
-head = {class = "SparseGP", kernel = {class = "PolynomialKernel", zeta = 2.0}, jitter = 0.01}
+head = {class = "SparseGP", kernel = {class = "PolynomialKernel", zeta = 2.0}, jitter = 1.0}
 [model.terms.descriptor]
 class = "SOAP"
 density = {class = "Density", species = ["Si"], cutoff = {class = "CosineCutoff", radius = 3.2}, radial = {class = "GTO", n_max = 2}, l_max = 1, sigma = 0.6}
@@ -46,8 +46,11 @@ n = 4
 """  # noqa: E501
 
 
+evaluate = jax.jit(jaxpot.evaluate)
+
+
 def labelled(atoms, **info):
-    found = jax.jit(jaxpot.evaluate)(LJ, jaxpot.from_atoms(atoms, 3.4))
+    found = evaluate(LJ, jaxpot.from_atoms(atoms, 3.4, max_neighbors=20))
     volume = atoms.get_volume()
     stress = -np.asarray(found.virial) / volume
     atoms.calc = SinglePointCalculator(
@@ -135,18 +138,22 @@ def test_a_killed_fit_goes_on(folder, tmp_path, monkeypatch, capsys):
     assert not (out / "fit-state.npz").exists()
     whole, resumed = jaxpot.load(folder / "out" / "model.npz"), jaxpot.load(out / "model.npz")
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(a, b, rtol=1e-10)  # QR in other blocks: the condition number times round-off
+    errors = [json.loads((path / "errors.json").read_text()) for path in (folder / "out", out)]
+    for a, b in zip(*(jax.tree.leaves(jax.tree.map(lambda x: x if isinstance(x, float) else 0.0, e)) for e in errors), strict=True):
+        assert a == pytest.approx(b, rel=1e-12, abs=1e-12)
 
 
 def test_a_finished_fit_is_not_replaced_by_another(folder, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(folder / "out", out)
     other = tmp_path / "other.toml"
-    other.write_text(CONFIG.replace("train*.xyz", str(folder / "train.xyz")).replace("n = 4", "n = 3\nseed = 5"))
+    other.write_text(CONFIG.replace("train*.xyz", str(folder / "train.xyz")).replace("forces = 0.01", "forces = 0.02"))
     assert "holds a finished fit of another configuration" in refused(capsys, "fit", other, "--output", out)
     assert (out / "model.npz").read_bytes() == (folder / "out" / "model.npz").read_bytes()
     assert main(["fit", str(other), "--output", str(out), "--overwrite"]) == 0
-    assert jaxpot.load(out / "model.npz").terms[0].n_coefficients == 3
+    assert jaxpot.load(out / "model.npz") != jaxpot.load(folder / "out" / "model.npz")
+    assert "forces = 0.02" in (out / "config.resolved.toml").read_text()
     assert main(["fit", str(folder / "fit.toml"), "--output", str(folder / "out")]) == 0  # the same again is no other
 
 
@@ -156,9 +163,10 @@ def test_evaluate_labelled(folder, tmp_path, capsys):
     errors = json.loads((tmp_path / "e.json").read_text())
     assert set(errors) == {"all", "strained", "crystal"} and errors["all"]["virial"]["n"] == 54
     assert "strained" in capsys.readouterr().out
+    potential = jaxpot.load(model)
     for before, after in zip(ase.io.read(data, ":"), ase.io.read(tmp_path / "p.xyz", ":"), strict=True):
         assert after.get_potential_energy() == pytest.approx(before.get_potential_energy(), abs=1e-7)
-        found = jaxpot.evaluate(jaxpot.load(model), jaxpot.from_atoms(before, 3.2))
+        found = evaluate(potential, jaxpot.from_atoms(before, 3.2, max_neighbors=20))
         assert after.info["jaxpot_energy"] == pytest.approx(float(found.energy), abs=1e-7)
         np.testing.assert_allclose(after.arrays["jaxpot_forces"], found.forces, atol=1e-7)
         np.testing.assert_allclose(np.reshape(after.info["jaxpot_stress"], (3, 3)), -found.virial / before.get_volume(), atol=1e-7)
@@ -181,8 +189,8 @@ def test_evaluate_without_labels_and_with_mixed_sizes(folder, tmp_path, capsys):
     np.testing.assert_allclose(found[3].arrays["lj_forces"].sum(0), 0, atol=1e-8)
 
 
-@pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
-def test_md_and_its_restart(folder, tmp_path, capsys, monkeypatch, ensemble):
+@pytest.mark.parametrize("ensemble", ["nvt", "npt"])
+def test_md_and_its_restart(folder, tmp_path, capsys, ensemble):
     def command(name, steps, *more):
         return ["md", str(folder / "lj.npz"), str(folder / "start.xyz"), "--ensemble", ensemble, "--temperature", "50", "--interval", "4",
                 "--steps", str(steps), "--output", str(tmp_path / name), *more]  # fmt: skip
@@ -196,12 +204,12 @@ def test_md_and_its_restart(folder, tmp_path, capsys, monkeypatch, ensemble):
     assert [a.info["step"] for a in whole] == [0, 4, 8, 10]
     for atoms in whole[1:]:
         assert abs(atoms.info["conserved"] - whole[0].info["conserved"]) < 1e-3
-        found = jaxpot.evaluate(LJ, jaxpot.from_atoms(atoms, 3.4))
+        found = evaluate(LJ, jaxpot.from_atoms(atoms, 3.4, max_neighbors=20))
         assert atoms.get_potential_energy() == pytest.approx(float(found.energy), abs=1e-6)
         np.testing.assert_allclose(atoms.get_forces(), found.forces, atol=1e-5)
     kinetic = whole[-1].get_kinetic_energy() / (1.5 * 8.617330337217213e-05 * 7)
     assert whole[-1].info["temperature"] == pytest.approx(kinetic, rel=1e-5)
-    if ensemble == "npt":
+    if ensemble != "nvt":
         return
 
     assert main(command("parts.xyz", 4)) == 0
@@ -227,34 +235,32 @@ def test_md_in_free_space_and_with_given_velocities(folder, tmp_path, capsys):
     assert not last.pbc.any() and abs(last.info["conserved"] - first.info["conserved"]) < 1e-4
 
 
-def test_md_that_blows_up_says_so(folder, tmp_path, capsys):
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize(("timestep", "message"), [(1000, "K between steps 0 and 10"), (1e200, "no longer finite")])
+def test_md_that_blows_up_says_so(folder, tmp_path, capsys, timestep, message):
     line = refused(
-        capsys, "md", folder / "lj.npz", folder / "start.xyz", "--ensemble", "nve", "--timestep", 1000, "--temperature", 1e5,
+        capsys, "md", folder / "lj.npz", folder / "start.xyz", "--ensemble", "nve", "--timestep", timestep, "--temperature", 1e4,
         "--steps", 50, "--output", tmp_path / "t.xyz", code=1,
     )  # fmt: skip
-    assert "finite" in line or "overflow" in line
+    assert message in line
+    assert [a.info["step"] for a in ase.io.read(tmp_path / "t.xyz", ":")] == [0]
 
 
-def test_md_reallocates_an_overflowing_list_and_repeats_the_block(folder, tmp_path, monkeypatch):
-    blocks, allocate = [], dynamics._System.allocate
-    original = dynamics._System.block
+def test_md_allocates_an_overflowing_list_anew_and_repeats_the_block(tmp_path, monkeypatch):
+    atoms = Atoms("Si3", [[0, 0, 0], [4.5, 0, 0], [0, 4.6, 0]])
+    atoms.set_momenta([[0, 0, 0], [-3.0, 0, 0], [0, -3.0, 0]])
+    allocate, lists = dynamics._System.allocate, []
 
-    def block(self, state, neighbors, n):
-        if not blocks:
-            small = self.neighbor_fn.allocate(state.position)
-            neighbors = type(small)(**{**vars(small), "idx": small.idx[:, :1]}) if hasattr(small, "idx") else small
-        blocks.append(n)
-        return original(self, state, neighbors, n)
+    def count(self, state, extra=0):
+        lists.append(allocate(self, state, extra))
+        return lists[-1]
 
-    count = []
-    monkeypatch.setattr(dynamics._System, "block", block)
-    monkeypatch.setattr(dynamics._System, "allocate", lambda self, state, extra=0: count.append(extra) or allocate(self, state, extra))
-    start, results = ase.io.read(folder / "start.xyz"), []
-    for name in ("small", "ample"):
-        dynamics.run(LJ, start, tmp_path / f"{name}.xyz", ensemble="nve", steps=4, interval=4, skin=0.0, progress=False)
-        results.append(ase.io.read(tmp_path / f"{name}.xyz", -1))
-    np.testing.assert_allclose(results[0].positions, results[1].positions, atol=1e-8)
-    assert len(count) >= 3  # one for each run, and one for the list that was too small
+    monkeypatch.setattr(dynamics._System, "allocate", count)
+    dynamics.run(LJ, atoms, tmp_path / "t.xyz", ensemble="nve", timestep=2.0, steps=100, interval=50, progress=False)
+    frames = ase.io.read(tmp_path / "t.xyz", ":")
+    assert len(lists) > 1 and lists[0].idx.shape[1] < lists[-1].idx.shape[1]
+    assert frames[0].get_potential_energy() == 0 and frames[-1].get_potential_energy() < -0.01
+    assert max(abs(a.info["conserved"] - frames[0].info["conserved"]) for a in frames) < 2e-3
 
 
 def test_info(folder, capsys):
@@ -278,7 +284,7 @@ def test_info(folder, capsys):
         ('index = "0:5"', 'select = {split = "train"}', "no frame has split = train"),
         ('energy = "energy"', 'energy = "dft_energy"', "no training frame has an energy"),
         ('forces = "forces"', 'forces = "dft_forces"', "no frame has forces under the key 'dft_forces'"),
-        ('energy = "energy"', 'enrgy = "energy"', "unknown properties ['enrgy']"),
+        ('energy = "energy"', 'enrgy = "energy"', "data.keys.enrgy: no such key"),
         ("energy = 0.001", "energy = -1", "noise.energy is -1; expected a positive number"),
         ("energy = 0.001\nforces = 0.01\nvirial = 0.02", "", "noise: no level given"),
         ("strained = [", "strainde = [", "noise.config_types.strainde: no frame has this config_type"),
@@ -293,7 +299,7 @@ def test_info(folder, capsys):
         ('energies_of = "mean"', 'energies_of = "men"', "model.terms.1.energies_of is 'men'"),
         ('energies_of = "mean"', 'energies_of = "isolated"', "no frame holds an isolated atom of Si"),
         ("n = 4", "", "sparse.n is missing"),
-        ("n = 4", "n = 400", "10 distinct environments"),
+        ("n = 4", "n = 400", "distinct environments"),
         ("n = 4", 'n = 4\nmethod = "random"', 'method must be "cur" or "fps"'),
         ("n = 4", 'n = 4\n[fit]\nmethod = "svd"', "fit.method is 'svd'"),
         ('index = "0:5"', 'index = "0:5"\ncutoff = 2.0', "data.cutoff is 2.0 Å, but the model looks 3.2 Å far"),

@@ -8,10 +8,9 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import jaxpot as jp
-from jaxpot.fit import linear as _  # noqa: F401
 from jaxpot.pytree import with_leaves
 
-SOAP = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(3.6, width=0.8), jp.GTO(3), 2, sigma=0.5))
+SOAP = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(3.5, width=0.8), jp.GTO(3), 2, sigma=0.5))
 SIGMA = jp.noise_levels(0.01, 0.1, 0.1)
 REFERENCE = jp.LennardJones(("Si",), epsilon=0.4, sigma=2.1, cutoff=jp.PolynomialCutoff(3.6, width=1.0))
 
@@ -82,7 +81,8 @@ def test_design_rows_equal_forward_differentiation(model, data, dense):
 @pytest.mark.parametrize("method", ["qr", "cholesky", "lsqr"])
 def test_predictions_equal_a_dense_solution(method, model, data, dense):
     a, y, s, precision = dense
-    w = np.linalg.solve(a.T @ (a / s[:, None] ** 2) + precision, a.T @ (y / s**2))
+    rows = np.concatenate([a / s[:, None], np.linalg.cholesky(precision).T])
+    w = np.linalg.lstsq(rows, np.concatenate([y / s, np.zeros(len(precision))]), rcond=None)[0]
     fitted = jp.fit.linear(model, data, method=method)
     predictions = jp.fit.predict(fitted, data)
     exact = jp.fit.predict(jp.Sum((model.terms[0].with_coefficients(jnp.asarray(w)), model.terms[1])), data)
@@ -114,7 +114,11 @@ def test_evidence_gradient_equals_finite_differences(model, data):
 
 def test_evidence_gradient_in_the_noise(model, data):
     def evidence(scale):
-        scaled = jax.tree_util.tree_map(lambda x: x * scale, [b.sigma for b in data.batches])
+        def times(x):
+            present = np.isfinite(x)
+            return jnp.where(present, np.where(present, x, 1.0) * scale, np.inf)
+
+        scaled = jax.tree_util.tree_map(times, [b.sigma for b in data.batches])
         return jp.fit.log_evidence(model, data.replace(batches=tuple(b.replace(sigma=s) for b, s in zip(data.batches, scaled, strict=True))))
 
     h = 1e-5
@@ -233,14 +237,14 @@ def test_refusals(model, data):
 
 @pytest.mark.parametrize("method", ["cur", "fps"])
 def test_selection_takes_distinct_environments_of_the_data(method, data):
-    points = jp.fit.select_environments(SOAP, data, 9, key=jax.random.key(1), method=method)
+    points = jp.fit.select_environments(SOAP, data, 5, key=jax.random.key(1), method=method)
     chosen = np.asarray(jax.vmap(SOAP.environment)(points))
     everything = np.concatenate([np.asarray(SOAP(d.graphs))[: data.n_atoms[f]] for f, d in data.structures()])
     distance = np.linalg.norm(chosen[:, None] - everything[None], axis=-1)
     assert np.all(distance.min(axis=1) < 1e-12)
-    gaps = np.linalg.norm(chosen[:, None] - chosen[None], axis=-1) + np.eye(9)
+    gaps = np.linalg.norm(chosen[:, None] - chosen[None], axis=-1) + np.eye(5)
     assert gaps.min() > 1e-9
-    again = jp.fit.select_environments(SOAP, data, 9, key=jax.random.key(1), method=method)
+    again = jp.fit.select_environments(SOAP, data, 5, key=jax.random.key(1), method=method)
     assert points == again
 
 

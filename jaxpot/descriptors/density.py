@@ -160,12 +160,14 @@ class Density:
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
         density = self.at()
+        directions = jnp.eye(3, dtype=env.vectors.dtype)
 
         def contribution(vector, species):
-            return density._summed(vector[None], species[None])
+            value, push = jax.linearize(lambda v: density._summed(v[None], species[None]), vector)
+            return value, jax.vmap(push)(directions)
 
-        jacobian = jax.vmap(lambda v, s: jnp.moveaxis(jax.jacfwd(contribution)(v, s), -1, 0))(env.vectors, env.species)
-        return density(env), jacobian
+        values, jacobian = jax.vmap(contribution)(env.vectors, env.species)
+        return jnp.sum(values, axis=0) + density._center(env.center, env.vectors.dtype), jacobian
 
 
 def power_spectrum(coefficients: Array, l_max: int) -> Array:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxpot.data import noise_levels
+from jaxpot.data import KEYS, noise_levels
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.io.config import check_keys, isolated_energies, model_from_table, table_from_model
 from jaxpot.io.frames import file_paths, located, read_frames
@@ -67,6 +67,7 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
     for key, example in {"keys": '{energy = "dft_energy"}', "select": '{split = "train"}', "test_select": '{split = "test"}'}.items():
         if key in given:
             data[key] = dict(_get(given, "data", key, (dict,), f"a table such as {example}"))
+    check_keys(data.get("keys", {}), tuple(KEYS), "data.keys")
     if not all(isinstance(name, str) for name in data.get("keys", {}).values()):
         raise ValueError(f'data.keys is {data["keys"]!r}; expected names, for example {{energy = "dft_energy", forces = "dft_forces"}}')
 

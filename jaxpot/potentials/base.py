@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import species_tuple
+from jaxpot.checks import poison, species_tuple
 from jaxpot.graph import Graph, neighbor_pairs, only, strain, to_atoms
 from jaxpot.pytree import is_pytree, pytree, set_fields, static, walk
 from jaxpot.units import SYMBOLS
@@ -206,7 +206,8 @@ def evaluate(potential: Potential, graph: Graph) -> Properties:
 
     zero = jnp.zeros((3, 3), graph.positions.dtype)
     value, (by_position, by_strain) = jax.value_and_grad(energy, argnums=(0, 1))(graph.positions, zero)
-    return Properties(energy=value, forces=-by_position, virial=-by_strain)
+    lost = jnp.isnan(value)
+    return Properties(energy=value, forces=poison(-by_position, lost), virial=poison(-by_strain, lost))
 
 
 def freeze(model: Potential) -> Potential:

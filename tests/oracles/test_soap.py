@@ -205,7 +205,10 @@ def test_featomic_power_spectrum_gradient(case):
     file, info = oracle("featomic_soap_power_spectrum")
     soap = SOAP(featomic_density(info["cases"][case]), normalize=False)
     derivatives = all_derivatives(by_position, soap, file, structures(file, f"{case}/dp_dpos"), True)
-    errors = {name: relative(featomic_spectrum(d, soap, n_elements(file, name)), file[f"{name}/{case}/dp_dpos"]) for name, d in derivatives.items()}
+    errors = {
+        name: relative(featomic_spectrum(d, soap, n_elements(file, name)), file[f"{name}/{case}/dp_dpos"])
+        for name, d in derivatives.items()
+    }
     assert_close(errors, 1e-8)
 
 
@@ -353,7 +356,10 @@ FEATOMIC_SI2 = [0.4641776315, -0.0940865999, -0.0940865999, 0.0190709067, -0.028
             quippy_spectrum, QUIPPY_SI2, 1e-11,
         ),
         (SOAP(Density(SPECIES, Step(4.0), SolidGTO(2), 1, sigma=0.5), normalize=False), dscribe_spectrum, DSCRIBE_SI2, 1e-10),
-        (SOAP(Density(SPECIES, CosineCutoff(4.0, width=0.5), GTO(2), 1, sigma=0.5), normalize=False), featomic_spectrum, FEATOMIC_SI2, 1e-10),
+        (
+            SOAP(Density(SPECIES, CosineCutoff(4.0, width=0.5), GTO(2), 1, sigma=0.5), normalize=False),
+            featomic_spectrum, FEATOMIC_SI2, 1e-10,
+        ),
     ],
     ids=["quippy", "dscribe", "featomic"],
 )  # fmt: skip
@@ -375,7 +381,7 @@ def test_kernel_of_one_neighbour_environments():
     exact = 8 * np.pi**2 * (np.pi * sigma**2) ** 3 * np.exp(-(r1**2 + r2**2) / (2 * sigma**2)) * np.sinh(x) / x
     assert abs(exact - 1.2446166820846687) < 1e-13
     bases = {
-        "coarse": (Step(2.5), GTO(6, radius=4.5), 6),
+        "coarse": (Step(2.5), GTO(14, radius=8.0), 12),
         "GTO": (Step(2.5), GTO(14, radius=4.5), 12),
         "Bessel": (CosineCutoff(4.2, width=0.3), Bessel(12), 12),
     }

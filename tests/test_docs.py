@@ -1,0 +1,51 @@
+"""Code in docstrings, in the README and in docs runs."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpot
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted(m.name for m in pkgutil.walk_packages(jaxpot.__path__, "jaxpot.") if not m.name.endswith("__main__"))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    with jax.numpy_rank_promotion("allow"):
+        results = doctest.testmod(importlib.import_module(name), extraglobs={"jnp": jnp, "np": np, "jax": jax})
+    assert results.failed == 0
+
+
+@pytest.mark.parametrize("name", jaxpot.__all__)
+def test_every_public_name_has_a_docstring(name):
+    assert (getattr(jaxpot, name).__doc__ or "").strip()
+
+
+def blocks(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.S)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_documents_run(path, tmp_path, monkeypatch):
+    """The blocks of one document run in order, in one namespace, in a folder that holds the files they name."""
+    import shutil
+
+    monkeypatch.chdir(tmp_path)
+    frames = [a for a in ase.io.read(ROOT / "experiments/silicon_pbe/silicon_pbe.extxyz", ":") if a.info["config_type"] == "rattled_crystal"][:8]
+    ase.io.write("silicon.xyz", frames)
+    start = ase.build.bulk("Si", "diamond", a=5.47, cubic=True).repeat(2)
+    ase.io.write("start.xyz", start)
+    namespace = {"__name__": "document"}
+    with jax.numpy_rank_promotion("allow"):
+        for block in blocks(path):
+            exec(compile(block, str(path), "exec"), namespace)
+    shutil.rmtree(tmp_path, ignore_errors=True)
