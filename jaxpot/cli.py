@@ -117,12 +117,12 @@ def _comparable(
 ) -> tuple[Any, bool]:
     """A Dataset of whatever labels there are (strict: of all that `keys` names), and whether there are any."""
     import jaxpot
-    from jaxpot.data import _labels
+    from jaxpot.data import read_labels
 
     present = set()
     for number, atoms in enumerate(frames):
         try:
-            present |= set(_labels(atoms, keys))
+            present |= set(read_labels(atoms, keys))
         except ValueError as error:
             raise ValueError(f"frame {number}: {error}") from None
     if strict and keys:

@@ -86,7 +86,7 @@ class Dataset:
         for number, atoms in enumerate(frames):
             try:
                 graphs.append(_on_host(from_atoms(atoms, cutoff)))
-                found = _labels(atoms, keys)
+                found = read_labels(atoms, keys)
                 levels = sigma(atoms) if callable(sigma) else sigma
                 target, level = _with_levels(found, levels, len(atoms))
             except ValueError as error:
@@ -220,7 +220,7 @@ def _on_host(graph: Graph) -> Graph:
     return jax.tree_util.tree_map(np.asarray, graph)
 
 
-def _labels(atoms: Any, keys: Mapping[str, str] | None) -> dict[str, np.ndarray]:
+def read_labels(atoms: Any, keys: Mapping[str, str] | None) -> dict[str, np.ndarray]:
     """energy, forces and virial of a frame, those it has."""
     found: dict[str, Any] = {}
     results = {} if keys is not None or atoms.calc is None else dict(getattr(atoms.calc, "results", {}))

@@ -17,7 +17,7 @@ LAYERS = {
     "io": 5, "md": 5, "dynamics": 5, "calculator": 5,
     "cli": 6, "__main__": 6,
 }  # fmt: skip
-CORE = {"numpy", "jax", "optax", "flax", "jax_md", "ase", "scipy"}
+CORE = {"numpy", "jax", "optax", "flax", "jax_md", "ase", "scipy", "jaxlib"}
 DRIVERS = {"tqdm", "matplotlib"}  # progress and plots: the fit's drivers and the command line
 
 

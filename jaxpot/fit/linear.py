@@ -63,7 +63,7 @@ def linear(
     if method not in (*solvers, "lsqr"):
         raise ValueError(f'method must be "qr", "cholesky" or "lsqr", got {method!r}')
     terms = require_linear(model)
-    model_at = _at(model)
+    model_at = ready(model)
     root = np.asarray(_root(model_at))
     if not np.all(np.isfinite(root)):
         raise ValueError(
@@ -148,10 +148,7 @@ class _Gram:
         self._gram, self._projected = state["gram"], state["projected"]
 
 
-def _at(model: Potential) -> Potential:
-    return jax.jit(lambda m: m.at())(model)
-
-
+ready = jax.jit(lambda model: model.at())  # once per fit, not once per structure
 _root = jax.jit(prior_root)
 
 

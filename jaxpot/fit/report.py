@@ -19,12 +19,12 @@ def predict(model: Potential, data: Dataset, *, progress: bool | None = None) ->
     Raises:
       ValueError: for a frame whose prediction is not finite, with `diagnose`'s reason.
     """
-    from jaxpot.fit.linear import _bar
+    from jaxpot.fit.linear import _bar, ready
 
     out: list[Properties | None] = [None] * len(data)
-    model = jax.jit(lambda m: m.at())(model)
+    at = ready(model)
     for frame, structure in _bar(data, progress, "evaluate"):
-        found = jax.tree_util.tree_map(np.asarray, _evaluate(model, structure.graphs))
+        found = jax.tree_util.tree_map(np.asarray, _evaluate(at, structure.graphs))
         found = found.replace(forces=found.forces[: data.n_atoms[frame]])
         if not all(np.all(np.isfinite(x)) for x in jax.tree_util.tree_leaves(found)):
             raise ValueError(explain(model, structure, frame))

@@ -93,13 +93,13 @@ def isolated_energies(how: str, frames: Sequence[Any], keys: Mapping[str, str] |
     Raises:
       ValueError: for another word, and where the frames do not tell.
     """
-    from jaxpot.data import _labels
+    from jaxpot.data import read_labels
 
     if how not in ("mean", "isolated"):
         raise ValueError(f'{path} is {how!r}; expected "mean", "isolated" or a table such as {{Si = -158.54}}')
     species = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
     example = f"a table such as {{{', '.join(f'{symbol} = -158.54' for symbol in species)}}}"
-    found = [(atoms, _labels(atoms, keys).get("energy")) for atoms in frames]
+    found = [(atoms, read_labels(atoms, keys).get("energy")) for atoms in frames]
     found = [(atoms, float(energy)) for atoms, energy in found if energy is not None and len(atoms)]
     if how == "isolated":
         out: dict[str, float] = {}

@@ -86,7 +86,7 @@ def load(path: str | os.PathLike) -> Any:
     if not path.exists():
         raise FileNotFoundError(f"no model file at {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
         header = json.loads(str(content.pop(_MEMBER)))
         version, text = header["format"], header["model"]
