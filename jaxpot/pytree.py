@@ -178,7 +178,7 @@ def pytree(cls: type) -> type:
     return cls
 
 
-def walk(value: Any, prefix: str = "", metadata: Mapping = {}) -> Iterator[tuple[str, Any, Mapping]]:  # noqa: B006
+def walk(value: Any, prefix: str = "", metadata: Mapping = {}) -> Iterator[tuple[str, Any, Mapping]]:
     """Every leaf of a model as (path, value, field metadata); paths read `density.cutoff.radius`, `terms.0.head.delta`."""
     if value is None:
         return

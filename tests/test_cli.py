@@ -43,7 +43,7 @@ class = "IsolatedAtoms"
 energies_of = "mean"
 [sparse]
 n = 4
-"""  # noqa: E501
+"""
 
 
 evaluate = jax.jit(jaxpot.evaluate)

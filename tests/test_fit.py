@@ -48,7 +48,7 @@ def model(data):
 @pytest.fixture(scope="module")
 def dense(model, data):
     """All rows, targets and noise levels at once; rows by differentiating the basis of the whole structure."""
-    gp, fixed = model.terms
+    gp, _fixed = model.terms
     rows, y, s = [], [], []
     jacobian = jax.jit(jax.jacfwd(lambda g, r, e: gp.basis(jp.strain(g.replace(positions=r), e)), argnums=(1, 2)))
     upper = np.triu_indices(3)
@@ -95,7 +95,7 @@ def test_predictions_equal_a_dense_solution(method, model, data, dense):
 def test_evidence_equals_the_dense_gaussian(model, data, dense):
     a, y, s, precision = dense
     covariance = a @ np.linalg.solve(precision, a.T) + np.diag(s**2)
-    sign, logdet = np.linalg.slogdet(covariance)
+    _sign, logdet = np.linalg.slogdet(covariance)
     expected = -0.5 * (y @ np.linalg.solve(covariance, y) + logdet + len(y) * np.log(2 * np.pi))
     np.testing.assert_allclose(jp.fit.log_evidence(model, data), expected, rtol=1e-10)
 
@@ -139,7 +139,7 @@ def test_one_datum_by_hand(data):
 
 
 def test_variance_is_the_dense_posterior(model, data, dense):
-    a, y, s, precision = dense
+    a, _y, s, precision = dense
     fitted = jp.fit.linear(model, data, covariance=True)
     by_cholesky = jp.fit.linear(model, data, covariance=True, method="cholesky")
     graph = dict(data.structures())[1].graphs
@@ -213,7 +213,7 @@ def test_checkpoints_of_other_fits_are_refused(model, data, tmp_path):
 
 
 def test_refusals(model, data):
-    gp, fixed = model.terms
+    gp, _fixed = model.terms
     with pytest.raises(TypeError, match=r"LennardJones is not linear.*fit\.train"):
         jp.fit.linear(REFERENCE, data)
     with pytest.raises(ValueError, match='"qr", "cholesky" or "lsqr"'):
