@@ -151,7 +151,7 @@ class Density:
         n_lm = (self.l_max + 1) ** 2
         if self.sigma is None:
             return jnp.zeros((self.n_channels, n_lm), dtype)
-        radial = from_table(self.table.astype(dtype), jnp.zeros(1, dtype), self.reach.astype(dtype))[0, 0] / np.sqrt(4 * np.pi)
+        radial = from_table(self.table.astype(dtype), jnp.zeros(1, dtype), self.reach.astype(dtype))[0, 0] / math.sqrt(4 * math.pi)
         own = self._species_weights(center, dtype)
         channels = own if self.center_channels == "own" else jnp.ones_like(own)
         values = jnp.asarray(self.center_weight, dtype) * (channels[:, None] * radial[None, :]).reshape(-1)

@@ -21,7 +21,8 @@ class SOAP(LocalDescriptor):
 
     Args:
       density: the neighbour density.
-      normalize: divide by |p|, so that p·p = 1 (0 for an isolated atom with `center_weight` 0).
+      normalize: divide by |p|, so that p·p = 1. With `center_weight` 0 an atom without neighbours has p = 0, and the normalised
+        spectrum then jumps when the last neighbour leaves; give the centre a weight, as all codes do by default.
 
     Example:
       >>> from jaxpot import CosineCutoff, Density, GTO, from_atoms

@@ -61,7 +61,7 @@ class CosineCutoff(Cutoff):
 
     def __call__(self, r: Array) -> Array:
         x = _ramp(r, self.radius, self.width)
-        return jnp.where(x < 1, 0.5 * (1 + jnp.cos(jnp.pi * x)), 0)
+        return jnp.where(x >= 1, 0, 0.5 * (1 + jnp.cos(jnp.pi * x)))  # in this order NaN stays NaN
 
 
 _SMOOTHSTEPS = {
@@ -100,7 +100,7 @@ class PolynomialCutoff(Cutoff):
     def __call__(self, r: Array) -> Array:
         x = _ramp(r, self.radius, self.width)
         value = 1 + sum(coefficient * x**power for power, coefficient in _SMOOTHSTEPS[self.smoothness])
-        return jnp.where(x < 1, value**self.power, 0)
+        return jnp.where(x >= 1, 0, value**self.power)
 
 
 @pytree
@@ -131,7 +131,7 @@ class Step(Cutoff):
     radius: Array = positive()
 
     def __call__(self, r: Array) -> Array:
-        return jnp.where(r < self.radius, 1, 0).astype(r.dtype)
+        return jnp.where(r < self.radius, 1, jnp.where(r >= self.radius, 0, r)).astype(r.dtype)
 
     def smeared(self, sigma: Array) -> "Step":
         return self.replace(radius=self.radius + sigma * np.sqrt(-2 * np.log(1e-3)))

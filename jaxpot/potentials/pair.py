@@ -131,6 +131,6 @@ class ZBL(Potential):
             quartic = (2 * de - width * d2e) / width**3
             constant = -e + 0.5 * width * de - width**2 * d2e / 12
             value = repulsion(r, zi, zj) + constant + cubic / 3 * ramp**3 + quartic / 4 * ramp**4
-            return jnp.where(r < outer, value, 0)
+            return jnp.where(r >= outer, 0, value)  # in this order a NaN distance stays NaN
 
         return 0.5 * jnp.sum(jnp.where(mask, jax.vmap(jax.vmap(pair))(r, zi, zj), 0), axis=1).astype(r.dtype)
