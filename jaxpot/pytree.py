@@ -70,8 +70,10 @@ def _as_leaf(value: Any) -> Any:
         return value
     if isinstance(value, (int, float, np.floating, np.integer)):
         return np.asarray(value, dtype=np.float64)
-    if isinstance(value, (list, tuple)) and value and all(isinstance(v, (int, float)) for v in jax.tree_util.tree_leaves(value)):
-        return np.asarray(value, dtype=np.float64)
+    if isinstance(value, (list, tuple)):
+        numbers = jax.tree_util.tree_leaves(value)
+        if numbers and all(isinstance(v, (int, float)) for v in numbers):
+            return np.asarray(value, dtype=np.float64)
     return value
 
 
