@@ -6,7 +6,8 @@ import pkgutil
 import re
 from pathlib import Path
 
-import ase
+import ase.build
+import ase.io
 import jax
 import jax.numpy as jnp
 import numpy as np
