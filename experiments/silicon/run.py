@@ -123,10 +123,16 @@ def molecular_dynamics(model, settings: dict, seed: int) -> dict:
     temperature, conserved, snapshots = [], [], []
     start = time.perf_counter()
     for _ in tqdm(range(settings["steps"] // block), desc="NVT", unit=f"{block} steps", disable=None):
-        (new_state, new_neighbors), (t, c) = advance(state, neighbors)
-        if new_neighbors.did_buffer_overflow:
-            neighbors = neighbor_fn.allocate(state.position)
+        for extra in (8, 16, 32, None):
             (new_state, new_neighbors), (t, c) = advance(state, neighbors)
+            if not new_neighbors.did_buffer_overflow:
+                break
+            if extra is None:
+                raise RuntimeError("the neighbour list overflows however large; the trajectory has become unphysical")
+            # a perfect crystal fills jax-md's cells evenly, a hot one does not: room for more, and the block again
+            neighbors = neighbor_fn.allocate(state.position, extra)
+        if not np.all(np.isfinite(c)):
+            raise RuntimeError("the trajectory is no longer finite: " + "; ".join(jp.diagnose(model, jp.from_atoms(atoms, float(model.reach)))))
         state, neighbors = new_state, new_neighbors
         temperature.append(np.asarray(t))
         conserved.append(np.asarray(c))
