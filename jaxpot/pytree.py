@@ -7,7 +7,6 @@
 
 import dataclasses
 import fnmatch
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, dataclass_transform
 
@@ -298,8 +297,3 @@ def cast(tree: Any, dtype: Any) -> Any:
       'float32'
     """
     return jax.tree_util.tree_map(lambda x: jnp.asarray(x, dtype) if _is_floating(x) else x, tree)
-
-
-def path_of(key_path: tuple) -> str:
-    """JAX's key path in the dotted form used here."""
-    return re.sub(r"^\.", "", "".join(f".{getattr(k, 'name', getattr(k, 'idx', getattr(k, 'key', k)))}" for k in key_path))

@@ -31,8 +31,7 @@ def residuals(fixed: Potential | None, data: Batch) -> tuple[Array, Array]:
     n = data.graphs.numbers.shape[0]
     target, sigma = flat(data.targets, n), flat(data.sigma, n)
     if fixed is not None:
-        known = evaluate(fixed, data.graphs) if len(terms_of(fixed)) else None
-        target = target - flat(known, n).astype(target.dtype)
+        target = target - flat(evaluate(fixed, data.graphs), n).astype(target.dtype)
     present = jnp.isfinite(sigma)
     weight = jnp.where(present, 1 / jnp.where(present, sigma, 1), 0)
     return jnp.where(present, target, 0), weight
