@@ -2,17 +2,22 @@
 
 from jaxpot import fit
 from jaxpot.data import Batch, Dataset, noise_levels
+from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.density import Density, power_spectrum
+from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
+from jaxpot.descriptors.products import PerOrder, TotalDegree
 from jaxpot.descriptors.soap import SOAP
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
-from jaxpot.heads.linear import Linear
+from jaxpot.heads.linear import Embedding, Linear
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.io.save import load, save
-from jaxpot.math.cutoffs import CosineCutoff, PolynomialCutoff, Step, TanhCutoff, Willatt
+from jaxpot.math.cutoffs import CosineCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, Willatt
 from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential
-from jaxpot.math.radial import GTO, Bessel, Chebyshev, EquispacedGaussians, SolidGTO
+from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
+from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
+from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
 from jaxpot.math.wigner import random_rotation, wigner_d
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import (
@@ -26,6 +31,7 @@ from jaxpot.potentials.base import (
     freeze,
 )
 from jaxpot.potentials.pair import ZBL, LennardJones
+from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.pytree import cast, free, positive, pytree, static
 
 
@@ -43,10 +49,12 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "GTO", "SOAP", "ZBL", "AtomicPotential", "Batch", "Bessel", "Calculator", "Chebyshev", "CosineCutoff", "Dataset", "Density",
-    "Descriptor", "Environment", "EquispacedGaussians", "Graph", "Head", "IsolatedAtoms", "LennardJones", "Linear", "LinearHead",
-    "LinearModel", "LocalDescriptor", "Matern", "PolynomialCutoff", "PolynomialKernel", "Potential", "Properties", "SolidGTO",
-    "SparseGP", "SquaredExponential", "Step", "Sum", "TanhCutoff", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit",
-    "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
-    "random_rotation", "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
+    "ACE", "GTO", "SOAP", "ZBL", "Agnesi", "AtomicPotential", "Average", "Batch", "Bessel", "BestMatch", "Calculator",
+    "Chebyshev", "CosineCutoff", "Dataset", "Density", "Descriptor", "Embedding", "Environment", "EquispacedGaussians",
+    "GlobalSOAP", "Graph", "Head", "IsolatedAtoms", "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor",
+    "Matching", "Matern", "PerOrder", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties",
+    "REMatch", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff",
+    "TotalDegree", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms",
+    "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate",
+    "save", "stack", "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from jaxpot.pytree import pytree, static
 _BUCKET = 1.3  # sizes within this ratio share one padded shape
 _COMPILATION = 100_000  # atoms × slots of padding that cost about as much as one more compilation
 KEYS = {"energy": "energy", "forces": "forces", "stress": "stress", "virial": "virial"}
+TENSORS = ("dipole", "polarizability", "tensor")
 _SHAPES = {"energy": "", "forces": "[N, 3]", "virial": "[3, 3]"}
 
 
@@ -63,10 +64,14 @@ class Dataset:
           frames: sequence of `ase.Atoms`.
           cutoff: radius of the neighbour lists, in Å; the upper bound of any cutoff that will be searched.
           sigma: noise levels, energy in eV per structure, forces in eV/Å (a number, [N] or [N, 3]), virial in eV (a number or
-            [3, 3]); or a function of a frame that returns them. None leaves a property out. See `noise_levels`.
+            [3, 3]); or a function of a frame that returns them. None leaves a property out. See `noise_levels`. A dipole (e·Å),
+            polarizability (Å³) or tensor has one number, the standard deviation of every component along any axis; a tensor per
+            atom a number or [N].
           keys: where labels are, for example {"energy": "dft_energy", "forces": "dft_force", "virial": "dft_virial"}; energy,
             stress and virial in `atoms.info`, forces in `atoms.arrays`. None reads the frames' calculators (as ASE fills them
-            from extended XYZ) and, failing that, `energy`, `forces`, `virial` and `stress` by those names.
+            from extended XYZ) and, failing that, `energy`, `forces`, `virial` and `stress` by those names. Likewise `dipole` (3
+            numbers), `polarizability` (9, row by row) and `tensor` (3^rank in `info`; [N, 3^rank] in `arrays` are one per atom),
+            which are read only where sigma asks for them. Labels are taken as they stand, and models predict in their unit.
           batch_size: largest number of structures in a batch.
 
         Returns:
@@ -79,29 +84,34 @@ class Dataset:
         frames = list(frames)
         if not frames:
             raise ValueError("no frames; expected at least one ase.Atoms")
-        unknown = sorted(set(keys or {}) - set(KEYS))
+        unknown = sorted(set(keys or {}) - {*KEYS, *TENSORS})
         if unknown:
-            raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted(KEYS)}")
-        graphs, targets, sigmas = [], [], []
+            raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*KEYS, *TENSORS})}")
+        graphs, targets, sigmas, tensors = [], [], [], []
         for number, atoms in enumerate(frames):
             try:
                 graphs.append(_on_host(from_atoms(atoms, cutoff)))
                 found = read_labels(atoms, keys)
                 levels = sigma(atoms) if callable(sigma) else sigma
                 target, level = _with_levels(found, levels, len(atoms))
+                tensors.append({name: read_tensor(atoms, name, keys, getattr(levels, name)) for name in TENSORS if getattr(levels, name) is not None})
             except ValueError as error:
                 raise ValueError(f"frame {number}: {error}") from None
             targets.append(target)
             sigmas.append(level)
-        for name in ("energy", "forces", "virial"):
-            wanted = any(getattr(sigma(a) if callable(sigma) else sigma, name) is not None for a in frames[:1])
-            if wanted and not any(np.any(np.isfinite(getattr(s, name))) for s in sigmas):
+        for name in ("energy", "forces", "virial", *TENSORS):
+            if name in TENSORS:
+                wanted, found = any(name in t for t in tensors), any(t.get(name) for t in tensors)
+            else:
+                wanted = any(getattr(sigma(a) if callable(sigma) else sigma, name) is not None for a in frames[:1])
+                found = any(np.any(np.isfinite(getattr(s, name))) for s in sigmas)
+            if wanted and not found:
                 where = f"under the key {keys[name]!r}" if keys and name in keys else "in their calculators, info or arrays"
                 raise ValueError(
                     f"no frame has {name} {where}; name them with keys={{{name!r}: ...}}, or set sigma.{name} to None. "
                     f"Frame 0 has info {sorted(frames[0].info)} and arrays {sorted(frames[0].arrays)}"
                 )
-        return Dataset._bucketed(frames, graphs, targets, sigmas, batch_size)
+        return Dataset._bucketed(frames, graphs, *_with_tensors(targets, sigmas, tensors, [len(a) for a in frames]), batch_size)
 
     @staticmethod
     def _bucketed(frames, graphs, targets, sigmas, batch_size) -> "Dataset":
@@ -183,14 +193,22 @@ def noise_levels(
     forces: float | None = None,
     virial: float | None = None,
     *,
+    dipole: float | None = None,
+    polarizability: float | None = None,
+    tensor: float | None = None,
     config_types: Mapping[str, Sequence[float | None]] | None = None,
 ) -> Callable[[Any], Properties]:
     """Noise levels by gap_fit's rule: energies and virials of a structure of N atoms get √N times the given level.
+
+    So do dipoles and polarizabilities, which are sums over atoms too. A tensor, which may be one per atom, does not.
 
     Args:
       energy: in eV per √atom (gap_fit's `default_sigma[0]`); None leaves energies out.
       forces: in eV/Å.
       virial: in eV per √atom.
+      dipole: in e·Å per √atom.
+      polarizability: in Å³ per √atom.
+      tensor: in the unit of the label.
       config_types: `config_type` -> (energy, forces, virial) instead of the default (gap_fit's `config_type_sigma`).
 
     Returns:
@@ -206,10 +224,14 @@ def noise_levels(
         if len(triple) != 3 or any(level is not None and not level > 0 for level in triple):
             raise ValueError(f"noise levels of {name or 'the default'} must be three positive numbers or None, got {triple}")
 
+    if any(level is not None and not level > 0 for level in (dipole, polarizability, tensor)):
+        raise ValueError(f"noise levels of dipole, polarizability and tensor must be positive numbers or None, got {(dipole, polarizability, tensor)}")
+
     def sigma(atoms: Any) -> Properties:
         e, f, v = levels.get(str(atoms.info.get("config_type", "")), levels[""])
         root = math.sqrt(len(atoms))
-        return Properties(energy=None if e is None else e * root, forces=f, virial=None if v is None else v * root)
+        scaled = {"energy": e, "virial": v, "dipole": dipole, "polarizability": polarizability}
+        return Properties(forces=f, tensor=tensor, **{name: None if level is None else level * root for name, level in scaled.items()})
 
     return sigma
 
@@ -292,12 +314,63 @@ def _with_levels(found: Mapping[str, np.ndarray], levels: Properties, n: int) ->
     return Properties(**targets), Properties(**sigmas)
 
 
+def read_tensor(atoms: Any, name: str, keys: Mapping[str, str] | None, level: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """A dipole, polarizability or tensor of a frame with its sigma, both for the structure or for each atom; None if it has none.
+
+    Raises:
+      ValueError: for a label of a wrong shape or not finite, or a noise level that is not one positive number per tensor.
+    """
+    if keys is not None and name not in keys:
+        return None
+    key, results = (name if keys is None else keys[name]), {} if atoms.calc is None else getattr(atoms.calc, "results", {})
+    value = results.get(name) if key == name else None
+    value = atoms.info.get(key) if value is None else value
+    per_atom = value is None and key in atoms.arrays
+    value = atoms.arrays[key] if per_atom else value
+    if value is None:
+        return None
+    value, n = np.asarray(value, float), len(atoms) if per_atom else 1
+    rank = {"dipole": 1, "polarizability": 2}.get(name, round(math.log(max(value.size / n, 1), 3)))
+    if per_atom and name != "tensor":
+        raise ValueError(f"{name} must be one per structure, in atoms.info; one per atom is a tensor: keys={{'tensor': {key!r}}}")
+    if rank == 0 or value.size != n * 3**rank:
+        wanted = f"{3**rank} entries" if name != "tensor" else "3, 9, 27, 81, … entries" + (" per atom" if per_atom else "")
+        raise ValueError(f"{name} must have {wanted}, got shape {list(value.shape)}")
+    value = require_finite(value.reshape(*((n,) if per_atom else ()), *(3,) * rank), name, "leave the label out if it is missing")
+    level = np.asarray(level, float)
+    if not (level.shape == () or (per_atom and level.shape == (n,))):
+        raise ValueError(f"sigma.{name} must be one number per tensor (noise is isotropic), got shape {list(level.shape)}")
+    if not np.all(level > 0):
+        raise ValueError(f"sigma.{name} must be positive, got {level.min()}")
+    return value, np.broadcast_to(level, value.shape[:per_atom]).copy()
+
+
+def _with_tensors(targets: list, sigmas: list, tensors: Sequence[Mapping], sizes: Sequence[int]) -> tuple[list, list]:
+    """The frames' labels with tensors where some frame was to have them; NaN and infinity where one lacks them."""
+    for name in TENSORS:
+        kinds = {(s.ndim, t.ndim - s.ndim): frame for frame, found in enumerate(tensors) if found.get(name) for t, s in [found[name]]}
+        if len(kinds) > 1:
+            (a, i), (b, j) = list(kinds.items())[:2]
+            words = [f"rank {rank}" + " per atom" * per_atom for per_atom, rank in (a, b)]
+            raise ValueError(f"{name} is of {words[0]} in frame {i} and of {words[1]} in frame {j}; a data set holds one kind")
+        for per_atom, rank in kinds:
+            for i, n in enumerate(sizes):
+                lead = (n,) * per_atom
+                target, sigma = tensors[i].get(name) or (np.full((*lead, *(3,) * rank), np.nan), np.full(lead, np.inf))
+                targets[i], sigmas[i] = targets[i].replace(**{name: target}), sigmas[i].replace(**{name: sigma})
+    return targets, sigmas
+
+
 def _pad_labels(target: Properties, sigma: Properties, n: int) -> tuple[Properties, Properties]:
-    extra = ((0, n - target.forces.shape[0]), (0, 0))
-    return (
-        target.replace(forces=np.pad(target.forces, extra, constant_values=np.nan)),
-        sigma.replace(forces=np.pad(sigma.forces, extra, constant_values=np.inf)),
-    )
+    more = n - target.forces.shape[0]
+
+    def padded(x, value):
+        return np.pad(x, ((0, more), *((0, 0),) * (x.ndim - 1)), constant_values=value)
+
+    changes = [{"forces": padded(target.forces, np.nan)}, {"forces": padded(sigma.forces, np.inf)}]
+    if sigma.tensor is not None and sigma.tensor.ndim:  # one per atom
+        changes[0]["tensor"], changes[1]["tensor"] = padded(target.tensor, np.nan), padded(sigma.tensor, np.inf)
+    return target.replace(**changes[0]), sigma.replace(**changes[1])
 
 
 def _stacked(batch: Sequence[Batch]) -> Batch:

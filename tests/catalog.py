@@ -14,25 +14,36 @@ from ase import Atoms
 
 import jaxpot
 from jaxpot import (
+    ACE,
     GTO,
     SOAP,
     ZBL,
+    Agnesi,
     AtomicPotential,
+    Average,
     Bessel,
+    BestMatch,
     Chebyshev,
     CosineCutoff,
     Density,
+    Embedding,
     EquispacedGaussians,
+    GlobalSOAP,
     IsolatedAtoms,
     LennardJones,
     Linear,
     Matern,
+    PerOrder,
     PolynomialCutoff,
     PolynomialKernel,
+    PowerCutoff,
+    REMatch,
     SolidGTO,
     SparseGP,
     SquaredExponential,
+    StructureGP,
     TanhCutoff,
+    TotalDegree,
     Willatt,
 )
 
@@ -42,6 +53,7 @@ MAX_ATOMS, MAX_NEIGHBORS = 6, 24
 
 COSINE = CosineCutoff(3.0, width=0.8)
 POLYNOMIAL = PolynomialCutoff(3.1, width=1.5)
+POWER = PowerCutoff(3.2)
 WILLATT = Willatt(COSINE, rate=1.2, scale=2.0, exponent=3.0)
 ALCHEMICAL = np.array([[0.8, -0.3], [0.5, 0.9]])
 
@@ -56,6 +68,10 @@ def _random(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)
 
 
+def _sharp(radial, l_max, **changes):
+    return Density(SPECIES, POWER, radial, l_max, sigma=None, center_weight=0.0, **changes)
+
+
 DESCRIPTORS = {
     "soap-gto": lambda: SOAP(Density(SPECIES, COSINE, GTO(3), 2, sigma=0.5)),
     "soap-unnormalized": lambda: SOAP(Density(SPECIES, COSINE, GTO(3, radius=3.5), 2, sigma=0.5), normalize=False),
@@ -66,6 +82,11 @@ DESCRIPTORS = {
     "soap-bessel": lambda: SOAP(Density(SPECIES, TanhCutoff(3.2), Bessel(3), 2, sigma=0.5)),
     "soap-chebyshev": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(3), 2, sigma=0.6), normalize=False),
     "soap-sharp": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(2), 3, sigma=None, center_weight=0.0), normalize=False),
+    "ace": lambda: ACE(_sharp(Agnesi(3, nearest=1.6), 2), TotalDegree((2, 2, 2))),
+    "ace-alchemical": lambda: ACE(_sharp(Bessel(2), 2, channels=ALCHEMICAL[:, :1]), PerOrder((2, 2, 1, 1, 1), (0, 2, 2, 1, 1))),
+    "ace-tensor-reduced": lambda: ACE(_sharp(Chebyshev(3), 2, mixing=_random(2, 3, 3)), TotalDegree((3, 4, 4, 4)), tensor_reduced=True),
+    "ace-smeared": lambda: ACE(Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5, mixing=_random(2, 3, 2, 2)), TotalDegree((2, 2, 2))),
+    "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
 
 
@@ -93,18 +114,37 @@ HEADS = {
     "gp-squared-exponential": _sparse(SquaredExponential(0.4)),
     "gp-matern-3/2": _sparse(Matern(0.5, nu=1.5)),
     "gp-matern-5/2": _sparse(Matern(0.5, nu=2.5)),
+    "embedding": lambda: Embedding(
+        0.3 * _random(2, 2 * _HEAD_DESCRIPTOR().n_features, seed=2), exponents=np.array([1.0, 0.5]), weights=np.array([1.0, 0.7])
+    ),
     "gp-frozen": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), _sparse(PolynomialKernel(2.0))())).frozen().head,
 }
 
+
+
+def _structure(descriptor, matching, **changes):
+    references = [to_graph(SPARSE), to_graph(Atoms("CSi", positions=[[0, 0, 0], [1.1, 1.0, 0.9]]))]
+    return _fitted(StructureGP(descriptor, PolynomialKernel(2.0), matching, delta=0.7, **changes).with_points(references))
+
+
 POTENTIALS = {
     **{name: lambda make=make: _fitted(AtomicPotential(make(), Linear())) for name, make in DESCRIPTORS.items()},
-    **{name: lambda make=make: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), make())) for name, make in HEADS.items() if name != "linear"},
+    **{
+        name: lambda make=make: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), make()))
+        for name, make in HEADS.items()
+        if name not in ("linear", "embedding")
+    },
+    "embedding": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["embedding"]()),
     "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
     "isolated-atoms": lambda: IsolatedAtoms({"C": -1.5, "Si": -0.7}),
     "lennard-jones": lambda: LennardJones(
         SPECIES, epsilon=np.array([[0.3, 0.2], [0.2, 0.4]]), sigma=np.array([[1.2, 1.4], [1.4, 1.6]]), cutoff=POLYNOMIAL
     ),
     "zbl": lambda: ZBL(SPECIES, inner=1.5, outer=2.6),
+    "structure-average": lambda: _structure(_HEAD_DESCRIPTOR(), Average()),
+    "structure-best-match": lambda: _structure(_HEAD_DESCRIPTOR(), BestMatch()),
+    "structure-rematch": lambda: _structure(_HEAD_DESCRIPTOR(), REMatch(0.3), normalize=False),
+    "structure-global-soap": lambda: _structure(GlobalSOAP(_HEAD_DESCRIPTOR().density), Average()).frozen(),
     "sum": lambda: (
         _fitted(AtomicPotential(SOAP(Density(("Si",), COSINE, GTO(2), 2, sigma=0.5)), Linear()))
         + LennardJones(("C",), epsilon=0.3, sigma=1.2, cutoff=POLYNOMIAL)

@@ -43,8 +43,12 @@ class LocalDescriptor(Descriptor):
         """Features of one atom, shape [F]."""
         raise NotImplementedError(f"{type(self).__name__} must define environment(env)")
 
+    def stack(self, envs: Environment) -> Array:
+        """Features of a stack of n atoms, shape [n, F]; for descriptors that know a better way than one atom after the other."""
+        return jax.vmap(self.environment)(envs)
+
     def __call__(self, graph: Graph) -> Array:
-        return jax.vmap(self.at().environment)(environments(graph, self.reach, self.species))
+        return self.at().stack(environments(graph, self.reach, self.species))
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Features [F] of one atom and their derivatives with respect to its neighbour vectors, shape [F, K, 3].
@@ -59,3 +63,18 @@ class LocalDescriptor(Descriptor):
         value, push = jax.linearize(features, env.vectors)
         directions = jnp.eye(env.vectors.size, dtype=env.vectors.dtype).reshape(-1, *env.vectors.shape)
         return value, jnp.moveaxis(jax.vmap(push)(directions), 0, -1).reshape(*value.shape, *env.vectors.shape)
+
+    @property
+    def has_waist(self) -> bool:
+        """Whether features are functions of few coefficients, given by `waist` and `beyond_waist`: then the derivatives of a structure's
+        features by its positions are one matrix product, and no atom's derivatives by its neighbours are ever formed.
+        """
+        return False
+
+    def waist(self, envs: Environment) -> tuple[Array, Array]:
+        """Coefficients [V, n] of a stack of atoms and their derivatives by the neighbour vectors, [V, n, 3, K]."""
+        raise NotImplementedError(f"{type(self).__name__} must define waist(envs)")
+
+    def beyond_waist(self, coefficients: Array) -> tuple[Array, Array]:
+        """Features [F, n] from coefficients [V, n], and their derivatives by them, [F, V, n]."""
+        raise NotImplementedError(f"{type(self).__name__} must define beyond_waist(coefficients)")

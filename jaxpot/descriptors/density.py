@@ -45,10 +45,12 @@ class Density:
         `central_reference_all_species`).
       nodes: Chebyshev nodes of the radial tables; None counts those that the leaves need, with some room. Where optimisation
         later asks for more (a much smaller sigma), results are NaN and `diagnose` says so.
+      mixing: trainable radial functions, instead of channels: shape [S, n_max, D] or, one set per degree, [S, l_max + 1, n_max, D].
+        Channel k of the density is then Σ_n mixing[z_j, n, k] g_n(r_j), and Q = D, whatever the number of elements.
       table: made by `at` from the leaves above, shape [nodes, l_max + 1, n_max]; leave it out.
 
     Raises:
-      ValueError: for unknown species, a negative l_max, channels of a wrong shape, or a sharp density with a centre.
+      ValueError: for unknown species, a negative l_max, channels or mixing of a wrong shape, or a sharp density with a centre.
 
     Example:
       >>> from jaxpot.math.cutoffs import CosineCutoff
@@ -70,6 +72,7 @@ class Density:
     center_weight: Array = 1.0
     center_channels: str = static("own")
     nodes: int | None = static(None)
+    mixing: Array | None = None
     table: Array | None = None
 
     def __post_init__(self):
@@ -80,6 +83,12 @@ class Density:
             raise ValueError(f'Density: center_channels must be "own" or "all", got {self.center_channels!r}')
         if self.channels is not None and (np.ndim(self.channels) != 2 or np.shape(self.channels)[0] != len(self.species)):
             raise ValueError(f"Density: channels must have shape [{len(self.species)}, D], got {np.shape(self.channels)}")
+        if self.mixing is not None:
+            if self.channels is not None or self.center_channels == "all":
+                raise ValueError('Density: mixing already says what each species contributes; leave out channels and center_channels="all"')
+            shape, (s, n) = np.shape(self.mixing), (len(self.species), self.radial.n_max)
+            if shape[:-1] not in ((s, n), (s, self.l_max + 1, n)):
+                raise ValueError(f"Density: mixing must have shape [{s}, {n}, D] or [{s}, {self.l_max + 1}, {n}, D], got {shape}")
         if self.sigma is None and is_concrete(self.center_weight) and np.any(np.asarray(self.center_weight) != 0):
             raise ValueError("Density: a sharp density (sigma=None) cannot hold its own centre; write center_weight=0.0")
         leaves = jax.tree_util.tree_leaves((self.cutoff, self.radial, self.sigma))
@@ -93,12 +102,19 @@ class Density:
     @property
     def n_channels(self) -> int:
         """Q, species channels times radial functions."""
+        if self.mixing is not None:
+            return self.mixing.shape[-1]
         return (len(self.species) if self.channels is None else self.channels.shape[1]) * self.radial.n_max
 
     @property
     def reach(self) -> Array:
         """The largest distance at which a neighbour counts, shape [], in Å."""
         return jnp.asarray(self._weight().radius)
+
+    @property
+    def _is_elementary(self) -> bool:
+        """Whether the radial functions are cheaper to evaluate than to look up."""
+        return self.sigma is None and self.radial.elementary
 
     def _weight(self) -> Cutoff:
         return self.cutoff if self.sigma is None else self.cutoff.smeared(self.sigma)
@@ -115,15 +131,30 @@ class Density:
 
     def at(self) -> "Density":
         """The same density with its radial table made from its leaves; once per call, outside loops over atoms."""
-        if self.table is not None:
+        if self.table is not None or self._is_elementary:
             return self
         table = tabulate(self.radial, self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach, nodes=self.nodes)
         return set_fields(self, table=poison(table, self.unresolved()))
 
-    def _species_weights(self, species: Array, dtype) -> Array:
+    def _radial(self, r: Array) -> Array:
+        """g_nl at distances r [K], shape [K, l_max + 1, n_max], or [K, 1, n_max] if all degrees share them."""
+        if self._is_elementary:
+            return self.radial.sharp(r, self.l_max, jnp.asarray(self.cutoff.radius, r.dtype))
+        return from_table(self.table.astype(r.dtype), r, self.reach.astype(r.dtype))
+
+    def _channel_functions(self, species: Array, radial: Array, *, everywhere: bool = False) -> Array:
+        """What neighbours of these species [K] with these radial functions [K, l, n] add to the channels, shape [K, l, Q]."""
+        if self.mixing is not None:
+            mixing = jnp.asarray(self.mixing)[species].astype(radial.dtype)
+            if mixing.ndim == 3:
+                return einsum("kln,knq->klq", radial, mixing)
+            return einsum("kln,klnq->klq", jnp.broadcast_to(radial, mixing.shape[:-1]), mixing)
         if self.channels is None:
-            return jax.nn.one_hot(species, len(self.species), dtype=dtype)
-        return jnp.asarray(self.channels)[species].astype(dtype)
+            weights = jax.nn.one_hot(species, len(self.species), dtype=radial.dtype)
+        else:
+            weights = jnp.asarray(self.channels)[species].astype(radial.dtype)
+        weights = jnp.ones_like(weights) if everywhere else weights
+        return (weights[:, None, :, None] * radial[:, :, None, :]).reshape(*radial.shape[:2], -1)
 
     def __call__(self, env: Environment) -> Array:
         """Coefficients c of one atom's density, shape [Q, (l_max + 1)²], q = channel · n_max + n.
@@ -133,17 +164,22 @@ class Density:
         density = self.at()
         return density._summed(env.vectors, env.species) + density._center(env.center, env.vectors.dtype)
 
+    def factors(self, vectors: Array, species: Array) -> tuple[Array, Array]:
+        """What each neighbour adds to c_qlm is the product of two factors: channel functions with the cutoff, [K, l_max + 1, Q] or
+        [K, 1, Q], and harmonics [K, L]."""
+        r = safe_norm(vectors)
+        channels = self._channel_functions(species, self._radial(r)) * self._weight()(r).astype(r.dtype)[:, None, None]
+        # without the barrier XLA fuses the recursion for the harmonics into each of the products below and computes it l_max times
+        return channels, jax.lax.optimization_barrier(spherical_harmonics(vectors, self.l_max))
+
     def _summed(self, vectors: Array, species: Array) -> Array:
         """The neighbours' part for vectors [K, 3], shape [Q, L]."""
-        r = safe_norm(vectors)
-        weights = self._species_weights(species, r.dtype) * self._weight()(r).astype(r.dtype)[:, None]
-        radial = from_table(self.table.astype(r.dtype), r, self.reach.astype(r.dtype))
-        # without the barrier XLA fuses the recursion for the harmonics into each of the products below and computes it l_max times
-        harmonics = jax.lax.optimization_barrier(spherical_harmonics(vectors, self.l_max))
+        channels, harmonics = self.factors(vectors, species)
+        if channels.shape[1] == 1:
+            return einsum("kq,km->qm", channels[:, 0], harmonics)
         blocks = []
         for l in range(self.l_max + 1):  # one small matrix product per degree: faster than one large one over primitives
-            q = (weights[:, :, None] * radial[:, None, l, :]).reshape(r.shape[0], -1)
-            blocks.append(einsum("kq,km->qm", q, harmonics[:, l * l : (l + 1) ** 2]))
+            blocks.append(einsum("kq,km->qm", channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
         return jnp.concatenate(blocks, axis=-1)
 
     def _center(self, center: Array, dtype) -> Array:
@@ -151,23 +187,27 @@ class Density:
         n_lm = (self.l_max + 1) ** 2
         if self.sigma is None:
             return jnp.zeros((self.n_channels, n_lm), dtype)
-        radial = from_table(self.table.astype(dtype), jnp.zeros(1, dtype), self.reach.astype(dtype))[0, 0] / math.sqrt(4 * math.pi)
-        own = self._species_weights(center, dtype)
-        channels = own if self.center_channels == "own" else jnp.ones_like(own)
-        values = jnp.asarray(self.center_weight, dtype) * (channels[:, None] * radial[None, :]).reshape(-1)
+        radial = self._radial(jnp.zeros(1, dtype)) / math.sqrt(4 * math.pi)
+        values = self._channel_functions(center[None], radial, everywhere=self.center_channels == "all")[0, 0]
+        values = jnp.asarray(self.center_weight, dtype) * values
         return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, n_lm - 1), dtype)], axis=1)
+
+    def factors_with_slopes(self, env: Environment) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """`factors` and their derivatives, each with a leading axis [3]: a neighbour's factors depend on its own vector only, so
+        three directional derivatives give all of them."""
+        directions = jnp.broadcast_to(jnp.eye(3, dtype=env.vectors.dtype)[:, None, :], (3, *env.vectors.shape))
+        value, push = jax.linearize(lambda vectors: self.factors(vectors, env.species), env.vectors)
+        return value, jax.vmap(push)(directions)
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
         density = self.at()
-        directions = jnp.eye(3, dtype=env.vectors.dtype)
-
-        def contribution(vector, species):
-            value, push = jax.linearize(lambda v: density._summed(v[None], species[None]), vector)
-            return value, jax.vmap(push)(directions)
-
-        values, jacobian = jax.vmap(contribution)(env.vectors, env.species)
-        return jnp.sum(values, axis=0) + density._center(env.center, env.vectors.dtype), jacobian
+        (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
+        degree = np.repeat(np.arange(self.l_max + 1), 2 * np.arange(self.l_max + 1) + 1)
+        degree = degree if channels.shape[1] > 1 else np.zeros_like(degree)
+        slopes = channel_slopes[:, :, degree] * harmonics[None, :, :, None] + channels[None][:, :, degree] * harmonic_slopes[..., None]
+        value = jnp.sum(channels[:, degree] * harmonics[:, :, None], axis=0).T
+        return value + density._center(env.center, env.vectors.dtype), jnp.transpose(slopes, (1, 0, 3, 2))
 
 
 def power_spectrum(coefficients: Array, l_max: int) -> Array:

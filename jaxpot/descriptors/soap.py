@@ -1,4 +1,4 @@
-"""SOAP: smooth overlap of atomic positions."""
+"""SOAP: smooth overlap of atomic positions, and λ-SOAP, its equivariants of degree λ."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,8 @@ import numpy as np
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.density import Density, power_spectrum
 from jaxpot.graph import Environment
-from jaxpot.math.linalg import unit
+from jaxpot.math.coupling import clebsch_gordan
+from jaxpot.math.linalg import einsum, unit
 from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
@@ -70,3 +71,128 @@ class SOAP(LocalDescriptor):
         coefficients, jacobian = self.density.with_jacobian(env)
         value, push = jax.linearize(self._invariants, coefficients)
         return value, jnp.moveaxis(jax.vmap(jax.vmap(push))(jacobian), -1, 0)
+
+
+@pytree
+class LambdaSOAP(LocalDescriptor):
+    r"""The λ-SOAP power spectrum: features that turn like spherical harmonics of degree λ.
+
+    .. math:: p^{\lambda\mu}_{(ql)(q'l')} = s\,\sqrt{\frac{8\pi^2}{2\lambda+1}} \sum_{mm'} C^{\lambda\mu}_{lm\,l'm'}\, c_{qlm}\, c_{q'l'm'},
+       \qquad \mathbf p^{\lambda\mu} \cdot \mathbf p'^{\lambda\mu'}
+       = \int dR\, D^\lambda_{\mu\mu'}(R) \left| \int \rho(\mathbf r)\, \rho'(R^{-1} \mathbf r)\, d\mathbf r \right|^2
+
+    l + l' + λ is even for a true tensor, whose sign under inversion is (−1)^λ, and odd for a pseudotensor, which has the opposite
+    sign; the integral holds for both together. Of each pair (ql), (q'l') one order is kept, with √2 where the two differ, so
+    dot products are sums over all pairs; columns that vanish by antisymmetry are left out. The sign s = (−1)^((l+l'−λ)/2) of true
+    tensors makes C^{λ0}_{l0 l'0} positive, and with it λ = 0 the power spectrum of `SOAP`.
+
+    Args:
+      density: the neighbour density.
+      lam: the degree λ.
+      pseudo: False for true tensors, True for pseudotensors.
+      normalize: divide by |p⁰|, the norm of the scalar power spectrum of the same density. It vanishes for an empty density only;
+        |p^λ| vanishes wherever symmetry forbids a tensor, and p^λ/|p^λ| would jump there.
+
+    Raises:
+      ValueError: for a degree that is not an integer ≥ 0, or one that two harmonics up to l_max cannot couple to (a pseudoscalar
+        never exists at second order).
+
+    Example:
+      >>> from jaxpot import CosineCutoff, Density, GTO, from_atoms
+      >>> from ase.build import molecule
+      >>> density = Density(("H", "O"), CosineCutoff(4.0, width=1.0), GTO(n_max=4), l_max=3, sigma=0.5)
+      >>> LambdaSOAP(density, lam=2)(from_atoms(molecule("H2O"), cutoff=4.0)).shape
+      (3, 236, 5)
+
+    References:
+      Grisafi, Wilkins, Csányi, Ceriotti, "Symmetry-adapted machine learning for tensorial properties of atomistic systems",
+      Phys. Rev. Lett. 120, 036002 (2018).
+    """
+
+    density: Density
+    lam: int = static()
+    pseudo: bool = static(False)
+    normalize: bool = static(True)
+
+    def __post_init__(self):
+        if not (isinstance(self.lam, int) and self.lam >= 0):
+            raise ValueError(f"LambdaSOAP: lam must be an integer ≥ 0, got {self.lam!r}")
+        if not self.n_features:
+            kind, l_max = "pseudotensor" if self.pseudo else "tensor", self.density.l_max
+            reason = "true scalars only; write pseudo=False" if self.lam == 0 else f"degrees up to 2 l_max = {2 * l_max}; raise l_max of the density"
+            raise ValueError(f"LambdaSOAP: no {kind} of degree {self.lam} can be made; two harmonics with l ≤ {l_max} couple to {reason}")
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.density.species
+
+    @property
+    def reach(self) -> Array:
+        return self.density.reach
+
+    def _blocks(self) -> tuple[tuple[int, int, np.ndarray, np.ndarray], ...]:
+        """(l, l', q of every feature, q' of every feature) for every pair of degrees l ≤ l'."""
+        q, l_max, blocks = self.density.n_channels, self.density.l_max, []
+        for l in range(l_max + 1):
+            for k in range(l, min(l_max, l + self.lam) + 1):
+                if l + k >= self.lam and (l + k + self.lam) % 2 == self.pseudo:
+                    # equal degrees couple symmetrically to a true tensor and antisymmetrically to a pseudotensor
+                    first, second = np.triu_indices(q, int(self.pseudo)) if l == k else np.indices((q, q)).reshape(2, -1)
+                    blocks.append((l, k, first, second))
+        return tuple(blocks)
+
+    @property
+    def n_features(self) -> int:
+        return sum(len(first) for _, _, first, _ in self._blocks())
+
+    def at(self) -> "LambdaSOAP":
+        return set_fields(self, density=self.density.at())
+
+    def labels(self) -> tuple[tuple[int, int, int, int], ...]:
+        """(q, q', l, l') of every feature, where q = channel · n_max + n."""
+        return tuple((int(a), int(b), l, k) for l, k, first, second in self._blocks() for a, b in zip(first, second, strict=True))
+
+    def environment(self, env: Environment) -> Array:
+        """Features of one atom, shape [F, 2λ + 1]."""
+        return self._equivariants(self.density(env))
+
+    def with_invariants(self, env: Environment) -> tuple[Array, Array]:
+        """Features [F, 2λ + 1] of one atom and its normalised scalar power spectrum, from one density."""
+        coefficients = self.density(env)
+        return self._equivariants(coefficients), unit(power_spectrum(coefficients, self.density.l_max))
+
+    def _equivariants(self, coefficients: Array) -> Array:
+        parts = []
+        for l, k, first, second in self._blocks():
+            table = clebsch_gordan(l, k, self.lam) * np.sqrt(8 * np.pi**2 / (2 * self.lam + 1))
+            if not self.pseudo:
+                table = table * (-1) ** ((l + k - self.lam) // 2)
+            a, b = coefficients[:, l * l : (l + 1) ** 2], coefficients[:, k * k : (k + 1) ** 2]
+            coupled = einsum("qnu,pn->qpu", einsum("qm,mnu->qnu", a, jnp.asarray(table, a.dtype)), b)
+            if l == k:
+                weight = jnp.asarray(np.where(first == second, 1.0, np.sqrt(2.0))[:, None], a.dtype)
+                parts.append(coupled[first, second] * weight)
+            else:
+                parts.append(coupled.reshape(-1, 2 * self.lam + 1) * np.sqrt(2.0).astype(a.dtype))
+        p = jnp.concatenate(parts)
+        if not self.normalize:
+            return p
+        square = _scalar_square(coefficients, self.density.l_max)
+        is_zero = square == 0
+        return jnp.where(is_zero, 0, p / jnp.sqrt(jnp.where(is_zero, 1, square)))
+
+    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
+        """Features [F, 2λ + 1] of one atom and their derivatives by its neighbour vectors, shape [F, 2λ + 1, K, 3]."""
+        coefficients, jacobian = self.density.with_jacobian(env)
+        value, push = jax.linearize(self._equivariants, coefficients)
+        return value, jnp.moveaxis(jax.vmap(jax.vmap(push))(jacobian), (0, 1), (-2, -1))
+
+
+def _scalar_square(coefficients: Array, l_max: int) -> Array:
+    """|p⁰|² of the scalar power spectrum, from [2l + 1, 2l + 1] products instead of its [Q, Q] features."""
+    total = jnp.zeros((), coefficients.dtype)
+    for l in range(l_max + 1):
+        c = coefficients[:, l * l : (l + 1) ** 2]
+        product = einsum("qm,qn->mn", c, c)
+        total = total + (8 * np.pi**2 / (2 * l + 1)) * jnp.sum(product * product)
+    return total

@@ -1,4 +1,4 @@
-"""Design rows: how energy, forces and virial of a structure depend on the coefficients of a linear model.
+"""Design rows: how energy, forces and virial of a structure, or a tensor, depend on the coefficients of a linear model.
 
 The derivative of all basis functions with respect to all positions is never formed as a dense Jacobian. For each atom the
 features' derivatives with respect to its own neighbours (K of them, not N) are pushed through the head as one matrix product,
@@ -11,28 +11,31 @@ import jax.numpy as jnp
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.graph import Graph, environments, only, strain
 from jaxpot.heads.base import LinearHead
+from jaxpot.heads.linear import Linear
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import LinearModel, Potential, Properties, Sum, terms_of
+from jaxpot.potentials.base import LinearModel, Model, Properties, Sum, terms_of
+from jaxpot.potentials.structure_gp import StructureGP
+from jaxpot.potentials.tensors import TensorModel
 
 Array = jax.Array
 
 _BLOCK_BYTES = 24e6  # of neighbour derivatives held at once: near the size of a cache, and bounded whatever N and P
 
 
-def linear_terms(model: Potential) -> tuple[int, ...]:
+def linear_terms(model: Model) -> tuple[int, ...]:
     """Positions of the linear terms of a Sum, (0,) for a linear model itself."""
     return tuple(i for i, term in enumerate(terms_of(model)) if is_linear(term))
 
 
-def is_linear(term: Potential) -> bool:
+def is_linear(term: Model) -> bool:
     """Whether a term is linear in its coefficients."""
     if isinstance(term, AtomicPotential):
         return isinstance(term.head, LinearHead)
-    return isinstance(term, LinearModel)
+    return isinstance(term, LinearModel | TensorModel)
 
 
-def require_linear(model: Potential) -> tuple[LinearModel, ...]:
+def require_linear(model: Model) -> tuple[LinearModel | TensorModel, ...]:
     """The linear terms of a model.
 
     Raises:
@@ -43,16 +46,18 @@ def require_linear(model: Potential) -> tuple[LinearModel, ...]:
     if not terms:
         names = " + ".join(type(t).__name__ + (f"({type(t.head).__name__})" if isinstance(t, AtomicPotential) else "") for t in terms_of(model))
         raise TypeError(f"{names} is not linear in its coefficients; use jaxpot.fit.train")
-    for term in terms:
-        if not term.n_coefficients:
+    for part in (part for term in terms for part in (term.parts if isinstance(term, TensorModel) else (term,))):
+        if not part.n_coefficients:
+            if isinstance(part, StructureGP):
+                raise ValueError("StructureGP has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
             raise ValueError(
-                f"{type(term.head).__name__} has no sparse points; write "
-                "potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
+                f"{type(getattr(part, 'head', part)).__name__} has no sparse points; write "
+                f"{'model' if isinstance(model, TensorModel) else 'potential'}.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
             )
     return terms
 
 
-def design(model: Potential, graph: Graph) -> Properties:
+def design(model: Model, graph: Graph) -> Properties:
     r"""The rows of the design matrix that belong to one structure.
 
     .. math:: E = \sum_p A^E_p w_p, \qquad F = \sum_p A^F_p w_p, \qquad W = \sum_p A^W_p w_p
@@ -62,7 +67,8 @@ def design(model: Potential, graph: Graph) -> Properties:
       graph: one structure.
 
     Returns:
-      Properties with energy [P], forces [N, 3, P] and virial [3, 3, P]; P counts the coefficients of all linear terms in order.
+      Properties with energy [P], forces [N, 3, P] and virial [3, 3, P]; P counts the coefficients of all linear terms in order. Of a
+      model of tensors its property alone, for example polarizability [3, 3, P].
 
     Raises:
       TypeError: if no term is linear.
@@ -76,8 +82,14 @@ def design(model: Potential, graph: Graph) -> Properties:
     return _rows(terms[0], graph)
 
 
-def _rows(term: LinearModel, graph: Graph) -> Properties:
+def _rows(term: LinearModel | TensorModel, graph: Graph) -> Properties:
+    if isinstance(term, TensorModel):
+        return Properties(**{term.field: term.basis(graph)})
     if isinstance(term, AtomicPotential) and isinstance(term.descriptor, LocalDescriptor):
+        n, k = graph.neighbors.shape
+        # beyond a few times K atoms most of the product's columns would be zeros
+        if term.descriptor.has_waist and isinstance(term.head, Linear) and n <= 3 * k:
+            return _waist_rows(term, graph)
         return _atomic_rows(term, graph)
     return _generic_rows(term, graph)
 
@@ -93,33 +105,42 @@ def _generic_rows(term: LinearModel, graph: Graph) -> Properties:
     return Properties(energy=term.basis(graph), forces=-jnp.moveaxis(by_position, 0, -1), virial=-jnp.moveaxis(by_strain, 0, -1))
 
 
-def _atomic_rows(term: AtomicPotential, graph: Graph) -> Properties:
+def _waist_rows(term: AtomicPotential, graph: Graph) -> Properties:
+    """For a linear head on features of few coefficients: ∂B/∂A of a block of atoms times ∂A/∂(R, ε), summed over atoms in the product."""
     term = term.at()
-    head = term.head
     stack = environments(graph, term.reach, term.species)
-    n, k = graph.neighbors.shape
-    p = head.n_coefficients
-    dtype = stack.vectors.dtype
-
-    def one_atom(env):
-        """Basis [P], and its derivatives with respect to the neighbour vectors, [K, 3, P]."""
-        features, jacobian = term.descriptor.with_jacobian(env)
-        basis, push = jax.linearize(lambda x: head.basis(x[None], env.center[None])[0], features)
-        directions = jnp.moveaxis(jacobian, 0, -1).reshape(-1, features.shape[0])
-        return basis, jax.vmap(push)(directions).reshape(k, 3, p)
+    n, n_species = graph.neighbors.shape[0], len(term.species)
+    p, dtype = term.descriptor.n_features, stack.vectors.dtype
 
     def one_block(carry, block):
-        energy, gradient, virial = carry
+        energy, gradient = carry
         envs, center, real = block
-        basis, derivative = jax.vmap(one_atom)(envs)
-        derivative = jnp.where((envs.mask & real[:, None])[:, :, None, None], derivative, 0)
-        energy = energy + jnp.sum(jnp.where(real[:, None], basis, 0), axis=0)
-        virial = virial - einsum("nka,nkbp->abp", jnp.where(envs.mask[:, :, None], envs.vectors, 0), derivative)
-        gradient = gradient.at[envs.index.reshape(-1)].add(derivative.reshape(-1, 3, p))
-        gradient = gradient.at[center].add(-jnp.sum(derivative, axis=1))
-        return (energy, gradient, virial), None
+        coefficients, slopes = term.descriptor.waist(envs)
+        features, jacobian = term.descriptor.beyond_waist(coefficients)
+        own = jnp.where(real[None, :], jax.nn.one_hot(envs.center, n_species, dtype=dtype, axis=0), 0)
+        # where a neighbour vector comes from: + one atom, − the centre, and its own length times the strain
+        moved = jax.nn.one_hot(envs.index, n, dtype=dtype) - jax.nn.one_hot(center, n, dtype=dtype)[:, None, :]
+        moved = jnp.where(envs.mask[:, :, None], jnp.concatenate([moved, envs.vectors], axis=-1), 0)
+        by_all = einsum("vnak,nkj->vnja", slopes, moved)
+        steps = [einsum("fvn,vnja->fja", jacobian, by_all * own[s][None, :, None, None]) for s in range(n_species)]
+        return (energy + einsum("sn,fn->sf", own, features), gradient + jnp.stack(steps)), None
 
-    block = max(1, min(n, int(_BLOCK_BYTES / (3 * k * p * dtype.itemsize))))
+    block = max(1, min(n, int(_BLOCK_BYTES / (p * _waist_width(term.descriptor, stack) * dtype.itemsize))))
+    blocks = _blocks_of(stack, graph, block)
+    start = (jnp.zeros((n_species, p), dtype), jnp.zeros((n_species, p, n + 3, 3), dtype))
+    (energy, gradient), _ = jax.lax.scan(jax.checkpoint(one_block), start, blocks)
+    gradient = jnp.moveaxis(gradient.reshape(n_species * p, n + 3, 3), 0, -1)
+    rows = Properties(energy=energy.reshape(-1), forces=-gradient[:n], virial=-0.5 * (gradient[n:] + jnp.swapaxes(gradient[n:], 0, 1)))
+    return jax.tree_util.tree_map(lambda x: jnp.where(jnp.any(jnp.isnan(stack.vectors)), jnp.nan, x), rows)
+
+
+def _waist_width(descriptor: LocalDescriptor, stack) -> int:
+    return jax.eval_shape(descriptor.waist, jax.tree_util.tree_map(lambda x: x[:1], stack))[0].shape[0]
+
+
+def _blocks_of(stack, graph: Graph, block: int):
+    """(environments, centre, whether it counts) of even blocks of atoms; atoms that fill the last block do not count."""
+    n = graph.numbers.shape[0]
     n_blocks = -(-n // block)
     block = -(-n // n_blocks)
     fill = n_blocks * block - n
@@ -128,9 +149,37 @@ def _atomic_rows(term: AtomicPotential, graph: Graph) -> Properties:
         x = jnp.concatenate([x, jnp.repeat(x[-1:], fill, axis=0)]) if fill else x
         return x.reshape(n_blocks, block, *x.shape[1:])
 
-    blocks = jax.tree_util.tree_map(split, (stack, jnp.arange(n), graph.numbers > 0))
-    if fill:  # repeated atoms must not count twice
-        blocks = (blocks[0], blocks[1], blocks[2] & (jnp.arange(n_blocks * block).reshape(n_blocks, block) < n))
+    envs, center, real = jax.tree_util.tree_map(split, (stack, jnp.arange(n), graph.numbers > 0))
+    return envs, center, real & (jnp.arange(n_blocks * block).reshape(n_blocks, block) < n)
+
+
+def _atomic_rows(term: AtomicPotential, graph: Graph) -> Properties:
+    term = term.at()
+    head = term.head
+    stack = environments(graph, term.reach, term.species)
+    n, k = graph.neighbors.shape
+    p = head.n_coefficients
+    dtype = stack.vectors.dtype
+
+    def one_atom(features, jacobian, center):
+        """Basis [P], and its derivatives with respect to the neighbour vectors, [K, 3, P]."""
+        basis, push = jax.linearize(lambda x: head.basis(x[None], center[None])[0], features)
+        directions = jnp.moveaxis(jacobian, 0, -1).reshape(-1, features.shape[0])
+        return basis, jax.vmap(push)(directions).reshape(k, 3, p)
+
+    def one_block(carry, block):
+        energy, gradient, virial = carry
+        envs, center, real = block
+        basis, derivative = jax.vmap(one_atom)(*jax.vmap(term.descriptor.with_jacobian)(envs), envs.center)
+        derivative = jnp.where((envs.mask & real[:, None])[:, :, None, None], derivative, 0)
+        energy = energy + jnp.sum(jnp.where(real[:, None], basis, 0), axis=0)
+        virial = virial - einsum("nka,nkbp->abp", jnp.where(envs.mask[:, :, None], envs.vectors, 0), derivative)
+        gradient = gradient.at[envs.index.reshape(-1)].add(derivative.reshape(-1, 3, p))
+        gradient = gradient.at[center].add(-jnp.sum(derivative, axis=1))
+        return (energy, gradient, virial), None
+
+    block = max(1, min(n, int(_BLOCK_BYTES / (3 * k * p * dtype.itemsize))))
+    blocks = _blocks_of(stack, graph, block)
     start = (jnp.zeros(p, dtype), jnp.zeros((n, 3, p), dtype), jnp.zeros((3, 3, p), dtype))
     (energy, gradient, virial), _ = jax.lax.scan(jax.checkpoint(one_block), start, blocks)
     # what the gate poisoned must not be hidden by the masks above

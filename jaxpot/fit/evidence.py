@@ -8,19 +8,19 @@ from jax.scipy.linalg import block_diag, solve_triangular
 from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design import design, linear_terms, require_linear
-from jaxpot.fit.rows import fixed_part, flat, residuals
+from jaxpot.fit.rows import check_labels, fixed_part, flat, residuals
 from jaxpot.math.linalg import einsum, log_determinant
-from jaxpot.potentials.base import Potential
+from jaxpot.potentials.base import Model
 
 Array = jax.Array
 
 
-def prior_root(model: Potential) -> Array:
+def prior_root(model: Model) -> Array:
     """The lower Cholesky factor of the prior precision of all linear terms, shape [P, P]; NaN if it is not positive definite."""
     return jnp.linalg.cholesky(block_diag(*(term.precision() for term in require_linear(model))))
 
 
-def log_evidence(model: Potential, data: Dataset) -> Array:
+def log_evidence(model: Model, data: Dataset) -> Array:
     r"""Log marginal likelihood of the data under a linear model, with the coefficients integrated out.
 
     .. math:: -2 \log p = y^T \Sigma^{-1} y - b^T (G + \Lambda)^{-1} b + \log|G + \Lambda| - \log|\Lambda| + \log|\Sigma| + n \log 2\pi
@@ -30,7 +30,7 @@ def log_evidence(model: Potential, data: Dataset) -> Array:
     few [P, P] matrices and one structure.
 
     Args:
-      model: a linear model or a Sum with linear terms; fixed terms are subtracted. Sparse points kept as environments follow the
+      model: a linear model, a Sum with linear terms (fixed terms are subtracted) or a model of tensors. Sparse points kept as environments follow the
         hyper-parameters.
       data: labels with noise levels; missing labels count nowhere.
 
@@ -41,8 +41,10 @@ def log_evidence(model: Potential, data: Dataset) -> Array:
     Raises:
       RuntimeError: without float64.
       TypeError: if no term is linear.
+      ValueError: for data without the model's labels, or labels of another rank or symmetry.
     """
     require_x64("fit.log_evidence")
+    check_labels(model, data)
     root = prior_root(model.at())
     p = root.shape[0]
     total = (jnp.zeros((p, p)), jnp.zeros(p), jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
@@ -55,15 +57,15 @@ def log_evidence(model: Potential, data: Dataset) -> Array:
 
 
 @jax.jit
-def _add_batch(model: Potential, root: Array, batch: Batch, total: tuple[Array, ...]) -> tuple[Array, ...]:
+def _add_batch(model: Model, root: Array, batch: Batch, total: tuple[Array, ...]) -> tuple[Array, ...]:
     model = model.at()
     fixed = fixed_part(model, linear_terms(model))
 
     @jax.checkpoint
     def one(total, data):
         gram, projected, square, log_sigma, n = total
-        y, weight = residuals(fixed, data)
-        rows = flat(design(model, data.graphs), data.graphs.numbers.shape[0])
+        y, weight = residuals(fixed, data, model)
+        rows = flat(design(model, data.graphs), data.graphs.numbers.shape[0], model)
         present = weight > 0
         rows = jnp.where(present[:, None], rows, 0) * weight[:, None]
         y = y * weight

@@ -17,30 +17,33 @@ from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design import design, linear_terms, require_linear
 from jaxpot.fit.evidence import prior_root
-from jaxpot.fit.rows import explain, fixed_part, flat, residuals
+from jaxpot.fit.rows import check_labels, explain, fixed_part, flat, residuals
 from jaxpot.math.linalg import StreamingQR
-from jaxpot.potentials.base import Potential, Sum, evaluate, freeze, terms_of
+from jaxpot.potentials.base import Model, Sum, evaluate, freeze, terms_of
+from jaxpot.potentials.tensors import TensorModel
 
 Array = jax.Array
 
 _SAVE_EVERY = 30.0  # seconds between checkpoints
+_GATHERED = 256  # rows per update of a Gram matrix: the few of one tensor would move [P, P] through memory for next to no work
 
 
 def linear(
-    model: Potential,
+    model: Model,
     data: Dataset,
     *,
     method: str = "qr",
     covariance: bool = False,
     checkpoint: str | os.PathLike | None = None,
     progress: bool | None = None,
-) -> Potential:
-    r"""Fits the coefficients of all linear terms to energies, forces and virials together.
+) -> Model:
+    r"""Fits the coefficients of all linear terms to energies, forces and virials together, or those of a model of tensors.
 
     .. math:: w = \arg\min_w |\Sigma^{-1/2}(A w - y)|^2 + w^T \Lambda w
 
     Args:
-      model: a linear model, or a Sum; fixed terms are subtracted from the data first.
+      model: a linear model, or a Sum; fixed terms are subtracted from the data first. Or a Dipole, Polarizability or Tensor, which
+        is fitted to the labels of its property.
       data: labels and their noise levels.
       method: "qr" streams rows into one [P, P] triangle (condition κ); "cholesky" accumulates AᵀΣ⁻¹A in the prior's
         coordinates (κ², two to three times faster); "lsqr" forms no rows and needs memory for a few vectors only.
@@ -56,19 +59,23 @@ def linear(
       RuntimeError: without float64.
       TypeError: if no term is linear.
       ValueError: for an unknown method, a structure for which the model gives NaN (with `diagnose`'s reason), a prior that is
-        not positive definite, or a checkpoint of another fit.
+        not positive definite, a checkpoint of another fit, or data without the model's labels or with labels of another rank or
+        symmetry.
     """
     require_x64("fit.linear")
     solvers = {"qr": _Triangle, "cholesky": _Gram}
     if method not in (*solvers, "lsqr"):
         raise ValueError(f'method must be "qr", "cholesky" or "lsqr", got {method!r}')
     terms = require_linear(model)
+    check_labels(model, data)
+    if covariance and isinstance(model, TensorModel):
+        raise ValueError(f"{type(model).__name__} keeps no covariance; write jaxpot.fit.linear(model, data) without it")
     model_at = ready(model)
     root = np.asarray(_root(model_at))
     if not np.all(np.isfinite(root)):
         raise ValueError(
-            "the prior is not positive definite: sparse points are too alike for the jitter; raise it, "
-            "for example SparseGP(kernel, jitter=1e-6), or take fewer sparse points"
+            "the prior is not positive definite: sparse points are too alike for the jitter (or the matching of a StructureGP gives no "
+            "positive kernel); raise it, for example SparseGP(kernel, jitter=1e-6), or take fewer sparse points"
         )
     if method == "lsqr":
         if covariance or checkpoint is not None:
@@ -123,17 +130,27 @@ class _Gram:
     def __init__(self, root: np.ndarray):
         p = len(root)
         self._root, self._gram, self._projected = root, np.zeros((p, p)), np.zeros(p)
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, rows, y):
+        self._waiting.append((rows, y))
+        if sum(len(y) for _, y in self._waiting) >= _GATHERED:
+            self._accumulate()
+
+    def _accumulate(self):
         from scipy.linalg import solve_triangular
 
-        white = solve_triangular(self._root, rows.T, lower=True)
-        self._gram += white @ white.T
-        self._projected += white @ y
+        if self._waiting:
+            rows, y = (np.concatenate(x) for x in zip(*self._waiting, strict=True))
+            self._waiting = []
+            white = solve_triangular(self._root, rows.T, lower=True)
+            self._gram += white @ white.T
+            self._projected += white @ y
 
     def finish(self, covariance: bool):
         from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
+        self._accumulate()
         factor = cho_factor(np.eye(len(self._gram)) + self._gram)
         w = solve_triangular(self._root.T, cho_solve(factor, self._projected))
         if not covariance:
@@ -142,6 +159,7 @@ class _Gram:
         return w, solve_triangular(self._root.T, inverse)
 
     def state(self):
+        self._accumulate()
         return {"gram": self._gram, "projected": self._projected}
 
     def restore(self, state):
@@ -153,13 +171,13 @@ _root = jax.jit(prior_root)
 
 
 @jax.jit
-def _weighted_rows(model: Potential, data: Batch) -> tuple[Array, Array, Array]:
-    y, weight = residuals(fixed_part(model, linear_terms(model)), data)
-    rows = flat(design(model, data.graphs), data.graphs.numbers.shape[0])
+def _weighted_rows(model: Model, data: Batch) -> tuple[Array, Array, Array]:
+    y, weight = residuals(fixed_part(model, linear_terms(model)), data, model)
+    rows = flat(design(model, data.graphs), data.graphs.numbers.shape[0], model)
     return jnp.where((weight > 0)[:, None], rows, 0) * weight[:, None], y * weight, weight > 0
 
 
-def _rows(model: Potential, data: Dataset, progress: bool | None, skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _rows(model: Model, data: Dataset, progress: bool | None, skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Weighted rows and right-hand sides of one structure after another; the next one is computed while one is used."""
     waiting = None
     for item in itertools.chain(itertools.islice(_bar(data, progress, "fit"), skip, None), [None]):
@@ -180,7 +198,7 @@ def _bar(data: Dataset, progress: bool | None, what: str):
     return tqdm(data.structures(), total=len(data), desc=what, unit="structure", disable=None if progress is None else not progress)
 
 
-def _assembled(model: Potential, terms: tuple, w: np.ndarray, factor: np.ndarray | None) -> Potential:
+def _assembled(model: Model, terms: tuple, w: np.ndarray, factor: np.ndarray | None) -> Model:
     """The model with its coefficients, cut into the terms' shares."""
     new, start = [], 0
     for term in terms:
@@ -196,7 +214,7 @@ def _assembled(model: Potential, terms: tuple, w: np.ndarray, factor: np.ndarray
 # --- matrix-free -----------------------------------------------------------------------------------------------------------
 
 
-def _lsqr(model: Potential, data: Dataset, root: np.ndarray, progress: bool | None) -> np.ndarray:
+def _lsqr(model: Model, data: Dataset, root: np.ndarray, progress: bool | None) -> np.ndarray:
     """LSQR in the prior's coordinates: evaluating the model is A w, its transpose is Aᵀ y."""
     from scipy.linalg import solve_triangular
     from scipy.sparse.linalg import LinearOperator, lsqr
@@ -236,23 +254,24 @@ def _lsqr(model: Potential, data: Dataset, root: np.ndarray, progress: bool | No
 
 
 @jax.jit
-def _targets(model: Potential, data: Batch) -> tuple[Array, Array]:
-    return residuals(fixed_part(model, linear_terms(model)), data)
+def _targets(model: Model, data: Batch) -> tuple[Array, Array]:
+    return residuals(fixed_part(model, linear_terms(model)), data, model)
 
 
-def _prediction(model: Potential, w: Array, graph: Any) -> Array:
+def _prediction(model: Model, w: Array, graph: Any) -> Array:
     terms, start = [], 0
     for term in require_linear(model):
         terms.append(term.with_coefficients(w[start : start + term.n_coefficients]))
         start += term.n_coefficients
-    return flat(evaluate(Sum(tuple(terms)), graph), graph.numbers.shape[0])
+    fitted = terms[0] if isinstance(model, TensorModel) else Sum(tuple(terms))
+    return flat(evaluate(fitted, graph), graph.numbers.shape[0], fitted)
 
 
 _times = jax.jit(_prediction)
 
 
 @jax.jit
-def _transposed(model: Potential, v: Array, graph: Any) -> Array:
+def _transposed(model: Model, v: Array, graph: Any) -> Array:
     p = sum(term.n_coefficients for term in require_linear(model))
     _, back = jax.vjp(lambda w: _prediction(model, w, graph), jnp.zeros(p, v.dtype))
     return back(v)[0]
@@ -261,7 +280,7 @@ def _transposed(model: Potential, v: Array, graph: Any) -> Array:
 # --- resuming --------------------------------------------------------------------------------------------------------------
 
 
-def _fingerprint(model: Potential, data: Dataset, method: str) -> str:
+def _fingerprint(model: Model, data: Dataset, method: str) -> str:
     """Of everything that the state depends on."""
     digest = hashlib.sha256(method.encode())
     for tree in (model, data):

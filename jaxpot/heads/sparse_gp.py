@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.checks import poison
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.graph import Environment
 from jaxpot.heads.base import LinearHead
@@ -82,7 +83,9 @@ class SparseGP(LinearHead):
 
     def basis(self, features: Array, species: Array) -> Array:
         same = species[:, None] == self.species[None, :]
-        return jnp.where(same, jnp.asarray(self.delta, features.dtype) ** 2 * self.kernel(features, self.features.astype(features.dtype)), 0)
+        rows = jnp.where(same, jnp.asarray(self.delta, features.dtype) ** 2 * self.kernel(features, self.features.astype(features.dtype)), 0)
+        # an atom without a sparse point of its element has zero energy, but the gate's NaN must not become a zero
+        return jax.vmap(poison)(rows, jnp.any(jnp.isnan(features), axis=-1))
 
     def _covariance_of_points(self) -> Array:
         return self.basis(self.features, self.species)

@@ -104,6 +104,28 @@ class PolynomialCutoff(Cutoff):
 
 
 @pytree
+class PowerCutoff(Cutoff):
+    r"""The envelope of linear many-body models: it decays over the whole range and leaves the shape to the radial functions.
+
+    .. math:: f = \left(1 - (r/r_c)^2\right)^p
+
+    Args:
+      radius: r_c, in Å.
+      power: p, the number of continuous derivatives plus one.
+    """
+
+    radius: Array = positive()
+    power: int = static(3)
+
+    def __post_init__(self):
+        if not (isinstance(self.power, int) and self.power >= 2):
+            raise ValueError(f"PowerCutoff: power must be a whole number of at least 2, got {self.power}")
+
+    def __call__(self, r: Array) -> Array:
+        return (1 - jnp.clip(r / self.radius, 0, 1) ** 2) ** self.power
+
+
+@pytree
 class TanhCutoff(Cutoff):
     r"""Behler's tanh³(1 − r/r_c), C²; `normalize` divides by tanh³ 1.
 

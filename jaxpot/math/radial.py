@@ -32,6 +32,7 @@ class RadialBasis:
     """
 
     n_max: int
+    elementary = False  # whether the sharp functions are a few products and sums, not worth a table
 
     def sharp(self, r: Array, l_max: int, radius: Array) -> Array:
         """g_nl(r), shape [Q, l_max + 1, n_max] for r of shape [Q]; [Q, 1, n_max] if it does not depend on l."""
@@ -311,34 +312,6 @@ class EquispacedGaussians(RadialBasis):
             + a * jnp.sqrt(jnp.pi) * jnp.exp(-a * difference**2 / 2) * (1 + a * total**2) * (1 + jax.scipy.special.erf(jnp.sqrt(a / 2) * total))
         ) / jnp.sqrt(128 * a**5)
         return jnp.linalg.solve(jnp.exp(-a * difference**2), jnp.linalg.cholesky(overlap))
-
-
-@pytree
-class Chebyshev(RadialBasis):
-    r"""Chebyshev polynomials of the reduced distance, the same for every l; the cutoff function is the envelope.
-
-    .. math:: g_n(r) = T_n(2 r/r_c - 1)\, r_c^{-3/2}, \qquad g_n = 0 \text{ beyond } r_c \text{ in a smeared density}
-
-    Args:
-      n_max: number of functions.
-    """
-
-    n_max: int = static()
-
-    def __post_init__(self):
-        check_n_max(self)
-
-    def sharp(self, r, l_max, radius):
-        return chebyshev(2 * r / radius - 1, self.n_max)[:, None, :] / radius**1.5
-
-    def upper(self, radius):
-        return radius
-
-    def finest(self, radius):
-        return None
-
-    def oscillations(self, l_max):
-        return float(self.n_max)
 
 
 @functools.cache

@@ -92,7 +92,7 @@ class AtomicPotential(LinearModel):
 
         @jax.checkpoint
         def one_block(envs):
-            return function(head, jax.vmap(descriptor.environment)(envs), envs.center)
+            return function(head, descriptor.stack(envs), envs.center)
 
         if n <= block:
             return one_block(stack)
@@ -134,7 +134,7 @@ class AtomicPotential(LinearModel):
         stack = environments(graph, self.reach, self.species)
         weights = jnp.where(graph.numbers > 0, weights, 0).astype(graph.positions.dtype)
         ready = self.at()
-        return ready.head.variance(jax.vmap(ready.descriptor.environment)(stack), stack.center, weights)
+        return ready.head.variance(ready.descriptor.stack(stack), stack.center, weights)
 
 
 def _map_blocks(function, stack, n_blocks: int, block: int) -> Array:

@@ -27,6 +27,8 @@ class Properties:
       dipole: shape [3], in e·Å.
       polarizability: shape [3, 3], in Å³.
       tensor: shape [3, …, 3], or [N, 3, …, 3] per atom; meaning and unit are the model's.
+
+    The noise of a dipole, polarizability or tensor is isotropic: its level is one number, shape [], or [N] per atom.
     """
 
     energy: Array | None = None
@@ -38,8 +40,8 @@ class Properties:
     tensor: Array | None = None
 
 
-class Potential:
-    """Interface: a Graph in, atomic energies out. A new potential writes `energies` and nothing else.
+class Model:
+    """Interface: a Graph in, Properties out. Potentials are models, and so are those of dipoles and other tensors.
 
     Attributes:
       species: the elements it knows, static.
@@ -48,6 +50,26 @@ class Potential:
 
     species: tuple[str, ...]
     reach: Array
+
+    def properties(self, graph: Graph) -> Properties:
+        """All that the model predicts of a structure; what `evaluate` returns."""
+        raise NotImplementedError(f"{type(self).__name__} must define properties(graph)")
+
+    def at(self) -> "Model":
+        """The same model with what depends on its leaves alone computed; done once per call, outside loops over atoms."""
+        return self
+
+    def frozen(self) -> "Model":
+        """The same model, no longer following its hyper-parameters."""
+        return self
+
+    def causes(self, graph: Graph) -> tuple[str, ...]:
+        """Why this model gives NaN for a structure with sound neighbour lists and elements, in words."""
+        return ()
+
+
+class Potential(Model):
+    """Interface: a Graph in, atomic energies out. A new potential writes `energies` and nothing else."""
 
     def energies(self, graph: Graph) -> Array:
         """Atomic energies, shape [N], in eV; entries of padding atoms mean nothing."""
@@ -62,12 +84,16 @@ class Potential:
             return NotImplemented
         return Sum(terms_of(self) + terms_of(other))
 
-    def at(self) -> "Potential":
-        """The same potential with what depends on its leaves alone computed; done once per call, outside loops over atoms."""
-        return self
+    def properties(self, graph: Graph) -> Properties:
+        """Energy, forces and virial in one reverse pass."""
 
-    def frozen(self) -> "Potential":
-        return self
+        def energy(positions, epsilon):
+            return self(strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T)))
+
+        zero = jnp.zeros((3, 3), graph.positions.dtype)
+        value, (by_position, by_strain) = jax.value_and_grad(energy, argnums=(0, 1))(graph.positions, zero)
+        lost = jnp.isnan(value)
+        return Properties(energy=value, forces=poison(-by_position, lost), virial=poison(-by_strain, lost))
 
 
 class LinearModel(Potential):
@@ -134,6 +160,9 @@ class Sum(Potential):
     def frozen(self) -> "Sum":
         return self.replace(terms=tuple(term.frozen() for term in self.terms))
 
+    def causes(self, graph: Graph) -> tuple[str, ...]:
+        return tuple(cause for term in self.terms for cause in term.causes(only(graph, term.species)))
+
 
 def terms_of(potential: Potential) -> tuple[Potential, ...]:
     """The terms of a Sum, or the potential itself."""
@@ -179,20 +208,20 @@ class IsolatedAtoms(Potential):
         return jnp.where(known, energies, jnp.nan)
 
 
-def evaluate(potential: Potential, graph: Graph) -> Properties:
-    r"""Energy, forces and virial in one reverse pass.
+def evaluate(model: Model, graph: Graph) -> Properties:
+    r"""What a model predicts: of a potential energy, forces and virial in one reverse pass, of any other model its property.
 
     .. math:: F = -\partial E/\partial R, \qquad W = -\partial E/\partial \epsilon
 
     Pure; write `jax.jit(evaluate)`, and `jax.jit(jax.vmap(evaluate, (None, 0)))` for a batch.
 
     Args:
-      potential: any potential.
+      model: a potential, or a model of dipoles, polarizabilities or other tensors.
       graph: one structure.
 
     Returns:
-      Properties with energy [] (eV), forces [N, 3] (eV/Å) and virial [3, 3] (eV). All are NaN where the model must not be
-      trusted; `diagnose` says why.
+      Properties: for a potential energy [] (eV), forces [N, 3] (eV/Å) and virial [3, 3] (eV). All are NaN where the model must not
+      be trusted; `diagnose` says why.
 
     Example:
       >>> from jaxpot import IsolatedAtoms, from_atoms
@@ -200,17 +229,10 @@ def evaluate(potential: Potential, graph: Graph) -> Properties:
       >>> float(evaluate(IsolatedAtoms({"Si": -1.0}), from_atoms(bulk("Si"), cutoff=3.0)).energy)
       -2.0
     """
-
-    def energy(positions, epsilon):
-        return potential(strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T)))
-
-    zero = jnp.zeros((3, 3), graph.positions.dtype)
-    value, (by_position, by_strain) = jax.value_and_grad(energy, argnums=(0, 1))(graph.positions, zero)
-    lost = jnp.isnan(value)
-    return Properties(energy=value, forces=poison(-by_position, lost), virial=poison(-by_strain, lost))
+    return model.properties(graph)
 
 
-def freeze(model: Potential) -> Potential:
+def freeze(model: Model) -> Model:
     """The model with its sparse points stored as features: faster, smaller, and no longer following hyper-parameters."""
     return model.frozen()
 
@@ -219,7 +241,7 @@ def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
     """Says in words why a result is NaN; runs on the host, on one structure.
 
     Args:
-      model: a potential or descriptor.
+      model: a potential, a model of tensors, or a descriptor.
       graph: one structure, not a batch.
 
     Returns:
@@ -251,6 +273,8 @@ def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
         causes.append(f"the model knows {', '.join(model.species)}, but the structure contains {', '.join(unknown)}")
     causes += [f"{path} is not finite" for path, leaf, _ in walk(model) if not np.all(np.isfinite(np.asarray(leaf, float)))]
     causes += _own_causes(model)
+    if isinstance(model, Model):
+        causes += model.causes(graph)
     return tuple(causes)
 
 

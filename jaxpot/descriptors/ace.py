@@ -1,0 +1,234 @@
+"""The atomic cluster expansion: products of any number of densities, coupled to invariants or equivariants."""
+
+import itertools
+from collections.abc import Iterator
+from math import factorial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.density import Density
+from jaxpot.descriptors.products import PerOrder, Program, Selection, build_program
+from jaxpot.graph import Environment
+from jaxpot.math.linalg import einsum
+from jaxpot.pytree import fields, pytree, set_fields, static
+
+Array = jax.Array
+
+
+def _set_partitions(items: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], ...]]:
+    if not items:
+        yield ()
+        return
+    first, rest = items[0], items[1:]
+    for size in range(len(rest) + 1):
+        for chosen in itertools.combinations(rest, size):
+            for others in _set_partitions(tuple(i for i in rest if i not in chosen)):
+                yield ((first, *chosen), *others)
+
+
+@pytree
+class ACE(LocalDescriptor):
+    r"""Coupled products of density coefficients: a linear basis of functions of ν + 1 bodies.
+
+    .. math:: A_v = c_{q l m}, \qquad B^{(r)}_{\mathbf v, M} = \sum_{m_1 \dots m_\nu} C^{(r)}_{M, m_1 \dots m_\nu} \prod_{t=1}^{\nu} A_{v_t}
+
+    for every tuple of (q, l) that the selection lets in, with the independent, permutation-symmetric couplings of
+    `jaxpot.math.coupling.couplings`. Products are evaluated recursively, one multiplication each.
+
+    Many species: channels of the density multiply in all combinations (one-hot, or fewer alchemical ones through
+    `Density.channels`); with `Density.mixing` and `tensor_reduced` only equal channels multiply, so that the number of functions
+    grows in proportion to the number of channels and not at all with that of elements.
+
+    Args:
+      density: usually sharp, `Density(..., sigma=None, center_weight=0.0)`; Gaussian-smeared ones work as well.
+      selection: `TotalDegree` or `PerOrder`.
+      lam: degree L of the result; 0 gives invariants.
+      pseudo: whether the result changes sign under inversion other than (−1)^L; lam=0 then gives pseudoscalars, which see
+        chirality.
+      tensor_reduced: multiply equal channels only. The radial index is then part of the channel and counts as 0 in the selection.
+      purified: sum over distinct neighbours only, so that products of ν factors vanish for fewer than ν neighbours. The span is the
+        same up to truncation; many times slower, for analysis.
+
+    Raises:
+      ValueError: if the selection lets in nothing, or asks for radial functions or degrees that the density does not have.
+
+    Example:
+      >>> from jaxpot import Agnesi, PowerCutoff
+      >>> density = Density(("Si",), PowerCutoff(5.0), Agnesi(6, nearest=2.35), l_max=4, sigma=None, center_weight=0.0)
+      >>> ACE(density, TotalDegree((5, 5, 5))).n_features
+      49
+
+    References:
+      Drautz, "Atomic cluster expansion for accurate and transferable interatomic potentials", Phys. Rev. B 99, 014104 (2019);
+      Dusson et al., "Atomic cluster expansion: completeness, efficiency and stability", J. Comput. Phys. 454, 110946 (2022);
+      Darby et al., "Tensor-reduced atomic density representations", Phys. Rev. Lett. 131, 028001 (2023);
+      Ho, Gutleb, Ortner, "Atomic cluster expansion without self-interaction", J. Comput. Phys. 515, 113271 (2024).
+    """
+
+    density: Density
+    selection: Selection
+    lam: int = static(0)
+    pseudo: bool = static(False)
+    tensor_reduced: bool = static(False)
+    purified: bool = static(False)
+
+    def __post_init__(self):
+        if not isinstance(self.selection, Selection):
+            raise TypeError(f"ACE: expected a selection such as TotalDegree((12, 10, 8)), got {type(self.selection).__name__}")
+        if isinstance(self.selection, PerOrder) and not self.tensor_reduced:
+            if max(self.selection.n_max) > self.density.radial.n_max and self.density.mixing is None:
+                raise ValueError(f"ACE: the selection asks for n_max = {max(self.selection.n_max)}, the density has {self.density.radial.n_max}")
+            if max(self.selection.l_max) > self.density.l_max:
+                raise ValueError(f"ACE: the selection asks for l_max = {max(self.selection.l_max)}, the density has {self.density.l_max}")
+        if self.purified and self.density.sigma is not None:
+            raise ValueError("ACE: a purified basis is defined for a sharp density; write Density(..., sigma=None, center_weight=0.0)")
+        if not self._program.blocks:
+            raise ValueError(f"ACE: the selection {self.selection} lets in no function with lam = {self.lam}, pseudo = {self.pseudo}")
+
+    @property
+    def _program(self) -> Program:
+        return self._make_program(False)
+
+    def _make_program(self, with_slopes: bool) -> Program:
+        n_max = 1 if self.tensor_reduced else (self.density.n_channels if self.density.mixing is not None else self.density.radial.n_max)
+        channels = 1 if self.tensor_reduced else self.density.n_channels // n_max
+        values = tuple((name, value) for name, value, _ in fields(self.selection))
+        return build_program(type(self.selection), values, n_max, self.density.l_max, channels, self.lam, self.pseudo, with_slopes)
+
+    @property
+    def _copies(self) -> int:
+        return self.density.n_channels if self.tensor_reduced else 1
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.density.species
+
+    @property
+    def reach(self) -> Array:
+        return self.density.reach
+
+    @property
+    def n_features(self) -> int:
+        return self._copies * sum(len(b.factors) * b.table.shape[0] for b in self._program.blocks)
+
+    def at(self) -> "ACE":
+        return set_fields(self, density=self.density.at())
+
+    def labels(self) -> tuple[tuple, ...]:
+        """(((q, l), …), r) of every function: its factors, q = channel · n_max + n, and the number of its coupling.
+
+        With `tensor_reduced`, (channel, (l, …), r).
+        """
+        own = [(tuple((int(q), int(l)) for q, l in t), r) for b in self._program.blocks for t in b.factors for r in range(b.table.shape[0])]
+        if not self.tensor_reduced:
+            return tuple(own)
+        return tuple((k, tuple(l for _, l in t), r) for k in range(self._copies) for t, r in own)
+
+    def smoothness(self, power: float = 2.0) -> np.ndarray:
+        r"""How much rougher than the first every function is, shape [F], for the prior of `Linear(roughness=...)`.
+
+        .. math:: \gamma = \Bigl(1 + \sum_t (n_t + w\, l_t)\Bigr)^{p}
+
+        with w of the selection (1 for `PerOrder`).
+
+        Args:
+          power: p; 0 makes all functions equal.
+        """
+        weight = getattr(self.selection, "weight", 1.0)
+        n_max = self.density.n_channels if self.density.mixing is not None else self.density.radial.n_max
+        totals = [sum(q % n_max + weight * l for q, l in t) for b in self._program.blocks for t in b.factors for _ in range(b.table.shape[0])]
+        return np.tile((1 + np.array(totals)) ** power, self._copies)
+
+    def environment(self, env: Environment) -> Array:
+        return self.stack(jax.tree_util.tree_map(lambda x: x[None], env))[0]
+
+    def stack(self, envs: Environment) -> Array:
+        density, n = self.density.at(), envs.center.shape[0]
+        if self.purified:
+            return jax.vmap(lambda env: self._finished(self._pure_products(density, env)))(envs)
+        # atoms come last (with the copies of a tensor-reduced basis), so that every product reads and writes whole rows
+        coefficients = jax.vmap(density)(envs)
+        copies = self._copies
+        rows = jnp.moveaxis(coefficients.reshape(n * copies, -1), 0, -1)
+        functions = jnp.moveaxis(self._finished(self._products(rows[self._program.density], self._program)), -1, 0)
+        return functions.reshape(n, self.n_features, *self._tail)
+
+    @property
+    def _tail(self) -> tuple[int, ...]:
+        return (2 * self.lam + 1,) if self.lam or self.pseudo else ()
+
+    def _products(self, densities: Array, program: Program) -> Array:
+        # without the barriers XLA computes a product anew wherever it is used
+        values = jax.lax.optimization_barrier(densities)
+        for left, right in program.levels:
+            values = jax.lax.optimization_barrier(jnp.concatenate([values, values[left] * values[right]]))
+        return values
+
+    def _finished(self, values: Array, program: Program | None = None) -> Array:
+        """Functions from products: [n] -> [F] or [F, 2L + 1]; trailing axes ride along."""
+        out = []
+        for block in (program or self._program).blocks:
+            t, n = len(block.factors), block.table.shape[2]
+            products = values[block.first : block.first + t * n] if np.ndim(block.first) == 0 else values[block.first]
+            table = jnp.asarray(block.table, values.dtype)
+            coupled = einsum("tn...,rmn->trm...", products.reshape(t, n, *values.shape[1:]), table)
+            out.append(coupled.reshape(-1, *coupled.shape[2:]))
+        functions = jnp.concatenate(out)
+        return functions if self._tail else functions[:, 0]
+
+    def _pure_products(self, density: Density, env: Environment) -> Array:
+        """Products over distinct neighbours, by inversion over the set partitions of the factors."""
+        contributions = jax.vmap(lambda v, s: density._summed(v[None], s[None]))(env.vectors, env.species)  # [K, Q, L]
+        phi = contributions.reshape(len(env.mask), -1)[:, self._program.density]
+        out = []
+        for monomials in self._program.monomials:
+            total = 0.0
+            for partition in _set_partitions(tuple(range(monomials.shape[1]))):
+                product = 1.0
+                for block in partition:
+                    sign = (-1) ** (len(block) - 1) * factorial(len(block) - 1)
+                    product = product * sign * jnp.sum(jnp.prod(phi[:, monomials[:, list(block)]], axis=-1), axis=0)
+                total = total + product
+            out.append(total)
+        return jnp.concatenate(out)
+
+    @property
+    def has_waist(self) -> bool:
+        return not (self.purified or self.tensor_reduced)
+
+    def waist(self, envs: Environment) -> tuple[Array, Array]:
+        """Density coefficients A, shape [V, n], and their derivatives by the neighbour vectors, [V, n, 3, K]."""
+        density, program = self.density.at(), self._program
+        q, lm = np.divmod(program.density, (self.density.l_max + 1) ** 2)
+
+        def one(env):
+            (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
+            l = np.floor(np.sqrt(lm)).astype(int) if channels.shape[1] > 1 else np.zeros_like(lm)
+            f, y = channels[:, l, q].T, harmonics[:, lm].T
+            df, dy = jnp.moveaxis(channel_slopes[:, :, l, q], -1, 0), jnp.moveaxis(harmonic_slopes[:, :, lm], -1, 0)
+            values = jnp.sum(f * y, axis=1) + density._center(env.center, f.dtype).reshape(-1)[program.density]
+            return values, df * y[:, None] + f[:, None] * dy
+
+        values, slopes = jax.lax.optimization_barrier(jax.vmap(one)(envs))
+        return values.T, jnp.moveaxis(slopes, 0, 1)
+
+    def beyond_waist(self, coefficients: Array) -> tuple[Array, Array]:
+        """Features [F (2L + 1), n] from A [V, n], and their derivatives [F (2L + 1), V, n]."""
+        program = self._make_program(True)
+        values = self._products(coefficients, program)
+        functions = self._finished(values, program).reshape(-1, values.shape[1])
+        values = jnp.concatenate([values, jnp.ones_like(values[:1])])
+        entries = [einsum("etn,et->en", values[i], jnp.asarray(w, values.dtype)) for i, w in zip(*program.slopes[:2], strict=True)]
+        entries = jax.lax.optimization_barrier(jnp.concatenate([*entries, jnp.zeros_like(values[:1])]))
+        return functions, entries[program.slopes.place].reshape(functions.shape[0], *coefficients.shape)
+
+    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
+        if not self.has_waist:
+            return super().with_jacobian(env)
+        coefficients, slopes = self.waist(jax.tree_util.tree_map(lambda x: x[None], env))
+        features, jacobian = self.beyond_waist(coefficients)
+        jacobian = einsum("fv,vak->fka", jacobian[:, :, 0], slopes[:, 0])
+        return features.reshape(self.n_features, *self._tail), jacobian.reshape(self.n_features, *self._tail, *jacobian.shape[1:])

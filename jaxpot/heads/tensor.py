@@ -1,0 +1,210 @@
+"""The kernel between tensors of atoms, and the sparse Gaussian process that uses it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.graph import Environment, Graph, environments
+from jaxpot.math.kernels import power
+from jaxpot.math.linalg import einsum, unit
+from jaxpot.pytree import positive, pytree, set_fields, static
+
+Array = jax.Array
+
+
+def tensor_features(descriptor: LocalDescriptor, envs: Environment) -> tuple[Array, Array]:
+    """Features [n, F, 2λ + 1] of n atoms and the normalised invariants [n, F₀] of the same atoms; invariants alone are both."""
+    if hasattr(descriptor, "with_invariants"):
+        return jax.vmap(descriptor.with_invariants)(envs)
+    x = descriptor.stack(envs)
+    return x[:, :, None], jax.vmap(unit)(x)
+
+
+@pytree
+class LambdaKernel:
+    r"""The kernel between tensors of degree λ: blocks that turn with both atoms, made nonlinear by an invariant factor.
+
+    .. math:: k_{\mu\mu'}(i, j) = (\mathbf p_i^{\lambda\mu} \cdot \mathbf p_j^{\lambda\mu'})\, (\hat{\mathbf p}_i \cdot \hat{\mathbf p}_j)^{\zeta - 1}
+
+    with the normalised scalar spectra p̂. Any function of invariants keeps the blocks equivariant; a power of the blocks would not.
+    For λ = 0 and normalised spectra it is `PolynomialKernel(zeta)`.
+
+    Args:
+      zeta: exponent; 1 is the linear kernel.
+
+    Example:
+      >>> x, y = jnp.ones((2, 7, 3)), jnp.ones((4, 7, 3))
+      >>> LambdaKernel(2.0)(x, y, jnp.ones((2, 1)), jnp.ones((4, 1))).shape
+      (2, 3, 4, 3)
+
+    References:
+      Grisafi, Wilkins, Csányi, Ceriotti, "Symmetry-adapted machine learning for tensorial properties of atomistic systems",
+      Phys. Rev. Lett. 120, 036002 (2018).
+    """
+
+    zeta: Array = positive(2.0)
+
+    def __call__(self, x: Array, y: Array, x_invariants: Array, y_invariants: Array) -> Array:
+        """Blocks between n and M atoms.
+
+        Args:
+          x: shape [n, F, 2λ + 1].
+          y: shape [M, F, 2λ + 1].
+          x_invariants: unit vectors, shape [n, F₀].
+          y_invariants: shape [M, F₀].
+
+        Returns:
+          Shape [n, 2λ + 1, M, 2λ + 1].
+        """
+        (n, f, u), m = x.shape, y.shape[0]
+        left, right = jnp.swapaxes(x, 1, 2).reshape(n * u, f), jnp.swapaxes(y, 1, 2).reshape(m * u, f)
+        blocks = einsum("af,bf->ab", left, right).reshape(n, u, m, u)
+        return blocks * self.factor(x_invariants, y_invariants)[:, None, :, None]
+
+    def factor(self, x_invariants: Array, y_invariants: Array) -> Array:
+        """The invariant factor, shape [n, M]."""
+        dot = einsum("nf,mf->nm", x_invariants, y_invariants)
+        return power(dot, jnp.asarray(self.zeta, dot.dtype) - 1)
+
+
+@pytree
+class LambdaGP:
+    r"""Tensors of degree λ from kernels with M sparse points of the same centre species.
+
+    .. math:: t_{i\mu} = \sum_{m\mu'} \delta^2 k_{\mu\mu'}(i, m)\, \delta_{z_i z_m}\, w_{m\mu'}, \qquad w \sim N(0, (K_{MM} + \text{jitter})^{-1})
+
+    As in `SparseGP`, sparse points are environments while hyper-parameters move and features in a finished model.
+
+    Args:
+      kernel: k.
+      delta: scale of the prior, in the unit of the tensor: its kernel at distance zero is δ²|p^λ|².
+      jitter: added to the diagonal of K_MM, in the square of that unit.
+      points: stack of M environments.
+      features: of the sparse points, shape [M, F, 2λ + 1]; taken instead of `points` where given.
+      invariants: of the sparse points, shape [M, F₀].
+      species: centre species of the sparse points, shape [M].
+      coefficients: w, shape [M (2λ + 1)], in the inverse of the tensor's unit; None until fitted.
+      lam: λ; None until joined with a descriptor.
+
+    Raises:
+      ValueError: if coefficients and sparse points do not fit each other.
+
+    References:
+      Grisafi, Wilkins, Csányi, Ceriotti, "Symmetry-adapted machine learning for tensorial properties of atomistic systems",
+      Phys. Rev. Lett. 120, 036002 (2018).
+    """
+
+    kernel: LambdaKernel
+    delta: Array = positive(1.0)
+    jitter: Array = positive(1e-8)
+    points: Environment | None = None
+    features: Array | None = None
+    invariants: Array | None = None
+    species: Array | None = None
+    coefficients: Array | None = None
+    lam: int | None = static(None)
+
+    def __post_init__(self):
+        if not isinstance(self.kernel, LambdaKernel):
+            raise TypeError(f"LambdaGP: expected a LambdaKernel, got {type(self.kernel).__name__}; write LambdaGP(LambdaKernel(zeta=2.0))")
+        if self.lam is not None and self.coefficients is not None and np.shape(self.coefficients) != (self.n_coefficients,):
+            raise ValueError(f"LambdaGP: expected coefficients [{self.n_coefficients}], got {np.shape(self.coefficients)}")
+        if self.species is not None and np.shape(self.species) != (self.n_points,):
+            raise ValueError(f"LambdaGP: {self.n_points} sparse points, but species has shape {np.shape(self.species)}")
+
+    @property
+    def n_points(self) -> int:
+        if self.features is not None:
+            return self.features.shape[0]
+        return 0 if self.points is None else self.points.center.shape[0]
+
+    @property
+    def n_coefficients(self) -> int:
+        return self.n_points * (2 * self.lam + 1)
+
+    def with_points(self, points: Environment) -> "LambdaGP":
+        """The unfitted head with these M environments as its sparse points."""
+        return self.replace(points=points, species=points.center, features=None, invariants=None, coefficients=None)
+
+    def sized(self, descriptor: LocalDescriptor) -> "LambdaGP":
+        lam, pseudo = degree(descriptor)
+        if (lam or pseudo) and not hasattr(descriptor, "with_invariants"):
+            raise TypeError(
+                f"LambdaGP needs the invariants of the same atom beside its tensors, which {type(descriptor).__name__} does not give; "
+                "use LambdaSOAP, or a Linear head"
+            )
+        if self.lam not in (None, lam):
+            raise ValueError(f"LambdaGP was made for degree {self.lam}, the descriptor has degree {lam}")
+        shape = None if self.features is None else self.features.shape[1:]
+        if shape not in (None, (descriptor.n_features, 2 * lam + 1)):
+            raise ValueError(f"LambdaGP: sparse points have features {list(shape)}, the descriptor [{descriptor.n_features}, {2 * lam + 1}]")
+        return self.replace(lam=lam)
+
+    def at(self, descriptor: LocalDescriptor) -> "LambdaGP":
+        if self.features is not None:
+            return self
+        if self.points is None:
+            raise ValueError(
+                "LambdaGP has no sparse points; write model.with_points(jaxpot.fit.select_environments(jaxpot.SOAP(density), data, 200, key=key))"
+            )
+        features, invariants = tensor_features(descriptor.at(), self.points)
+        return set_fields(self, features=features, invariants=invariants)
+
+    def frozen(self, descriptor: LocalDescriptor) -> "LambdaGP":
+        return jax.jit(LambdaGP.at)(self, descriptor).replace(points=None)
+
+    def _weight(self, invariants: Array, species: Array) -> Array:
+        """δ² times the invariant factor, zero between different centres, shape [n, M]."""
+        factor = jnp.asarray(self.delta, invariants.dtype) ** 2 * self.kernel.factor(invariants, self.invariants.astype(invariants.dtype))
+        return jnp.where(species[:, None] == self.species[None, :], factor, 0)
+
+    def basis(self, features: Array, invariants: Array, species: Array) -> Array:
+        """[n, F, 2λ + 1], [n, F₀], [n] -> [n, 2λ + 1, P]; tensors are basis @ coefficients."""
+        blocks = self.kernel(features, self.features.astype(features.dtype), invariants, self.invariants.astype(features.dtype))
+        same = (species[:, None] == self.species[None, :])[:, None, :, None]
+        blocks = jnp.where(same, jnp.asarray(self.delta, features.dtype) ** 2 * blocks, 0)
+        return blocks.reshape(*blocks.shape[:2], -1)
+
+    def __call__(self, features: Array, invariants: Array, species: Array) -> Array:
+        """[n, F, 2λ + 1], [n, F₀], [n] -> tensors [n, 2λ + 1]."""
+        if self.coefficients is None:
+            raise ValueError("LambdaGP has no coefficients yet; write model = jaxpot.fit.linear(model, data)")
+        w = jnp.asarray(self.coefficients, features.dtype).reshape(self.n_points, -1)
+        # contracted with the coefficients first, the blocks are never formed: (2λ + 1)² times fewer operations
+        projected = einsum("nm,mf->nf", self._weight(invariants, species), einsum("mfu,mu->mf", self.features.astype(features.dtype), w))
+        return einsum("nfu,nf->nu", features, projected)
+
+    def precision(self) -> Array:
+        k = self.basis(self.features, self.invariants, self.species).reshape(self.n_coefficients, -1)
+        return k + self.jitter * jnp.eye(self.n_coefficients, dtype=k.dtype)
+
+
+def degree(descriptor: LocalDescriptor) -> tuple[int, bool]:
+    """λ of a descriptor, and whether it gives pseudotensors; (0, False) for invariants."""
+    return getattr(descriptor, "lam", 0), getattr(descriptor, "pseudo", False)
+
+
+def structure_kernel(descriptor: LocalDescriptor, kernel: LambdaKernel, first: Graph, second: Graph) -> Array:
+    r"""The kernel between two structures, the sum of the blocks of their atoms; between different elements blocks are zero.
+
+    .. math:: K_{\mu\mu'}(A, B) = \sum_{i \in A,\, j \in B} \delta_{z_i z_j}\, k_{\mu\mu'}(i, j)
+
+    A Gaussian process with this kernel is the limit of `LambdaGP` with all atoms as sparse points.
+
+    Args:
+      descriptor: of degree λ, as for LambdaGP.
+      kernel: between atoms.
+      first: structure A.
+      second: structure B.
+
+    Returns:
+      Shape [2λ + 1, 2λ + 1]; it becomes D(R) K when A is rotated by R.
+    """
+    sides = []
+    for graph in (first, second):
+        envs = environments(graph, descriptor.reach, descriptor.species)
+        sides.append((*tensor_features(descriptor.at(), envs), jnp.where(graph.numbers > 0, envs.center, -1)))
+    (x, x0, s), (y, y0, z) = sides
+    same = (s[:, None] == z[None, :]) & (s >= 0)[:, None] & (z >= 0)[None, :]
+    return jnp.sum(jnp.where(same[:, None, :, None], kernel(x, y, x0, y0), 0), axis=(0, 2))

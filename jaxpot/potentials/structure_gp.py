@@ -1,0 +1,273 @@
+"""Gaussian processes on whole structures."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import poison
+from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.global_soap import StructureDescriptor
+from jaxpot.graph import Graph, environments, stack
+from jaxpot.math.kernels import Kernel
+from jaxpot.math.linalg import einsum
+from jaxpot.math.matching import Matching
+from jaxpot.potentials.base import LinearModel, diagnose
+from jaxpot.pytree import positive, pytree, set_fields, static
+
+Array = jax.Array
+
+
+@pytree
+class StructureGP(LinearModel):
+    r"""The energy of a structure from kernels with M reference structures.
+
+    .. math:: E(A) = N_A \sum_m w_m\, \delta^2 \tilde k(A, A_m), \qquad
+       \tilde k(A, B) = \frac{k(A, B)}{\sqrt{k(A, A)\, k(B, B)}}, \qquad w \sim N(0, (K_{MM} + \text{jitter})^{-1})
+
+    k(A, B) is the `matching` of the similarities C_ij = kernel(x_i, x_j) between the N_A atoms of A and the N_B atoms of B.
+    **Atoms of different elements have C_ij = 0**, as in `SparseGP`. A descriptor of whole structures (`GlobalSOAP`) counts as one
+    atom, of the same element in every structure.
+
+    Matchings compare structures of any size and do not grow with them, so by default k models the energy per atom and the energy
+    is N_A times that: n copies of a cell have n times its energy. With `extensive=False` the energy is the sum over m alone, for a
+    property of the structure as such. Energies of single atoms have no meaning here; the energy is shared among them evenly.
+
+    While hyper-parameters move, the references are `points`, graphs whose features are recomputed; in a finished model they are
+    `features`. The kernels of `BestMatch` and `REMatch` are not positive definite in general: if a fit says that the prior is not,
+    raise the jitter.
+
+    Args:
+      descriptor: features of every atom, or a descriptor of whole structures.
+      kernel: between the features of two atoms, dimensionless.
+      matching: how the atoms of two structures are compared; Average, BestMatch or REMatch.
+      delta: prior standard deviation of the energy per atom (of the energy, if not extensive), in eV.
+      jitter: added to the diagonal of K_MM, in eV².
+      normalize: divide by √(k(A, A) k(B, B)).
+      extensive: whether the energy is N_A times the sum over m.
+      points: the M references, stacked; made by `with_points`.
+      features: features of their atoms, shape [M, N, F]; taken instead of `points` where given.
+      centers: centre species of their atoms, −1 for padding, shape [M, N].
+      coefficients: w, shape [M], in 1/eV; None until fitted.
+      covariance: C with posterior covariance of w equal to C Cᵀ, shape [M, P], in 1/eV; None unless the fit was asked for it.
+      self_kernels: k(A_m, A_m), shape [M], made by `at` from the leaves above; leave it out.
+
+    Raises:
+      TypeError: if descriptor, kernel or matching are something else.
+      ValueError: if features, centers, coefficients and covariance do not fit each other or the descriptor.
+
+    Example:
+      >>> from jaxpot import CosineCutoff, Density, GTO, PolynomialKernel, SOAP, from_atoms
+      >>> from jaxpot.math.matching import Average
+      >>> from ase.build import bulk
+      >>> soap = SOAP(Density(("Si",), CosineCutoff(4.0, width=1.0), GTO(n_max=2), l_max=1, sigma=0.5))
+      >>> graphs = [from_atoms(bulk("Si", a=a), cutoff=4.0) for a in (5.3, 5.5)]
+      >>> model = StructureGP(soap, PolynomialKernel(2.0), Average()).with_points(graphs)
+      >>> model.basis(graphs[0]).shape
+      (2,)
+
+    References:
+      De, Bartók, Csányi, Ceriotti, "Comparing molecules and solids across structural and alchemical space",
+      Phys. Chem. Chem. Phys. 18, 13754 (2016).
+    """
+
+    descriptor: Descriptor | StructureDescriptor
+    kernel: Kernel
+    matching: Matching
+    delta: Array = positive(1.0)
+    jitter: Array = positive(1e-8)
+    normalize: bool = static(True)
+    extensive: bool = static(True)
+    points: Graph | None = None
+    features: Array | None = None
+    centers: Array | None = None
+    coefficients: Array | None = None
+    covariance: Array | None = None
+    self_kernels: Array | None = None
+
+    def __post_init__(self):
+        for name, expected in (("descriptor", (Descriptor, StructureDescriptor)), ("kernel", Kernel), ("matching", Matching)):
+            value = getattr(self, name)
+            if not isinstance(value, expected):
+                hint = "; write Average(), BestMatch() or REMatch(gamma)" if name == "matching" else ""
+                raise TypeError(f"StructureGP: expected a {name}, got {type(value).__name__}{hint}")
+        if self.features is not None:
+            shape = np.shape(self.features)
+            if len(shape) != 3 or shape[2] != self.descriptor.n_features or np.shape(self.centers) != shape[:2]:
+                raise ValueError(
+                    f"StructureGP: expected features [M, N, {self.descriptor.n_features}] and centers [M, N], "
+                    f"got {shape} and {np.shape(self.centers)}"
+                )
+        for name in ("coefficients", "covariance"):
+            value = getattr(self, name)
+            if value is not None and np.shape(value)[:1] != (self.n_coefficients,):
+                raise ValueError(f"StructureGP: {self.n_coefficients} reference structures, but {name} has shape {np.shape(value)}")
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.descriptor.species
+
+    @property
+    def reach(self) -> Array:
+        return self.descriptor.reach
+
+    @property
+    def n_coefficients(self) -> int:
+        if self.features is not None:
+            return self.features.shape[0]
+        return 0 if self.points is None else self.points.numbers.shape[0]
+
+    def with_points(self, graphs: Sequence[Graph] | Graph) -> "StructureGP":
+        """The unfitted model with these M structures as its references.
+
+        Args:
+          graphs: the structures, a sequence of Graphs or one stacked Graph; of any size, padding does not count. Make them with
+            the upper bound of the cutoffs that will be searched.
+
+        Raises:
+          ValueError: for no structures, or one that has no atoms or for which the descriptor gives NaN (with `diagnose`'s reason).
+        """
+        if isinstance(graphs, Graph):
+            if np.ndim(graphs.numbers) != 2:
+                raise ValueError("with_points: got one structure; write with_points([graph]), or stack several")
+            graphs = [jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], graphs) for i in range(len(graphs.numbers))]
+        for i, graph in enumerate(graphs):
+            causes = diagnose(self.descriptor, graph) if np.any(np.asarray(graph.numbers) > 0) else ("no atoms",)
+            if causes:
+                raise ValueError(f"with_points: reference structure {i}: {'; '.join(causes)}")
+        empty = dict.fromkeys(("features", "centers", "coefficients", "covariance", "self_kernels"))
+        return self.replace(points=stack(graphs), **empty)
+
+    def at(self) -> "StructureGP":
+        if self.features is None and self.points is None:
+            raise ValueError("StructureGP has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
+        out = set_fields(self, descriptor=self.descriptor.at())
+        if self.features is None:
+            features, centers = jax.lax.map(jax.checkpoint(out._atoms_of), self.points)
+            out = set_fields(out, features=features, centers=centers)
+        if self.normalize and self.self_kernels is None:
+            own = jax.lax.map(jax.checkpoint(lambda a: out._similarity(a, a)), (out.features, out.centers))
+            out = set_fields(out, self_kernels=own)
+        return out
+
+    def frozen(self) -> "StructureGP":
+        if self.features is not None:
+            return self.replace(points=None)
+        ready = jax.jit(StructureGP.at)(self)
+        return self.replace(points=None, features=ready.features, centers=ready.centers)
+
+    def _atoms_of(self, graph: Graph) -> tuple[Array, Array]:
+        """Features [N, F] and centre species [N], −1 for padding."""
+        real = graph.numbers > 0
+        if isinstance(self.descriptor, StructureDescriptor):
+            return self.descriptor.features(graph)[None], jnp.where(jnp.any(real), 0, -1)[None]
+        features = self.descriptor(graph)
+        if features.ndim != 2:
+            raise TypeError(f"StructureGP needs invariant features [N, F], {type(self.descriptor).__name__} gives {list(features.shape)}")
+        return features, jnp.where(real, environments(graph, 0.0, self.species).center, -1)
+
+    def _similarity(self, a: tuple[Array, Array], b: tuple[Array, Array]) -> Array:
+        """k of two structures, before normalisation, shape []."""
+        (x, species), (y, others) = a, b
+        same = species[:, None] == others[None, :]
+        value = self.matching(jnp.where(same, self.kernel(x, y), 0), species >= 0, others >= 0)
+        # atoms that the gate poisoned may have no partner of their element, and their NaN no way into the sum
+        lost = jnp.any(jnp.isnan(x) & (species >= 0)[:, None]) | jnp.any(jnp.isnan(y) & (others >= 0)[:, None])
+        return poison(value, lost)
+
+    def _row(self, a: tuple[Array, Array], own: Array | None) -> Array:
+        """Kernels of one structure with all references, shape [M]; own: its kernel with itself."""
+        features = self.features.astype(a[0].dtype)
+        k = jax.vmap(lambda x, species: self._similarity(a, (x, species)))(features, self.centers)
+        if not self.normalize:
+            return k
+        square = own * self.self_kernels.astype(k.dtype)
+        is_zero = square == 0
+        return jnp.where(is_zero, 0, k / jnp.sqrt(jnp.where(is_zero, 1, square)))
+
+    def _scale(self, dtype) -> Array:
+        return jnp.asarray(self.delta, dtype) ** 2
+
+    def _size(self, graph: Graph, dtype) -> Array:
+        """What the sum over the references is multiplied by, shape []."""
+        return jnp.sum(graph.numbers > 0).astype(dtype) if self.extensive else jnp.ones((), dtype)
+
+    def basis(self, graph: Graph) -> Array:
+        ready = self.at()
+        a = ready._atoms_of(graph)
+        row = ready._row(a, ready._similarity(a, a) if self.normalize else None)
+        return self._size(graph, row.dtype) * self._scale(row.dtype) * row
+
+    def energies(self, graph: Graph) -> Array:
+        if self.coefficients is None:
+            raise ValueError("StructureGP has no coefficients yet; write model = jaxpot.fit.linear(model, data)")
+        energy = einsum("p,p->", self.basis(graph), self.coefficients)
+        n_atoms = jnp.maximum(jnp.sum(graph.numbers > 0), 1)
+        return jnp.broadcast_to(energy / n_atoms.astype(energy.dtype), graph.numbers.shape)
+
+    def _covariance_of_points(self) -> Array:
+        """K_MM of a model that is `at` its leaves, row by row: all M² plans are never held together."""
+        own = self.self_kernels if self.normalize else jnp.zeros(self.n_coefficients, self.features.dtype)
+        k = jax.lax.map(jax.checkpoint(lambda a: self._row(a[:2], a[2])), (self.features, self.centers, own))
+        return self._scale(k.dtype) * k
+
+    def precision(self) -> Array:
+        k = self.at()._covariance_of_points()
+        return k + jnp.asarray(self.jitter, k.dtype) * jnp.eye(self.n_coefficients, dtype=k.dtype)
+
+    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "StructureGP":
+        return self.replace(coefficients=w) if covariance is None else self.replace(coefficients=w, covariance=covariance)
+
+    def causes(self, graph: Graph) -> tuple[str, ...]:
+        if self.features is None and self.points is None:
+            return ()
+        for i in range(0 if self.features is not None else self.n_coefficients):
+            found = diagnose(self.descriptor, jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], self.points))
+            if found:
+                return (f"reference structure {i}: {'; '.join(found)}",)
+        if not bool(_sound(self, graph)):
+            return ()  # the gate's reasons are known already
+        bad = np.flatnonzero(~np.isfinite(_basis(self, graph)))
+        if not len(bad):
+            return ()
+        return (
+            f"{self.matching} or the kernel of a structure with itself gives NaN for {len(bad)} of {self.n_coefficients} reference "
+            f"structures, first {bad[0]}; a plan of REMatch that does not converge needs a larger gamma",
+        )
+
+    def variance(self, graph: Graph) -> Array:
+        r"""Predictive variance of the energy, the noise of the data taken into account, for a model fitted with `covariance=True`.
+
+        .. math:: k_{**} - k_*^T K_{MM}^{-1} k_* + |C^T k_*|^2
+
+        Args:
+          graph: one structure.
+
+        Returns:
+          Shape [], in eV².
+
+        Raises:
+          ValueError: if the model was fitted without its covariance.
+        """
+        if self.covariance is None:
+            raise ValueError("this StructureGP was fitted without its covariance; write jaxpot.fit.linear(model, data, covariance=True)")
+        ready = self.at()
+        a = ready._atoms_of(graph)
+        own = ready._similarity(a, a)
+        size = self._size(graph, own.dtype)
+        prior = size**2 * self._scale(own.dtype) * (own / jnp.where(own == 0, 1, own) if self.normalize else own)
+        k = size * self._scale(own.dtype) * ready._row(a, own)
+        explained = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(ready.precision()), k, lower=True)
+        left = einsum("mp,m->p", self.covariance, k)
+        return prior - jnp.sum(explained**2) + jnp.sum(left**2)
+
+
+@jax.jit
+def _sound(model: StructureGP, graph: Graph) -> Array:
+    """Whether the features of all real atoms are finite, shape []."""
+    features, centers = model._atoms_of(graph)
+    return jnp.all(jnp.isfinite(features) | (centers < 0)[:, None])
+
+
+_basis = jax.jit(StructureGP.basis)
