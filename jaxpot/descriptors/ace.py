@@ -215,20 +215,25 @@ class ACE(LocalDescriptor):
         values, slopes = jax.lax.optimization_barrier(jax.vmap(one)(envs))
         return values.T, jnp.moveaxis(slopes, 0, 1)
 
-    def beyond_waist(self, coefficients: Array) -> tuple[Array, Array]:
-        """Features [F (2L + 1), n] from A [V, n], and their derivatives [F (2L + 1), V, n]."""
+    @property
+    def waist_blocks(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        return tuple((rows, columns) for rows, columns, _ in self._make_program(True).slopes.blocks)
+
+    def beyond_waist(self, coefficients: Array) -> tuple[Array, tuple[Array, ...]]:
         program = self._make_program(True)
         values = self._products(coefficients, program)
-        functions = self._finished(values, program).reshape(-1, values.shape[1])
+        features = self._finished(values, program).reshape(-1, values.shape[1])
         values = jnp.concatenate([values, jnp.ones_like(values[:1])])
         entries = [einsum("etn,et->en", values[i], jnp.asarray(w, values.dtype)) for i, w in zip(*program.slopes[:2], strict=True)]
         entries = jax.lax.optimization_barrier(jnp.concatenate([*entries, jnp.zeros_like(values[:1])]))
-        return functions, entries[program.slopes.place].reshape(functions.shape[0], *coefficients.shape)
+        return features, tuple(entries[places] for _, _, places in program.slopes.blocks)
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         if not self.has_waist:
             return super().with_jacobian(env)
         coefficients, slopes = self.waist(jax.tree_util.tree_map(lambda x: x[None], env))
-        features, jacobian = self.beyond_waist(coefficients)
-        jacobian = einsum("fv,vak->fka", jacobian[:, :, 0], slopes[:, 0])
+        features, blocks = self.beyond_waist(coefficients)
+        jacobian = jnp.zeros((features.shape[0], env.vectors.shape[0], 3), features.dtype)
+        for (rows, columns), values in zip(self.waist_blocks, blocks, strict=True):
+            jacobian = jacobian.at[rows].add(einsum("rc,cak->rka", values[..., 0], slopes[columns, 0]))
         return features.reshape(self.n_features, *self._tail), jacobian.reshape(self.n_features, *self._tail, *jacobian.shape[1:])

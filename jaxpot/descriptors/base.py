@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxpot.graph import Environment, Graph, environments
 
@@ -75,6 +76,11 @@ class LocalDescriptor(Descriptor):
         """Coefficients [V, n] of a stack of atoms and their derivatives by the neighbour vectors, [V, n, 3, K]."""
         raise NotImplementedError(f"{type(self).__name__} must define waist(envs)")
 
-    def beyond_waist(self, coefficients: Array) -> tuple[Array, Array]:
-        """Features [F, n] from coefficients [V, n], and their derivatives by them, [F, V, n]."""
+    @property
+    def waist_blocks(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Which features [r] depend on which coefficients [c], in blocks; a feature may stand in several, its entries in one each."""
+        raise NotImplementedError(f"{type(self).__name__} must define waist_blocks")
+
+    def beyond_waist(self, coefficients: Array) -> tuple[Array, tuple[Array, ...]]:
+        """Features [F, n] from coefficients [V, n], and their derivatives [r, c, n] in every block."""
         raise NotImplementedError(f"{type(self).__name__} must define beyond_waist(coefficients)")

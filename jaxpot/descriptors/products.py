@@ -95,11 +95,14 @@ class Block(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """The entries of ∂B/∂A that are not zero: entry e is Σ_t weights[e, t] · values[sources[e, t]], for entries of equally many terms."""
+    """The derivatives ∂B/∂A that are not zero: entry e is Σ_t weights[e, t] · values[sources[e, t]], for entries of equally many terms.
+
+    A function depends on its own few factors only, so derivatives come in blocks: all functions with a factor (q, l), by its components.
+    """
 
     sources: tuple[np.ndarray, ...]
     weights: tuple[np.ndarray, ...]
-    place: np.ndarray  # [F (2L + 1) · V]: where each derivative stands among all entries; the last place holds zero
+    blocks: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]  # (functions [r], components [c], places among the entries [r, c])
 
 
 class Program(NamedTuple):
@@ -183,11 +186,11 @@ def build_program(kind: type, values: tuple, n_max: int, l_max: int, n_channels:
         contiguous = order > 1 and np.array_equal(where, np.arange(where[0], where[0] + len(where)))
         factors = np.array([[(q, l) for l, q in f] for f in members], np.int32)
         made.append(Block(where[0] if contiguous else where, factors, table))
-    slopes = _slopes(blocks, position, density) if with_slopes else None
+    slopes = _slopes(blocks, position, density, n_lm) if with_slopes else None
     return Program(density, tuple(levels), tuple(made), (np.arange(len(density), dtype=np.int32)[:, None], *monomials), slopes)
 
 
-def _slopes(blocks: list, position: dict[tuple[int, ...], int], density: np.ndarray) -> Slopes:
+def _slopes(blocks: list, position: dict[tuple[int, ...], int], density: np.ndarray, n_lm: int) -> Slopes:
     column = {int(v): i for i, v in enumerate(density)}
     terms: dict[int, list[tuple[int, float]]] = {}
     first = 0
@@ -207,14 +210,23 @@ def _slopes(blocks: list, position: dict[tuple[int, ...], int], density: np.ndar
     by_count: dict[int, list[int]] = {}
     for entry, found in terms.items():
         by_count.setdefault(len(found), []).append(entry)
-    place = np.full(first * blocks[0][2].shape[1] * len(density), len(terms), np.int32)
-    sources, weights, done = [], [], 0
+    place: dict[int, int] = {}
+    sources, weights = [], []
     for _, entries in sorted(by_count.items()):
-        place[entries] = np.arange(done, done + len(entries))
+        place.update({e: len(place) + i for i, e in enumerate(entries)})
         sources.append(np.array([[source for source, _ in terms[e]] for e in entries], np.int32))
         weights.append(np.array([[weight for _, weight in terms[e]] for e in entries]))
-        done += len(entries)
-    return Slopes(tuple(sources), tuple(weights), place)
+    q, lm = np.divmod(density, n_lm)
+    factor = q * n_lm + np.floor(np.sqrt(lm)).astype(int)
+    functions, columns = np.divmod(np.array(sorted(terms)), len(density))
+    blocks_of = []
+    for own in np.unique(factor):
+        cols = np.flatnonzero(factor == own)
+        rows = np.unique(functions[np.isin(columns, cols)])
+        # the place behind all entries holds zero
+        places = [[place.get(int(f) * len(density) + int(c), len(place)) for c in cols] for f in rows]
+        blocks_of.append((rows, cols, np.array(places, np.int32)))
+    return Slopes(tuple(sources), tuple(weights), tuple(blocks_of))
 
 
 def _split(product: tuple[int, ...], wanted: list[dict]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -7,6 +7,7 @@ and blocks of atoms add into [N, 3, P].
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.graph import Graph, environments, only, strain
@@ -110,10 +111,10 @@ def _waist_rows(term: AtomicPotential, graph: Graph) -> Properties:
     term = term.at()
     stack = environments(graph, term.reach, term.species)
     n, n_species = graph.neighbors.shape[0], len(term.species)
-    p, dtype = term.descriptor.n_features, stack.vectors.dtype
+    p, dtype, parts = term.descriptor.n_features, stack.vectors.dtype, term.descriptor.waist_blocks
 
     def one_block(carry, block):
-        energy, gradient = carry
+        energy, gradients = carry
         envs, center, real = block
         coefficients, slopes = term.descriptor.waist(envs)
         features, jacobian = term.descriptor.beyond_waist(coefficients)
@@ -122,20 +123,23 @@ def _waist_rows(term: AtomicPotential, graph: Graph) -> Properties:
         moved = jax.nn.one_hot(envs.index, n, dtype=dtype) - jax.nn.one_hot(center, n, dtype=dtype)[:, None, :]
         moved = jnp.where(envs.mask[:, :, None], jnp.concatenate([moved, envs.vectors], axis=-1), 0)
         by_all = einsum("vnak,nkj->vnja", slopes, moved)
-        steps = [einsum("fvn,vnja->fja", jacobian, by_all * own[s][None, :, None, None]) for s in range(n_species)]
-        return (energy + einsum("sn,fn->sf", own, features), gradient + jnp.stack(steps)), None
+        steps = [
+            jnp.stack([einsum("rcn,cnja->rja", values * own[s][None, None], by_all[columns]) for s in range(n_species)])
+            for (_, columns), values in zip(parts, jacobian, strict=True)
+        ]
+        return (energy + einsum("sn,fn->sf", own, features), tuple(g + step for g, step in zip(gradients, steps, strict=True))), None
 
-    block = max(1, min(n, int(_BLOCK_BYTES / (p * _waist_width(term.descriptor, stack) * dtype.itemsize))))
-    blocks = _blocks_of(stack, graph, block)
-    start = (jnp.zeros((n_species, p), dtype), jnp.zeros((n_species, p, n + 3, 3), dtype))
-    (energy, gradient), _ = jax.lax.scan(jax.checkpoint(one_block), start, blocks)
+    sizes = [(len(rows), len(columns)) for rows, columns in parts]
+    width = max(sum(r * c for r, c in sizes), 3 * (n + 3) * sum(c for _, c in sizes))
+    blocks = _blocks_of(stack, graph, max(1, min(n, int(_BLOCK_BYTES / (width * dtype.itemsize)))))
+    start = jnp.zeros((n_species, p), dtype), tuple(jnp.zeros((n_species, r, n + 3, 3), dtype) for r, _ in sizes)
+    (energy, gradients), _ = jax.lax.scan(jax.checkpoint(one_block), start, blocks)
+    # a function stands in the block of each of its factors
+    functions = np.concatenate([rows for rows, _ in parts])
+    gradient = jax.ops.segment_sum(jnp.concatenate(gradients, axis=1).swapaxes(0, 1), functions, p).swapaxes(0, 1)
     gradient = jnp.moveaxis(gradient.reshape(n_species * p, n + 3, 3), 0, -1)
     rows = Properties(energy=energy.reshape(-1), forces=-gradient[:n], virial=-0.5 * (gradient[n:] + jnp.swapaxes(gradient[n:], 0, 1)))
     return jax.tree_util.tree_map(lambda x: jnp.where(jnp.any(jnp.isnan(stack.vectors)), jnp.nan, x), rows)
-
-
-def _waist_width(descriptor: LocalDescriptor, stack) -> int:
-    return jax.eval_shape(descriptor.waist, jax.tree_util.tree_map(lambda x: x[:1], stack))[0].shape[0]
 
 
 def _blocks_of(stack, graph: Graph, block: int):
