@@ -4,14 +4,16 @@ from jaxpot import fit
 from jaxpot.data import Batch, Dataset, noise_levels
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density, power_spectrum
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.products import PerOrder, TotalDegree
-from jaxpot.descriptors.soap import SOAP
+from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.linear import Embedding, Linear
 from jaxpot.heads.sparse_gp import SparseGP
+from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.cutoffs import CosineCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, Willatt
 from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential
@@ -32,6 +34,7 @@ from jaxpot.potentials.base import (
 )
 from jaxpot.potentials.pair import ZBL, LennardJones
 from jaxpot.potentials.structure_gp import StructureGP
+from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
 from jaxpot.pytree import cast, free, positive, pytree, static
 
 
@@ -50,10 +53,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACE", "GTO", "SOAP", "ZBL", "Agnesi", "AtomicPotential", "Average", "Batch", "Bessel", "BestMatch", "Calculator",
-    "Chebyshev", "CosineCutoff", "Dataset", "Density", "Descriptor", "Embedding", "Environment", "EquispacedGaussians",
-    "GlobalSOAP", "Graph", "Head", "IsolatedAtoms", "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor",
-    "Matching", "Matern", "PerOrder", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties",
-    "REMatch", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff",
+    "Chebyshev", "Constant", "CosineCutoff", "Dataset", "Density", "Descriptor", "Dipole", "Embedding", "Environment",
+    "EquispacedGaussians", "GlobalSOAP", "Graph", "Head", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
+    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "PerOrder",
+    "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "REMatch", "SolidGTO",
+    "SparseGP", "SquaredExponential", "Step", "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff", "Tensor",
     "TotalDegree", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms",
     "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate",
     "save", "stack", "static", "strain", "to_atoms", "wigner_d",

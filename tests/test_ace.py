@@ -31,6 +31,7 @@ from jaxpot import (
     random_rotation,
     wigner_d,
 )
+from jaxpot.descriptors.products import Selection
 from jaxpot.math.coupling import clebsch_gordan, couplings
 
 RADIUS = 4.0
@@ -431,11 +432,22 @@ def test_jacobian_equals_the_default(name):
     assert np.all(np.asarray(jacobian)[..., 4, :] == 0) and np.max(np.abs(jacobian)) > 1e-3
 
 
-def test_stacked_jacobians():
-    model, envs = VARIANTS["vector"](), environments(3, 4, 14)
-    values, jacobians = quick_jit(lambda model, envs: model.stack_with_jacobian(envs))(model, envs)
-    one = quick_jit(lambda model, env: model.with_jacobian(env))(model, jax.tree_util.tree_map(lambda x: x[2], envs))
-    assert relative(values[2], one[0]) < 1e-13 and relative(jacobians[2], one[1]) < 1e-13
+@pytest.mark.parametrize("name", ["one-hot", "smeared pseudotensor"])
+def test_waist_of_a_stack(name):
+    """What a fit multiplies: the derivatives by the coefficients, in blocks, times those of the coefficients, for several atoms at once."""
+    model, envs = VARIANTS[name](), environments(3, 4, 14)
+
+    def by_waist(model, envs):
+        coefficients, slopes = model.waist(envs)
+        features, blocks = model.beyond_waist(coefficients)
+        return features, slopes, blocks, jax.vmap(lambda env: LocalDescriptor.with_jacobian(model, env))(envs)
+
+    features, slopes, blocks, (expected, jacobians) = quick_jit(by_waist)(model, envs)
+    got = np.zeros((len(features), 3, 3, 4))
+    for (rows, columns), values in zip(model.waist_blocks, blocks, strict=True):
+        np.add.at(got, rows, np.einsum("rcn,cnak->rnak", values, np.asarray(slopes)[columns]))
+    assert relative(np.moveaxis(features, 1, 0).reshape(expected.shape), expected) < 1e-12
+    assert relative(np.transpose(got, (1, 0, 3, 2)).reshape(jacobians.shape), jacobians) < 1e-12
 
 
 SPECIAL = {
@@ -499,7 +511,7 @@ def test_single_precision():
 # ---- refusals and files
 
 
-class Unfinished(jaxpot.descriptors.ace.Selection):
+class Unfinished(Selection):
     pass
 
 

@@ -78,9 +78,14 @@ class ACE(LocalDescriptor):
     def __post_init__(self):
         if not isinstance(self.selection, Selection):
             raise TypeError(f"ACE: expected a selection such as TotalDegree((12, 10, 8)), got {type(self.selection).__name__}")
-        if isinstance(self.selection, PerOrder) and not self.tensor_reduced:
-            if max(self.selection.n_max) > self.density.radial.n_max and self.density.mixing is None:
-                raise ValueError(f"ACE: the selection asks for n_max = {max(self.selection.n_max)}, the density has {self.density.radial.n_max}")
+        if not (isinstance(self.lam, int) and self.lam >= 0):
+            raise ValueError(f"ACE: lam must be an integer ≥ 0, got {self.lam!r}")
+        if self.purified and self.tensor_reduced:
+            raise ValueError("ACE: a purified basis multiplies all channels; leave out tensor_reduced=True")
+        if isinstance(self.selection, PerOrder):
+            n_max = 1 if self.tensor_reduced else self._n_max
+            if max(self.selection.n_max) > n_max:
+                raise ValueError(f"ACE: the selection asks for n_max = {max(self.selection.n_max)}, there are {n_max} to multiply")
             if max(self.selection.l_max) > self.density.l_max:
                 raise ValueError(f"ACE: the selection asks for l_max = {max(self.selection.l_max)}, the density has {self.density.l_max}")
         if self.purified and self.density.sigma is not None:
@@ -92,8 +97,12 @@ class ACE(LocalDescriptor):
     def _program(self) -> Program:
         return self._make_program(False)
 
+    @property
+    def _n_max(self) -> int:
+        return self.density.n_channels if self.density.mixing is not None else self.density.radial.n_max
+
     def _make_program(self, with_slopes: bool) -> Program:
-        n_max = 1 if self.tensor_reduced else (self.density.n_channels if self.density.mixing is not None else self.density.radial.n_max)
+        n_max = 1 if self.tensor_reduced else self._n_max
         channels = 1 if self.tensor_reduced else self.density.n_channels // n_max
         values = tuple((name, value) for name, value, _ in fields(self.selection))
         return build_program(type(self.selection), values, n_max, self.density.l_max, channels, self.lam, self.pseudo, with_slopes)
@@ -138,7 +147,7 @@ class ACE(LocalDescriptor):
           power: p; 0 makes all functions equal.
         """
         weight = getattr(self.selection, "weight", 1.0)
-        n_max = self.density.n_channels if self.density.mixing is not None else self.density.radial.n_max
+        n_max = self._n_max
         totals = [sum(q % n_max + weight * l for q, l in t) for b in self._program.blocks for t in b.factors for _ in range(b.table.shape[0])]
         return np.tile((1 + np.array(totals)) ** power, self._copies)
 

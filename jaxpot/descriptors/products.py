@@ -34,7 +34,7 @@ class Selection:
 
 @pytree
 class TotalDegree(Selection):
-    r"""All products with :math:`\sum_i (n_i + w\, l_i) \le D_\nu`.
+    r"""All products with :math:`\sum_i (n_i + w\, l_i) \le D_\nu`, of the radial functions and degrees that the density has.
 
     Args:
       degrees: D₁ … D_ν, the largest total degree for each number of factors; n counts from 0.
@@ -45,7 +45,7 @@ class TotalDegree(Selection):
     weight: float = static(1.0)
 
     def __post_init__(self):
-        if not self.degrees or min(self.degrees) < 0 or not self.weight > 0:
+        if not self.degrees or not all(0 <= d < np.inf for d in self.degrees) or not self.weight > 0:
             raise ValueError(f"TotalDegree: expected degrees ≥ 0, one per order, and a weight > 0, got {self.degrees} and {self.weight}")
 
     @property
@@ -72,8 +72,9 @@ class PerOrder(Selection):
     l_max: tuple[int, ...] = static()
 
     def __post_init__(self):
-        if not self.n_max or len(self.n_max) != len(self.l_max):
-            raise ValueError(f"PerOrder: expected one n_max and one l_max per order, got {self.n_max} and {self.l_max}")
+        whole = all(isinstance(x, int) and x >= 0 for x in (*self.n_max, *self.l_max))
+        if not self.n_max or len(self.n_max) != len(self.l_max) or not whole:
+            raise ValueError(f"PerOrder: expected one whole n_max and l_max ≥ 0 per order, got {self.n_max} and {self.l_max}")
 
     @property
     def order(self) -> int:

@@ -13,7 +13,7 @@ from catalog import COSINE, LIST, SPECIES, STRUCTURES, assert_below, features, q
 from test_symmetry import moves, transformed
 
 import jaxpot as jp
-from jaxpot import GTO, SOAP, Density, cast, diagnose, from_atoms, load, save, stack, wigner_d
+from jaxpot import ACE, GTO, SOAP, Agnesi, Density, PerOrder, PowerCutoff, TotalDegree, cast, diagnose, from_atoms, load, save, stack, wigner_d
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.soap import LambdaSOAP
@@ -21,6 +21,7 @@ from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
 
 DENSITY = Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5)
+SHARP = Density(SPECIES, PowerCutoff(3.2), Agnesi(2, nearest=1.6), 2, sigma=None, center_weight=0.0)
 DESCRIPTORS = {
     "scalar": LambdaSOAP(DENSITY, 0),
     "vector": LambdaSOAP(DENSITY, 1),
@@ -29,6 +30,8 @@ DESCRIPTORS = {
     "degree 2, pseudo": LambdaSOAP(DENSITY, 2, pseudo=True),
     "degree 3": LambdaSOAP(DENSITY, 3),
     "no center": LambdaSOAP(DENSITY.replace(center_weight=0.0), 2),
+    "ace vector": ACE(SHARP, TotalDegree((2, 2, 2)), lam=1),
+    "ace pseudoscalar": ACE(SHARP.replace(l_max=3), PerOrder((0, 0, 2, 1), (0, 0, 3, 2)), pseudo=True),
 }
 
 
