@@ -119,7 +119,8 @@ class LambdaSOAP(LocalDescriptor):
             raise ValueError(f"LambdaSOAP: lam must be an integer ≥ 0, got {self.lam!r}")
         if not self.n_features:
             kind, l_max = "pseudotensor" if self.pseudo else "tensor", self.density.l_max
-            reason = "true scalars only; write pseudo=False" if self.lam == 0 else f"degrees up to 2 l_max = {2 * l_max}; raise l_max of the density"
+            reason = f"degrees up to {2 * l_max - self.pseudo}; raise l_max of the density" + self.pseudo * ", or its number of channels"
+            reason = "true scalars only; write pseudo=False" if self.lam == 0 else reason
             raise ValueError(f"LambdaSOAP: no {kind} of degree {self.lam} can be made; two harmonics with l ≤ {l_max} couple to {reason}")
 
     @property

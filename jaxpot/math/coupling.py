@@ -234,14 +234,14 @@ def _cached(degrees: tuple[int, ...], L: int, groups: tuple[int, ...]) -> Coupli
     try:
         with np.load(path, allow_pickle=False) as file:
             return Coupling(file["monomials"], file["coefficients"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         pass
     made = _build(degrees, L, groups)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as file:
-            np.savez(file, **made._asdict())
-        os.replace(file.name, path)
+        with tempfile.TemporaryDirectory(dir=folder) as partial:  # removed whatever happens
+            np.savez(Path(partial) / path.name, **made._asdict())
+            os.replace(Path(partial) / path.name, path)
     except OSError:
         pass
     return made

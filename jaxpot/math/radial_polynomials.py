@@ -68,7 +68,7 @@ class Agnesi(RadialBasis):
       n_max: number of functions; g_n is of degree n in x.
       nearest: r₀, in Å, about the distance of nearest neighbours.
       p: decay at large distance, ≥ 1.
-      q: order at small distance, ≥ p.
+      q: order at small distance, ≥ p and > 1.
 
     References:
       Witt et al., "ACEpotentials.jl: a Julia implementation of the atomic cluster expansion", J. Chem. Phys. 159, 164101 (2023).
@@ -82,8 +82,8 @@ class Agnesi(RadialBasis):
 
     def __post_init__(self):
         check_n_max(self)
-        if not (isinstance(self.p, int) and isinstance(self.q, int) and 1 <= self.p <= self.q):
-            raise ValueError(f"Agnesi: expected whole numbers 1 <= p <= q, got p = {self.p!r}, q = {self.q!r}")
+        if not (isinstance(self.p, int) and isinstance(self.q, int) and 1 <= self.p <= self.q and self.q > 1):
+            raise ValueError(f"Agnesi: expected whole numbers 1 <= p <= q with q > 1, got p = {self.p!r}, q = {self.q!r}")
 
     def _transform(self, r: Array) -> Array:
         p, q = self.p, self.q
