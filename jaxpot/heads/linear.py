@@ -103,9 +103,11 @@ class Embedding(Head):
 
 def _shifted_power(rho: Array, m: Array) -> Array:
     """f of Embedding for rho [n, p] and exponents m [p]."""
-    linear = jnp.abs(m - 1) < 1e-10
-    m = jnp.where(linear, 0.5, m)[None]
-    b = (1 / m) ** (1 / (m - 1))
+    u = m - 1
+    is_small = jnp.abs(u) < 1e-5
+    # −log b = log m / (m − 1), with its series at m = 1, so that nothing jumps there
+    ratio = jnp.where(is_small, 1 - u / 2 + u**2 / 3, jnp.log(m) / jnp.where(is_small, 1, u))
+    m, b = m[None], jnp.exp(-ratio)[None]
     sign = jnp.where(rho < 0, -1, 1).astype(rho.dtype)  # not jnp.sign, whose 0 at ρ = 0 would make the slope there 0
     size, decay = sign * rho, jnp.exp(-sign * rho)
-    return jnp.where(linear[None], rho, sign * ((size + b * decay) ** m - b**m * decay))
+    return sign * ((size + b * decay) ** m - b**m * decay)
