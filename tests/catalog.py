@@ -184,7 +184,7 @@ _programs = {}
 def evaluate(model, graph):
     """`jaxpot.evaluate`, compiled once per potential for all modules of laws, between which conftest.py clears JAX's own cache."""
     leaves, structure = jax.tree_util.tree_flatten((model, graph))
-    key = structure, tuple((np.shape(x), np.result_type(x)) for x in leaves)
+    key = structure, tuple((np.shape(x), getattr(x, "dtype", type(x))) for x in leaves)
     if key not in _programs:
         _programs[key] = quick_jit(jaxpot.evaluate).lower(model, graph).compile()
     return _programs[key](model, graph)

@@ -427,7 +427,7 @@ def test_cache_that_cannot_be_written_costs_nothing(stored, tmp_path, monkeypatc
     def refuse(*arguments, **more):
         raise PermissionError("read-only file system")
 
-    monkeypatch.setattr(coupling.tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr(coupling.tempfile, "TemporaryDirectory", refuse)
     assert equal(coupling._cached(*CACHED), table)
     assert not [path for path in (tmp_path / "other").rglob("*") if path.is_file()]
 
