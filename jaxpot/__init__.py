@@ -4,6 +4,7 @@ from jaxpot import fit
 from jaxpot.data import Batch, Dataset, noise_levels
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.descriptors.clusters import ClusterDescriptor, Instances, ThreeBody, TwoBody
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density, power_spectrum
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
@@ -53,12 +54,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACE", "GTO", "SOAP", "ZBL", "Agnesi", "AtomicPotential", "Average", "Batch", "Bessel", "BestMatch", "Calculator",
-    "Chebyshev", "Constant", "CosineCutoff", "Dataset", "Density", "Descriptor", "Dipole", "Embedding", "Environment",
-    "EquispacedGaussians", "GlobalSOAP", "Graph", "Head", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
+    "Chebyshev", "ClusterDescriptor", "Constant", "CosineCutoff", "Dataset", "Density", "Descriptor", "Dipole", "Embedding", "Environment",
+    "EquispacedGaussians", "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
     "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "PerOrder",
     "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "REMatch", "SolidGTO",
-    "SparseGP", "SquaredExponential", "Step", "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff", "Tensor",
-    "TotalDegree", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms",
+    "SparseGP", "SquaredExponential", "Step", "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff", "Tensor", "ThreeBody",
+    "TotalDegree", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms",
     "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate",
     "save", "stack", "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -29,6 +29,7 @@ from jaxpot import (
     Embedding,
     EquispacedGaussians,
     GlobalSOAP,
+    Instances,
     IsolatedAtoms,
     LennardJones,
     Linear,
@@ -43,7 +44,9 @@ from jaxpot import (
     SquaredExponential,
     StructureGP,
     TanhCutoff,
+    ThreeBody,
     TotalDegree,
+    TwoBody,
     Willatt,
 )
 
@@ -127,6 +130,15 @@ def _structure(descriptor, matching, **changes):
     return _fitted(StructureGP(descriptor, PolynomialKernel(2.0), matching, delta=0.7, **changes).with_points(references))
 
 
+def _clusters(descriptor, kernel):
+    """A GP on clusters; its sparse points are every third of those of a molecule."""
+    envs = jaxpot.environments(to_graph(STRUCTURES["molecule"]), descriptor.reach, SPECIES)
+    found, weight = jax.vmap(descriptor.instances)(envs)
+    every = np.flatnonzero(np.asarray(weight) > 1e-3)[::3]
+    points = Instances(np.asarray(found.coordinates).reshape(-1, descriptor.n_features)[every] + 0.05, np.asarray(found.kind).reshape(-1)[every])
+    return _fitted(AtomicPotential(descriptor, SparseGP(kernel, delta=0.7)).with_points(points))
+
+
 POTENTIALS = {
     **{name: lambda make=make: _fitted(AtomicPotential(make(), Linear())) for name, make in DESCRIPTORS.items()},
     **{
@@ -136,6 +148,9 @@ POTENTIALS = {
     },
     "embedding": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["embedding"]()),
     "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
+    "two-body": lambda: _clusters(TwoBody(SPECIES, COSINE), SquaredExponential(0.8)),
+    "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
+    "three-body-frozen": lambda: _clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "C", "Si"), ("C", "C", "C"))), Matern(1.1)).frozen(),
     "isolated-atoms": lambda: IsolatedAtoms({"C": -1.5, "Si": -0.7}),
     "lennard-jones": lambda: LennardJones(
         SPECIES, epsilon=np.array([[0.3, 0.2], [0.2, 0.4]]), sigma=np.array([[1.2, 1.4], [1.4, 1.6]]), cutoff=POLYNOMIAL

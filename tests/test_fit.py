@@ -231,11 +231,11 @@ def test_refusals(model, data):
         jp.fit.linear(twice, data)
     with pytest.raises(ValueError, match="distinct environments"):
         jp.fit.select_environments(SOAP, data, 1000, key=jax.random.key(0))
-    with pytest.raises(ValueError, match='"cur" or "fps"'):
+    with pytest.raises(ValueError, match="cur, fps, kmeans"):
         jp.fit.select_environments(SOAP, data, 3, key=jax.random.key(0), method="random")
 
 
-@pytest.mark.parametrize("method", ["cur", "fps"])
+@pytest.mark.parametrize("method", ["cur", "fps", "kmeans"])
 def test_selection_takes_distinct_environments_of_the_data(method, data):
     points = jp.fit.select_environments(SOAP, data, 5, key=jax.random.key(1), method=method)
     chosen = np.asarray(jax.vmap(SOAP.environment)(points))

@@ -52,7 +52,7 @@ def frames_of(element: str, config: dict, validate: bool):
 def ace(element: str, settings: dict, nearest: float, data, seed: int):
     density = jp.Density(
         species=(element,),
-        cutoff=jp.PowerCutoff(settings["cutoff"] * nearest),
+        cutoff=jp.PowerCutoff(settings["cutoff"]),
         radial=jp.Agnesi(int(max(settings["degrees"])) + 1, nearest=nearest),
         l_max=settings["l_max"],
         sigma=None,
@@ -65,7 +65,7 @@ def ace(element: str, settings: dict, nearest: float, data, seed: int):
 def gap(element: str, settings: dict, nearest: float, data, seed: int):
     density = jp.Density(
         species=(element,),
-        cutoff=jp.CosineCutoff(settings["cutoff"] * nearest, width=settings["width"]),
+        cutoff=jp.CosineCutoff(settings["cutoff"], width=settings["width"]),
         radial=jp.EquispacedGaussians(settings["n_max"]),
         l_max=settings["l_max"],
         sigma=settings["sigma"],
@@ -96,7 +96,7 @@ def microseconds_per_atom(model, atoms, cutoff: float) -> float:
 def study(element: str, kind: str, config: dict, arguments) -> dict:
     train, test_frames, what = frames_of(element, config, arguments.validate)
     settings, nearest = config[kind], config["nearest"][element]
-    cutoff = settings["cutoff"] * nearest
+    cutoff = settings["cutoff"]
     noise = jp.noise_levels(config["data"]["energy"], config["data"]["forces"])
     data, test = (jp.Dataset.from_atoms(frames, cutoff, sigma=noise) for frames in (train, test_frames))
     term = {"ace": ace, "gap": gap}[kind](element, settings, nearest, data, arguments.seed)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.clusters import ClusterDescriptor
 from jaxpot.graph import Graph, environments, only, strain
 from jaxpot.heads.base import LinearHead
 from jaxpot.heads.linear import Linear
@@ -92,6 +93,8 @@ def _rows(term: LinearModel | TensorModel, graph: Graph) -> Properties:
         if term.descriptor.has_waist and isinstance(term.head, Linear) and n <= 3 * k:
             return _waist_rows(term, graph)
         return _atomic_rows(term, graph)
+    if isinstance(term, AtomicPotential) and isinstance(term.descriptor, ClusterDescriptor):
+        return _cluster_rows(term, graph)
     return _generic_rows(term, graph)
 
 
@@ -161,9 +164,7 @@ def _atomic_rows(term: AtomicPotential, graph: Graph) -> Properties:
     term = term.at()
     head = term.head
     stack = environments(graph, term.reach, term.species)
-    n, k = graph.neighbors.shape
-    p = head.n_coefficients
-    dtype = stack.vectors.dtype
+    k, p = graph.neighbors.shape[1], head.n_coefficients
 
     def one_atom(features, jacobian, center):
         """Basis [P], and its derivatives with respect to the neighbour vectors, [K, 3, P]."""
@@ -182,7 +183,47 @@ def _atomic_rows(term: AtomicPotential, graph: Graph) -> Properties:
         gradient = gradient.at[center].add(-jnp.sum(derivative, axis=1))
         return (energy, gradient, virial), None
 
-    block = max(1, min(n, int(_BLOCK_BYTES / (3 * k * p * dtype.itemsize))))
+    return _summed(one_block, stack, graph, p, k * p)
+
+
+def _cluster_rows(term: AtomicPotential, graph: Graph) -> Properties:
+    """As `_atomic_rows`, of which every instance takes the part of an atom: its few coordinates are differentiated, then they by its vectors."""
+    term = term.at()
+    head, descriptor = term.head, term.descriptor
+    stack = environments(graph, term.reach, term.species)
+    slots = descriptor.slots(graph.neighbors.shape[1])
+    p = head.n_coefficients
+
+    def one_instance(x, weight, kind, slopes, weight_slopes):
+        """Basis [P] of one instance, and its derivatives by its vectors, [A, 3, P]."""
+        basis, push = jax.linearize(lambda x: head.basis(x[None], kind[None])[0], x)
+        by_x = jax.vmap(push)(jnp.eye(len(x), dtype=x.dtype))
+        derivative = weight * einsum("fax,fp->axp", slopes, by_x) + einsum("ax,p->axp", weight_slopes, basis)
+        return weight * basis, derivative
+
+    def one_block(carry, block):
+        energy, gradient, virial = carry
+        envs, center, real = block
+        vectors, count = envs.vectors[:, slots], descriptor.multiplicity * real[:, None]
+        kind = jax.vmap(descriptor.kind)(envs)
+        count = jnp.where(kind >= 0, count, 0)
+        x, weight = jax.vmap(jax.vmap(descriptor.instance))(vectors)
+        slopes, weight_slopes = jax.vmap(jax.vmap(jax.jacrev(descriptor.instance)))(vectors)
+        each = jax.vmap(jax.vmap(one_instance))
+        basis, derivative = each(x, count * weight, kind, slopes, count[:, :, None, None] * weight_slopes)
+        energy = energy + jnp.sum(basis, axis=(0, 1))
+        virial = virial - einsum("niax,niayp->xyp", jnp.where(count[:, :, None, None] > 0, vectors, 0), derivative)
+        gradient = gradient.at[envs.index[:, slots].reshape(-1)].add(derivative.reshape(-1, 3, p))
+        gradient = gradient.at[center].add(-jnp.sum(derivative, axis=(1, 2)))
+        return (energy, gradient, virial), None
+
+    return _summed(one_block, stack, graph, p, slots.size * p)
+
+
+def _summed(one_block, stack, graph: Graph, p: int, width: int) -> Properties:
+    """Rows from the sum over blocks of atoms of (energy [P], gradient [N, 3, P], virial [3, 3, P]); width: vectors times P of an atom."""
+    n, dtype = graph.numbers.shape[0], stack.vectors.dtype
+    block = max(1, min(n, int(_BLOCK_BYTES / (3 * width * dtype.itemsize))))
     blocks = _blocks_of(stack, graph, block)
     start = (jnp.zeros(p, dtype), jnp.zeros((n, 3, p), dtype), jnp.zeros((3, 3, p), dtype))
     (energy, gradient, virial), _ = jax.lax.scan(jax.checkpoint(one_block), start, blocks)

@@ -1,7 +1,8 @@
-"""Selection of sparse points: leverage (CUR) and farthest points (FPS). Neither is differentiable; gradients flow through the
-chosen environments, which `SparseGP` keeps."""
+"""Selection of sparse points: leverage (CUR), farthest points (FPS), k-means and a grid. None is differentiable; gradients flow
+through the chosen environments or instances, which `SparseGP` keeps."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,62 +10,78 @@ import numpy as np
 
 from jaxpot.data import Dataset
 from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.fit.rows import explain
-from jaxpot.graph import Environment, environments
+from jaxpot.graph import Environment, environments, only
 
 Array = jax.Array
 
 
 def select_environments(
-    descriptor: LocalDescriptor,
+    descriptor: LocalDescriptor | ClusterDescriptor,
     data: Dataset,
-    m: int | Mapping[str, int],
+    m: int | Mapping[Any, int],
     *,
     key: Array,
-    method: str = "cur",
-) -> Environment:
-    r"""Chooses M atomic environments of a data set as sparse points.
+    method: str | None = None,
+) -> Environment | Instances:
+    r"""Chooses M atomic environments of a data set, or M instances of clusters, as sparse points.
 
     "cur" draws without replacement with probability proportional to the leverage scores of the feature matrix X = U S Vᵀ,
-    "fps" starts at a random environment and adds the one farthest from all chosen in the features' Euclidean distance.
+    "fps" starts at a random environment and adds the one farthest from all chosen in the features' Euclidean distance, "kmeans" takes
+    the environment nearest to each centre of a k-means clustering, and "grid" one from each filled cell of the coarsest
+    grid with M of them, the fullest cells first.
 
     .. math:: \pi_i = \frac1k \sum_{a \le k} U_{ia}^2
 
-    Centre species are treated apart, since kernels between them are zero. Equal environments are never chosen twice.
+    Centre species (kinds of clusters) are treated apart, since kernels between them are zero. Equal environments are never chosen
+    twice. Coordinates of clusters are divided by their standard deviations first.
 
     Args:
-      descriptor: a local descriptor.
+      descriptor: a local descriptor or a cluster descriptor.
       data: where the environments come from.
-      m: their number, shared among centre species in proportion to their distinct environments; or a number per symbol.
+      m: their number, shared among centre species (or kinds) in proportion to their distinct environments; or a number for each.
       key: JAX random key.
-      method: "cur" or "fps".
+      method: "cur" or "fps", "kmeans", and for clusters "grid"; None is "cur", for clusters "grid".
 
     Returns:
-      A stack of M environments, sorted by frame and atom.
+      A stack of M environments, sorted by frame and atom, or M instances.
 
     Raises:
-      ValueError: for an unknown method, or more points than there are distinct environments (the message names their number).
+      ValueError: for an unknown method, one that does not suit the descriptor, or more points than there are distinct environments
+        (the message names their number).
 
     References:
       Mahoney, Drineas, "CUR matrix decompositions for improved data analysis", PNAS 106, 697 (2009).
     """
-    choosers = {"cur": _leverage, "fps": _farthest}
+    clusters = isinstance(descriptor, ClusterDescriptor)
+    choosers = {"fps": _farthest, "kmeans": _kmeans} | ({"grid": _grid} if clusters else {"cur": _leverage})
+    method = method or ("grid" if clusters else "cur")
     if method not in choosers:
-        raise ValueError(f'method must be "cur" or "fps", got {method!r}')
-    features, centers, origin = _all_features(descriptor, data)
+        raise ValueError(f"method for {type(descriptor).__name__} must be one of {', '.join(sorted(choosers))}, got {method!r}")
+    features, kinds, origin = _all_instances(descriptor, data) if clusters else _all_features(descriptor, data)
+    names = descriptor.kinds if clusters else descriptor.species
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32))
-    distinct = {s: _distinct(np.flatnonzero(centers == s), features) for s in range(len(descriptor.species))}
-    counts = _shares(m, {descriptor.species[s]: len(ids) for s, ids in distinct.items()})
-    chosen = [ids[choosers[method](features[ids], counts[descriptor.species[s]], rng)] for s, ids in distinct.items() if len(ids)]
+    distinct = {name: _distinct(np.flatnonzero(kinds == k), features) for k, name in enumerate(names)}
+    counts = _shares(m, {name: len(ids) for name, ids in distinct.items()})
+    chosen = []
+    for name, ids in distinct.items():
+        if counts[name]:
+            x = features[ids]
+            chosen.append(ids[choosers[method](x / np.maximum(x.std(axis=0), 1e-12) if clusters else x, counts[name], rng)])
     chosen = np.concatenate(chosen)
+    if clusters:
+        return Instances(jnp.asarray(features[chosen]), jnp.asarray(kinds[chosen]))
     order = np.lexsort((origin[chosen, 1], origin[chosen, 0]))
     return _gather(descriptor, data, origin[chosen[order]])
 
 
-def count_distinct(descriptor: LocalDescriptor, data: Dataset) -> int:
-    """How many atomic environments of a data set differ, centre species apart: the most that `select_environments` can choose."""
-    features, centers, _ = _all_features(descriptor, data)
-    return sum(len(_distinct(np.flatnonzero(centers == s), features)) for s in range(len(descriptor.species)))
+def count_distinct(descriptor: LocalDescriptor | ClusterDescriptor, data: Dataset) -> int:
+    """How many atomic environments (or instances) of a data set differ, centre species (or kinds) apart: the most that
+    `select_environments` can choose.
+    """
+    features, kinds, _ = (_all_instances if isinstance(descriptor, ClusterDescriptor) else _all_features)(descriptor, data)
+    return sum(len(_distinct(np.flatnonzero(kinds == k), features)) for k in np.unique(kinds))
 
 
 @jax.jit
@@ -87,6 +104,25 @@ def _all_features(descriptor: LocalDescriptor, data: Dataset) -> tuple[np.ndarra
     return np.concatenate(features), np.concatenate(centers), np.concatenate(origin)
 
 
+@jax.jit
+def _instances(descriptor, graph):
+    stack = environments(graph, descriptor.reach, descriptor.species)
+    found, weight = jax.lax.map(descriptor.at().instances, stack, batch_size=128)
+    return found.coordinates, found.kind, jnp.where((graph.numbers > 0)[:, None], weight, 0)
+
+
+def _all_instances(descriptor: ClusterDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, None]:
+    """Coordinates [n, F] and kinds [n] of every instance of a data set that has a weight."""
+    coordinates, kinds = [], []
+    for frame, structure in data.structures():
+        x, kind, weight = (np.asarray(a) for a in _instances(descriptor, only(structure.graphs, descriptor.species)))
+        if not np.all(np.isfinite(weight)):
+            raise ValueError(explain(descriptor, structure, frame))
+        coordinates.append(x[weight > 0])
+        kinds.append(kind[weight > 0])
+    return np.concatenate(coordinates), np.concatenate(kinds), None
+
+
 def _distinct(ids: np.ndarray, features: np.ndarray) -> np.ndarray:
     """The first of each set of environments whose features agree to nine digits."""
     if not len(ids):
@@ -96,7 +132,7 @@ def _distinct(ids: np.ndarray, features: np.ndarray) -> np.ndarray:
     return ids[np.sort(first)]
 
 
-def _shares(m: int | Mapping[str, int], available: dict[str, int]) -> dict[str, int]:
+def _shares(m: int | Mapping[Any, int], available: dict[Any, int]) -> dict[Any, int]:
     if isinstance(m, Mapping):
         unknown = sorted(set(m) - set(available))
         if unknown:
@@ -126,15 +162,37 @@ def _leverage(x: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
     return np.argsort(-(np.log(np.maximum(score, 1e-300)) + rng.gumbel(size=len(x))))[:m]
 
 
-def _farthest(x: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
-    if m == 0:
-        return np.zeros(0, int)
-    chosen = [int(rng.integers(len(x)))]
+def _farthest(x: np.ndarray, m: int, rng: np.random.Generator, chosen: np.ndarray | None = None) -> np.ndarray:
+    chosen = [int(rng.integers(len(x)))] if chosen is None else [int(i) for i in chosen]
     distance = np.full(len(x), np.inf)
-    for _ in range(m - 1):
-        distance = np.minimum(distance, np.sum((x - x[chosen[-1]]) ** 2, axis=1))
+    for i in chosen:
+        distance = np.minimum(distance, np.sum((x - x[i]) ** 2, axis=1))
+    while len(chosen) < m:
         chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, np.sum((x - x[chosen[-1]]) ** 2, axis=1))
     return np.array(chosen)
+
+
+def _kmeans(x: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
+    from scipy.cluster.vq import kmeans2
+    from scipy.spatial import KDTree
+
+    centers, _ = kmeans2(x, x[_farthest(x, m, rng)], minit="matrix")
+    chosen = np.unique(KDTree(x).query(centers)[1])
+    # two centres may have one nearest point: what is missing are the points farthest from all chosen
+    return _farthest(x, m, rng, chosen)
+
+
+def _grid(x: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
+    low, span = x.min(axis=0), np.maximum(np.ptp(x, axis=0), 1e-12)
+    for bins in range(max(1, int(m ** (1 / x.shape[1]))), 100 * m + 2):
+        cell = np.minimum((x - low) / span * bins, bins - 1e-9)
+        middle = np.sum((cell - np.floor(cell) - 0.5) ** 2, axis=1)
+        order = np.argsort(middle, kind="stable")
+        _, first, count = np.unique(np.floor(cell[order]).astype(int), axis=0, return_index=True, return_counts=True)
+        if len(first) >= m:
+            return order[first[np.argsort(-count, kind="stable")[:m]]]
+    return _farthest(x, m, rng)
 
 
 def _gather(descriptor: LocalDescriptor, data: Dataset, origin: np.ndarray) -> Environment:

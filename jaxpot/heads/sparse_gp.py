@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import poison
-from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment
 from jaxpot.heads.base import LinearHead
 from jaxpot.math.kernels import Kernel
@@ -14,6 +15,12 @@ from jaxpot.pytree import positive, pytree, set_fields
 
 Array = jax.Array
 
+_BLOCK = 256  # rows of a structure's own kernel matrix held at once
+
+
+def _kinds(points: Environment | Instances) -> Array:
+    return points.kind if isinstance(points, Instances) else points.center
+
 
 @pytree
 class SparseGP(LinearHead):
@@ -21,16 +28,18 @@ class SparseGP(LinearHead):
 
     .. math:: \epsilon_i = \sum_m w_m\, \delta^2 k(x_i, x_m)\, \delta_{z_i z_m}, \qquad w \sim N(0, (K_{MM} + \text{jitter})^{-1})
 
-    While hyper-parameters move, the sparse points are `points`, environments whose features are recomputed; in a finished or
-    imported model they are `features`.
+    While hyper-parameters move, the sparse points are `points`, environments whose features are recomputed, or instances of a cluster
+    descriptor whose weights are; in a finished or imported model they are `features`. Clusters have a kind in the place of a centre
+    species.
 
     Args:
       kernel: k, dimensionless.
       delta: prior standard deviation of an atomic energy, in eV.
       jitter: added to the diagonal of K_MM, in eV² (QUIP's `sparse_jitter`).
-      points: stack of M environments.
+      points: stack of M environments, or M instances.
       features: features of the sparse points, shape [M, F]; taken instead of `points` where given.
-      species: centre species of the sparse points, shape [M].
+      species: centre species (or kind) of the sparse points, shape [M].
+      weights: what multiplies the kernel of each sparse point, shape [M]; of clusters the cutoff functions, None is 1.
       coefficients: w, shape [M], in 1/eV; None until fitted.
       covariance: C with posterior covariance of w equal to C Cᵀ, shape [M, P], in 1/eV; None unless the fit was asked for it.
 
@@ -42,14 +51,15 @@ class SparseGP(LinearHead):
     kernel: Kernel
     delta: Array = positive(1.0)
     jitter: Array = positive(1e-8)
-    points: Environment | None = None
+    points: Environment | Instances | None = None
     features: Array | None = None
     species: Array | None = None
+    weights: Array | None = None
     coefficients: Array | None = None
     covariance: Array | None = None
 
     def __post_init__(self):
-        for name in ("coefficients", "species", "covariance"):
+        for name in ("coefficients", "species", "weights", "covariance"):
             value = getattr(self, name)
             if value is not None and self.n_coefficients and np.shape(value)[0] != self.n_coefficients:
                 raise ValueError(f"SparseGP: {self.n_coefficients} sparse points, but {name} has shape {np.shape(value)}")
@@ -58,37 +68,44 @@ class SparseGP(LinearHead):
     def n_coefficients(self) -> int:
         if self.features is not None:
             return self.features.shape[0]
-        return 0 if self.points is None else self.points.center.shape[0]
+        return 0 if self.points is None else _kinds(self.points).shape[0]
 
-    def with_points(self, points: Environment) -> "SparseGP":
-        """The unfitted head with these M environments as its sparse points."""
-        return self.replace(points=points, species=points.center, features=None, coefficients=None, covariance=None)
+    def with_points(self, points: Environment | Instances) -> "SparseGP":
+        """The unfitted head with these M environments or instances as its sparse points."""
+        return self.replace(points=points, species=_kinds(points), features=None, weights=None, coefficients=None, covariance=None)
 
     def sized(self, descriptor: Descriptor) -> "SparseGP":
         if self.features is not None and self.features.shape[1] != descriptor.n_features:
             raise ValueError(f"SparseGP: sparse points have {self.features.shape[1]} features, the descriptor {descriptor.n_features}")
         return self
 
-    def at(self, descriptor: LocalDescriptor) -> "SparseGP":
+    def at(self, descriptor: Descriptor) -> "SparseGP":
         if self.features is not None:
             return self
         if self.points is None:
             raise ValueError(
                 "SparseGP has no sparse points; write potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
             )
+        if isinstance(descriptor, ClusterDescriptor) != isinstance(self.points, Instances):
+            raise TypeError(f"SparseGP: its sparse points are {type(self.points).__name__}, which {type(descriptor).__name__} does not describe")
+        if isinstance(descriptor, ClusterDescriptor):
+            return set_fields(self, features=self.points.coordinates, weights=descriptor.weights_of(self.points))
         return set_fields(self, features=jax.vmap(descriptor.at().environment)(self.points))
 
-    def frozen(self, descriptor: LocalDescriptor) -> "SparseGP":
+    def frozen(self, descriptor: Descriptor) -> "SparseGP":
         return jax.jit(SparseGP.at)(self, descriptor).replace(points=None)
 
     def basis(self, features: Array, species: Array) -> Array:
         same = species[:, None] == self.species[None, :]
         rows = jnp.where(same, jnp.asarray(self.delta, features.dtype) ** 2 * self.kernel(features, self.features.astype(features.dtype)), 0)
+        if self.weights is not None:
+            rows = rows * self.weights.astype(features.dtype)[None, :]
         # an atom without a sparse point of its element has zero energy, but the gate's NaN must not become a zero
         return jax.vmap(poison)(rows, jnp.any(jnp.isnan(features), axis=-1))
 
     def _covariance_of_points(self) -> Array:
-        return self.basis(self.features, self.species)
+        rows = self.basis(self.features, self.species)
+        return rows if self.weights is None else self.weights[:, None] * rows
 
     def precision(self) -> Array:
         k = self._covariance_of_points()
@@ -102,15 +119,18 @@ class SparseGP(LinearHead):
         Args:
           features: shape [N, F].
           species: shape [N].
-          weights: how often each atom counts, shape [N]; 1 for the energy of a structure, one-hot for one atom.
+          weights: how often each atom (or instance) counts, shape [N]; 1 for the energy of a structure, one-hot for one atom.
 
         Returns:
           Shape [], in eV².
         """
         if self.covariance is None:
             raise ValueError("this SparseGP was fitted without its covariance; write jaxpot.fit.linear(model, data, covariance=True)")
-        pairs = jnp.where(species[:, None] == species[None, :], self.delta**2 * self.kernel(features, features), 0)
-        prior = einsum("i,ij,j->", weights, pairs, weights)
+        def with_all(one):
+            x, z = one
+            return einsum("j,j->", weights, jnp.where(species == z, self.delta**2 * self.kernel(x, features), 0))
+
+        prior = einsum("i,i->", weights, jax.lax.map(with_all, (features, species), batch_size=_BLOCK))
         k = einsum("i,im->m", weights, self.basis(features, species))
         root = jnp.linalg.cholesky(self.precision())
         explained = jax.scipy.linalg.solve_triangular(root, k, lower=True)

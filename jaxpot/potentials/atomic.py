@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.sparse_gp import SparseGP
@@ -13,13 +14,15 @@ from jaxpot.pytree import pytree, set_fields, static
 Array = jax.Array
 
 _CPU_BLOCK = 128  # blocks that fit the cache are two to three times faster on CPU; an accelerator wants all atoms at once
+_CPU_INSTANCES = 4096  # likewise, of a cluster descriptor
 
 
 @pytree
 class AtomicPotential(LinearModel):
     r"""Atomic energies from a descriptor and a head, :math:`\epsilon_i = h(x_i, z_i)`.
 
-    It is a linear model where its head is linear.
+    Of a cluster descriptor an atom has many instances, and its energy is their weighted sum. It is a linear model where its head is
+    linear.
 
     Args:
       descriptor: features of every atom.
@@ -66,8 +69,8 @@ class AtomicPotential(LinearModel):
     def frozen(self) -> "AtomicPotential":
         return self.replace(head=self.head.frozen(self.descriptor))
 
-    def with_points(self, points: Environment) -> "AtomicPotential":
-        """The same potential, unfitted, with these M environments as sparse points; for heads that have them.
+    def with_points(self, points: Environment | Instances) -> "AtomicPotential":
+        """The same potential, unfitted, with these M environments (or instances of clusters) as sparse points; for heads that have them.
 
         Raises:
           TypeError: if the head has no sparse points.
@@ -83,15 +86,23 @@ class AtomicPotential(LinearModel):
         """function(head, features [n, F], species [n]) for all atoms, block by block."""
         descriptor = self.descriptor.at()
         head = self.head.at(descriptor)
-        if not isinstance(descriptor, LocalDescriptor):
+        if not isinstance(descriptor, LocalDescriptor | ClusterDescriptor):
             species = environments(graph, 0.0, self.species).center
             return function(head, descriptor(graph), species)
         stack = environments(graph, self.reach, self.species)
         n = graph.numbers.shape[0]
-        block = self.chunk or (_CPU_BLOCK if jax.default_backend() == "cpu" else n)
+        on_cpu = _CPU_BLOCK
+        if isinstance(descriptor, ClusterDescriptor):
+            on_cpu = max(1, min(on_cpu, _CPU_INSTANCES // max(1, len(descriptor.slots(stack.mask.shape[1])))))
+        block = self.chunk or (on_cpu if jax.default_backend() == "cpu" else n)
 
         @jax.checkpoint
         def one_block(envs):
+            if isinstance(descriptor, ClusterDescriptor):
+                found, weight = jax.vmap(descriptor.instances)(envs)
+                values = function(head, found.coordinates.reshape(-1, descriptor.n_features), found.kind.reshape(-1))
+                values = values.reshape(*weight.shape, *values.shape[1:])
+                return jnp.sum(values * weight.reshape(*weight.shape, *(1,) * (values.ndim - 2)), axis=1)
             return function(head, descriptor.stack(envs), envs.center)
 
         if n <= block:
@@ -134,6 +145,10 @@ class AtomicPotential(LinearModel):
         stack = environments(graph, self.reach, self.species)
         weights = jnp.where(graph.numbers > 0, weights, 0).astype(graph.positions.dtype)
         ready = self.at()
+        if isinstance(ready.descriptor, ClusterDescriptor):
+            found, weight = jax.vmap(ready.descriptor.instances)(stack)
+            weights = (weights[:, None] * weight).reshape(-1)
+            return ready.head.variance(found.coordinates.reshape(len(weights), -1), found.kind.reshape(-1), weights)
         return ready.head.variance(ready.descriptor.stack(stack), stack.center, weights)
 
 

@@ -1,0 +1,304 @@
+"""GAP potentials of QUIP and gap_fit: reading the XML file with its sparse points."""
+
+import hashlib
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import require_finite
+from jaxpot.descriptors.clusters import ClusterDescriptor, ThreeBody, TwoBody
+from jaxpot.descriptors.density import Density
+from jaxpot.descriptors.soap import SOAP
+from jaxpot.graph import Graph, environments, only
+from jaxpot.heads.sparse_gp import SparseGP
+from jaxpot.math.cutoffs import CosineCutoff, Cutoff, Willatt
+from jaxpot.math.kernels import PolynomialKernel, SquaredExponential
+from jaxpot.math.linalg import einsum
+from jaxpot.math.radial import EquispacedGaussians
+from jaxpot.potentials.atomic import AtomicPotential
+from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
+from jaxpot.units import SYMBOLS
+
+Array = jax.Array
+
+_OLDEST = 1426512068  # earlier versions of `soap` meant other prefactors and another centre by the same keys
+
+# keys of gap_fit that say how the fit was made; the result of the fit is in the file
+_OF_THE_FIT = {
+    "add_species", "config_type_n_sparse", "covariance_type", "delta", "f0", "mark_sparse_atoms", "n_sparse", "print_sparse_index", "sparse_file",
+    "sparse_method", "theta", "theta_fac", "theta_file", "theta_uniform", "unique_descriptor_tolerance", "unique_hash_tolerance", "zeta",
+}  # fmt: skip
+_NEUTRAL = {  # keys that are read only where they mean what happens without them
+    "soap": {
+        "average": "F", "basis_error_exponent": "10.0", "coupling": "T", "diagonal_radial": "F", "nu_R": "2", "nu_S": "2", "R_mix": "F", "sym_mix": "F",
+        "Z_mix": "F", "K": "0", "cutoff_rate": None, "cutoff_scale": None, "n_Z": None, "xml_version": None,
+    },
+    "distance_2b": {"only_intra": "F", "only_inter": "F", "n_exponents": "1", "exponents": "1", "tail_exponent": "0", "tail_range": "1.0"},
+    "angle_3b": {},
+}  # fmt: skip
+_READ = {
+    "soap": {
+        "Z", "atom_sigma", "central_reference_all_species", "central_weight", "covariance_sigma0", "cutoff", "cutoff_dexp", "cutoff_transition_width",
+        "l_max", "n_max", "n_species", "normalise", "normalize", "species_Z",
+    },
+    "distance_2b": {"cutoff", "cutoff_transition_width", "Z1", "Z2"},
+    "angle_3b": {"cutoff", "cutoff_transition_width", "Z", "Z_center", "Z1", "Z2"},
+}  # fmt: skip
+
+
+def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Potential:
+    """A published GAP: descriptors `distance_2b`, `angle_3b` and `soap`, with the energies of isolated atoms.
+
+    Args:
+      path: the XML file; its sparse points lie beside it, in the files that it names.
+      species: the elements, for files whose descriptors name none (Z = 0).
+
+    Returns:
+      A Sum of one AtomicPotential per kind of descriptor, the element blocks of which are together, and IsolatedAtoms. Cutoffs and
+      all other real numbers are leaves; sparse points keep their features.
+
+    Raises:
+      FileNotFoundError: if the file or one of its sparse-point files is missing.
+      ValueError: for what is not implemented (descriptors, covariances, keys, core potentials), named; for a file that was not fitted, is older
+        than 2015, or whose sparse points do not belong to it.
+
+    References:
+      Bartók, Payne, Kondor, Csányi, Phys. Rev. Lett. 104, 136403 (2010);
+      Klawohn et al., "Gaussian approximation potentials: theory, software implementation and application examples",
+      J. Chem. Phys. 159, 174108 (2023).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no GAP file at {path}")
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path} is not readable XML: {error}") from None
+    params = [root] if root.tag == "GAP_params" else list(root.iter("GAP_params"))
+    if len(params) != 1 or params[0].find("gpSparse") is None:
+        raise ValueError(f"{path} has no fitted Gaussian process (an element GAP_params with gpSparse); is it written by gap_fit?")
+    params = params[0]
+    version = int(params.get("gap_version", 0))
+    if version < _OLDEST:
+        raise ValueError(f"{path} has gap_version {version}; only files since {_OLDEST} (March 2015) are read, whose keys mean what they say")
+    data = params.find("GAP_data")
+    if data is not None and data.get("do_core", "F").upper().startswith("T"):
+        raise ValueError(f"{path}: core potentials (do_core) are not read; its energies would lack that term")
+    blocks = [_block(element, path, species) for element in params.find("gpSparse").iter("gpCoordinates")]
+    merged: dict[Any, list[dict]] = {}
+    for block in blocks:
+        merged.setdefault(block["key"], []).append(block)
+    terms = [_term(together) for together in merged.values()]
+    known = tuple(dict.fromkeys(s for term in terms for s in term.species))
+    e0 = {int(e.get("Z")): _number(e.get("value")) for e in (data if data is not None else ()) if e.tag == "e0"}
+    return Sum((*terms, IsolatedAtoms({s: e0.get(SYMBOLS.index(s), 0.0) for s in known})))
+
+
+def _number(text: str) -> float:
+    return float(text.strip().replace("D", "E").replace("d", "e"))
+
+
+def _settings(text: str) -> tuple[str, dict[str, str]]:
+    """The descriptor's name and its key=value pairs; values may be lists in braces."""
+    name, rest = text.split(None, 1)
+    found = re.findall(r"(\w+)=(\{[^}]*\}|\S+)", rest)
+    left = re.sub(r"(\w+)=(\{[^}]*\}|\S+)", "", rest).split()
+    if left:
+        raise ValueError(f"descriptor {name}: cannot read {left}")
+    return name, {key: value.strip("{}").strip() for key, value in found}
+
+
+def _flag(settings: dict[str, str], key: str, default: bool) -> bool:
+    return settings[key].upper().startswith("T") if key in settings else default
+
+
+def _symbols(numbers: list[int], species: tuple[str, ...] | None, path: Path) -> tuple[str, ...]:
+    if all(numbers):
+        return tuple(SYMBOLS[z] for z in numbers)
+    if species is None or len(species) != len(numbers):
+        raise ValueError(
+            f'{path}: a descriptor names no element (Z = 0), so it takes every atom; write read_gap("{path.name}", species=("Mo",)) with '
+            f"{'the element' if len(numbers) == 1 else f'{len(numbers)} elements'} it was fitted to, got {species}"
+        )
+    return tuple(species)
+
+
+def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | None) -> dict:
+    """One gpCoordinates: its model and points, and a key that is equal for those that can share a term."""
+    name, settings = _settings(element.findtext("descriptor"))
+    label = f"{path.name}, {element.get('label')}"
+    if name not in _READ:
+        raise ValueError(f"{label}: the descriptor {name} is not read; those that are: {', '.join(sorted(_READ))}")
+    for key, value in settings.items():
+        if key in _OF_THE_FIT or key in _READ[name]:
+            continue
+        if key not in _NEUTRAL[name]:
+            raise ValueError(f"{label}: the key {key}={value} of {name} is not implemented")
+        neutral = _NEUTRAL[name][key]
+        if neutral is not None and value.upper() != neutral and not (_is_number(value) and _is_number(neutral) and float(value) == float(neutral)):
+            raise ValueError(f"{label}: {key}={value} of {name} is not implemented, only {neutral}")
+    if int(element.get("n_permutations", 1)) != 1:
+        raise ValueError(f"{label}: permutations of coordinates are not implemented for {name}")
+    if _number(element.get("signal_mean", "0")) != 0:
+        raise ValueError(f"{label}: a mean f0 = {element.get('signal_mean')} is not implemented, only 0")
+    cutoff = CosineCutoff(float(settings["cutoff"]), width=float(settings.get("cutoff_transition_width", 0.5)))
+    covariance, theta = int(element.get("covariance_type", 0)), element.findtext("theta")
+    sparse = element.findall("sparseX")
+    alpha = np.array([_number(p.get("alpha")) for p in sparse])
+    weights = np.array([_number(p.get("sparseCutoff", "1")) for p in sparse])
+    block = {
+        "label": label,
+        "delta": _number(element.get("signal_variance")),
+        "points": _points(element, path, label, len(alpha)),
+        "alpha": require_finite(alpha, f"{label}: alpha"),
+        "weights": weights,
+        "name": name,
+        "cutoff": cutoff,
+        "settings": settings,
+    }
+    if name == "soap":
+        if covariance != 2:
+            raise ValueError(f"{label}: covariance_type {covariance} of soap is not implemented, only 2 (dot_product)")
+        own = {k: v for k, v in settings.items() if k not in _OF_THE_FIT and k != "Z"}
+        zeta = _number(element.get("zeta", settings.get("zeta", "1")))
+        numbers = [int(z) for z in settings.get("species_Z", settings.get("Z", "0")).split()]
+        symbols = _symbols(numbers, species, path)
+        center = int(settings.get("Z", numbers[0] if len(numbers) == 1 else 0))
+        if center == 0 and len(symbols) > 1:
+            raise ValueError(f"{label}: soap for every centre (Z = 0) with several neighbour species is not implemented")
+        block |= {"symbols": symbols, "kinds": [SYMBOLS[center] if center else symbols[0]], "zeta": zeta}
+        return block | {"key": ("soap", symbols, tuple(sorted(own.items())), zeta, block["delta"])}
+    if covariance != 1:
+        raise ValueError(f"{label}: covariance_type {covariance} of {name} is not implemented, only 1 (ard_se)")
+    numbers = [int(settings.get(z, 0)) for z in ("Z1", "Z2")]
+    if name == "angle_3b":
+        numbers = [int(settings.get("Z_center", settings.get("Z", 0))), *numbers]
+    if not all(numbers) and (species is None or len(species) != 1):
+        _symbols([0], None, path)
+    kind = tuple(SYMBOLS[z] if z else species[0] for z in numbers)
+    length = tuple(_number(x) for x in theta.split())
+    block |= {"symbols": tuple(dict.fromkeys(kind)), "kinds": [kind], "length": length}
+    return block | {"key": (name, settings["cutoff"], settings.get("cutoff_transition_width"), length, block["delta"])}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _points(element: ElementTree.Element, path: Path, label: str, m: int) -> np.ndarray:
+    """Sparse points [M, dimensions], one number per line."""
+    name, dimensions = element.get("sparseX_filename"), int(element.get("dimensions"))
+    if name is None:
+        raise ValueError(f"{label}: no sparseX_filename; only sparse points in files of their own are read (sparse_separate_file=T)")
+    file = path.parent / name
+    if not file.exists():
+        raise FileNotFoundError(f"{label}: its sparse points should be in {file}, which does not exist")
+    content = file.read_bytes()
+    stated = element.get("sparseX_md5sum")
+    if stated and hashlib.md5(content).hexdigest() != stated.strip():
+        raise ValueError(f"{file} is not the file that {path.name} was written with (its MD5 sum differs)")
+    numbers = np.array(content.split(), float)
+    if numbers.size != m * dimensions:
+        raise ValueError(f"{file} has {numbers.size} numbers; expected {m} points × {dimensions}")
+    return require_finite(numbers.reshape(m, dimensions), f"{label}: sparse points")
+
+
+def _term(blocks: list[dict]) -> AtomicPotential:
+    first = blocks[0]
+    symbols = tuple(dict.fromkeys(s for b in blocks for s in b["symbols"]))
+    joined = {name: np.concatenate([b[name] for b in blocks]) for name in ("points", "alpha", "weights")}
+    if first["name"] == "soap":
+        descriptor, features, scale = _soap(first, joined["points"])
+        kind = np.repeat([symbols.index(b["kinds"][0]) for b in blocks], [len(b["alpha"]) for b in blocks])
+        if not np.all(joined["weights"] == 1):
+            raise ValueError(f"{first['label']}: soap with sparseCutoff other than 1 is not implemented")
+        zeta = first["zeta"]
+        kernel = PolynomialKernel(zeta, offset=scale * float(first["settings"].get("covariance_sigma0", 0)))
+        head = SparseGP(kernel, delta=first["delta"] / scale**zeta, features=jnp.asarray(features), species=jnp.asarray(kind))
+    else:
+        kinds = tuple(b["kinds"][0] for b in blocks)
+        descriptor = {"distance_2b": TwoBody, "angle_3b": ThreeBody}[first["name"]](symbols, first["cutoff"], kinds)
+        kind = np.repeat(np.arange(len(blocks)), [len(b["alpha"]) for b in blocks])
+        length = first["length"][0] if len(first["length"]) == 1 else first["length"]
+        head = SparseGP(
+            SquaredExponential(length), delta=first["delta"], features=jnp.asarray(joined["points"]), species=jnp.asarray(kind),
+            weights=jnp.asarray(joined["weights"]),
+        )  # fmt: skip
+    return AtomicPotential(descriptor, head.replace(coefficients=jnp.asarray(joined["alpha"])))
+
+
+def _soap(block: dict, points: np.ndarray) -> tuple[SOAP, np.ndarray, float]:
+    """The descriptor, the points in its order, and how much longer its vectors are than QUIP's."""
+    settings, symbols = block["settings"], block["symbols"]
+    n_max, l_max = int(settings["n_max"]), int(settings["l_max"])
+    cutoff: Cutoff = block["cutoff"]
+    exponent, rate, scale = (float(settings.get(k, d)) for k, d in (("cutoff_dexp", 0), ("cutoff_rate", 1), ("cutoff_scale", 1)))
+    if exponent > 0:
+        if rate <= 0:
+            raise ValueError(f"{block['label']}: cutoff_rate = {rate:g} with cutoff_dexp is not implemented, only positive rates")
+        cutoff = Willatt(cutoff, rate=rate, scale=scale, exponent=exponent)
+    everywhere = _flag(settings, "central_reference_all_species", len(symbols) == 1)
+    density = Density(
+        symbols, cutoff, EquispacedGaussians(n_max), l_max, sigma=float(settings["atom_sigma"]),
+        center_weight=float(settings.get("central_weight", 1)), center_channels="all" if everywhere else "own",
+    )  # fmt: skip
+    normalize = _flag(settings, "normalise", _flag(settings, "normalize", True))
+    soap = SOAP(density, normalize=normalize)
+    if points.shape[1] != soap.n_features + 1:
+        raise ValueError(f"{block['label']}: sparse points have {points.shape[1]} numbers; expected {soap.n_features + 1} for these settings")
+    # QUIP's rows are (a, b ≤ a), ours (a ≤ b), l runs fastest in both; its last entry is covariance_sigma0
+    channels = density.n_channels
+    first, second = np.triu_indices(channels)
+    rows = second * (second + 1) // 2 + first
+    order = (rows[:, None] * (l_max + 1) + np.arange(l_max + 1)).reshape(-1)
+    length = 1.0 if normalize else np.sqrt(8 * np.pi**2)
+    return soap, length * points[:, :-1][:, order], length
+
+
+def local_variance(potential: Potential, graph: Graph, regularisation: float = 0.001) -> Array:
+    r"""QUIP's `local_gap_variance`: how far every atom is from the sparse points. It knows nothing of the data; `variance` does.
+
+    .. math:: v_i = \sum_{\text{terms}} \sum_c f_c^2 \left[k(x_c, x_c) + \lambda^2 - k_c^T (K_{MM} + \lambda^2)^{-1} k_c\right]
+
+    Args:
+      potential: a GAP, as `read_gap` or a fit returns it.
+      graph: one structure.
+      regularisation: λ, in eV.
+
+    Returns:
+      Shape [N], in eV²; differentiable.
+    """
+    total = jnp.zeros(graph.numbers.shape[0])
+    for term in terms_of(potential):
+        if isinstance(term, AtomicPotential) and isinstance(term.head, SparseGP):
+            own = only(graph, term.species)
+            total = total + jnp.where(own.numbers > 0, _local_variance(term.at(), own, regularisation), 0)
+    return total
+
+
+def _local_variance(term: AtomicPotential, graph: Graph, regularisation: float) -> Array:
+    head, stack = term.head, environments(graph, term.reach, term.species)
+    k = head.precision() - head.jitter * jnp.eye(head.n_coefficients)
+    root = jnp.linalg.cholesky(k + regularisation**2 * jnp.eye(head.n_coefficients))
+
+    def of_instances(x, kind):
+        """[n] for n instances."""
+        solved = jax.scipy.linalg.solve_triangular(root, head.basis(x, kind).T, lower=True)
+        return head.delta**2 * head.kernel.diagonal(x) + regularisation**2 - einsum("mn,mn->n", solved, solved)
+
+    if isinstance(term.descriptor, ClusterDescriptor):
+        # both orders of the neighbours are rows of QUIP's, each with its own square
+        found, weight = jax.vmap(term.descriptor.instances)(stack)
+        values = of_instances(found.coordinates.reshape(-1, found.coordinates.shape[-1]), found.kind.reshape(-1))
+        return jnp.sum(values.reshape(weight.shape) * weight**2 / term.descriptor.multiplicity, axis=1)
+    has_points = jnp.isin(stack.center, head.species)
+    return jnp.where(has_points, of_instances(term.descriptor.stack(stack), stack.center), 0)
