@@ -131,11 +131,15 @@ def _structure(descriptor, matching, **changes):
 
 
 def _clusters(descriptor, kernel):
-    """A GP on clusters; its sparse points are every third of those of a molecule."""
-    envs = jaxpot.environments(to_graph(STRUCTURES["molecule"]), descriptor.reach, SPECIES)
-    found, weight = jax.vmap(descriptor.instances)(envs)
-    every = np.flatnonzero(np.asarray(weight) > 1e-3)[::3]
-    points = Instances(np.asarray(found.coordinates).reshape(-1, descriptor.n_features)[every] + 0.05, np.asarray(found.kind).reshape(-1)[every])
+    """A GP on clusters; its sparse points are near some clusters of all structures."""
+    x, kind = [], []
+    for structure in STRUCTURES.values():
+        found, weight = jax.vmap(descriptor.instances)(jaxpot.environments(to_graph(structure), descriptor.reach, SPECIES))
+        counted = np.asarray(weight) > 1e-3
+        x.append(np.asarray(found.coordinates)[counted])
+        kind.append(np.asarray(found.kind)[counted])
+    every = np.random.default_rng(0).permutation(sum(map(len, kind)))[:24]
+    points = Instances(np.concatenate(x)[every] + 0.05, np.concatenate(kind)[every])
     return _fitted(AtomicPotential(descriptor, SparseGP(kernel, delta=0.7)).with_points(points))
 
 
@@ -150,7 +154,7 @@ POTENTIALS = {
     "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
     "two-body": lambda: _clusters(TwoBody(SPECIES, COSINE), SquaredExponential(0.8)),
     "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
-    "three-body-frozen": lambda: _clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "C", "Si"), ("C", "C", "C"))), Matern(1.1)).frozen(),
+    "three-body-frozen": lambda: _clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "Si", "Si"), ("Si", "C", "Si"), ("C", "Si", "Si"))), Matern(1.1)).frozen(),
     "isolated-atoms": lambda: IsolatedAtoms({"C": -1.5, "Si": -0.7}),
     "lennard-jones": lambda: LennardJones(
         SPECIES, epsilon=np.array([[0.3, 0.2], [0.2, 0.4]]), sigma=np.array([[1.2, 1.4], [1.4, 1.6]]), cutoff=POLYNOMIAL
