@@ -47,7 +47,8 @@ def linear(
       data: labels and their noise levels.
       method: "qr" streams rows into one [P, P] triangle (condition κ); "cholesky" accumulates AᵀΣ⁻¹A in the prior's
         coordinates (κ², two to three times faster); "lsqr" forms no rows and needs memory for a few vectors only.
-      covariance: also keep the posterior covariance in SparseGP heads, for predictive variances ("qr" and "cholesky").
+      covariance: also keep the posterior covariance, for `fit.variance`, `fit.covariance` and `fit.posterior_samples` ("qr" and
+        "cholesky").
       checkpoint: a file in which the state is kept while the fit runs ("qr" and "cholesky"); a fit that was killed goes on
         from it when called again with the same model and data. Removed at the end.
       progress: True or False shows or hides the progress bar; None shows it on a terminal.

@@ -21,6 +21,7 @@ class Linear(LinearHead):
       roughness: divides `scale` feature by feature, shape [F], for priors that prefer smooth functions (`ACE.smoothness`); None
         treats all alike.
       coefficients: w, shape [S · F], species slowest; None until fitted.
+      covariance: C with posterior covariance of w equal to C Cᵀ, shape [S · F, P]; None unless the fit was asked for it.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
       n_features: F; likewise.
     """
@@ -28,6 +29,7 @@ class Linear(LinearHead):
     scale: Array = positive(1.0)
     roughness: Array | None = positive(None)
     coefficients: Array | None = None
+    covariance: Array | None = None
     n_species: int | None = static(None)
     n_features: int | None = static(None)
 

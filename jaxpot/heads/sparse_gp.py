@@ -18,6 +18,9 @@ Array = jax.Array
 _BLOCK = 256  # rows of a structure's own kernel matrix held at once
 
 
+Weighted = tuple[Array, Array, Array]
+
+
 def _kinds(points: Environment | Instances) -> Array:
     return points.kind if isinstance(points, Instances) else points.center
 
@@ -42,6 +45,8 @@ class SparseGP(LinearHead):
       weights: what multiplies the kernel of each sparse point, shape [M]; of clusters the cutoff functions, None is 1.
       coefficients: w, shape [M], in 1/eV; None until fitted.
       covariance: C with posterior covariance of w equal to C Cᵀ, shape [M, P], in 1/eV; None unless the fit was asked for it.
+      root: lower Cholesky factor of K_MM + jitter, shape [M, M], in eV; kept with `covariance`, so that a variance costs no
+        factorisation.
 
     References:
       Bartók, Payne, Kondor, Csányi, "Gaussian approximation potentials: the accuracy of quantum mechanics, without the
@@ -57,6 +62,7 @@ class SparseGP(LinearHead):
     weights: Array | None = None
     coefficients: Array | None = None
     covariance: Array | None = None
+    root: Array | None = None
 
     def __post_init__(self):
         for name in ("coefficients", "species", "weights", "covariance"):
@@ -72,7 +78,7 @@ class SparseGP(LinearHead):
 
     def with_points(self, points: Environment | Instances) -> "SparseGP":
         """The unfitted head with these M environments or instances as its sparse points."""
-        return self.replace(points=points, species=_kinds(points), features=None, weights=None, coefficients=None, covariance=None)
+        return self.replace(points=points, species=_kinds(points), features=None, weights=None, coefficients=None, covariance=None, root=None)
 
     def sized(self, descriptor: Descriptor) -> "SparseGP":
         if self.features is not None and self.features.shape[1] != descriptor.n_features:
@@ -111,6 +117,28 @@ class SparseGP(LinearHead):
         k = self._covariance_of_points()
         return k + self.jitter * jnp.eye(self.n_coefficients, dtype=k.dtype)
 
+    def prior_covariance(self, one: Weighted, other: Weighted) -> Array:
+        r"""Prior covariance of two weighted sums of atomic energies, Σ_ij w_i w_j δ² k(x_i, x_j), shape [], in eV².
+
+        Args:
+          one: features [N, F], species [N] and weights [N].
+          other: likewise.
+        """
+        features, species, weights = other
+
+        def with_all(mine):
+            x, z = mine
+            return einsum("j,j->", weights, jnp.where(species == z, self.delta**2 * self.kernel(x, features), 0))
+
+        return einsum("i,i->", one[2], jax.lax.map(with_all, one[:2], batch_size=_BLOCK))
+
+    def explained(self, k: Array) -> Array:
+        """k* K_MM⁻¹ k*ᵀ [n, n] for rows k* [n, M]: how much of the prior covariance the sparse points span."""
+        if self.root is None:
+            raise ValueError("this SparseGP was fitted without its covariance; write jaxpot.fit.linear(model, data, covariance=True)")
+        white = jax.scipy.linalg.solve_triangular(self.root, k.T, lower=True)
+        return einsum("mi,mj->ij", white, white)
+
     def variance(self, features: Array, species: Array, weights: Array) -> Array:
         r"""Predictive variance of a weighted sum of atomic energies, the noise of the data taken into account.
 
@@ -124,15 +152,7 @@ class SparseGP(LinearHead):
         Returns:
           Shape [], in eV².
         """
-        if self.covariance is None:
-            raise ValueError("this SparseGP was fitted without its covariance; write jaxpot.fit.linear(model, data, covariance=True)")
-        def with_all(one):
-            x, z = one
-            return einsum("j,j->", weights, jnp.where(species == z, self.delta**2 * self.kernel(x, features), 0))
-
-        prior = einsum("i,i->", weights, jax.lax.map(with_all, (features, species), batch_size=_BLOCK))
+        own = (features, species, weights)
         k = einsum("i,im->m", weights, self.basis(features, species))
-        root = jnp.linalg.cholesky(self.precision())
-        explained = jax.scipy.linalg.solve_triangular(root, k, lower=True)
-        left = einsum("mp,m->p", self.covariance, k)
-        return prior - jnp.sum(explained**2) + jnp.sum(left**2)
+        missing = self.prior_covariance(own, own) - self.explained(k[None])[0, 0]
+        return missing + jnp.sum(einsum("mp,m->p", self.covariance, k) ** 2)

@@ -122,7 +122,11 @@ class AtomicPotential(LinearModel):
 
     def with_coefficients(self, w: Array, covariance: Array | None = None) -> "AtomicPotential":
         self._require_linear()
-        changes = {"coefficients": w} if covariance is None else {"coefficients": w, "covariance": covariance}
+        changes = {"coefficients": w}
+        if covariance is not None or getattr(self.head, "covariance", None) is not None:  # that of an earlier fit is not this one's
+            changes["covariance"] = covariance
+        if isinstance(self.head, SparseGP):
+            changes["root"] = None if covariance is None else jnp.linalg.cholesky(self.precision())
         return self.replace(head=self.head.replace(**changes))
 
     def _require_linear(self) -> None:
@@ -140,16 +144,20 @@ class AtomicPotential(LinearModel):
           Shape [], in eV².
         """
         if not isinstance(self.head, SparseGP):
-            raise TypeError(f"{type(self.head).__name__} has no predictive variance; use SparseGP")
-        weights = jnp.ones(graph.numbers.shape[0]) if weights is None else weights
-        stack = environments(graph, self.reach, self.species)
-        weights = jnp.where(graph.numbers > 0, weights, 0).astype(graph.positions.dtype)
+            raise TypeError(f"{type(self.head).__name__} has no predictive variance of atoms; use SparseGP, or jaxpot.fit.variance for that of structures")
         ready = self.at()
+        return ready.head.variance(*ready.weighted(graph, weights))
+
+    def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
+        """What the head is applied to: features [n, F], species or kinds [n], and weights [n] in the sum over the structure."""
+        ready, stack = self.at(), environments(graph, self.reach, self.species)
+        weights = jnp.ones(graph.numbers.shape[0]) if weights is None else weights
+        weights = jnp.where(graph.numbers > 0, weights, 0).astype(graph.positions.dtype)
         if isinstance(ready.descriptor, ClusterDescriptor):
             found, weight = jax.vmap(ready.descriptor.instances)(stack)
             weights = (weights[:, None] * weight).reshape(-1)
-            return ready.head.variance(found.coordinates.reshape(len(weights), -1), found.kind.reshape(-1), weights)
-        return ready.head.variance(ready.descriptor.stack(stack), stack.center, weights)
+            return found.coordinates.reshape(len(weights), -1), found.kind.reshape(-1), weights
+        return ready.descriptor.stack(stack), stack.center, weights
 
 
 def _map_blocks(function, stack, n_blocks: int, block: int) -> Array:

@@ -217,7 +217,7 @@ class StructureGP(LinearModel):
         return k + jnp.asarray(self.jitter, k.dtype) * jnp.eye(self.n_coefficients, dtype=k.dtype)
 
     def with_coefficients(self, w: Array, covariance: Array | None = None) -> "StructureGP":
-        return self.replace(coefficients=w) if covariance is None else self.replace(coefficients=w, covariance=covariance)
+        return self.replace(coefficients=w, covariance=covariance)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         if self.features is None and self.points is None:

@@ -1,0 +1,126 @@
+"""Posterior variances, covariances and samples; calibration; which structure to label next."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+from catalog import quick_jit
+
+import jaxpot as jp
+
+KEY = jax.random.key(0)
+SPECIES = ("H", "O")
+CUTOFF = jp.CosineCutoff(3.0, width=0.8)
+TWO, SOAP = jp.TwoBody(SPECIES, CUTOFF), jp.SOAP(jp.Density(SPECIES, CUTOFF, jp.GTO(2), 1, sigma=0.5))
+
+
+def frames(n):
+    rng = np.random.default_rng(1)
+    out = []
+    for _ in range(n):
+        atoms = Atoms("OHH", positions=[[0, 0, 0], [1.2, 0, 0], [-0.3, 1.1, 0.2]] + 0.25 * rng.normal(size=(3, 3)))
+        atoms.info["energy"] = float(rng.normal())
+        atoms.arrays["forces"] = rng.normal(size=(3, 3))
+        out.append(atoms)
+    return out
+
+
+NOISE = jp.Properties(energy=0.05, forces=0.3)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return jp.Dataset.from_atoms(frames(6), 3.0, sigma=NOISE)
+
+
+@pytest.fixture(scope="module")
+def model(data):
+    def gp(descriptor, kernel, m):
+        points = jp.fit.select_environments(descriptor, data, m, key=KEY)
+        return jp.AtomicPotential(descriptor, jp.SparseGP(kernel, delta=0.6, jitter=1e-6)).with_points(points)
+
+    terms = gp(TWO, jp.SquaredExponential(0.5), 9) + gp(SOAP, jp.PolynomialKernel(2.0), 7) + jp.AtomicPotential(SOAP, jp.Linear(scale=0.2))
+    return jp.fit.linear(terms + jp.IsolatedAtoms({"H": 0.0, "O": -1.0}), data, covariance=True)
+
+
+GRAPH = jp.from_atoms(frames(9)[-1], 3.0)
+
+
+def test_covariance_is_that_of_energy_differences(model):
+    """Var[E(R + h e) − E(R − h e)] / 4h² is the variance of a force; both copies in one graph, with weights +1 and −1."""
+    alone = jp.fit.linear(model.terms[1], jp.Dataset.from_atoms(frames(6), 3.0, sigma=NOISE), covariance=True)
+    full = quick_jit(jp.fit.covariance)(alone, GRAPH)
+    n, h, variance = 3, 1e-3, quick_jit(jp.AtomicPotential.variance)
+    sign = jnp.concatenate([jnp.ones(n), -jnp.ones(n)])
+    for index in range(0, 9, 2):
+        step = jnp.zeros(9).at[index].set(h).reshape(3, 3)
+        both = jp.from_atoms(Atoms("OHHOHH", positions=np.concatenate([GRAPH.positions + step, GRAPH.positions - step + 50.0])), 3.0, max_neighbors=2)
+        np.testing.assert_allclose(full[1 + index, 1 + index], variance(alone, both, sign) / (4 * h * h), rtol=1e-4)
+    np.testing.assert_allclose(full[0, 0], alone.variance(GRAPH), rtol=1e-9)
+
+
+def test_covariance_of_a_sum(model):
+    full = np.asarray(quick_jit(jp.fit.covariance)(model, GRAPH))
+    assert full.shape == (10, 10)
+    np.testing.assert_allclose(full, full.T, atol=1e-12)
+    assert np.linalg.eigvalsh(full)[0] > -1e-12
+    np.testing.assert_allclose(full[0, 0], quick_jit(jp.fit.variance)(model, GRAPH), rtol=1e-9)
+    # the forces of one structure sum to zero, with certainty
+    together = np.tile(np.eye(3), 3)
+    np.testing.assert_allclose(together @ full[1:, 1:] @ together.T, 0, atol=1e-10)
+
+
+def test_terms_of_a_sum_are_correlated(model):
+    """Two terms that the data cannot tell apart are known in their sum only."""
+    separately = sum(float(jp.fit.variance(term, GRAPH)) for term in model.terms[:3])
+    assert float(jp.fit.variance(model, GRAPH)) < 0.9 * separately
+
+
+def test_samples_have_the_posterior_spread(model):
+    """Of a Linear head the posterior is all there is: samples and covariance agree within their sampling error."""
+    data = jp.Dataset.from_atoms(frames(6), 3.0, sigma=NOISE)
+    linear = jp.fit.linear(model.terms[2], data, covariance=True)
+    w = jp.fit.posterior_samples(linear, 2000, key=KEY)
+    drawn = quick_jit(jp.fit.evaluate_samples)(linear, w, GRAPH)
+    full = quick_jit(jp.fit.covariance)(linear, GRAPH)
+    np.testing.assert_allclose(np.std(drawn.forces, axis=0).reshape(-1), np.sqrt(np.diag(full)[1:]), rtol=0.08)
+    np.testing.assert_allclose(np.std(drawn.energy), np.sqrt(full[0, 0]), rtol=0.08)
+    mean = quick_jit(jp.evaluate)(linear, GRAPH)
+    np.testing.assert_allclose(np.mean(drawn.energy), mean.energy, atol=4 * np.sqrt(full[0, 0] / 2000))
+    assert jp.fit.posterior_samples(model, 3, key=KEY).shape == (3, sum(t.n_coefficients for t in model.terms[:3]))
+
+
+def test_most_uncertain_looks_ahead(model):
+    """The second choice is the largest deviation of the model that was also fitted to the first."""
+    pool = frames(14)[6:]
+    data = jp.Dataset.from_atoms(pool, 3.0, sigma=jp.Properties(energy=0.05))
+    linear = jp.fit.linear(model.terms[2], jp.Dataset.from_atoms(frames(6), 3.0, sigma=NOISE), covariance=True)
+    first, second = jp.fit.most_uncertain(linear, data, 2)
+    spread = [float(jp.fit.variance(linear, jp.from_atoms(a, 3.0))) for a in pool]
+    assert first == int(np.argmax(spread))
+    label = lambda a: NOISE if a.positions.tobytes() != pool[first].positions.tobytes() else jp.Properties(energy=0.05)  # noqa: E731
+    more = jp.Dataset.from_atoms([*frames(6), pool[first]], 3.0, sigma=label)
+    again = jp.fit.linear(model.terms[2], more, covariance=True)
+    assert second == int(np.argmax([float(jp.fit.variance(again, jp.from_atoms(a, 3.0))) for a in pool]))
+    with pytest.raises(ValueError, match="the pool has 8 structures"):
+        jp.fit.most_uncertain(linear, data, 9)
+
+
+def test_calibration_and_coverage():
+    rng = np.random.default_rng(0)
+    deviations = rng.uniform(0.5, 2.0, 20000)
+    errors = 3.0 * deviations * rng.normal(size=20000)
+    factor = jp.fit.calibration(errors[::2], deviations[::2])
+    np.testing.assert_allclose(factor, 3.0, rtol=0.03)
+    for level, share in jp.fit.coverage(errors[1::2], factor * deviations[1::2]).items():
+        assert abs(share - level) < 0.02
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        jp.fit.calibration(errors, deviations, level=90)
+
+
+def test_a_model_without_covariance_is_refused(model, data):
+    plain = jp.fit.linear(model.terms[2], data)
+    for call in (lambda: jp.fit.variance(plain, GRAPH), lambda: jp.fit.covariance(plain, GRAPH), lambda: jp.fit.posterior_samples(plain, 2, key=KEY)):
+        with pytest.raises(ValueError, match="covariance=True"):
+            call()
