@@ -3,11 +3,12 @@
 from jaxpot.fit.design import design
 from jaxpot.fit.evidence import log_evidence
 from jaxpot.fit.linear import linear
+from jaxpot.fit.optimise import Maximum, maximise_evidence
 from jaxpot.fit.report import predict, report, table
 from jaxpot.fit.sparse import count_distinct, select_environments
 from jaxpot.fit.uncertainty import calibration, covariance, coverage, evaluate_samples, most_uncertain, posterior_samples, variance
 
 __all__ = [
-    "calibration", "count_distinct", "covariance", "coverage", "design", "evaluate_samples", "linear", "log_evidence", "most_uncertain",
-    "posterior_samples", "predict", "report", "select_environments", "table", "variance",
+    "Maximum", "calibration", "count_distinct", "covariance", "coverage", "design", "evaluate_samples", "linear", "log_evidence",
+    "maximise_evidence", "most_uncertain", "posterior_samples", "predict", "report", "select_environments", "table", "variance",
 ]  # fmt: skip
