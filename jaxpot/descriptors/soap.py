@@ -68,9 +68,37 @@ class SOAP(LocalDescriptor):
         return unit(p) if self.normalize else p
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        coefficients, jacobian = self.density.with_jacobian(env)
-        value, push = jax.linearize(self._invariants, coefficients)
-        return value, jnp.moveaxis(jax.vmap(jax.vmap(push))(jacobian), -1, 0)
+        r"""As in the interface, by the product rule at the sum over neighbours, whose terms are products a_ql(r) Y_lm.
+
+        .. math:: \sum_m c_{qlm}\, \partial_k c_{q'lm} = \partial_k a_{q'l} \sum_m c_{qlm} Y_{lm}(k) + a_{q'l} \sum_m c_{qlm}\, \partial_k Y_{lm}(k)
+
+        so the derivatives of the coefficients are never formed.
+        """
+        density, l_max = self.density.at(), self.density.l_max
+        (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
+        blocks = [slice(l * l, (l + 1) ** 2) for l in range(l_max + 1)]
+        c = [einsum("kq,km->qm", channels[:, min(l, channels.shape[1] - 1)], harmonics[:, m]) for l, m in enumerate(blocks)]
+        c = jnp.concatenate(c, axis=1) + density._center(env.center, env.vectors.dtype)
+        # of every q and l: Σ_m c Y [1, K, Q, l] and Σ_m c ∂Y [3, K, Q, l]
+        along = jnp.stack([einsum("qm,km->kq", c[:, m], harmonics[:, m]) for m in blocks], axis=-1)[None]
+        along_slopes = jnp.stack([einsum("qm,xkm->xkq", c[:, m], harmonic_slopes[:, :, m]) for m in blocks], axis=-1)
+        radial, radial_slopes = jnp.swapaxes(channels, -1, -2)[None], jnp.swapaxes(channel_slopes, -1, -2)  # [1 or 3, K, Q, l]
+        rows = []
+        for q in range(c.shape[0]):  # slices, since the transpose of a gather is a scatter
+            one, rest = (..., slice(q, q + 1), slice(None)), (..., slice(q, None), slice(None))
+            of_one = radial_slopes[one] * along[rest] + radial[one] * along_slopes[rest]
+            rows.append(of_one + radial_slopes[rest] * along[one] + radial[rest] * along_slopes[one])
+        first, second = np.triu_indices(c.shape[0])
+        factor = np.where(first == second, 1.0, np.sqrt(2.0))[:, None] * np.sqrt(8 * np.pi**2 / (2 * np.arange(l_max + 1) + 1))
+        slopes = jnp.concatenate(rows, axis=-2) * jnp.asarray(factor, c.dtype)[None, None]
+        slopes = slopes.reshape(*slopes.shape[:2], -1)  # [3, K, F]
+        p = power_spectrum(c, l_max)
+        if self.normalize:
+            square = jnp.sum(p * p)
+            inverse = jnp.where(square == 0, 0, 1 / jnp.sqrt(jnp.where(square == 0, 1, square)))
+            p = p * inverse
+            slopes = inverse * (slopes - einsum("xkf,f->xk", slopes, p)[:, :, None] * p[None, None, :])
+        return p, jnp.transpose(slopes, (2, 1, 0))
 
 
 @pytree

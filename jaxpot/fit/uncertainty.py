@@ -210,7 +210,7 @@ def most_uncertain(model: Potential, data: Dataset, m: int) -> tuple[int, ...]:
     if not 1 <= m <= len(frames):
         raise ValueError(f"most_uncertain: m = {m}; the pool has {len(frames)} structures")
     if not np.all(np.isfinite(noise)):
-        raise ValueError("most_uncertain: a structure of the pool has no noise level of its energy; write Dataset.from_atoms(..., sigma=noise_levels(0.001))")
+        raise ValueError("most_uncertain: a structure has no noise level of its energy; write Dataset.from_atoms(..., sigma=noise_levels(0.001))")
     left, missing, noise, atoms = np.array(rows), np.array(missing), np.array(noise), np.array(atoms)
     chosen: list[int] = []
     for _ in range(m):
