@@ -279,7 +279,8 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) 
     positions, cell = graph.positions, graph.cell
     vectors = positions[jnp.minimum(graph.neighbors, n - 1)] - positions[:, None, :]
     vectors = vectors + einsum("nks,sx->nkx", graph.shifts.astype(cell.dtype), cell)
-    parked = _PARKING * jnp.maximum(graph.cutoff, cutoff).astype(vectors.dtype)
+    # where a slot is parked changes nothing, and without a gradient to it none is sent through all vectors
+    parked = _PARKING * jax.lax.stop_gradient(jnp.maximum(graph.cutoff, cutoff)).astype(vectors.dtype)
     vectors = jnp.where(mask[:, :, None], vectors, parked / np.sqrt(3.0).astype(vectors.dtype))
     too_far = cutoff > graph.cutoff * (1 + _SLACK)
     return Environment(

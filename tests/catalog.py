@@ -61,10 +61,10 @@ WILLATT = Willatt(COSINE, rate=1.2, scale=2.0, exponent=3.0)
 ALCHEMICAL = np.array([[0.8, -0.3], [0.5, 0.9]])
 
 # unoptimised code compiles five times faster than default code, and laws run it once
-_OPTIONS = {"xla_backend_optimization_level": 0}
+QUICK = {"xla_backend_optimization_level": 0}
 if jax.__version_info__ < (0, 11):  # later releases have no such option
-    _OPTIONS["xla_cpu_use_fusion_emitters"] = False
-quick_jit = functools.partial(jax.jit, compiler_options=_OPTIONS)
+    QUICK["xla_cpu_use_fusion_emitters"] = False
+quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 def _random(*shape, seed=0):
