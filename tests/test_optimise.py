@@ -104,6 +104,8 @@ def test_goes_on_after_a_kill(data, tmp_path, monkeypatch, optimizer):
         jp.fit.maximise_evidence(gp(), data, "*.length", **arguments)
     with pytest.raises(ValueError, match="another search"):
         jp.fit.maximise_evidence(gp(0.4), data, "*.length", **arguments)
+    with pytest.raises(ValueError, match="another search"):  # the same parameters on other data
+        jp.fit.maximise_evidence(gp(), data.subset(range(6)), "*.length", **arguments)
     monkeypatch.setattr(optimise._Search, "store", store)
     again = jp.fit.maximise_evidence(gp(), data, "*.length", **arguments)
     np.testing.assert_allclose(again.evidence, whole.evidence, rtol=1e-6 if optimizer is None else 1e-12)
@@ -120,14 +122,14 @@ def test_goes_on_after_a_kill(data, tmp_path, monkeypatch, optimizer):
         (("*.length",), {"batch": 400, "optimizer": optax.adam(0.1)}, "expected 1 to"),
         (("*.length",), {"restarts": 2}, "jax.random.key"),
         (("*.length",), {"noise": ("virial",)}, "no labels of virial"),
-        (("*.radius",), {"bounds": {"*.radius": (3.0, 9.0)}, "steps": 1}, None),
     ],
 )
 def test_refused(data, arguments, keywords, message):
-    if message is None:  # a cutoff beyond the lists is NaN at the start
-        model = gp().replace(descriptor=jp.TwoBody(("Ar",), jp.CosineCutoff(5.0, width=1.0)))
-        with pytest.raises(ValueError, match="NaN at"):
-            jp.fit.maximise_evidence(model, data, *arguments, **keywords)
-        return
     with pytest.raises(ValueError, match=message):
         jp.fit.maximise_evidence(gp(), data, *arguments, **keywords)
+
+
+def test_a_cutoff_beyond_the_lists_is_refused_at_the_start(data):
+    model = gp().replace(descriptor=jp.TwoBody(("Ar",), jp.CosineCutoff(5.0, width=1.0)))
+    with pytest.raises(ValueError, match="NaN at"):
+        jp.fit.maximise_evidence(model, data, "*.length", steps=1)

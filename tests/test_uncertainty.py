@@ -118,6 +118,10 @@ def test_calibration_and_coverage():
         assert abs(share - level) < 0.02
     with pytest.raises(ValueError, match="between 0 and 1"):
         jp.fit.calibration(errors, deviations, level=90)
+    for bad in (np.zeros(20000), -deviations, np.full(20000, np.nan)):  # what symmetry fixes has no deviation
+        for compare in (jp.fit.calibration, jp.fit.coverage):
+            with pytest.raises(ValueError, match="symmetry"):
+                compare(errors, bad)
 
 
 def test_a_model_without_covariance_is_refused(model, data):

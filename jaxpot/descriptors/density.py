@@ -174,7 +174,10 @@ class Density:
 
     def _summed(self, vectors: Array, species: Array) -> Array:
         """The neighbours' part for vectors [K, 3], shape [Q, L]."""
-        channels, harmonics = self.factors(vectors, species)
+        return self._product(*self.factors(vectors, species))
+
+    def _product(self, channels: Array, harmonics: Array) -> Array:
+        """Σ_k of the two factors, shape [Q, L]."""
         if channels.shape[1] == 1:
             return einsum("kq,km->qm", channels[:, 0], harmonics)
         blocks = []
@@ -243,6 +246,11 @@ def power_spectrum(coefficients: Array, l_max: int) -> Array:
     blocks = []
     for l in range(l_max + 1):
         c = coefficients[:, l * l : (l + 1) ** 2]
-        factor = np.sqrt(8 * np.pi**2 / (2 * l + 1)) * np.where(first == second, 1.0, np.sqrt(2.0))
-        blocks.append(einsum("am,bm->ab", c, c)[first, second] * jnp.asarray(factor, c.dtype))
-    return jnp.stack(blocks, axis=-1).reshape(-1)
+        blocks.append(einsum("am,bm->ab", c, c)[first, second])
+    return (jnp.stack(blocks, axis=-1) * jnp.asarray(pair_factors(q, l_max), coefficients.dtype)).reshape(-1)
+
+
+def pair_factors(q: int, l_max: int) -> np.ndarray:
+    """√(8π²/(2l+1)), times √2 off the diagonal, of every pair q ≤ q' and degree, shape [Q (Q + 1) / 2, l_max + 1]."""
+    first, second = np.triu_indices(q)
+    return np.where(first == second, 1.0, np.sqrt(2.0))[:, None] * np.sqrt(8 * np.pi**2 / (2 * np.arange(l_max + 1) + 1))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.base import LocalDescriptor
-from jaxpot.descriptors.density import Density, power_spectrum
+from jaxpot.descriptors.density import Density, pair_factors, power_spectrum
 from jaxpot.graph import Environment
 from jaxpot.math.coupling import clebsch_gordan
 from jaxpot.math.linalg import einsum, unit
@@ -77,8 +77,7 @@ class SOAP(LocalDescriptor):
         density, l_max = self.density.at(), self.density.l_max
         (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
         blocks = [slice(l * l, (l + 1) ** 2) for l in range(l_max + 1)]
-        c = [einsum("kq,km->qm", channels[:, min(l, channels.shape[1] - 1)], harmonics[:, m]) for l, m in enumerate(blocks)]
-        c = jnp.concatenate(c, axis=1) + density._center(env.center, env.vectors.dtype)
+        c = density._product(channels, harmonics) + density._center(env.center, env.vectors.dtype)
         # of every q and l: Σ_m c Y [1, K, Q, l] and Σ_m c ∂Y [3, K, Q, l]
         along = jnp.stack([einsum("qm,km->kq", c[:, m], harmonics[:, m]) for m in blocks], axis=-1)[None]
         along_slopes = jnp.stack([einsum("qm,xkm->xkq", c[:, m], harmonic_slopes[:, :, m]) for m in blocks], axis=-1)
@@ -88,16 +87,12 @@ class SOAP(LocalDescriptor):
             one, rest = (..., slice(q, q + 1), slice(None)), (..., slice(q, None), slice(None))
             of_one = radial_slopes[one] * along[rest] + radial[one] * along_slopes[rest]
             rows.append(of_one + radial_slopes[rest] * along[one] + radial[rest] * along_slopes[one])
-        first, second = np.triu_indices(c.shape[0])
-        factor = np.where(first == second, 1.0, np.sqrt(2.0))[:, None] * np.sqrt(8 * np.pi**2 / (2 * np.arange(l_max + 1) + 1))
-        slopes = jnp.concatenate(rows, axis=-2) * jnp.asarray(factor, c.dtype)[None, None]
-        slopes = slopes.reshape(*slopes.shape[:2], -1)  # [3, K, F]
-        p = power_spectrum(c, l_max)
+        factor = jnp.asarray(pair_factors(c.shape[0], l_max), c.dtype)
+        slopes = jnp.concatenate(rows, axis=-2) * factor[None, None]
+        p, slopes = power_spectrum(c, l_max), slopes.reshape(*slopes.shape[:2], -1)  # [F] and [3, K, F]
         if self.normalize:
-            square = jnp.sum(p * p)
-            inverse = jnp.where(square == 0, 0, 1 / jnp.sqrt(jnp.where(square == 0, 1, square)))
-            p = p * inverse
-            slopes = inverse * (slopes - einsum("xkf,f->xk", slopes, p)[:, :, None] * p[None, None, :])
+            p, push = jax.linearize(unit, p)
+            slopes = jax.vmap(jax.vmap(push))(slopes)
         return p, jnp.transpose(slopes, (2, 1, 0))
 
 

@@ -85,15 +85,15 @@ def linear(
 
     solver = solvers[method](root)
     path, done = None if checkpoint is None else Path(checkpoint), 0
-    fingerprint = "" if path is None else _fingerprint(model, data, method)
+    mark = "" if path is None else fingerprint(model, data, method)
     if path is not None and path.exists():
-        done = _restore(solver, path, fingerprint)
+        done = _restore(solver, path, mark)
     saved = time.monotonic()
     for rows, y in _rows(model_at, data, progress, skip=done):
         solver.add(rows, y)
         done += 1
         if path is not None and time.monotonic() - saved > _SAVE_EVERY:
-            _store(solver, path, fingerprint, done)
+            _store(solver, path, mark, done)
             saved = time.monotonic()
     w, factor = solver.finish(covariance)
     fitted = _assembled(model, terms, w, factor)
@@ -281,7 +281,7 @@ def _transposed(model: Model, v: Array, graph: Any) -> Array:
 # --- resuming --------------------------------------------------------------------------------------------------------------
 
 
-def _fingerprint(model: Model, data: Dataset, method: str) -> str:
+def fingerprint(model: Model, data: Dataset, method: str) -> str:
     """Of everything that the state depends on."""
     digest = hashlib.sha256(method.encode())
     for tree in (model, data):
@@ -292,21 +292,21 @@ def _fingerprint(model: Model, data: Dataset, method: str) -> str:
     return digest.hexdigest()
 
 
-def _store(solver, path: Path, fingerprint: str, done: int) -> None:
+def _store(solver, path: Path, mark: str, done: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
-        np.savez(file, fingerprint=np.array(fingerprint), done=np.array(done), **solver.state())
+        np.savez(file, fingerprint=np.array(mark), done=np.array(done), **solver.state())
     os.replace(partial, path)
 
 
-def _restore(solver, path: Path, fingerprint: str) -> int:
+def _restore(solver, path: Path, mark: str) -> int:
     try:
         with np.load(path, allow_pickle=False) as file:
             state = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path} is not a readable checkpoint ({error}); remove it to start anew") from None
-    if str(state.pop("fingerprint", "")) != fingerprint:
+    if str(state.pop("fingerprint", "")) != mark:
         raise ValueError(f"{path} is the checkpoint of another fit (model, data or method differ); remove it to start anew")
     done = int(state.pop("done"))
     solver.restore(state)

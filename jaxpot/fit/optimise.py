@@ -12,9 +12,10 @@ import numpy as np
 from jaxpot.checks import require_x64
 from jaxpot.data import Dataset
 from jaxpot.fit.evidence import log_evidence
+from jaxpot.fit.linear import fingerprint
 from jaxpot.fit.rows import check_labels
 from jaxpot.potentials.base import Model, Properties
-from jaxpot.pytree import free
+from jaxpot.pytree import free, walk
 
 Array = jax.Array
 
@@ -98,7 +99,9 @@ def maximise_evidence(
     if key is None and (restarts or batch is not None):
         raise ValueError("maximise_evidence: restarts and minibatches are random; write key=jax.random.key(0)")
     rng = None if key is None else np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32))
-    search = _Search(params, build, data, steps, tolerance, optimizer, batch, rng, None if checkpoint is None else Path(checkpoint), progress)
+    path = None if checkpoint is None else Path(checkpoint)
+    mark = "" if path is None else fingerprint(model, data, f"{sorted(params)} {bounds} {steps} {batch} {restarts} {optimizer is None} {key}")
+    search = _Search(params, build, data, steps, tolerance, optimizer, batch, rng, path, mark, progress)
     search.restore()
     for restart in range(search.restart, restarts + 1):
         search.run(restart)
@@ -109,7 +112,7 @@ def maximise_evidence(
     return Maximum(best_model, _scaled(data, scale), float(search.best[0]), search.best[2], search.best[3], history)
 
 
-def _freed(model: Model, data: Dataset, patterns, bounds, noise) -> tuple[dict[str, Array], Callable]:
+def _freed(model: Model, data: Dataset, patterns: tuple[str, ...], bounds: Mapping | None, noise: tuple[str, ...]) -> tuple[dict[str, Array], Callable]:
     """Unconstrained parameters, and what makes (model, noise factors) of them."""
     if not patterns and not noise:
         raise ValueError('maximise_evidence: nothing to move; give a pattern such as "*.sigma", or noise=("energy", "forces")')
@@ -143,12 +146,12 @@ def _count(sigma: Properties) -> Array:
 class _Search:
     """The state of a search: where it is, the best so far, and all that was seen."""
 
-    def __init__(self, params, build, data, steps, tolerance, optimizer, batch, rng, checkpoint, progress):
+    def __init__(self, params, build, data, steps, tolerance, optimizer, batch, rng, checkpoint, mark, progress):
         self.names, self.shapes = list(params), [np.shape(v) for v in params.values()]
         self.start = np.concatenate([np.ravel(v) for v in params.values()]).astype(float)
         self.build, self.data, self.steps, self.tolerance, self.optimizer = build, data, steps, tolerance, optimizer
         self.share = None if batch is None else batch / len(data)
-        self.rng, self.checkpoint, self.progress = rng, checkpoint, progress
+        self.rng, self.checkpoint, self.mark, self.progress = rng, checkpoint, mark, progress
         self.seed = None if rng is None else rng.integers(2**31)
         self.restart, self.step, self.x, self.moments = 0, 0, None, None
         self.best: tuple[float, np.ndarray, bool, str] = (-np.inf, self.start, False, "not started")
@@ -167,8 +170,6 @@ class _Search:
     def described(self, entry) -> dict[str, Any]:
         restart, step, evidence, x = entry
         model, factors = self.build(self.params_of(x))
-        from jaxpot.pytree import walk
-
         values = {path: np.asarray(value) for path, value, _ in walk(model) if path in self.names}
         return {"restart": restart, "step": step, "evidence": evidence} | values | {_NOISE + k: np.asarray(v) for k, v in factors.items()}
 
@@ -267,8 +268,7 @@ class _Search:
         partial = self.checkpoint.with_name(self.checkpoint.name + ".partial")
         with open(partial, "wb") as file:
             np.savez(
-                file, names=np.array(self.names), start=self.start, x=self.x, place=np.array([self.restart, self.step]),
-                steps=np.array(self.steps), **moments, **history, **best,
+                file, fingerprint=np.array(self.mark), x=self.x, place=np.array([self.restart, self.step]), **moments, **history, **best,
             )  # fmt: skip
         os.replace(partial, self.checkpoint)
 
@@ -277,8 +277,8 @@ class _Search:
             return
         with np.load(self.checkpoint, allow_pickle=False) as file:
             state = dict(file)
-        if list(state["names"]) != self.names or not np.array_equal(state["start"], self.start) or int(state["steps"]) != self.steps:
-            raise ValueError(f"{self.checkpoint} belongs to another search (other parameters, starting values or steps); delete it or name another file")
+        if str(state["fingerprint"]) != self.mark:
+            raise ValueError(f"{self.checkpoint} belongs to another search (other model, data or settings); delete it or name another file")
         self.restart, self.step = (int(i) for i in state["place"])
         self.x, self.best = state["x"], (float(state["best_value"]), state["best"], False, "stopped")
         self.history = [(int(a), int(b), float(c), w) for (a, b, c), w in zip(state["seen"], state["where"], strict=True)]

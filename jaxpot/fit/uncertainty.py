@@ -99,6 +99,9 @@ def posterior_samples(model: Potential, n: int, *, key: Array) -> Array:
 
     Returns:
       Shape [n, P], P counting the coefficients of all linear terms in order.
+
+    Raises:
+      ValueError: if the model was fitted without its covariance.
     """
     terms = _terms(model)
     mean = jnp.concatenate([term.head.coefficients for term in terms])
@@ -154,13 +157,28 @@ def calibration(errors: np.ndarray, deviations: np.ndarray, *, level: float = 0.
 
     Returns:
       The factor. Choose it on data that are not those whose coverage is then reported.
+
+    Raises:
+      ValueError: for a level outside (0, 1), shapes that differ, or deviations that are not positive.
+
+    Example:
+      >>> calibration(np.array([2.0, -2.0, 2.0]), np.ones(3), level=0.6827).__round__(2)
+      2.0
     """
     from scipy.stats import norm
 
     if not 0 < level < 1:
         raise ValueError(f"calibration: level must be between 0 and 1, got {level}")
-    ratio = np.abs(np.asarray(errors) / np.asarray(deviations)).reshape(-1)
-    return float(np.quantile(ratio, level) / norm.ppf(0.5 + level / 2))
+    return float(np.quantile(_ratio(errors, deviations), level) / norm.ppf(0.5 + level / 2))
+
+
+def _ratio(errors: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    errors, deviations = np.asarray(errors), np.asarray(deviations)
+    if errors.shape != deviations.shape or not errors.size:
+        raise ValueError(f"expected errors and deviations of one shape, not empty, got {errors.shape} and {deviations.shape}")
+    if not (np.all(np.isfinite(errors)) and np.all(deviations > 0)):
+        raise ValueError("errors must be finite and deviations positive; leave out components that symmetry makes zero, whose deviation is round-off")
+    return np.abs(errors / deviations).reshape(-1)
 
 
 def coverage(errors: np.ndarray, deviations: np.ndarray, levels: Sequence[float] = (0.5, 0.68, 0.9, 0.95, 0.99)) -> dict[float, float]:
@@ -171,13 +189,19 @@ def coverage(errors: np.ndarray, deviations: np.ndarray, levels: Sequence[float]
       deviations: predicted standard deviations, the same shape.
       levels: nominal levels.
 
+    Returns:
+      The share for each level.
+
+    Raises:
+      ValueError: for shapes that differ, or deviations that are not positive.
+
     Example:
       >>> coverage(np.array([-0.5, 0.2, 3.0, 1.0]), np.ones(4), levels=(0.68,))
       {0.68: 0.5}
     """
     from scipy.stats import norm
 
-    ratio = np.abs(np.asarray(errors) / np.asarray(deviations))
+    ratio = _ratio(errors, deviations)
     return {level: float(np.mean(ratio <= norm.ppf(0.5 + level / 2))) for level in levels}
 
 
@@ -234,6 +258,5 @@ def _energy_row(terms: tuple[LinearModel, ...], graph: Graph) -> tuple[Array, Ar
         k = term.basis(own)
         left = left + einsum("mp,m->p", term.head.covariance, k)
         if isinstance(term.head, SparseGP):
-            weighted = term.weighted(own)
-            missing = missing + term.head.prior_covariance(weighted, weighted) - term.head.explained(k[None])[0, 0]
+            missing = missing + term.head.unspanned(term.weighted(own), k)
     return left, missing

@@ -18,7 +18,7 @@ Array = jax.Array
 _BLOCK = 256  # rows of a structure's own kernel matrix held at once
 
 
-Weighted = tuple[Array, Array, Array]
+Weighted = tuple[Array, Array, Array]  # features [N, F], species [N], and how often each counts [N]
 
 
 def _kinds(points: Environment | Instances) -> Array:
@@ -109,12 +109,13 @@ class SparseGP(LinearHead):
         # an atom without a sparse point of its element has zero energy, but the gate's NaN must not become a zero
         return jax.vmap(poison)(rows, jnp.any(jnp.isnan(features), axis=-1))
 
-    def _covariance_of_points(self) -> Array:
+    def covariance_of_points(self) -> Array:
+        """K_MM without jitter, shape [M, M], in eV²."""
         rows = self.basis(self.features, self.species)
         return rows if self.weights is None else self.weights[:, None] * rows
 
     def precision(self) -> Array:
-        k = self._covariance_of_points()
+        k = self.covariance_of_points()
         return k + self.jitter * jnp.eye(self.n_coefficients, dtype=k.dtype)
 
     def prior_covariance(self, one: Weighted, other: Weighted) -> Array:
@@ -152,7 +153,10 @@ class SparseGP(LinearHead):
         Returns:
           Shape [], in eV².
         """
-        own = (features, species, weights)
         k = einsum("i,im->m", weights, self.basis(features, species))
-        missing = self.prior_covariance(own, own) - self.explained(k[None])[0, 0]
-        return missing + jnp.sum(einsum("mp,m->p", self.covariance, k) ** 2)
+        return self.unspanned((features, species, weights), k) + jnp.sum(einsum("mp,m->p", self.covariance, k) ** 2)
+
+    def unspanned(self, own: Weighted, k: Array) -> Array:
+        """k** − k*ᵀ K_MM⁻¹ k*, the variance of a weighted sum with the row k* [M] that no coefficients can explain, shape [], in eV²."""
+        explained = self.explained(k[None])[0, 0]  # refuses a head without covariance before any work
+        return self.prior_covariance(own, own) - explained

@@ -36,15 +36,15 @@ _OF_THE_FIT = {
 _NEUTRAL = {  # keys that are read only where they mean what happens without them
     "soap": {
         "average": "F", "basis_error_exponent": "10.0", "coupling": "T", "diagonal_radial": "F", "nu_R": "2", "nu_S": "2", "R_mix": "F", "sym_mix": "F",
-        "Z_mix": "F", "K": "0", "cutoff_rate": None, "cutoff_scale": None, "n_Z": None, "xml_version": None,
+        "Z_mix": "F", "K": "0", "n_Z": "1",
     },
     "distance_2b": {"only_intra": "F", "only_inter": "F", "n_exponents": "1", "exponents": "1", "tail_exponent": "0", "tail_range": "1.0"},
     "angle_3b": {},
 }  # fmt: skip
 _READ = {
     "soap": {
-        "Z", "atom_sigma", "central_reference_all_species", "central_weight", "covariance_sigma0", "cutoff", "cutoff_dexp", "cutoff_transition_width",
-        "l_max", "n_max", "n_species", "normalise", "normalize", "species_Z",
+        "Z", "atom_sigma", "central_reference_all_species", "central_weight", "covariance_sigma0", "cutoff", "cutoff_dexp", "cutoff_rate", "cutoff_scale",
+        "cutoff_transition_width", "l_max", "n_max", "n_species", "normalise", "normalize", "species_Z", "xml_version",
     },
     "distance_2b": {"cutoff", "cutoff_transition_width", "Z1", "Z2"},
     "angle_3b": {"cutoff", "cutoff_transition_width", "Z", "Z_center", "Z1", "Z2"},
@@ -96,7 +96,10 @@ def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Pot
     terms = [_term(together) for together in merged.values()]
     known = tuple(dict.fromkeys(s for term in terms for s in term.species))
     e0 = {int(e.get("Z")): _number(e.get("value")) for e in (data if data is not None else ()) if e.tag == "e0"}
-    return Sum((*terms, IsolatedAtoms({s: e0.get(SYMBOLS.index(s), 0.0) for s in known})))
+    lacking = [s for s in known if SYMBOLS.index(s) not in e0]
+    if lacking:
+        raise ValueError(f"{path} has no energy e0 of the isolated atoms of {', '.join(lacking)}")
+    return Sum((*terms, IsolatedAtoms({s: e0[SYMBOLS.index(s)] for s in known})))
 
 
 def _number(text: str) -> float:
@@ -140,13 +143,15 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         if key not in _NEUTRAL[name]:
             raise ValueError(f"{label}: the key {key}={value} of {name} is not implemented")
         neutral = _NEUTRAL[name][key]
-        if neutral is not None and value.upper() != neutral and not (_is_number(value) and _is_number(neutral) and float(value) == float(neutral)):
+        if value.upper() != neutral and not (_is_number(value) and _is_number(neutral) and float(value) == float(neutral)):
             raise ValueError(f"{label}: {key}={value} of {name} is not implemented, only {neutral}")
     if int(element.get("n_permutations", 1)) != 1:
         raise ValueError(f"{label}: permutations of coordinates are not implemented for {name}")
     if _number(element.get("signal_mean", "0")) != 0:
         raise ValueError(f"{label}: a mean f0 = {element.get('signal_mean')} is not implemented, only 0")
     cutoff = CosineCutoff(float(settings["cutoff"]), width=float(settings.get("cutoff_transition_width", 0.5)))
+    if int(settings.get("xml_version", _OLDEST)) < _OLDEST:
+        raise ValueError(f"{label}: xml_version={settings['xml_version']} of {name}; only versions since {_OLDEST} (March 2015) are read")
     covariance, theta = int(element.get("covariance_type", 0)), element.findtext("theta")
     sparse = element.findall("sparseX")
     alpha = np.array([_number(p.get("alpha")) for p in sparse])
@@ -175,6 +180,8 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         return block | {"key": ("soap", symbols, tuple(sorted(own.items())), zeta, block["delta"])}
     if covariance != 1:
         raise ValueError(f"{label}: covariance_type {covariance} of {name} is not implemented, only 1 (ard_se)")
+    if theta is None:
+        raise ValueError(f"{label}: no length scale (theta) in the file")
     numbers = [int(settings.get(z, 0)) for z in ("Z1", "Z2")]
     if name == "angle_3b":
         numbers = [int(settings.get("Z_center", settings.get("Z", 0))), *numbers]
@@ -287,8 +294,7 @@ def local_variance(potential: Potential, graph: Graph, regularisation: float = 0
 
 def _local_variance(term: AtomicPotential, graph: Graph, regularisation: float) -> Array:
     head, stack = term.head, environments(graph, term.reach, term.species)
-    k = head.precision() - head.jitter * jnp.eye(head.n_coefficients)
-    root = jnp.linalg.cholesky(k + regularisation**2 * jnp.eye(head.n_coefficients))
+    root = jnp.linalg.cholesky(head.covariance_of_points() + regularisation**2 * jnp.eye(head.n_coefficients))
 
     def of_instances(x, kind):
         """[n] for n instances."""

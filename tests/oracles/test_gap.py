@@ -139,6 +139,10 @@ def copy(tmp_path):
         ("</GAP_params>", "", "not readable XML"),
         ("n_max=6", "n_max=5", "sparse points have 148 numbers; expected"),
         ("cutoff=4.6", "cutoff=4.6 cutoff_dexp=2 cutoff_rate=0", "cutoff_rate = 0"),
+        ("cutoff=4.6", "cutoff=4.6 xml_version=1400000000", "xml_version=1400000000 of soap"),
+        ("cutoff=4.6", "cutoff=4.6 n_Z=2", "n_Z=2 of soap"),
+        ('<e0 Z="42"', '<e0 Z="119"', "no energy e0 of the isolated atoms of Mo"),
+        ("theta>", "length>", "no length scale"),
     ],
 )
 def test_refused(copy, old, new, message):
