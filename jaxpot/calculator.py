@@ -9,7 +9,7 @@ import numpy as np
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from jaxpot.checks import check_jax
-from jaxpot.graph import Graph, from_atoms, pad, strain
+from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.potentials.base import Potential, diagnose
 
 Array = jax.Array
@@ -21,14 +21,7 @@ _at = jax.jit(lambda potential: potential.at())
 @jax.jit
 def _compute(potential: Potential, graph: Graph) -> tuple[Array, Array, Array]:
     """Atomic energies [N], forces [N, 3] and −∂E/∂ε [3, 3], as in `evaluate`."""
-
-    def energy(positions, epsilon):
-        energies = potential.energies(strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T)))
-        energies = jnp.where(graph.numbers > 0, energies, 0)
-        return jnp.sum(energies), energies
-
-    zero = jnp.zeros((3, 3), graph.positions.dtype)
-    (_, energies), (by_position, by_strain) = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(graph.positions, zero)
+    energies, by_position, by_strain = potential.with_gradient(graph)
     return energies, -by_position, -by_strain
 
 

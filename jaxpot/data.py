@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpot.checks import require_finite
+from jaxpot.checks import is_concrete, require_finite
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.potentials.base import Properties
 from jaxpot.pytree import pytree, static
@@ -157,6 +157,39 @@ class Dataset:
             config_types=tuple(self.config_types[f] for f in frames),
             n_atoms=tuple(self.n_atoms[f] for f in frames),
         )
+
+    def scale_noise(self, **factors: Any) -> "Dataset":
+        """The same labels with the noise levels of some properties multiplied by factors, differentiable.
+
+        Raises:
+          ValueError: for a property without noise levels in the data.
+
+        Example:
+          >>> from ase.build import bulk
+          >>> from ase.calculators.emt import EMT
+          >>> atoms = bulk("Cu")
+          >>> atoms.calc = EMT()
+          >>> _ = atoms.get_potential_energy()
+          >>> data = Dataset.from_atoms([atoms], cutoff=3.0, sigma=noise_levels(0.01))
+          >>> float(data.scale_noise(energy=2.0).batches[0].sigma.energy[0])
+          0.02
+        """
+        import jax.numpy as jnp
+
+        for name in factors:
+            if all(getattr(b.sigma, name, None) is None for b in self.batches):
+                raise ValueError(f"scale_noise: the data have no noise levels of {name!r}")
+
+        def scaled(level: Any, factor: Any):
+            xp = np if is_concrete(level) and is_concrete(factor) else jnp
+            present = xp.isfinite(level)  # the infinite levels of missing labels must not meet the zero gradients that they get
+            return xp.where(present, xp.where(present, level, 1) * factor, np.inf)
+
+        def of_batch(sigma: Properties) -> Properties:
+            held = {name: getattr(sigma, name) for name in factors}
+            return sigma.replace(**{name: scaled(level, factors[name]) for name, level in held.items() if level is not None})
+
+        return self.replace(batches=tuple(b.replace(sigma=of_batch(b.sigma)) for b in self.batches))
 
     def structures(self):
         """Yields (frame number, Batch of one structure without the leading axis), bucket by bucket."""

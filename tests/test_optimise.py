@@ -64,6 +64,17 @@ def test_converges_to_a_maximum_near_the_truth(maximum, data):
     assert 0.7 < ratio < 1.4
 
 
+def test_missing_labels_leave_the_gradient_in_the_noise_finite(data):
+    frames = [Atoms("Ar3", positions=[[0, 0, 0], [2, 0, 0], [0, 2.5, 0]], info={"energy": -0.1}), Atoms("Ar2", positions=[[0, 0, 0], [2, 0, 0]], info={"energy": 0.1})]
+    frames[1].arrays["forces"] = np.zeros((2, 3))
+    missing = jp.Dataset.from_atoms(frames, 4.2, sigma=jp.Properties(energy=0.1, forces=0.1))  # padding atoms have none either
+    slope = jax.grad(lambda factor: jp.fit.log_evidence(gp(), missing.scale_noise(forces=factor)))
+    evidence = lambda factor: float(jp.fit.log_evidence(gp(), missing.scale_noise(forces=factor)))  # noqa: E731
+    np.testing.assert_allclose(slope(1.5), (evidence(1.5 + 1e-4) - evidence(1.5 - 1e-4)) / 2e-4, rtol=1e-6)
+    with pytest.raises(ValueError, match="no noise levels of 'dipole'"):
+        missing.scale_noise(dipole=2.0)
+
+
 def test_history_holds_every_evaluation_in_its_units(maximum):
     first, evidences = maximum.history[0], [h["evidence"] for h in maximum.history]
     np.testing.assert_allclose(first["head.kernel.length"], 0.3)

@@ -109,7 +109,7 @@ def maximise_evidence(
         search.checkpoint.unlink(missing_ok=True)
     best_model, scale = build(search.params_of(search.best[1]))
     history = tuple(search.described(entry) for entry in search.history)
-    return Maximum(best_model, _scaled(data, scale), float(search.best[0]), search.best[2], search.best[3], history)
+    return Maximum(best_model, data.scale_noise(**scale), float(search.best[0]), search.best[2], search.best[3], history)
 
 
 def _freed(model: Model, data: Dataset, patterns: tuple[str, ...], bounds: Mapping | None, noise: tuple[str, ...]) -> tuple[dict[str, Array], Callable]:
@@ -127,13 +127,6 @@ def _freed(model: Model, data: Dataset, patterns: tuple[str, ...], bounds: Mappi
         return build({k: v for k, v in all_params.items() if not k.startswith(_NOISE)}), of_noise
 
     return dict(params) | {_NOISE + name: jnp.zeros(()) for name in noise}, both
-
-
-def _scaled(data: Dataset, factors: Mapping[str, Array]) -> Dataset:
-    def sigma(levels: Properties) -> Properties:
-        return levels.replace(**{name: getattr(levels, name) * factor for name, factor in factors.items()})
-
-    return data.replace(batches=tuple(b.replace(sigma=sigma(b.sigma)) for b in data.batches)) if factors else data
 
 
 def _count(sigma: Properties) -> Array:
@@ -164,7 +157,7 @@ class _Search:
 
     def _of(self, x, batches):
         model, factors = self.build(self.params_of(x))
-        data = _scaled(self.data.replace(batches=batches), factors)
+        data = self.data.replace(batches=batches).scale_noise(**factors)
         return -log_evidence(model, data) / sum(_count(b.sigma) for b in batches)
 
     def described(self, entry) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The workhorse: a local descriptor, a head, and nothing else."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -8,7 +10,7 @@ from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.sparse_gp import SparseGP
-from jaxpot.potentials.base import LinearModel
+from jaxpot.potentials.base import LinearModel, strained
 from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
@@ -82,34 +84,51 @@ class AtomicPotential(LinearModel):
     def energies(self, graph: Graph) -> Array:
         return self._per_atom(graph, lambda head, x, z: head(x, z))
 
+    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
+        """As the interface says; each block is differentiated while it is at hand, so nothing is computed twice."""
+        ready = self.at()
+        if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
+            return super().with_gradient(graph)
+
+        def vectors(positions, epsilon):
+            stack = environments(strained(graph, positions, epsilon), self.reach, self.species)
+            return stack.vectors, stack
+
+        unstrained = jnp.zeros((3, 3), graph.positions.dtype)
+        _, pull, stack = jax.vjp(vectors, graph.positions, unstrained, has_aux=True)
+
+        def one_block(block):
+            envs, real = block
+            energies, pull = jax.vjp(lambda v: ready._of_block(envs.replace(vectors=v), lambda head, x, z: head(x, z)), envs.vectors)
+            return jnp.where(real, energies, 0), pull(real.astype(energies.dtype))[0]
+
+        energies, by_vector = self._blocked(one_block, (stack, graph.numbers > 0), graph)
+        return energies, *pull(by_vector)
+
     def _per_atom(self, graph: Graph, function) -> Array:
         """function(head, features [n, F], species [n]) for all atoms, block by block."""
-        descriptor = self.descriptor.at()
-        head = self.head.at(descriptor)
-        if not isinstance(descriptor, LocalDescriptor | ClusterDescriptor):
-            species = environments(graph, 0.0, self.species).center
-            return function(head, descriptor(graph), species)
-        stack = environments(graph, self.reach, self.species)
-        n = graph.numbers.shape[0]
+        ready = self.at()
+        if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
+            return function(ready.head, ready.descriptor(graph), environments(graph, 0.0, self.species).center)
+        return self._blocked(lambda envs: ready._of_block(envs, function), environments(graph, self.reach, self.species), graph)
+
+    def _of_block(self, envs: Environment, function) -> Array:
+        """function(head, features [n, F], species [n]) for a stack of atoms."""
+        if not isinstance(self.descriptor, ClusterDescriptor):
+            return function(self.head, self.descriptor.stack(envs), envs.center)
+        found, weight = jax.vmap(self.descriptor.instances)(envs)
+        values = function(self.head, found.coordinates.reshape(-1, self.descriptor.n_features), found.kind.reshape(-1))
+        values = values.reshape(*weight.shape, *values.shape[1:])
+        return jnp.sum(values * weight.reshape(*weight.shape, *(1,) * (values.ndim - 2)), axis=1)
+
+    def _blocked(self, function, stack, graph: Graph):
+        """function over a stack of a structure's atoms, in checkpointed blocks."""
+        n, n_neighbors = graph.neighbors.shape
         on_cpu = _CPU_BLOCK
-        if isinstance(descriptor, ClusterDescriptor):
-            on_cpu = max(1, min(on_cpu, _CPU_INSTANCES // max(1, len(descriptor.slots(stack.mask.shape[1])))))
+        if isinstance(self.descriptor, ClusterDescriptor):
+            on_cpu = max(1, min(on_cpu, _CPU_INSTANCES // max(1, len(self.descriptor.slots(n_neighbors)))))
         block = self.chunk or (on_cpu if jax.default_backend() == "cpu" else n)
-
-        @jax.checkpoint
-        def one_block(envs):
-            if isinstance(descriptor, ClusterDescriptor):
-                found, weight = jax.vmap(descriptor.instances)(envs)
-                values = function(head, found.coordinates.reshape(-1, descriptor.n_features), found.kind.reshape(-1))
-                values = values.reshape(*weight.shape, *values.shape[1:])
-                return jnp.sum(values * weight.reshape(*weight.shape, *(1,) * (values.ndim - 2)), axis=1)
-            return function(head, descriptor.stack(envs), envs.center)
-
-        if n <= block:
-            return one_block(stack)
-        n_blocks = -(-n // block)
-        block = -(-n // n_blocks)  # even blocks: the last one is padded by less than n_blocks atoms
-        return _map_blocks(one_block, stack, n_blocks, block)
+        return map_blocks(jax.checkpoint(function), stack, block)
 
     def basis(self, graph: Graph) -> Array:
         self._require_linear()
@@ -160,9 +179,13 @@ class AtomicPotential(LinearModel):
         return ready.descriptor.stack(stack), stack.center, weights
 
 
-def _map_blocks(function, stack, n_blocks: int, block: int) -> Array:
-    """function over even blocks of the leading axis; the last block repeats the last entry to fill up."""
+def map_blocks(function: Callable, stack, block: int):
+    """A function of a stack of atoms over even blocks of at most this many; the last one repeats the last entry to fill up."""
     n = jax.tree_util.tree_leaves(stack)[0].shape[0]
+    if n <= block:
+        return function(stack)
+    n_blocks = -(-n // block)
+    block = -(-n // n_blocks)  # even blocks: the last one is padded by less than n_blocks atoms
     fill = n_blocks * block - n
 
     def split(x):
@@ -170,4 +193,4 @@ def _map_blocks(function, stack, n_blocks: int, block: int) -> Array:
         return x.reshape(n_blocks, block, *x.shape[1:])
 
     out = jax.lax.map(function, jax.tree_util.tree_map(split, stack))
-    return out.reshape(n_blocks * block, *out.shape[2:])[:n]
+    return jax.tree_util.tree_map(lambda x: x.reshape(n_blocks * block, *x.shape[2:])[:n], out)

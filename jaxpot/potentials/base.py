@@ -84,16 +84,29 @@ class Potential(Model):
             return NotImplemented
         return Sum(terms_of(self) + terms_of(other))
 
-    def properties(self, graph: Graph) -> Properties:
-        """Energy, forces and virial in one reverse pass."""
+    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
+        """Atomic energies [N], zero for padding atoms, and the derivatives of their sum by positions [N, 3] and strain [3, 3]."""
 
         def energy(positions, epsilon):
-            return self(strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T)))
+            energies = self.energies(strained(graph, positions, epsilon))
+            energies = jnp.where(graph.numbers > 0, energies, 0)
+            return jnp.sum(energies), energies
 
-        zero = jnp.zeros((3, 3), graph.positions.dtype)
-        value, (by_position, by_strain) = jax.value_and_grad(energy, argnums=(0, 1))(graph.positions, zero)
+        unstrained = jnp.zeros((3, 3), graph.positions.dtype)
+        (_, energies), gradient = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(graph.positions, unstrained)
+        return energies, *gradient
+
+    def properties(self, graph: Graph) -> Properties:
+        """Energy, forces and virial in one reverse pass."""
+        energies, by_position, by_strain = self.with_gradient(graph)
+        value = jnp.sum(energies)
         lost = jnp.isnan(value)
         return Properties(energy=value, forces=poison(-by_position, lost), virial=poison(-by_strain, lost))
+
+
+def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
+    """The same structure at other positions, under the symmetric part of a strain."""
+    return strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T))
 
 
 class LinearModel(Potential):
@@ -147,12 +160,20 @@ class Sum(Potential):
         return reach
 
     def energies(self, graph: Graph) -> Array:
-        unknown = jnp.any((graph.numbers > 0) & (only(graph, self.species).numbers == 0))
         total = jnp.zeros_like(graph.positions[:, 0])
         for term in self.terms:
             own = only(graph, term.species)
             total = total + jnp.where(own.numbers > 0, term.energies(own), 0)
-        return jnp.where(unknown, jnp.nan, total)
+        return jnp.where(self._lost(graph), jnp.nan, total)
+
+    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
+        parts = [term.with_gradient(only(graph, term.species)) for term in self.terms]
+        energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
+        return jnp.where(self._lost(graph) & (graph.numbers > 0), jnp.nan, energies), by_position, by_strain
+
+    def _lost(self, graph: Graph) -> Array:
+        """Whether there is an element that no term knows, shape []."""
+        return jnp.any((graph.numbers > 0) & (only(graph, self.species).numbers == 0))
 
     def at(self) -> "Sum":
         return set_fields(self, terms=tuple(term.at() for term in self.terms))
