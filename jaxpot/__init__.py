@@ -16,7 +16,7 @@ from jaxpot.heads.linear import Embedding, Linear
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
-from jaxpot.math.cutoffs import CosineCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, Willatt
+from jaxpot.math.cutoffs import CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, Willatt
 from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
@@ -33,9 +33,12 @@ from jaxpot.potentials.base import (
     evaluate,
     freeze,
 )
-from jaxpot.potentials.pair import ZBL, LennardJones
+from jaxpot.potentials.eam import EAM
+from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse
+from jaxpot.potentials.stillinger_weber import StillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
+from jaxpot.potentials.tersoff import ModifiedTersoff, Tersoff
 from jaxpot.pytree import cast, free, positive, pytree, static
 
 
@@ -53,13 +56,15 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "GTO", "SOAP", "ZBL", "Agnesi", "AtomicPotential", "Average", "Batch", "Bessel", "BestMatch", "Calculator",
-    "Chebyshev", "ClusterDescriptor", "Constant", "CosineCutoff", "Dataset", "Density", "Descriptor", "Dipole", "Embedding", "Environment",
-    "EquispacedGaussians", "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "PerOrder",
-    "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "REMatch", "SolidGTO",
-    "SparseGP", "SquaredExponential", "Step", "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff", "Tensor", "ThreeBody",
-    "TotalDegree", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms",
-    "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate",
-    "save", "stack", "static", "strain", "to_atoms", "wigner_d",
+    "ACE", "EAM", "GTO", "SOAP", "ZBL", "Agnesi", "AtomicPotential", "Average", "Batch", "Bessel", "BestMatch",
+    "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor", "Constant", "CosineCutoff", "CutCoulomb", "Dataset",
+    "Density", "Descriptor", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted",
+    "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
+    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff",
+    "Morse", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff",
+    "Properties", "REMatch", "Shifted", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber",
+    "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree",
+    "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms",
+    "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation",
+    "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from ase import Atoms
 import jaxpot
 from jaxpot import (
     ACE,
+    EAM,
     GTO,
     SOAP,
     ZBL,
@@ -23,17 +24,22 @@ from jaxpot import (
     Average,
     Bessel,
     BestMatch,
+    Buckingham,
     Chebyshev,
     CosineCutoff,
+    CutCoulomb,
     Density,
     Embedding,
     EquispacedGaussians,
+    ForceShifted,
     GlobalSOAP,
     Instances,
     IsolatedAtoms,
     LennardJones,
     Linear,
     Matern,
+    ModifiedTersoff,
+    Morse,
     PerOrder,
     PolynomialCutoff,
     PolynomialKernel,
@@ -42,8 +48,10 @@ from jaxpot import (
     SolidGTO,
     SparseGP,
     SquaredExponential,
+    StillingerWeber,
     StructureGP,
     TanhCutoff,
+    Tersoff,
     ThreeBody,
     TotalDegree,
     TwoBody,
@@ -143,6 +151,20 @@ def _clusters(descriptor, kernel):
     return _fitted(AtomicPotential(descriptor, SparseGP(kernel, delta=0.7)).with_points(points))
 
 
+def _triplets(first, second, third):
+    """A table of the apex and two neighbours, equal when these are exchanged."""
+    return np.array([[[first, second], [second, third]], [[third, first], [first, second]]])
+
+
+def _eam(sites, cutoff):
+    """Tables of cubics, which the interpolation renders exactly: finite differences across a knot stay accurate."""
+    r, rho = 0.25 * np.arange(17), 0.5 * np.arange(60)
+    density = np.array([1.0, 1.3])[:, None, None] * (np.array([1.0, 0.8])[:sites, None] - 0.15 * r - 0.01 * r**2 + 0.002 * r**3)
+    pair = np.array([[2.0, 2.5], [2.5, 3.0]])[:, :, None] * (1 - r / 4) ** 3
+    embedding = np.array([[-0.9, 0.04, -0.0004], [-0.7, 0.03, -0.0003]]) @ np.stack([rho, rho**2, rho**3])
+    return EAM(SPECIES, embedding, density, pair, density_step=0.5, step=0.25, cutoff=cutoff)
+
+
 POTENTIALS = {
     **{name: lambda make=make: _fitted(AtomicPotential(make(), Linear())) for name, make in DESCRIPTORS.items()},
     **{
@@ -160,6 +182,25 @@ POTENTIALS = {
         SPECIES, epsilon=np.array([[0.3, 0.2], [0.2, 0.4]]), sigma=np.array([[1.2, 1.4], [1.4, 1.6]]), cutoff=POLYNOMIAL
     ),
     "zbl": lambda: ZBL(SPECIES, inner=1.5, outer=2.6),
+    "morse": lambda: Morse(SPECIES, depth=[[0.3, 0.2], [0.2, 0.4]], alpha=1.3, minimum=[[1.6, 1.9], [1.9, 2.2]], cutoff=ForceShifted(3.1)),
+    "buckingham-coulomb": lambda: (
+        Buckingham(SPECIES, amplitude=[[50.0, 0.0], [0.0, 80.0]], rho=0.4, dispersion=[[1.0, 2.0], [2.0, 0.0]], cutoff=POLYNOMIAL)
+        + CutCoulomb(SPECIES, charges=[0.3, -0.5], cutoff=COSINE)
+    ),
+    "stillinger-weber": lambda: StillingerWeber(
+        SPECIES, epsilon=_triplets(1.3, 1.0, 0.8), sigma=[[1.4, 1.6], [1.6, 1.7]], a=1.8, lam=_triplets(2.0, 3.0, 2.5), gamma=[[1.2, 1.0], [1.1, 0.9]],
+        cosine=_triplets(-0.3, -0.1, 0.2), A=[[6.0, 7.0], [7.0, 8.0]], B=0.6, p=[[4.0, 4.2], [4.2, 4.5]], q=0.5,
+    ),
+    "tersoff": lambda: Tersoff(
+        SPECIES, A=[[60.0, 70.0], [70.0, 90.0]], B=[[20.0, 25.0], [22.0, 30.0]], lambda1=2.0, lambda2=[[1.1, 1.2], [1.3, 1.2]], beta=0.3, n=[[1.2, 1.6], [1.4, 1.1]],
+        c=_triplets(1.5, 1.2, 1.7), d=1.1, cosine=-0.3, lambda3=0.3, gamma=0.9, R=_triplets(2.5, 2.6, 2.55), D=0.5,
+    ),
+    "tersoff-modified": lambda: ModifiedTersoff(
+        SPECIES, A=80.0, B=25.0, lambda1=2.0, lambda2=1.2, beta=0.8, n=0.9, eta=1.1, c1=0.2, c2=1.5, c3=2.0, c4=0.7, c5=1.0, cosine=-0.3, lambda3=0.3, R=2.6, D=0.5,
+        chunk=4,
+    ),
+    "eam": lambda: _eam(sites=1, cutoff=POLYNOMIAL),
+    "finnis-sinclair": lambda: _eam(sites=2, cutoff=COSINE),
     "structure-average": lambda: _structure(_HEAD_DESCRIPTOR(), Average()),
     "structure-best-match": lambda: _structure(_HEAD_DESCRIPTOR(), BestMatch()),
     "structure-rematch": lambda: _structure(_HEAD_DESCRIPTOR(), REMatch(0.3), normalize=False),

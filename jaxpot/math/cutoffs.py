@@ -4,6 +4,8 @@ Decays (Willatt, QUIP's `cutoff_dexp`) wrap a cutoff. Polynomials and the cosine
 first and higher derivatives are exact on both sides and finite everywhere.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,10 @@ class Cutoff:
     def smeared(self, sigma: Array) -> "Cutoff":
         """The weight of Gaussians of width sigma (Å); smooth cutoffs already say where a neighbour ends."""
         return self
+
+    def ended(self, function: Callable[[Array], Array], r: Array) -> Array:
+        """A function of distances [...], such that it is zero from the radius on."""
+        return function(r) * self(r)
 
 
 def _check_width(owner: str, radius: Array, width: Array | None) -> None:
@@ -157,6 +163,47 @@ class Step(Cutoff):
 
     def smeared(self, sigma: Array) -> "Step":
         return self.replace(radius=self.radius + sigma * np.sqrt(-2 * np.log(1e-3)))
+
+
+@pytree
+class Shifted(Cutoff):
+    r"""Ends an energy of pairs by subtraction, V(r) − V(r_c): continuous, with a force that jumps. LAMMPS's `pair_modify shift yes`.
+
+    It is no factor, so descriptors cannot use it.
+
+    Args:
+      radius: r_c, in Å.
+    """
+
+    radius: Array = positive()
+
+    def __call__(self, r: Array) -> Array:
+        raise TypeError("Shifted ends energies of pairs and is no factor; write CosineCutoff(radius) for a descriptor")
+
+    def ended(self, function: Callable[[Array], Array], r: Array) -> Array:
+        radius = jnp.broadcast_to(jnp.asarray(self.radius, r.dtype), r.shape)
+        return jnp.where(r >= radius, 0, function(r) - function(radius))
+
+
+@pytree
+class ForceShifted(Cutoff):
+    r"""Ends an energy of pairs with its force, V(r) − V(r_c) − (r − r_c) V'(r_c): C¹.
+
+    It is no factor, so descriptors cannot use it.
+
+    Args:
+      radius: r_c, in Å.
+    """
+
+    radius: Array = positive()
+
+    def __call__(self, r: Array) -> Array:
+        raise TypeError("ForceShifted ends energies of pairs and is no factor; write CosineCutoff(radius) for a descriptor")
+
+    def ended(self, function: Callable[[Array], Array], r: Array) -> Array:
+        radius = jnp.broadcast_to(jnp.asarray(self.radius, r.dtype), r.shape)
+        value, slope = jax.jvp(function, (radius,), (jnp.ones_like(radius),))
+        return jnp.where(r >= radius, 0, function(r) - value - (r - radius) * slope)
 
 
 @pytree

@@ -1,10 +1,10 @@
-"""Pair potentials between the elements of a species tuple."""
+"""Pair potentials between the elements of a species tuple; how they end is the cutoff's affair."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import species_tuple
+from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Graph, environments
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import safe_norm
@@ -15,7 +15,7 @@ from jaxpot.units import ATOMIC_NUMBERS, COULOMB
 Array = jax.Array
 
 
-def _pairs(graph: Graph, reach: Array, species: tuple[str, ...]) -> tuple[Array, Array, Array, Array]:
+def pairs(graph: Graph, reach: Array, species: tuple[str, ...]) -> tuple[Array, Array, Array, Array]:
     """Distances [N, K] with 1 Å in empty slots, both species indices, and the mask."""
     env = environments(graph, reach, species)
     r = safe_norm(env.vectors)
@@ -24,29 +24,64 @@ def _pairs(graph: Graph, reach: Array, species: tuple[str, ...]) -> tuple[Array,
     return r, jnp.broadcast_to(env.center[:, None], r.shape), env.species, env.mask | poisoned
 
 
-def _table(owner: str, name: str, value: Array, n_species: int) -> None:
+def require_table(owner: str, name: str, value: Array, n_species: int, *, symmetric: bool = True) -> None:
+    """Raises unless the shape is [] or [S, S], and the table symmetric if it must be."""
     if np.shape(value) not in ((), (n_species, n_species)):
         raise ValueError(f"{owner}: {name} must have shape [] or [{n_species}, {n_species}], got {np.shape(value)}")
-    if np.ndim(value) == 2 and not isinstance(value, jax.core.Tracer) and not np.allclose(value, np.transpose(value)):
+    if symmetric and np.ndim(value) == 2 and is_concrete(value) and not np.allclose(value, np.transpose(value)):
         raise ValueError(f"{owner}: {name} must be symmetric in the two species")
 
 
-def _of_pair(value: Array, first: Array, second: Array) -> Array:
+def of_pair(value: Array, first: Array, second: Array) -> Array:
+    """The entries of a table [S, S], or the number that stands for all of them."""
     value = jnp.asarray(value)
     return value[first, second] if value.ndim == 2 else value
 
 
-@pytree
-class LennardJones(Potential):
-    r"""Lennard-Jones, times a cutoff function.
+class PairPotential(Potential):
+    r"""Interface: half of every pair's energy to each of its atoms. A new pair potential writes `pair`.
 
-    .. math:: \epsilon_i = \tfrac12 \sum_j 4\epsilon \left[(s/r_{ij})^{12} - (s/r_{ij})^6\right] f_c(r_{ij})
+    .. math:: \epsilon_i = \tfrac12 \sum_j V_{z_i z_j}(r_{ij}) f_c(r_{ij})
+
+    Attributes:
+      cutoff: how V ends: a factor f_c, of which `Step` is the plain truncation of other codes; `Shifted` and `ForceShifted`
+        subtract instead.
+    """
+
+    cutoff: Cutoff
+
+    def pair(self, r: Array, first: Array, second: Array) -> Array:
+        """V at distances r [...] between species of these indices [...], in eV."""
+        raise NotImplementedError(f"{type(self).__name__} must define pair(r, first, second)")
+
+    @property
+    def reach(self) -> Array:
+        return jnp.asarray(self.cutoff.radius)
+
+    def energies(self, graph: Graph) -> Array:
+        r, first, second, mask = pairs(graph, self.reach, self.species)
+        value = self.cutoff.ended(lambda distance: self.pair(distance, first, second), r)
+        return 0.5 * jnp.sum(jnp.where(mask, value, 0), axis=1).astype(r.dtype)
+
+
+def _check(self: PairPotential, *names: str) -> None:
+    owner = type(self).__name__
+    species_tuple(self.species, owner)
+    for name in names:
+        require_table(owner, name, getattr(self, name), len(self.species))
+
+
+@pytree
+class LennardJones(PairPotential):
+    r"""Lennard-Jones.
+
+    .. math:: V(r) = 4\epsilon \left[(\sigma/r)^{12} - (\sigma/r)^6\right]
 
     Args:
       species: chemical symbols.
       epsilon: well depth, shape [] or [S, S], in eV.
-      sigma: s, the distance of zero energy, shape [] or [S, S], in Å.
-      cutoff: a cutoff function; `Step` is the plain truncation of other codes.
+      sigma: the distance of zero energy, shape [] or [S, S], in Å.
+      cutoff: how it ends; LAMMPS's `lj/cut` is `Step`, with `pair_modify shift yes` it is `Shifted`, `lj/smooth/linear` is `ForceShifted`.
 
     Example:
       >>> from jaxpot import PolynomialCutoff
@@ -60,23 +95,141 @@ class LennardJones(Potential):
     cutoff: Cutoff
 
     def __post_init__(self):
-        species_tuple(self.species, "LennardJones")
-        _table("LennardJones", "epsilon", self.epsilon, len(self.species))
-        _table("LennardJones", "sigma", self.sigma, len(self.species))
+        _check(self, "epsilon", "sigma")
 
-    @property
-    def reach(self) -> Array:
-        return jnp.asarray(self.cutoff.radius)
-
-    def energies(self, graph: Graph) -> Array:
-        r, first, second, mask = _pairs(graph, self.reach, self.species)
-        sixth = (_of_pair(self.sigma, first, second) / r) ** 6
-        pair = 4 * _of_pair(self.epsilon, first, second) * (sixth * sixth - sixth) * self.cutoff(r)
-        return 0.5 * jnp.sum(jnp.where(mask, pair, 0), axis=1).astype(r.dtype)
+    def pair(self, r, first, second):
+        sixth = (of_pair(self.sigma, first, second) / r) ** 6
+        return 4 * of_pair(self.epsilon, first, second) * (sixth * sixth - sixth)
 
 
-_ZBL_COEFFICIENTS = np.array([0.18175, 0.50986, 0.28022, 0.02817])
-_ZBL_EXPONENTS = np.array([3.19980, 0.94229, 0.40290, 0.20162])
+def lorentz_berthelot(epsilon: Array, sigma: Array) -> tuple[Array, Array]:
+    """Tables [S, S] of ε and σ from those of the elements [S]: the geometric mean of ε, the arithmetic of σ (LAMMPS's `mix arithmetic`).
+
+    Example:
+      >>> epsilon, sigma = lorentz_berthelot(np.array([0.01, 0.04]), np.array([3.0, 4.0]))
+      >>> epsilon.round(6).tolist(), sigma.tolist()
+      ([[0.01, 0.02], [0.02, 0.04]], [[3.0, 3.5], [3.5, 4.0]])
+    """
+    return _geometric(epsilon), 0.5 * (sigma[:, None] + sigma[None, :])
+
+
+def geometric_mixing(epsilon: Array, sigma: Array) -> tuple[Array, Array]:
+    """Tables [S, S] of ε and σ from those of the elements [S], both by the geometric mean (LAMMPS's default)."""
+    return _geometric(epsilon), _geometric(sigma)
+
+
+def waldman_hagler(epsilon: Array, sigma: Array) -> tuple[Array, Array]:
+    """Tables [S, S] of ε and σ from those of the elements [S]: σ⁶ is the mean of σ⁶, ε σ⁶ the geometric one (LAMMPS's `sixthpower`)."""
+    sixth = sigma**6
+    mean = 0.5 * (sixth[:, None] + sixth[None, :])
+    return _geometric(epsilon * sixth) / mean, mean ** (1 / 6)
+
+
+def _geometric(values: Array) -> Array:
+    return (values[:, None] * values[None, :]) ** 0.5
+
+
+@pytree
+class Morse(PairPotential):
+    r"""Morse.
+
+    .. math:: V(r) = D \left[e^{-2\alpha (r - r_0)} - 2 e^{-\alpha (r - r_0)}\right]
+
+    Args:
+      species: chemical symbols.
+      depth: D, shape [] or [S, S], in eV.
+      alpha: shape [] or [S, S], in 1/Å.
+      minimum: r_0, the distance of lowest energy, shape [] or [S, S], in Å.
+      cutoff: how it ends.
+
+    Example:
+      >>> from jaxpot import PolynomialCutoff
+      >>> cu = Morse(("Cu",), depth=0.3429, alpha=1.3588, minimum=2.866, cutoff=PolynomialCutoff(6.5, width=1.0))
+      >>> float(cu.pair(jnp.array(2.866), 0, 0))
+      -0.3429
+    """
+
+    species: tuple[str, ...] = static()
+    depth: Array = positive()
+    alpha: Array = positive()
+    minimum: Array = positive()
+    cutoff: Cutoff
+
+    def __post_init__(self):
+        _check(self, "depth", "alpha", "minimum")
+
+    def pair(self, r, first, second):
+        decay = jnp.exp(-of_pair(self.alpha, first, second) * (r - of_pair(self.minimum, first, second)))
+        return of_pair(self.depth, first, second) * (decay * decay - 2 * decay)
+
+
+@pytree
+class Buckingham(PairPotential):
+    r"""Buckingham. It falls to −∞ at short distances where C > 0: add `ZBL` if atoms come close.
+
+    .. math:: V(r) = A e^{-r/\rho} - C/r^6
+
+    Args:
+      species: chemical symbols.
+      amplitude: A, shape [] or [S, S], in eV; 0 for pairs that do not repel.
+      rho: shape [] or [S, S], in Å.
+      dispersion: C, shape [] or [S, S], in eV Å⁶; 0 for pairs that do not attract.
+      cutoff: how it ends.
+
+    Example:
+      >>> from jaxpot import PolynomialCutoff
+      >>> Buckingham(("O",), amplitude=1388.773, rho=0.362319, dispersion=175.0, cutoff=PolynomialCutoff(7.0, width=1.0)).species
+      ('O',)
+    """
+
+    species: tuple[str, ...] = static()
+    amplitude: Array
+    rho: Array = positive()
+    dispersion: Array
+    cutoff: Cutoff
+
+    def __post_init__(self):
+        _check(self, "amplitude", "rho", "dispersion")
+
+    def pair(self, r, first, second):
+        repulsion = of_pair(self.amplitude, first, second) * jnp.exp(-r / of_pair(self.rho, first, second))
+        return repulsion - of_pair(self.dispersion, first, second) / r**6
+
+
+@pytree
+class CutCoulomb(PairPotential):
+    r"""Fixed charges of the elements, cut off: for molecules and tests, as in a crystal the sum of cut pairs does not converge.
+
+    .. math:: V(r) = \frac{e^2}{4\pi\epsilon_0} \frac{q_{z_i} q_{z_j}}{r}
+
+    Args:
+      species: chemical symbols.
+      charges: q, shape [S], in e.
+      cutoff: how it ends; LAMMPS's `coul/cut` is `Step`.
+
+    Example:
+      >>> from jaxpot import ForceShifted
+      >>> salt = CutCoulomb(("Na", "Cl"), charges=[1.0, -1.0], cutoff=ForceShifted(10.0))
+      >>> float(salt.pair(jnp.array(1.0), 0, 1))
+      -14.399645
+    """
+
+    species: tuple[str, ...] = static()
+    charges: Array
+    cutoff: Cutoff
+
+    def __post_init__(self):
+        _check(self)
+        if np.shape(self.charges) != (len(self.species),):
+            raise ValueError(f"CutCoulomb: charges must have shape [{len(self.species)}], one per element, got {np.shape(self.charges)}")
+
+    def pair(self, r, first, second):
+        charges = jnp.asarray(self.charges)
+        return COULOMB * charges[first] * charges[second] / r
+
+
+_ZBL_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
+_ZBL_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 
 @pytree
@@ -103,7 +256,7 @@ class ZBL(Potential):
 
     def __post_init__(self):
         species_tuple(self.species, "ZBL")
-        if not isinstance(self.inner, jax.core.Tracer) and not isinstance(self.outer, jax.core.Tracer) and not self.inner < self.outer:
+        if is_concrete(self.inner) and is_concrete(self.outer) and not self.inner < self.outer:
             raise ValueError(f"ZBL: inner ({self.inner} Å) must be less than outer ({self.outer} Å)")
 
     @property
@@ -111,26 +264,23 @@ class ZBL(Potential):
         return jnp.asarray(self.outer)
 
     def energies(self, graph: Graph) -> Array:
-        r, first, second, mask = _pairs(graph, self.reach, self.species)
+        r, first, second, mask = pairs(graph, self.reach, self.species)
         charges = jnp.asarray([float(ATOMIC_NUMBERS[s]) for s in self.species], r.dtype)
-        zi, zj = charges[first], charges[second]
+        product, inverse_length = charges[:, None] * charges[None, :], (charges[:, None] ** 0.23 + charges[None, :] ** 0.23) / 0.46850
 
-        def repulsion(r, zi, zj):
-            a = 0.46850 / (zi**0.23 + zj**0.23)
-            screening = jnp.sum(_ZBL_COEFFICIENTS.astype(r.dtype) * jnp.exp(-_ZBL_EXPONENTS.astype(r.dtype) * r / a))
-            return COULOMB * zi * zj / r * screening
+        def repulsion(r, product, inverse_length):
+            x = r * inverse_length
+            return COULOMB * product / r * sum(c * jnp.exp(-e * x) for c, e in zip(_ZBL_COEFFICIENTS, _ZBL_EXPONENTS, strict=True))
 
         outer = jnp.asarray(self.outer, r.dtype)
-        slope = jax.grad(repulsion)
-
-        def pair(r, zi, zj):
-            width, ramp = outer - self.inner, jnp.clip(r - self.inner, 0, None)
-            e, de = repulsion(outer, zi, zj), slope(outer, zi, zj)
-            d2e = jax.grad(slope)(outer, zi, zj)
-            cubic = (-3 * de + width * d2e) / width**2
-            quartic = (2 * de - width * d2e) / width**3
-            constant = -e + 0.5 * width * de - width**2 * d2e / 12
-            value = repulsion(r, zi, zj) + constant + cubic / 3 * ramp**3 + quartic / 4 * ramp**4
-            return jnp.where(r >= outer, 0, value)  # in this order a NaN distance stays NaN
-
-        return 0.5 * jnp.sum(jnp.where(mask, jax.vmap(jax.vmap(pair))(r, zi, zj), 0), axis=1).astype(r.dtype)
+        at_outer = jnp.broadcast_to(outer, product.shape)  # what S is made of depends on the elements alone: tables [S, S]
+        slope = jax.grad(lambda r: jnp.sum(repulsion(r, product, inverse_length)))
+        de, d2e = jax.jvp(slope, (at_outer,), (jnp.ones_like(at_outer),))
+        width, ramp = outer - self.inner, jnp.clip(r - self.inner, 0, None)
+        cubic = (-3 * de + width * d2e) / width**2
+        quartic = (2 * de - width * d2e) / width**3
+        constant = -repulsion(at_outer, product, inverse_length) + 0.5 * width * de - width**2 * d2e / 12
+        value = repulsion(r, product[first, second], inverse_length[first, second]) + constant[first, second]
+        value = value + cubic[first, second] / 3 * ramp**3 + quartic[first, second] / 4 * ramp**4
+        value = jnp.where(r >= outer, 0, value)  # in this order a NaN distance stays NaN
+        return 0.5 * jnp.sum(jnp.where(mask, value, 0), axis=1).astype(r.dtype)

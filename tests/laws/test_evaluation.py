@@ -64,7 +64,7 @@ def test_dtype_is_kept(name):
         assert {field: getattr(result, field).dtype for field in FIELDS} == dict.fromkeys(FIELDS, dtype)
 
 
-@pytest.mark.parametrize("name", ["soap-gto", "soap-equispaced", "soap-bessel", "soap-sharp", "gp-polynomial-offset", "zbl"])
+@pytest.mark.parametrize("name", ["soap-gto", "soap-equispaced", "soap-bessel", "soap-sharp", "gp-polynomial-offset", "zbl", "stillinger-weber", "tersoff", "eam"])
 def test_single_precision(name):
     model, single = catalog.potential(name), cast(catalog.potential(name), jnp.float32)
     for structure, atoms in STRUCTURES.items():

@@ -1,0 +1,123 @@
+"""Stillinger–Weber: pairs, and angles about every atom, of any number of elements."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import is_concrete, poison, species_tuple
+from jaxpot.graph import Environment, Graph, environments
+from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.potentials.base import Potential
+from jaxpot.pytree import pytree, static
+
+Array = jax.Array
+
+_PAIRS = ("sigma", "a", "gamma", "A", "B", "p", "q")
+_TRIPLETS = ("epsilon", "lam", "cosine")
+_SMALLEST = 700.0  # e^−700 is the smallest number of float64 whose derivatives near the cutoff are numbers too
+
+
+@pytree
+class StillingerWeber(Potential):
+    r"""Stillinger–Weber with tables of the elements, as in LAMMPS.
+
+    .. math:: \epsilon_i &= \tfrac12 \sum_j A\epsilon \left[B (\sigma/r_{ij})^p - (\sigma/r_{ij})^q\right] h_{ij}(1)
+       + \sum_{j<k} \lambda\epsilon (\cos\theta_{jik} - c)^2 h_{ij}(\gamma) h_{ik}(\gamma) \\
+       h_{ij}(\gamma) &= \exp\frac{\gamma\sigma}{r_{ij} - a\sigma} \quad (r_{ij} < a\sigma)
+
+    An angle belongs to the atom at its apex. The product of the h factorises the sum over pairs of neighbours: with moments
+    Σ_j h_ij u_j ⊗ u_j of every element it costs as much as a sum over neighbours.
+
+    Args:
+      species: chemical symbols, S of them.
+      epsilon: shape [] or [S, S, S], the apex first, in eV; that of a pair i, j stands at [i, j, j].
+      sigma: shape [] or [S, S], in Å; 0 for pairs that do not meet.
+      a: cutoff in units of σ, shape [] or [S, S].
+      lam: λ, shape [] or [S, S, S], the apex first.
+      gamma: γ, shape [] or [S, S], the apex first.
+      cosine: c, of the ideal angle, shape [] or [S, S, S], the apex first.
+      A, B, p, q: shape [] or [S, S].
+
+    Raises:
+      ValueError: for tables of other shapes, not symmetric (only γ may depend on which atom is the apex), not finite, or negative σ, a or γ.
+
+    Example:
+      >>> from ase.build import bulk
+      >>> from jaxpot import from_atoms
+      >>> silicon = StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3,
+      ...                           A=7.049556277, B=0.6022245584, p=4.0, q=0.0)
+      >>> round(float(silicon(from_atoms(bulk("Si", a=5.431), cutoff=4.0))) / 2, 4)
+      -4.3366
+
+    References:
+      Stillinger, Weber, "Computer simulation of local order in condensed phases of silicon", Phys. Rev. B 31, 5262 (1985).
+    """
+
+    species: tuple[str, ...] = static()
+    epsilon: Array
+    sigma: Array
+    a: Array
+    lam: Array
+    gamma: Array
+    cosine: Array
+    A: Array
+    B: Array
+    p: Array
+    q: Array
+
+    def __post_init__(self):
+        s = len(species_tuple(self.species, "StillingerWeber"))
+        for name in (*_PAIRS, *_TRIPLETS):
+            value, full = getattr(self, name), (s, s) if name in _PAIRS else (s, s, s)
+            if np.shape(value) not in ((), full):
+                raise ValueError(f"StillingerWeber: {name} must have shape [] or {list(full)}, got {list(np.shape(value))}")
+            if not is_concrete(value):
+                continue
+            value = np.asarray(value)
+            if not np.all(np.isfinite(value)) or (name in ("sigma", "a", "gamma") and np.any(value < 0)):
+                raise ValueError(f"StillingerWeber: {name} must be finite, and sigma, a and gamma not negative, got {value}")
+            if value.ndim and name != "gamma" and not np.allclose(value, np.swapaxes(value, -1, -2)):
+                raise ValueError(f"StillingerWeber: {name} must be symmetric in its last two species")
+        if np.ndim(self.epsilon) and is_concrete(self.epsilon):
+            pair = np.einsum("ijj->ij", np.asarray(self.epsilon))
+            if not np.allclose(pair, pair.T):
+                raise ValueError(f"StillingerWeber: epsilon of pairs, [i, j, j], must be symmetric, got {pair}")
+
+    @property
+    def reach(self) -> Array:
+        return jnp.max(jnp.asarray(self.sigma) * self.a)
+
+    def energies(self, graph: Graph) -> Array:
+        s = len(self.species)
+        tables = {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s)) for name in _PAIRS}
+        tables |= {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in _TRIPLETS}
+        stack = environments(graph, self.reach, self.species)
+        return jax.vmap(lambda env: _atom(tables, env))(stack).astype(stack.vectors.dtype)
+
+
+def _atom(table: dict[str, Array], env: Environment) -> Array:
+    """The energy of one atom, shape [], in eV."""
+    i, j = env.center, env.species
+    of = {name: table[name][i][j] for name in _PAIRS}
+    r = safe_norm(env.vectors)
+    depth = of["a"] * of["sigma"] - r
+
+    def decay(width):
+        """exp(−width/depth), and 0 with all derivatives from the cutoff on; NaN stays NaN."""
+        nothing = (depth <= width / _SMALLEST) | (depth <= 0)
+        return jnp.where(nothing, 0, jnp.exp(-width / jnp.where(nothing, 1, depth)))
+
+    ratio = jnp.where(depth <= 0, 1, of["sigma"] / r)
+    strength = of["A"] * jnp.diagonal(table["epsilon"][i])[j]
+    pair = strength * (of["B"] * ratio ** of["p"] - ratio ** of["q"]) * decay(of["sigma"])
+
+    weight = decay(of["gamma"] * of["sigma"])
+    unit = env.vectors / jnp.where(r == 0, 1, r)[:, None]
+    own = weight[:, None] * (j[:, None] == jnp.arange(len(table["sigma"]))[None, :]).astype(weight.dtype)
+    second = einsum("ks,kx,ky->sxy", own, unit, unit)
+    first, zeroth = einsum("ks,kx->sx", own, unit), jnp.sum(own, axis=0)
+    strength, c = table["lam"][i] * table["epsilon"][i], table["cosine"][i]
+    square, linear = einsum("sxy,txy->st", second, second), einsum("sx,tx->st", first, first)
+    everything = strength * (square - 2 * c * linear + c**2 * zeroth[:, None] * zeroth[None, :])
+    itself = jnp.diagonal(strength * (1 - c) ** 2) * jnp.sum(own**2, axis=0)  # every neighbour with itself, at angle 0
+    return poison(0.5 * (jnp.sum(pair) + jnp.sum(everything) - jnp.sum(itself)), jnp.any(jnp.isnan(r)))
