@@ -33,6 +33,7 @@ from jaxpot.potentials.base import (
     evaluate,
     freeze,
 )
+from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.eam import EAM
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse
 from jaxpot.potentials.stillinger_weber import StillingerWeber
@@ -56,15 +57,16 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "EAM", "GTO", "SOAP", "ZBL", "Agnesi", "AtomicPotential", "Average", "Batch", "Bessel", "BestMatch",
-    "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor", "Constant", "CosineCutoff", "CutCoulomb", "Dataset",
-    "Density", "Descriptor", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted",
-    "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff",
-    "Morse", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff",
-    "Properties", "REMatch", "Shifted", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber",
-    "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree",
-    "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms",
-    "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation",
-    "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
+    "ACE", "EAM", "GTO", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch", "Bessel",
+    "BestMatch", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor", "Constant", "CosineCutoff",
+    "CutCoulomb", "Dataset", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment",
+    "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP",
+    "LambdaKernel", "LambdaSOAP", "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor",
+    "Matching", "Matern", "ModifiedTersoff", "Morse", "PerOrder", "Polarizability", "PolynomialCutoff",
+    "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "REMatch", "Shifted", "SolidGTO", "SparseGP",
+    "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff",
+    "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "TwoBody", "Willatt", "cast", "diagnose", "environments",
+    "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive",
+    "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack", "static", "strain", "to_atoms",
+    "wigner_d",
 ]  # fmt: skip
