@@ -58,6 +58,7 @@ TEXTS = [
     (read_stillinger_weber, two_elements(CCSi=7), "lam must be symmetric"),
     (read_tersoff, TERSOFF.replace("3.0 1.0", "2.0 1.0"), "must be 1 or 3"),
     (read_tersoff, TERSOFF.replace("0.2 3.2", "0.0 3.2"), "D must be > 0"),
+    (read_modified_tersoff, MODIFIED.replace("C 1.0", "C 3.0"), "beta. must be 1, one"),
     (read_modified_tersoff, MODIFIED.replace("7.0 1.0", "7.0 0.0"), "c3 must be > 0"),
 ]
 

@@ -55,20 +55,23 @@ def read_tersoff(path: str | Path, *, species: tuple[str, ...] | None = None) ->
         that depends on which atom comes first.
     """
     names = ("m", "gamma", "lambda3", "c", "d", "cosine", "n", "beta", "lambda2", "B", "R", "D", "lambda1", "A")
-    return _bond_order(Tersoff, path, names, species)
+    return _bond_order(Tersoff, path, names, species, (1, 3))
 
 
 def read_modified_tersoff(path: str | Path, *, species: tuple[str, ...] | None = None) -> ModifiedTersoff:
-    """A file of `pair_style tersoff/mod`; arguments and errors as of `read_tersoff`."""
+    """A file of `pair_style tersoff/mod` with the exponent β = 1; arguments and errors as of `read_tersoff`."""
     names = ("m", "lambda3", "cosine", "eta", "beta", "lambda2", "B", "R", "D", "lambda1", "A", "n", "c1", "c2", "c3", "c4", "c5")
-    return _bond_order(ModifiedTersoff, path, names, species)
+    return _bond_order(ModifiedTersoff, path, names, species, (1,))  # whether LAMMPS cubes α with the distance is not checked
 
 
-def _bond_order(cls: type, path: str | Path, names: tuple[str, ...], species: tuple[str, ...] | None) -> Tersoff | ModifiedTersoff:
+def _bond_order(
+    cls: type, path: str | Path, names: tuple[str, ...], species: tuple[str, ...] | None, exponents: tuple[int, ...]
+) -> Tersoff | ModifiedTersoff:
     species, table, unit = _triplets(path, names, species)
     m = np.unique(table["m"][table["lambda3"] != 0]) if np.any(table["lambda3"]) else table["m"].reshape(-1)[:1]
-    if len(m) > 1 or m[0] not in (1, 3):
-        raise ValueError(f"{path}: the exponent m (of tersoff/mod: beta) must be 1 or 3, one for all entries, got {sorted({float(x) for x in m})}")
+    if len(m) > 1 or m[0] not in exponents:
+        allowed = " or ".join(map(str, exponents))
+        raise ValueError(f"{path}: the exponent m (of tersoff/mod: beta) must be {allowed}, one for all entries, got {sorted({float(x) for x in m})}")
     for name in ("A", "lambda1", "R", "D"):
         bonds = _of_bonds(table[name])
         if not np.allclose(bonds, bonds.T):

@@ -78,6 +78,6 @@ def test_lammps(name):
             np.testing.assert_allclose(local_energies(potential, graph)[:n], expected["local_energies"], rtol=0, atol=TOLERANCE, err_msg=structure)
 
 
-def test_every_case_is_here():
+def test_all_but_three_cases_are_here():
     info = json.loads(str(np.load(SHARED / "oracles" / "lammps_empirical.npz")["info"]))
     assert set(info["models"]) - set(MODELS) == {"lj_cut_tail", "vashishta_sio2", "edip_si"}
