@@ -4,7 +4,7 @@ from jaxpot import fit
 from jaxpot.data import Batch, Dataset, noise_levels
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
-from jaxpot.descriptors.clusters import ClusterDescriptor, Instances, ThreeBody, TwoBody
+from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density, power_spectrum
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
@@ -17,10 +17,11 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.cutoffs import CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, Willatt
-from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential
+from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
+from jaxpot.math.splines import CubicSpline
 from jaxpot.math.wigner import random_rotation, wigner_d
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import (
@@ -35,7 +36,7 @@ from jaxpot.potentials.base import (
 )
 from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.eam import EAM
-from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse
+from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
 from jaxpot.potentials.stillinger_weber import StillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
@@ -58,15 +59,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACE", "EAM", "GTO", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch", "Bessel",
-    "BestMatch", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor", "Constant", "CosineCutoff",
-    "CutCoulomb", "Dataset", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment",
-    "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP",
-    "LambdaKernel", "LambdaSOAP", "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor",
-    "Matching", "Matern", "ModifiedTersoff", "Morse", "PerOrder", "Polarizability", "PolynomialCutoff",
-    "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "REMatch", "Shifted", "SolidGTO", "SparseGP",
-    "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "TanhCutoff",
-    "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "TwoBody", "Willatt", "cast", "diagnose", "environments",
-    "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive",
-    "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack", "static", "strain", "to_atoms",
-    "wigner_d",
+    "BestMatch", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor", "CompactTriangles",
+    "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density", "Descriptor", "Dihedrals",
+    "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "Graph", "Head",
+    "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "LennardJones", "Linear", "LinearHead",
+    "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff", "Morse", "PairSpline", "PerOrder",
+    "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "REMatch",
+    "Shifted", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor",
+    "StructureGP", "Sum", "Symmetrised", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles",
+    "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms",
+    "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation",
+    "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -26,7 +26,9 @@ from jaxpot import (
     BestMatch,
     Buckingham,
     Chebyshev,
+    CompactTriangles,
     CosineCutoff,
+    CubicSpline,
     CutCoulomb,
     Density,
     Embedding,
@@ -40,6 +42,7 @@ from jaxpot import (
     Matern,
     ModifiedTersoff,
     Morse,
+    PairSpline,
     PerOrder,
     PolynomialCutoff,
     PolynomialKernel,
@@ -50,10 +53,12 @@ from jaxpot import (
     SquaredExponential,
     StillingerWeber,
     StructureGP,
+    Symmetrised,
     TanhCutoff,
     Tersoff,
     ThreeBody,
     TotalDegree,
+    Triangles,
     TwoBody,
     Willatt,
 )
@@ -66,6 +71,7 @@ COSINE = CosineCutoff(3.0, width=0.8)
 POLYNOMIAL = PolynomialCutoff(3.1, width=1.5)
 POWER = PowerCutoff(3.2)
 WILLATT = Willatt(COSINE, rate=1.2, scale=2.0, exponent=3.0)
+_KNOTS = np.array([1.0, 1.6, 2.3, 2.8])
 ALCHEMICAL = np.array([[0.8, -0.3], [0.5, 0.9]])
 
 # unoptimised code compiles five times faster than default code, and laws run it once
@@ -138,7 +144,7 @@ def _structure(descriptor, matching, **changes):
     return _fitted(StructureGP(descriptor, PolynomialKernel(2.0), matching, delta=0.7, **changes).with_points(references))
 
 
-def _clusters(descriptor, kernel):
+def _clusters(descriptor, kernel, m=24):
     """A GP on clusters; its sparse points are near some clusters of all structures."""
     x, kind = [], []
     for structure in STRUCTURES.values():
@@ -146,7 +152,7 @@ def _clusters(descriptor, kernel):
         counted = np.asarray(weight) > 1e-3
         x.append(np.asarray(found.coordinates)[counted])
         kind.append(np.asarray(found.kind)[counted])
-    every = np.random.default_rng(0).permutation(sum(map(len, kind)))[:24]
+    every = np.random.default_rng(0).permutation(sum(map(len, kind)))[:m]
     points = Instances(np.concatenate(x)[every] + 0.05, np.concatenate(kind)[every])
     return _fitted(AtomicPotential(descriptor, SparseGP(kernel, delta=0.7)).with_points(points))
 
@@ -165,6 +171,10 @@ def _eam(sites, cutoff):
     return EAM(SPECIES, embedding, density, pair, density_step=0.5, step=0.25, cutoff=cutoff)
 
 
+def _triangles(descriptor):
+    return _clusters(descriptor, Symmetrised(SquaredExponential(1.1), descriptor.permutations), 5)
+
+
 POTENTIALS = {
     **{name: lambda make=make: _fitted(AtomicPotential(make(), Linear())) for name, make in DESCRIPTORS.items()},
     **{
@@ -177,6 +187,10 @@ POTENTIALS = {
     "two-body": lambda: _clusters(TwoBody(SPECIES, COSINE), SquaredExponential(0.8)),
     "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
     "three-body-frozen": lambda: _clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "Si", "Si"), ("Si", "C", "Si"), ("C", "Si", "Si"))), Matern(1.1)).frozen(),
+    "triangles": lambda: _triangles(CompactTriangles(SPECIES, POLYNOMIAL)) + _triangles(Triangles(SPECIES, COSINE, (("C", "Si", "Si"), ("Si", "C", "C")))),
+    "pair-spline": lambda: PairSpline(
+        SPECIES, (("Si", "Si"), ("Si", "C")), (CubicSpline(_KNOTS, [9.0, 2.0, 0.5, 0.0], last=0.0), CubicSpline(_KNOTS, [6.0, 1.0, 0.2, 0.0], -20.0, 0.0))
+    ),
     "isolated-atoms": lambda: IsolatedAtoms({"C": -1.5, "Si": -0.7}),
     "lennard-jones": lambda: LennardJones(
         SPECIES, epsilon=np.array([[0.3, 0.2], [0.2, 0.4]]), sigma=np.array([[1.2, 1.4], [1.4, 1.6]]), cutoff=POLYNOMIAL

@@ -1,5 +1,6 @@
 """Cluster descriptors: QUIP's instances, design rows, the choice of sparse points, hyper-parameters."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jaxpot import (
     GTO,
     SOAP,
     AtomicPotential,
+    CompactTriangles,
     CosineCutoff,
     Dataset,
     Density,
@@ -21,7 +23,9 @@ from jaxpot import (
     Properties,
     SparseGP,
     SquaredExponential,
+    Symmetrised,
     ThreeBody,
+    Triangles,
     TwoBody,
     environments,
     from_atoms,
@@ -60,6 +64,8 @@ def test_instances_are_those_of_quip(case):
 SPECIES = ("H", "C", "O")
 TWO = TwoBody(SPECIES, CosineCutoff(4.0, width=1.0))
 THREE = ThreeBody(SPECIES, CosineCutoff(3.0, width=0.6))
+SIDES = Triangles(SPECIES, CosineCutoff(3.0, width=0.6), (("H", "O", "H"), ("C", "H", "H")))
+SYMMETRIC = Symmetrised(SquaredExponential([0.9, 0.9, 1.1]), SIDES.permutations)
 
 
 def frames(n=5):
@@ -85,7 +91,7 @@ def model(data):
         points = jaxpot.fit.select_environments(descriptor, data, m, key=jax.random.key(0))
         return AtomicPotential(descriptor, SparseGP(kernel, delta=0.5)).with_points(points)
 
-    return term(TWO, SquaredExponential(0.7), 20) + term(THREE, SquaredExponential([1.0, 0.7, 1.2]), 40)
+    return term(TWO, SquaredExponential(0.7), 20) + term(THREE, SquaredExponential([1.0, 0.7, 1.2]), 40) + term(SIDES, SYMMETRIC, 15)
 
 
 def test_design_rows_equal_forward_differentiation(model, data):
@@ -151,6 +157,11 @@ def test_number_of_points_of_each_kind(data):
         (lambda: ThreeBody(SPECIES, CosineCutoff(3.0, width=1.0), (("O", "H"),)), "expected some of"),
         (lambda: ThreeBody(SPECIES, CosineCutoff(3.0, width=1.0), ()), "expected some of"),
         (lambda: TWO(from_atoms(frames()[0], 4.0)), "AtomicPotential"),
+        (lambda: Triangles(SPECIES, CosineCutoff(3.0, width=1.0)), r"write one term for each, for example kinds=\(\('H', 'H', 'H'\), "),
+        (lambda: Triangles(SPECIES, CosineCutoff(3.0, width=1.0), (("H", "O", "H"), ("H", "H", "O"))), "one cluster twice"),
+        (lambda: CompactTriangles(SPECIES, CosineCutoff(3.0, width=1.0), (("H", "H", "O"),)), "write Triangles or ThreeBody"),
+        (lambda: AtomicPotential(SIDES, SparseGP(SquaredExponential(1.0))), r"Symmetrised\(kernel, descriptor.permutations"),
+        (lambda: Symmetrised(SquaredExponential(1.0), ((0, 1, 2), (1, 2, 0))), "not a group"),
         (lambda: SparseGP(SquaredExponential(1.0), features=np.ones((3, 3)), species=np.zeros(3), weights=np.ones(2)), "weights has shape"),
     ],
 )
@@ -182,10 +193,14 @@ def test_unknown_element_is_nan_even_where_no_cluster_is_described():
     assert gp(from_atoms(Atoms("H"), 3.0)) == 0
 
 
-def test_hessian_of_symmetric_triplets():
+@pytest.mark.parametrize("clusters", [ThreeBody, Triangles])
+def test_hessian_of_symmetric_triplets(clusters):
     """Weights and coordinates are smooth where two neighbours are equally far, as they are in every crystal."""
     points = Instances(np.array([[4.0, 0.1, 2.5], [4.5, 0.5, 3.0]]), np.zeros(2, int))
-    gp = AtomicPotential(ThreeBody(("Si",), CosineCutoff(2.6, width=1.5)), SparseGP(SquaredExponential([1.0, 0.8, 1.2]))).with_points(points)
+    descriptor, kernel = clusters(("Si",), CosineCutoff(2.6, width=1.5)), SquaredExponential([1.0, 0.8, 1.2])
+    if clusters is Triangles:
+        points, kernel = points.replace(coordinates=points.coordinates - [2.0, -1.5, 0]), Symmetrised(SquaredExponential(1.1), descriptor.permutations)
+    gp = AtomicPotential(descriptor, SparseGP(kernel)).with_points(points)
     gp = gp.with_coefficients(np.array([0.7, -0.4]))
     graph = from_atoms(Atoms("Si3", positions=[[0, 0, 0], [2.0, 0, 0], [0, 2.0, 0]]), 2.6)
     slope = jax.grad(lambda r: gp(graph.replace(positions=r)))
@@ -195,3 +210,47 @@ def test_hessian_of_symmetric_triplets():
         finite.append(((forces(graph.positions + h * d) - forces(graph.positions - h * d)) / (2 * h)).reshape(9))
     np.testing.assert_allclose(hessian, np.array(finite), atol=1e-8)
     assert np.max(np.abs(hessian)) > 0.01
+
+
+def connected(a, b, c):
+    """One minus the chance that no two of three bonds are there."""
+    return 1 - (1 - a) * (1 - b) * (1 - c) - a * (1 - b) * (1 - c) - b * (1 - a) * (1 - c) - c * (1 - a) * (1 - b)
+
+
+@pytest.mark.parametrize("kinds", [(("H", "H", "H"),), (("C", "H", "H"), ("H", "C", "C")), (("O", "C", "H"),)])
+def test_every_triangle_counts_once(kinds):
+    """Weighted sums of functions of the sides equal those over all triples of atoms."""
+    atoms = Atoms("HCHOHCO", positions=np.random.default_rng(17).uniform(0, 3.0, (7, 3)))
+    sides = Triangles(SPECIES, CosineCutoff(2.6, width=1.2), kinds)
+    found, weight = quick_jit(jax.vmap(sides.instances))(environments(from_atoms(atoms, 2.6), 2.6, SPECIES))
+    probe = lambda x: np.stack([x[..., 0] + 2 * x[..., 1] ** 2 + 3 * x[..., 2] ** 3, np.ones(x.shape[:-1])])  # noqa: E731
+    total, expected, n_open = np.sum(np.asarray(weight) * probe(np.asarray(found.coordinates)), axis=(1, 2)), 0, 0
+    for triple in itertools.combinations(range(7), 3):
+        for kind in sides.kinds:
+            for order in itertools.permutations(triple):
+                if tuple(atoms.symbols[i] for i in order) == kind:
+                    x = np.array([atoms.get_distance(order[a], order[b]) for a, b in ((0, 1), (0, 2), (1, 2))])
+                    same = [list(p) for p in sides.permutations]
+                    x = min((x[p] for p in same), key=lambda row: tuple(row.round(12)))
+                    w = connected(*np.asarray(sides.cutoff(x)))
+                    expected, n_open = expected + w * probe(x), n_open + (w > 0 and max(x) > 2.6)
+                    np.testing.assert_allclose(sides.weights_of(Instances(x[None], np.zeros(1, int)))[0], w, atol=1e-14)
+                    break
+    assert n_open and expected[1] > 0.3
+    np.testing.assert_allclose(total, expected, rtol=1e-13)
+
+
+def test_symmetrised_kernel():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 4, 3))
+    kernel = Symmetrised(SquaredExponential([0.9, 0.9, 0.6]), ((0, 1, 2), (1, 0, 2)))
+    call = quick_jit(kernel.__call__)
+    k = call(x, y)
+    np.testing.assert_allclose(k, call(x[:, [1, 0, 2]], y), atol=1e-15)
+    np.testing.assert_allclose(k, call(x, y[:, [1, 0, 2]]), atol=1e-15)
+    np.testing.assert_allclose(k[0], quick_jit(kernel.__call__)(x[0], y), atol=1e-15)
+    one = lambda a, b: np.exp(-0.5 * np.sum((a - b) ** 2 / np.array([0.9, 0.9, 0.6]) ** 2))  # noqa: E731
+    both = lambda a, b: one(a, b) + one(a, b[[1, 0, 2]])  # noqa: E731
+    np.testing.assert_allclose(k[1, 2], both(x[1], y[2]) / np.sqrt(both(x[1], x[1]) * both(y[2], y[2])), rtol=1e-14)
+    np.testing.assert_allclose(np.diag(call(x, x)), kernel.diagonal(x), rtol=1e-14)
+    assert np.all(np.linalg.eigvalsh(call(x, x)) > 0)

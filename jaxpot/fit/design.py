@@ -205,10 +205,11 @@ def _cluster_rows(term: AtomicPotential, graph: Graph) -> Properties:
         energy, gradient, virial = carry
         envs, center, real = block
         vectors, count = envs.vectors[:, slots], descriptor.multiplicity * real[:, None]
-        kind = jax.vmap(descriptor.kind)(envs)
+        members = jax.vmap(descriptor.members)(envs)
+        kind = jax.vmap(descriptor.kind)(members)
         count = jnp.where(kind >= 0, count, 0)
-        x, weight = jax.vmap(jax.vmap(descriptor.instance))(vectors)
-        slopes, weight_slopes = jax.vmap(jax.vmap(jax.jacrev(descriptor.instance)))(vectors)
+        x, weight = jax.vmap(jax.vmap(descriptor.instance))(vectors, members)
+        slopes, weight_slopes = jax.vmap(jax.vmap(jax.jacrev(descriptor.instance)))(vectors, members)
         each = jax.vmap(jax.vmap(one_instance))
         basis, derivative = each(x, count * weight, kind, slopes, count[:, :, None, None] * weight_slopes)
         energy = energy + jnp.sum(basis, axis=(0, 1))

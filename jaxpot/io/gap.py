@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import require_finite
-from jaxpot.descriptors.clusters import ClusterDescriptor, ThreeBody, TwoBody
+from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.density import Density
 from jaxpot.descriptors.soap import SOAP
 from jaxpot.graph import Graph, environments, only
 from jaxpot.heads.sparse_gp import SparseGP
+from jaxpot.io.glue import number, read_glue
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff, Willatt
-from jaxpot.math.kernels import PolynomialKernel, SquaredExponential
+from jaxpot.math.kernels import PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.linalg import einsum
 from jaxpot.math.radial import EquispacedGaussians
 from jaxpot.potentials.atomic import AtomicPotential
@@ -40,6 +41,7 @@ _NEUTRAL = {  # keys that are read only where they mean what happens without the
     },
     "distance_2b": {"only_intra": "F", "only_inter": "F", "n_exponents": "1", "exponents": "1", "tail_exponent": "0", "tail_range": "1.0"},
     "angle_3b": {},
+    "distance_Nb": {},
 }  # fmt: skip
 _READ = {
     "soap": {
@@ -48,24 +50,26 @@ _READ = {
     },
     "distance_2b": {"cutoff", "cutoff_transition_width", "Z1", "Z2"},
     "angle_3b": {"cutoff", "cutoff_transition_width", "Z", "Z_center", "Z1", "Z2"},
+    "distance_Nb": {"compact_clusters", "cutoff", "cutoff_transition_width", "order", "xml_version", "Z"},
 }  # fmt: skip
 
 
 def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Potential:
-    """A published GAP: descriptors `distance_2b`, `angle_3b` and `soap`, with the energies of isolated atoms.
+    """A published GAP: descriptors `distance_2b`, `angle_3b`, `distance_Nb` of order 2 and 3, and `soap`, with the energies of isolated atoms.
 
     Args:
       path: the XML file; its sparse points lie beside it, in the files that it names.
       species: the elements, for files whose descriptors name none (Z = 0).
 
     Returns:
-      A Sum of one AtomicPotential per kind of descriptor, the element blocks of which are together, and IsolatedAtoms. Cutoffs and
-      all other real numbers are leaves; sparse points keep their features.
+      A Sum of one AtomicPotential per kind of descriptor, the element blocks of which are together, a PairSpline where there is a core
+      potential, and IsolatedAtoms. Cutoffs and all other real numbers are leaves; sparse points keep their features. Atomic energies
+      are QUIP's, except that those of `distance_Nb` of order 3 are shared out among the atoms in another way.
 
     Raises:
       FileNotFoundError: if the file or one of its sparse-point files is missing.
-      ValueError: for what is not implemented (descriptors, covariances, keys, core potentials), named; for a file that was not fitted, is older
-        than 2015, or whose sparse points do not belong to it.
+      ValueError: for what is not implemented (descriptors, covariances, keys, core potentials other than pair splines), named; for a file that was not
+        fitted, is older than 2015, or whose sparse points do not belong to it.
 
     References:
       Bartók, Payne, Kondor, Csányi, Phys. Rev. Lett. 104, 136403 (2010);
@@ -87,23 +91,19 @@ def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Pot
     if version < _OLDEST:
         raise ValueError(f"{path} has gap_version {version}; only files since {_OLDEST} (March 2015) are read, whose keys mean what they say")
     data = params.find("GAP_data")
-    if data is not None and data.get("do_core", "F").upper().startswith("T"):
-        raise ValueError(f"{path}: core potentials (do_core) are not read; its energies would lack that term")
     blocks = [_block(element, path, species) for element in params.find("gpSparse").iter("gpCoordinates")]
     merged: dict[Any, list[dict]] = {}
     for block in blocks:
         merged.setdefault(block["key"], []).append(block)
     terms = [_term(together) for together in merged.values()]
     known = tuple(dict.fromkeys(s for term in terms for s in term.species))
-    e0 = {int(e.get("Z")): _number(e.get("value")) for e in (data if data is not None else ()) if e.tag == "e0"}
+    if data is not None and data.get("do_core", "F").upper().startswith("T"):
+        terms += read_glue(root, known, f"{path}, core potential")
+    e0 = {int(e.get("Z")): number(e.get("value")) for e in (data if data is not None else ()) if e.tag == "e0"}
     lacking = [s for s in known if SYMBOLS.index(s) not in e0]
     if lacking:
         raise ValueError(f"{path} has no energy e0 of the isolated atoms of {', '.join(lacking)}")
     return Sum((*terms, IsolatedAtoms({s: e0[SYMBOLS.index(s)] for s in known})))
-
-
-def _number(text: str) -> float:
-    return float(text.strip().replace("D", "E").replace("d", "e"))
 
 
 def _settings(text: str) -> tuple[str, dict[str, str]]:
@@ -145,20 +145,20 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         neutral = _NEUTRAL[name][key]
         if value.upper() != neutral and not (_is_number(value) and _is_number(neutral) and float(value) == float(neutral)):
             raise ValueError(f"{label}: {key}={value} of {name} is not implemented, only {neutral}")
-    if int(element.get("n_permutations", 1)) != 1:
+    if int(element.get("n_permutations", 1)) != 1 and name != "distance_Nb":
         raise ValueError(f"{label}: permutations of coordinates are not implemented for {name}")
-    if _number(element.get("signal_mean", "0")) != 0:
+    if number(element.get("signal_mean", "0")) != 0:
         raise ValueError(f"{label}: a mean f0 = {element.get('signal_mean')} is not implemented, only 0")
     cutoff = CosineCutoff(float(settings["cutoff"]), width=float(settings.get("cutoff_transition_width", 0.5)))
     if int(settings.get("xml_version", _OLDEST)) < _OLDEST:
         raise ValueError(f"{label}: xml_version={settings['xml_version']} of {name}; only versions since {_OLDEST} (March 2015) are read")
     covariance, theta = int(element.get("covariance_type", 0)), element.findtext("theta")
     sparse = element.findall("sparseX")
-    alpha = np.array([_number(p.get("alpha")) for p in sparse])
-    weights = np.array([_number(p.get("sparseCutoff", "1")) for p in sparse])
+    alpha = np.array([number(p.get("alpha")) for p in sparse])
+    weights = np.array([number(p.get("sparseCutoff", "1")) for p in sparse])
     block = {
         "label": label,
-        "delta": _number(element.get("signal_variance")),
+        "delta": number(element.get("signal_variance")),
         "points": _points(element, path, label, len(alpha)),
         "alpha": require_finite(alpha, f"{label}: alpha"),
         "weights": weights,
@@ -170,7 +170,7 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         if covariance != 2:
             raise ValueError(f"{label}: covariance_type {covariance} of soap is not implemented, only 2 (dot_product)")
         own = {k: v for k, v in settings.items() if k not in _OF_THE_FIT and k != "Z"}
-        zeta = _number(element.get("zeta", settings.get("zeta", "1")))
+        zeta = number(element.get("zeta", settings.get("zeta", "1")))
         numbers = [int(z) for z in settings.get("species_Z", settings.get("Z", "0")).split()]
         symbols = _symbols(numbers, species, path)
         center = int(settings.get("Z", numbers[0] if len(numbers) == 1 else 0))
@@ -182,15 +182,53 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         raise ValueError(f"{label}: covariance_type {covariance} of {name} is not implemented, only 1 (ard_se)")
     if theta is None:
         raise ValueError(f"{label}: no length scale (theta) in the file")
-    numbers = [int(settings.get(z, 0)) for z in ("Z1", "Z2")]
-    if name == "angle_3b":
-        numbers = [int(settings.get("Z_center", settings.get("Z", 0))), *numbers]
+    if name == "distance_Nb":
+        order = int(settings["order"])
+        if order not in (2, 3):
+            raise ValueError(f"{label}: order={order} of distance_Nb is not implemented, only 2 and 3")
+        numbers = sorted(int(z) for z in settings.get("Z", "0 " * order).split())
+        compact = _flag(settings, "compact_clusters", True)
+        cluster = TwoBody if order == 2 else CompactTriangles if compact else Triangles
+        if order == 2 and not compact:  # every pair once: half the energy at both atoms, as δ/2 and 2α
+            block |= {"delta": block["delta"] / 2, "alpha": 2 * block["alpha"]}
+    else:
+        numbers = [int(settings.get(z, 0)) for z in ("Z1", "Z2")]
+        cluster = TwoBody
+        if name == "angle_3b":
+            numbers, cluster = [int(settings.get("Z_center", settings.get("Z", 0))), *numbers], ThreeBody
     if not all(numbers) and (species is None or len(species) != 1):
         _symbols([0], None, path)
     kind = tuple(SYMBOLS[z] if z else species[0] for z in numbers)
-    length = tuple(_number(x) for x in theta.split())
-    block |= {"symbols": tuple(dict.fromkeys(kind)), "kinds": [kind], "length": length}
-    return block | {"key": (name, settings["cutoff"], settings.get("cutoff_transition_width"), length, block["delta"])}
+    length = np.array([number(x) for x in theta.split()])
+    if issubclass(cluster, Triangles):
+        block, kind, length = _triangle(block, element, kind, length, cluster)
+    length = tuple(length)
+    block |= {"symbols": tuple(dict.fromkeys(kind)), "kinds": [kind], "length": length, "class": cluster}
+    # one term has one cutoff and one kernel; of triangles those of as many elements have one symmetry
+    sort = len(set(kind)) if issubclass(cluster, Triangles) else None
+    return block | {"key": (cluster, sort, settings["cutoff"], settings.get("cutoff_transition_width"), length, block["delta"])}
+
+
+def _triangle(block: dict, element: ElementTree.Element, kind: tuple[str, ...], length: np.ndarray, cluster: type) -> tuple[dict, tuple, np.ndarray]:
+    """QUIP's coordinates (r12, r13, r23) are of atoms in the order of their numbers; ours of A B B start with the odd one."""
+    label = block["label"]
+    if cluster is CompactTriangles and len(set(kind)) > 1:
+        raise ValueError(
+            f"{label}: compact_clusters=T of several elements {kind} is not implemented, as QUIP's energy of them depends on the order of the "
+            f"atoms in the file"
+        )
+    last_is_odd = len(set(kind)) == 2 and kind[0] == kind[1]
+    columns = np.array([1, 2, 0] if last_is_odd else [0, 1, 2])
+    kind = (kind[2], kind[0], kind[1]) if last_is_odd else kind
+    length, points = np.broadcast_to(length, 3)[columns], block["points"][:, columns]
+    stated = {tuple(int(i) - 1 for i in p.text.split()) for p in element.findall("permutation")}
+    images = {tuple(int(columns.tolist().index(p[c])) for c in columns) for p in stated}
+    expected = set(cluster(tuple(dict.fromkeys(kind)), block["cutoff"], (kind,)).permutations)
+    if images != expected:
+        raise ValueError(f"{label}: permutations {sorted(stated)} of {kind} are not those of its equal atoms")
+    if any(not np.allclose(length[list(p)], length, rtol=1e-12) for p in expected):
+        raise ValueError(f"{label}: theta {length} differs for sides that equal atoms exchange; QUIP's energy would depend on the order of the atoms")
+    return block | {"points": points}, kind, length
 
 
 def _is_number(text: str) -> bool:
@@ -233,13 +271,14 @@ def _term(blocks: list[dict]) -> AtomicPotential:
         head = SparseGP(kernel, delta=first["delta"] / scale**zeta, features=jnp.asarray(features), species=jnp.asarray(kind))
     else:
         kinds = tuple(b["kinds"][0] for b in blocks)
-        descriptor = {"distance_2b": TwoBody, "angle_3b": ThreeBody}[first["name"]](symbols, first["cutoff"], kinds)
+        descriptor = first["class"](symbols, first["cutoff"], kinds)
         kind = np.repeat(np.arange(len(blocks)), [len(b["alpha"]) for b in blocks])
-        length = first["length"][0] if len(first["length"]) == 1 else first["length"]
+        kernel = SquaredExponential(first["length"][0] if len(first["length"]) == 1 else first["length"])
+        if descriptor.permutations:
+            kernel = Symmetrised(kernel, descriptor.permutations)
         head = SparseGP(
-            SquaredExponential(length), delta=first["delta"], features=jnp.asarray(joined["points"]), species=jnp.asarray(kind),
-            weights=jnp.asarray(joined["weights"]),
-        )  # fmt: skip
+            kernel, delta=first["delta"], features=jnp.asarray(joined["points"]), species=jnp.asarray(kind), weights=jnp.asarray(joined["weights"])
+        )
     return AtomicPotential(descriptor, head.replace(coefficients=jnp.asarray(joined["alpha"])))
 
 
@@ -283,6 +322,9 @@ def local_variance(potential: Potential, graph: Graph, regularisation: float = 0
 
     Returns:
       Shape [N], in eV²; differentiable.
+
+    Raises:
+      ValueError: for triangles (`distance_Nb` of order 3).
     """
     total = jnp.zeros(graph.numbers.shape[0])
     for term in terms_of(potential):
@@ -293,6 +335,8 @@ def local_variance(potential: Potential, graph: Graph, regularisation: float = 0
 
 
 def _local_variance(term: AtomicPotential, graph: Graph, regularisation: float) -> Array:
+    if isinstance(term.descriptor, Triangles):
+        raise ValueError(f"local_variance: not implemented for {type(term.descriptor).__name__}, whose energies QUIP shares out in another way")
     head, stack = term.head, environments(graph, term.reach, term.species)
     root = jnp.linalg.cholesky(head.covariance_of_points() + regularisation**2 * jnp.eye(head.n_coefficients))
 

@@ -139,3 +139,53 @@ class Matern(Kernel):
 
     def diagonal(self, x: Array) -> Array:
         return jnp.ones(x.shape[:-1], x.dtype)
+
+
+@pytree
+class Symmetrised(Kernel):
+    r"""A kernel that is the same for every order of equal coordinates, by a sum over permutations P, normalised.
+
+    .. math:: \bar k(x, y) = \frac{k_P(x, y)}{\sqrt{k_P(x, x)\, k_P(y, y)}}, \qquad k_P(x, y) = \sum_P k(x, P y)
+
+    Args:
+      kernel: k, itself indifferent to one permutation of both arguments: of unequal lengths only those that it does not exchange.
+      permutations: a group of permutations of the features, as `Triangles.permutations` is.
+
+    Raises:
+      ValueError: if the permutations are not a group.
+
+    Example:
+      >>> kernel = Symmetrised(SquaredExponential(1.0), ((0, 1), (1, 0)))
+      >>> round(float(kernel(jnp.array([1.0, 2.0]), jnp.array([[2.0, 1.0]]))[0]), 12)
+      1.0
+
+    References:
+      Bartók, Csányi, "Gaussian approximation potentials: a brief tutorial introduction", Int. J. Quantum Chem. 115, 1051 (2015).
+    """
+
+    kernel: Kernel
+    permutations: tuple[tuple[int, ...], ...] = static()
+
+    def __post_init__(self):
+        group = set(self.permutations)
+        products = {tuple(p[i] for i in q) for p in group for q in group}
+        if not group or products != group or any(sorted(p) != list(range(len(p))) for p in group):
+            raise ValueError(f"Symmetrised: {self.permutations} is not a group of permutations of the features; write ((0, 1), (1, 0)) to exchange two")
+
+    def _images(self, y: Array) -> Array:
+        """[..., F] -> [..., P, F]."""
+        return jnp.stack([jnp.stack([y[..., i] for i in p], axis=-1) for p in self.permutations], axis=-2)
+
+    def _own(self, x: Array) -> Array:
+        """k_P(x, x), shape [...]."""
+        rows = x.reshape(-1, x.shape[-1])
+        return jnp.sum(jax.vmap(self.kernel)(rows, self._images(rows)), axis=-1).reshape(x.shape[:-1])
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        images = self._images(y)
+        k = jnp.sum(self.kernel(x, images.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], *images.shape[:-1]), axis=-1)
+        norm = jnp.sqrt(self._own(x))[..., None] * jnp.sqrt(self._own(y)).reshape((1,) * (x.ndim - 1) + (-1,))
+        return k / norm
+
+    def diagonal(self, x: Array) -> Array:
+        return jnp.ones(x.shape[:-1], x.dtype)

@@ -32,6 +32,10 @@ class AtomicPotential(LinearModel):
       chunk: atoms per checkpointed block, which bounds memory by that of one block; None takes 128 on CPU and all atoms
         elsewhere.
 
+    Raises:
+      TypeError: for what is no descriptor or head.
+      ValueError: for a head that would depend on the order of equal atoms of a cluster.
+
     Example:
       >>> from jaxpot import CosineCutoff, Density, GTO, Linear, SOAP
       >>> soap = SOAP(Density(("Si",), CosineCutoff(4.0, width=1.0), GTO(n_max=4), l_max=3, sigma=0.5))
@@ -50,6 +54,13 @@ class AtomicPotential(LinearModel):
             raise TypeError(f"AtomicPotential: expected a head, got {type(self.head).__name__}")
         if self.chunk is not None and not self.chunk > 0:
             raise ValueError(f"AtomicPotential: chunk must be a positive number of atoms, got {self.chunk}")
+        needed = getattr(self.descriptor, "permutations", ())
+        if len(needed) > 1 and set(getattr(getattr(self.head, "kernel", None), "permutations", ())) != set(needed):
+            name = type(self.descriptor).__name__
+            raise ValueError(
+                f"AtomicPotential: the head must not depend on the order of equal sides of {name}; write SparseGP(Symmetrised(kernel, "
+                f"descriptor.permutations)), with permutations {needed}"
+            )
         object.__setattr__(self, "head", self.head.sized(self.descriptor))
 
     @property

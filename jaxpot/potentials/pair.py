@@ -8,6 +8,7 @@ from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Graph, environments
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import safe_norm
+from jaxpot.math.splines import CubicSpline
 from jaxpot.potentials.base import Potential
 from jaxpot.pytree import positive, pytree, static
 from jaxpot.units import ATOMIC_NUMBERS, COULOMB
@@ -226,6 +227,55 @@ class CutCoulomb(PairPotential):
     def pair(self, r, first, second):
         charges = jnp.asarray(self.charges)
         return COULOMB * charges[first] * charges[second] / r
+
+
+@pytree
+class PairSpline(Potential):
+    r"""Tabulated pair energies: a cubic spline for each pair of elements, and nothing from its last knot on (QUIP's `IP Glue` without density).
+
+    .. math:: \epsilon_i = \tfrac12 \sum_j V_{z_i z_j}(r_{ij})
+
+    Args:
+      species: chemical symbols.
+      pairs: element pairs that have a spline; others do not interact.
+      splines: V of each pair, of r in Å, in eV. The last values should be 0, and the slopes there.
+
+    Raises:
+      ValueError: for pairs of other elements, one pair twice, or another number of splines.
+
+    Example:
+      >>> from jaxpot import CubicSpline
+      >>> repulsion = CubicSpline([1.2, 1.6, 2.0, 2.4], [13.5, 1.5, 0.2, 0.0], last=0.0)
+      >>> float(PairSpline(("Si",), (("Si", "Si"),), (repulsion,)).reach)
+      2.4
+    """
+
+    species: tuple[str, ...] = static()
+    pairs: tuple[tuple[str, str], ...] = static()
+    splines: tuple[CubicSpline, ...] = ()
+
+    def __post_init__(self):
+        species_tuple(self.species, "PairSpline")
+        object.__setattr__(self, "pairs", tuple(map(tuple, self.pairs)))
+        names = [tuple(sorted(pair)) for pair in self.pairs]
+        if len(self.pairs) != len(self.splines) or not self.pairs:
+            raise ValueError(f"PairSpline: got {len(self.splines)} splines for the pairs {self.pairs}; expected one each")
+        if len(set(names)) < len(names) or any(len(p) != 2 or not set(p) <= set(self.species) for p in names):
+            raise ValueError(f"PairSpline: pairs {self.pairs} should be different pairs of {self.species}")
+
+    @property
+    def reach(self) -> Array:
+        return jnp.max(jnp.stack([jnp.asarray(spline.x)[-1] for spline in self.splines]))
+
+    def energies(self, graph: Graph) -> Array:
+        r, first, second, mask = pairs(graph, self.reach, self.species)
+        total = jnp.zeros_like(r)
+        for (a, b), spline in zip(self.pairs, self.splines, strict=True):
+            a, b = self.species.index(a), self.species.index(b)
+            is_pair = ((first == a) & (second == b)) | ((first == b) & (second == a))
+            # in this order a NaN distance stays NaN
+            total = total + jnp.where(is_pair & ~(r >= jnp.asarray(spline.x, r.dtype)[-1]), spline(r), 0)
+        return 0.5 * jnp.sum(jnp.where(mask, total, 0), axis=1).astype(r.dtype)
 
 
 _ZBL_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
