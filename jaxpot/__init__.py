@@ -8,6 +8,7 @@ from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Ins
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density, power_spectrum
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
+from jaxpot.descriptors.mtp import MTP
 from jaxpot.descriptors.products import PerOrder, TotalDegree
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
@@ -58,7 +59,7 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "EAM", "GTO", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch", "Bessel",
+    "ACE", "EAM", "GTO", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch", "Bessel",
     "BestMatch", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor", "CompactTriangles",
     "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density", "Descriptor", "Dihedrals",
     "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "Graph", "Head",

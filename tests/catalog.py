@@ -17,6 +17,7 @@ from jaxpot import (
     ACE,
     EAM,
     GTO,
+    MTP,
     SOAP,
     ZBL,
     Agnesi,
@@ -103,6 +104,7 @@ DESCRIPTORS = {
     "ace-alchemical": lambda: ACE(_sharp(Bessel(2), 2, channels=ALCHEMICAL[:, :1]), PerOrder((2, 2, 1, 1, 1), (0, 2, 2, 1, 1))),
     "ace-tensor-reduced": lambda: ACE(_sharp(Chebyshev(3), 2, mixing=_random(2, 3, 3)), TotalDegree((3, 4, 4, 4)), tensor_reduced=True),
     "ace-smeared": lambda: ACE(Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5, mixing=_random(2, 3, 2, 2)), TotalDegree((2, 2, 2))),
+    "mtp": lambda: MTP(SPECIES, 8, 1.2, 3.2, radial_basis_size=3, radial=_random(2, 2, 2, 3)),
     "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
 

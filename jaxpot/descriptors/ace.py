@@ -238,11 +238,5 @@ class ACE(LocalDescriptor):
         return features, tuple(entries[places] for _, _, places in program.slopes.blocks)
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        if not self.has_waist:
-            return super().with_jacobian(env)
-        coefficients, slopes = self.waist(jax.tree_util.tree_map(lambda x: x[None], env))
-        features, blocks = self.beyond_waist(coefficients)
-        jacobian = jnp.zeros((features.shape[0], env.vectors.shape[0], 3), features.dtype)
-        for (rows, columns), values in zip(self.waist_blocks, blocks, strict=True):
-            jacobian = jacobian.at[rows].add(einsum("rc,cak->rka", values[..., 0], slopes[columns, 0]))
-        return features.reshape(self.n_features, *self._tail), jacobian.reshape(self.n_features, *self._tail, *jacobian.shape[1:])
+        features, jacobian = super().with_jacobian(env)
+        return features.reshape(self.n_features, *self._tail), jacobian.reshape(self.n_features, *self._tail, *env.vectors.shape)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.graph import Environment, Graph, environments
+from jaxpot.math.linalg import einsum
 
 Array = jax.Array
 
@@ -54,9 +55,16 @@ class LocalDescriptor(Descriptor):
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Features [F] of one atom and their derivatives with respect to its neighbour vectors, shape [F, K, 3].
 
-        The default pushes 3K unit vectors through `environment`. A descriptor whose features are functions of a sum over
-        neighbours is K times cheaper with the product rule at that sum (see SOAP).
+        The default goes through the waist, if there is one, and else pushes 3K unit vectors through `environment`. A descriptor whose
+        features are functions of a sum over neighbours is K times cheaper with the product rule at that sum (see SOAP).
         """
+        if self.has_waist:
+            coefficients, slopes = self.waist(jax.tree_util.tree_map(lambda x: x[None], env))
+            features, blocks = self.beyond_waist(coefficients)
+            jacobian = jnp.zeros((features.shape[0], *env.vectors.shape), features.dtype)
+            for (rows, columns), values in zip(self.waist_blocks, blocks, strict=True):
+                jacobian = jacobian.at[rows].add(einsum("rc,cak->rka", values[..., 0], slopes[columns, 0]))
+            return features[:, 0], jacobian
 
         def features(vectors):
             return self.environment(env.replace(vectors=vectors))
