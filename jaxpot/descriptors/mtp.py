@@ -9,7 +9,7 @@ from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.contractions import LEVELS, Contractions, Program, graphs, monomials, of_level, program
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.math.pair_sums import pair_sum
+from jaxpot.math.pair_sums import pair_sum, square_sum
 from jaxpot.math.radial import chebyshev
 from jaxpot.pytree import positive, pytree, static
 
@@ -177,7 +177,7 @@ class MTP(LocalDescriptor):
         """All moments [., n] from the basic ones [V, n]."""
         values = basic
         for table in self._program.stages:
-            values = jax.lax.optimization_barrier(jnp.concatenate([values, pair_sum(table, values, values)]))
+            values = jax.lax.optimization_barrier(jnp.concatenate([values, square_sum(table, values)]))
         return values
 
     def environment(self, env: Environment) -> Array:

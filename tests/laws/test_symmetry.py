@@ -71,7 +71,7 @@ def coefficients(density, graph):
     return jax.vmap(density.at())(environments(graph, density.reach, density.species))
 
 
-@pytest.mark.parametrize("name", DESCRIPTORS)
+@pytest.mark.parametrize("name", [n for n in DESCRIPTORS if n.startswith(("soap", "ace"))])
 def test_density_is_equivariant(name):
     density, errors = catalog.descriptor(name).density, {}
     for structure in NAMES:
