@@ -33,8 +33,8 @@ class MTP(LocalDescriptor):
        f_\mu(r) = s\,(r_{\max} - r)^2 \sum_b c_{z z_j \mu b}\, T_b\!\left(\frac{2r - r_{\min} - r_{\max}}{r_{\max} - r_{\min}}\right)
 
     Features are all scalars like :math:`M_{00}`, :math:`M_{11} \cdot M_{01}` or :math:`M_{02} : (M_{01} \otimes M_{01})` whose levels
-    :math:`\mathrm{lev}\, M_{\mu\nu} = 2 + 4\mu + \nu` add up to at most `level`, each once; they span what ACE spans with the same
-    radial functions and levels, and are not quite independent. Species enter through the radial coefficients c alone, so the number of
+    :math:`\mathrm{lev}\, M_{\mu\nu} = 2 + 4\mu + \nu` add up to at most `level`, each once. They span what ACE spans with the same
+    radial functions and levels, and are independent up to level 14 (of the 92 of level 16, 91 are). Species enter through the radial coefficients c alone, so the number of
     features does not grow with that of elements.
 
     Args:

@@ -54,6 +54,14 @@ def test_all_levels():
         assert len(made.functions) == len(graphs(level)) == COUNTS.get(level, len(graphs(level)))
 
 
+def test_as_many_as_ace_has():
+    """One coupling of four tensors less at level 16: in three dimensions not all contractions are independent."""
+    functions = lambda level, order: TotalDegree(tuple((level - 2 * n) / 4 for n in range(1, order + 1)), weight=0.25)  # noqa: E731
+    density = Density(("Si",), Envelope(3.0), Chebyshev(4), 8, sigma=None, center_weight=0.0)
+    found = {level: ACE(density, functions(level, 4)).n_features for level in (8, 10, 12, 14, 16)}
+    assert found == {8: 9, 10: 16, 12: 29, 14: 52, 16: 91}
+
+
 def contraction(radial, edges, f, u):
     """The definition: tensors of rank ν for every factor, contracted with one einsum."""
     n, letters, of = len(radial), iter("abcdefghijklmnop"), {i: "" for i in range(len(radial))}
@@ -166,15 +174,21 @@ def test_sums_of_many_lengths():
     x, y, z = rng.normal(size=(9, 3)), rng.normal(size=(7, 3)), rng.normal(size=(len(lengths), 3))
     dense = np.zeros((len(lengths), 9, 7))
     np.add.at(dense, (out, left, right), weight)
-    value, pull = jax.vjp(lambda x, y: pair_sum(table, x, y), x, y)
-    np.testing.assert_allclose(value, np.einsum("olr,ln,rn->on", dense, x, y), rtol=0, atol=1e-13)
-    for got, expected in zip(pull(z), (np.einsum("olr,on,rn->ln", dense, z, y), np.einsum("olr,on,ln->rn", dense, z, x)), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13)
     square = PairTable((len(lengths), 9, 9), out, left, right, weight)
-    np.testing.assert_allclose(square_sum(square, x), pair_sum(square, x, x))
-    expected = jax.vjp(lambda x: pair_sum(square, x, x), x)[1](z)[0]
-    np.testing.assert_allclose(jax.vjp(lambda x: square_sum(square, x), x)[1](z)[0], expected, rtol=0, atol=1e-13)
-    batched = jax.vmap(lambda x, y: pair_sum(table, x, y), (0, None))(jnp.stack([x, 2 * x]), y)
+
+    @quick_jit
+    def sums(x, y, z):
+        value, pull = jax.vjp(lambda x, y: pair_sum(table, x, y), x, y)
+        batched = jax.vmap(lambda x, y: pair_sum(table, x, y), (0, None))(jnp.stack([x, 2 * x]), y)
+        squares = [jax.vjp(f, x) for f in (lambda x: square_sum(square, x), lambda x: pair_sum(square, x, x))]
+        return value, pull(z), batched, [(s, p(z)[0]) for s, p in squares]
+
+    value, pulled, batched, (one, other) = sums(x, y, z)
+    np.testing.assert_allclose(value, np.einsum("olr,ln,rn->on", dense, x, y), rtol=0, atol=1e-13)
+    for got, expected in zip(pulled, (np.einsum("olr,on,rn->ln", dense, z, y), np.einsum("olr,on,ln->rn", dense, z, x)), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13)
+    for got, expected in zip(one, other, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13)
     np.testing.assert_allclose(batched, jnp.stack([value, 2 * value]), rtol=0, atol=1e-13)
     with pytest.raises(ValueError, match="expected factors"):
         pair_sum(table, y, x)
