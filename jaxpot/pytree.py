@@ -115,7 +115,8 @@ def _finish(self) -> None:
 def _describe(value: Any) -> str:
     if isinstance(value, (jax.Array, np.ndarray)):
         return f"{value}" if value.ndim == 0 and is_concrete(value) else f"{value.dtype}{list(value.shape)}"
-    return repr(value)
+    text = repr(value)
+    return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple) and len(text) > 500 else text  # an MTP holds lists of thousands
 
 
 def _repr(self) -> str:

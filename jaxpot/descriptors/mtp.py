@@ -34,8 +34,8 @@ class MTP(LocalDescriptor):
 
     Features are all scalars like :math:`M_{00}`, :math:`M_{11} \cdot M_{01}` or :math:`M_{02} : (M_{01} \otimes M_{01})` whose levels
     :math:`\mathrm{lev}\, M_{\mu\nu} = 2 + 4\mu + \nu` add up to at most `level`, each once. They span what ACE spans with the same
-    radial functions and levels, and are independent up to level 14 (of the 92 of level 16, 91 are). Species enter through the radial coefficients c alone, so the number of
-    features does not grow with that of elements.
+    radial functions and levels, and are independent up to level 14 (of the 92 of level 16, 91 are). Species enter through the radial
+    coefficients c alone, so the number of features does not grow with that of elements.
 
     Args:
       species: chemical symbols of neighbours and centres.

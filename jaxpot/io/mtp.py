@@ -4,7 +4,6 @@ import os
 import re
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import require_finite, species_tuple
@@ -86,7 +85,7 @@ def read_mtp(path: str | Path, species: tuple[str, ...]) -> Potential:
     )  # fmt: skip
     coefficients = require_finite(found["moment_coeffs"], f"{path.name}: moment_coeffs")
     energies = require_finite(found["species_coeffs"], f"{path.name}: species_coeffs")
-    model = AtomicPotential(descriptor, Linear(coefficients=jnp.asarray(np.tile(coefficients, n))))
+    model = AtomicPotential(descriptor, Linear(coefficients=np.tile(coefficients, n)))
     return Sum((model, IsolatedAtoms(dict(zip(species, energies, strict=True)))))
 
 
