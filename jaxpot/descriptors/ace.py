@@ -238,5 +238,7 @@ class ACE(LocalDescriptor):
         return features, tuple(entries[places] for _, _, places in program.slopes.blocks)
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        features, jacobian = super().with_jacobian(env)
+        if not self.has_waist:
+            return super().with_jacobian(env)
+        features, jacobian = self.by_waist(env)
         return features.reshape(self.n_features, *self._tail), jacobian.reshape(self.n_features, *self._tail, *env.vectors.shape)

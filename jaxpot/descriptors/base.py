@@ -55,16 +55,9 @@ class LocalDescriptor(Descriptor):
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Features [F] of one atom and their derivatives with respect to its neighbour vectors, shape [F, K, 3].
 
-        The default goes through the waist, if there is one, and else pushes 3K unit vectors through `environment`. A descriptor whose
-        features are functions of a sum over neighbours is K times cheaper with the product rule at that sum (see SOAP).
+        The default pushes 3K unit vectors through `environment`. A descriptor whose features are functions of a sum over
+        neighbours is K times cheaper with the product rule at that sum (see SOAP).
         """
-        if self.has_waist:
-            coefficients, slopes = self.waist(jax.tree_util.tree_map(lambda x: x[None], env))
-            features, blocks = self.beyond_waist(coefficients)
-            jacobian = jnp.zeros((features.shape[0], *env.vectors.shape), features.dtype)
-            for (rows, columns), values in zip(self.waist_blocks, blocks, strict=True):
-                jacobian = jacobian.at[rows].add(einsum("rc,cak->rka", values[..., 0], slopes[columns, 0]))
-            return features[:, 0], jacobian
 
         def features(vectors):
             return self.environment(env.replace(vectors=vectors))
@@ -79,6 +72,15 @@ class LocalDescriptor(Descriptor):
         features by its positions are one matrix product, and no atom's derivatives by its neighbours are ever formed.
         """
         return False
+
+    def by_waist(self, env: Environment) -> tuple[Array, Array]:
+        """Features [F] of one atom and their derivatives by its neighbour vectors, [F, K, 3], through the waist."""
+        coefficients, slopes = self.waist(jax.tree_util.tree_map(lambda x: x[None], env))
+        features, blocks = self.beyond_waist(coefficients)
+        jacobian = jnp.zeros((features.shape[0], *env.vectors.shape), features.dtype)
+        for (rows, columns), values in zip(self.waist_blocks, blocks, strict=True):
+            jacobian = jacobian.at[rows].add(einsum("rc,cak->rka", values[..., 0], slopes[columns, 0]))
+        return features[:, 0], jacobian
 
     def waist(self, envs: Environment) -> tuple[Array, Array]:
         """Coefficients [V, n] of a stack of atoms and their derivatives by the neighbour vectors, [V, n, 3, K]."""

@@ -187,6 +187,9 @@ class MTP(LocalDescriptor):
         # atoms come last, so that every product reads and writes whole rows
         return self._values(self._basic(envs))[self._program.functions].T
 
+    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
+        return self.by_waist(env)
+
     @property
     def has_waist(self) -> bool:
         return True
