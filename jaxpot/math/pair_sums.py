@@ -10,7 +10,6 @@ from collections import Counter
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 Array = jax.Array
@@ -114,7 +113,7 @@ def pair_sum(table: PairTable, x: Array, y: Array) -> Array:
     """
     if x.ndim != 2 or x.shape[0] != table.shape[1] or y.shape != (table.shape[2], x.shape[1]):
         raise ValueError(f"pair_sum: expected factors [{table.shape[1]}, n] and [{table.shape[2]}, n], got {x.shape} and {y.shape}")
-    return _primitive.bind(x, y, table=table)
+    return _primitive().bind(x, y, table=table)
 
 
 def square_sum(table: PairTable, x: Array) -> Array:
@@ -142,13 +141,18 @@ def _batched(args, dims, *, table):
     return out.reshape(out.shape[0], size, -1), 1
 
 
-_primitive = Primitive("pair_sum")
-_primitive.def_impl(lambda x, y, *, table: jax.jit(table.evaluate)(x, y))
-_primitive.def_abstract_eval(lambda x, y, *, table: x.update(shape=(table.shape[0], x.shape[1])))
-mlir.register_lowering(_primitive, mlir.lower_fun(lambda x, y, *, table: table.evaluate(x, y), multiple_results=False))
-ad.defbilinear(
-    _primitive,
-    lambda cotangent, x, y, *, table: pair_sum(table.by_left, cotangent, y),
-    lambda cotangent, x, y, *, table: pair_sum(table.by_right, cotangent, x),
-)
-batching.primitive_batchers[_primitive] = _batched
+@functools.cache
+def _primitive():
+    from jax.extend.core import Primitive  # on first use: it brings Pallas along, and with it options of JAX's configuration
+
+    primitive = Primitive("pair_sum")
+    primitive.def_impl(lambda x, y, *, table: jax.jit(table.evaluate)(x, y))
+    primitive.def_abstract_eval(lambda x, y, *, table: x.update(shape=(table.shape[0], x.shape[1])))
+    mlir.register_lowering(primitive, mlir.lower_fun(lambda x, y, *, table: table.evaluate(x, y), multiple_results=False))
+    ad.defbilinear(
+        primitive,
+        lambda cotangent, x, y, *, table: pair_sum(table.by_left, cotangent, y),
+        lambda cotangent, x, y, *, table: pair_sum(table.by_right, cotangent, x),
+    )
+    batching.primitive_batchers[primitive] = _batched
+    return primitive
