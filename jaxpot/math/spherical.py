@@ -35,13 +35,12 @@ def _recursion_tables(l_max: int) -> tuple[list[list[float]], list[list[float]],
     return a.tolist(), b.tolist(), d.tolist()
 
 
-def _harmonics(vectors: jax.Array, square: jax.Array, l_max: int) -> jax.Array:
-    """r^l Y_lm, with r² given: the square of the vectors [..., 3], or 1 where they are unit vectors."""
+def harmonic_polynomials(xp: Any, x: jax.Array, y: jax.Array, z: jax.Array, square: jax.Array, l_max: int) -> list[jax.Array]:
+    """r^l Y_lm, with r² given: the square of the vector, or 1 where it is a unit vector. xp is jax.numpy, or numpy for tables."""
     a, b, d = _recursion_tables(l_max)
-    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
     out = [x] * (l_max + 1) ** 2
-    one = jnp.ones_like(x)
-    c, s = one, jnp.zeros_like(x)
+    one = xp.ones_like(x)
+    c, s = one, xp.zeros_like(x)
     for m in range(l_max + 1):
         if m == 1:
             c, s = x, y
@@ -55,7 +54,11 @@ def _harmonics(vectors: jax.Array, square: jax.Array, l_max: int) -> jax.Array:
             out[l * l + l + m] = q * c if m else q
             if m:
                 out[l * l + l - m] = q * s
-    return jnp.stack(out, axis=-1)
+    return out
+
+
+def _components(vectors: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    return vectors[..., 0], vectors[..., 1], vectors[..., 2]
 
 
 def _as_vectors(vectors: jax.Array, owner: str) -> jax.Array:
@@ -97,7 +100,7 @@ def solid_harmonics(vectors: jax.Array, l_max: int) -> jax.Array:
     """
     l_max = check_degree(l_max)
     vectors = _as_vectors(vectors, "solid_harmonics")
-    return _harmonics(vectors, jnp.sum(vectors * vectors, axis=-1), l_max)
+    return jnp.stack(harmonic_polynomials(jnp, *_components(vectors), jnp.sum(vectors * vectors, axis=-1), l_max), axis=-1)
 
 
 def spherical_harmonics(vectors: jax.Array, l_max: int) -> jax.Array:
@@ -132,4 +135,5 @@ def spherical_harmonics(vectors: jax.Array, l_max: int) -> jax.Array:
     square = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
     is_zero = square == 0
     units = jnp.where(is_zero, 0, vectors / jnp.sqrt(jnp.where(is_zero, 1, square)))
-    return _harmonics(units, jnp.where(is_zero[..., 0], jnp.zeros_like(units[..., 0]), 1), l_max)
+    one = jnp.where(is_zero[..., 0], jnp.zeros_like(units[..., 0]), 1)
+    return jnp.stack(harmonic_polynomials(jnp, *_components(units), one, l_max), axis=-1)
