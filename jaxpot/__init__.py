@@ -4,6 +4,7 @@ from jaxpot import fit
 from jaxpot.data import Batch, Dataset, noise_levels
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density, power_spectrum
@@ -13,7 +14,7 @@ from jaxpot.descriptors.products import PerOrder, TotalDegree
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
-from jaxpot.heads.linear import Embedding, Linear
+from jaxpot.heads.linear import Embedding, Linear, Quadratic
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
@@ -60,15 +61,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACE", "EAM", "GTO", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch", "Bessel",
-    "BestMatch", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor", "CompactTriangles",
-    "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density", "Descriptor", "Dihedrals",
-    "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "Graph", "Head",
-    "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "LennardJones", "Linear", "LinearHead",
-    "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff", "Morse", "PairSpline", "PerOrder",
-    "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "REMatch",
-    "Shifted", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor",
-    "StructureGP", "Sum", "Symmetrised", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles",
-    "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms",
-    "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation",
-    "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
+    "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor",
+    "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density", "Descriptor",
+    "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "Graph",
+    "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "LennardJones", "Linear",
+    "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff", "Morse", "PairSpline",
+    "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties",
+    "Quadratic", "REMatch", "Shifted", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber",
+    "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody",
+    "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free",
+    "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
+    "random_rotation", "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -23,13 +23,13 @@ class Bispectrum(LocalDescriptor):
 
     A neighbour at r is a point of the 3-sphere, with the angle θ₀ from the pole where the centre itself lies:
 
-    .. math:: q = (\cos\theta_0,\ \hat{\mathbf r} \sin\theta_0), \qquad \theta_0 = \mathrm{rfac0}\; \pi\, \frac{r - \mathrm{rmin0}}{R_{ij} - \mathrm{rmin0}},
+    .. math:: q = (\cos\theta_0,\ \hat{\mathbf r} \sin\theta_0), \qquad \theta_0 = \pi\, \mathrm{rfac0}\, (r - \mathrm{rmin0}) / (R_{ij} - \mathrm{rmin0}),
        \qquad R_{ij} = \mathrm{cutoff}\; (R_i + R_j)
 
     .. math:: u^J = w_\mathrm{self} I + \sum_j w_j f_c(r_j)\, U^J(q_j), \qquad B_{J_1 J_2 J} = \sum \bar u^J\, (C\, C\, u^{J_1} u^{J_2})
 
-    with J = 2j, J₂ ≤ J₁ ≤ J, a cosine cutoff from rmin0 to R_ij, and w_self = 1. There are (T + 2)(T + 4)(T + 3)/24 · … components: 5 for
-    `two_j_max` 2, 14 for 4, 30 for 6 and 55 for 8. A mirror image has the same components. Real numbers are leaves, and differentiable.
+    with J = 2j, J₂ ≤ J₁ ≤ J, a cosine cutoff from rmin0 to R_ij, and w_self = 1. There are 5 components for `two_j_max` 2, 14 for 4, 30 for 6
+    and 55 for 8. A mirror image has the same ones. All real numbers are leaves. `jaxpot.math.hyperspherical` says how they are evaluated.
 
     Args:
       species: chemical symbols of neighbours and centres.
@@ -184,13 +184,40 @@ class Bispectrum(LocalDescriptor):
 
     def _finished(self, values: Array, center: Array) -> Array:
         """Features [n, F] from components [D, D, D, components, n]."""
+        sizes = jnp.asarray(self._sizes(), values.dtype)[None, None, None, :, None]
         if self.subtract_self:
             itself = jax.vmap(lambda z: self._self(z, values.dtype))(center).T
             alone = itself[:, None, None] * itself[None, :, None] * itself[None, None]
-            values = values - alone[:, :, :, None] * jnp.asarray(self._sizes(), values.dtype)[:, None]
+            values = values - alone[:, :, :, None] * sizes
         if self.normalize:
-            values = values / jnp.asarray(self._sizes(), values.dtype)[:, None]
+            values = values / sizes
         return values.reshape(self.n_features, -1).T
+
+    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
+        """As in the interface, by the product rule at the sum over neighbours: once for each of the three factors of a component."""
+        one = jax.tree_util.tree_map(lambda x: x[None], env)
+        coefficients, channels = self._coefficients(one), self._channels(env, env.vectors.dtype)
+        directions = jnp.broadcast_to(jnp.eye(3, dtype=env.vectors.dtype)[:, None, :], (3, *env.vectors.shape))
+        (radial, harmonics), push = jax.linearize(lambda vectors: self._factors(vectors, env), env.vectors)
+        radial_slopes, harmonic_slopes = jax.vmap(push)(directions)  # a neighbour's factors depend on its own vector only
+        slopes = [
+            jnp.moveaxis(dg[:, :, None] * y[None, None] + g[None, :, None] * dy[:, None], 0, -1)
+            for g, y, dg, dy in zip(radial, harmonics, radial_slopes, harmonic_slopes, strict=True)
+        ]
+        entries = slope_entries(self.two_j_max)
+        parts = [
+            einsum("mekl,mnx->eklnx", by_factor[..., 0], of_degree)
+            for by_factor, of_degree in zip(bispectrum_slopes(coefficients), self._by_degree(slopes), strict=True)
+        ]
+        parts, flat = jnp.concatenate(parts), [entry for of_degree in entries for entry in of_degree]
+        place = {entry: i for i, entry in enumerate(flat)}
+        jacobian = 0.0
+        for position, labels in enumerate(("na,ebcnx->abcenx", "nb,eacnx->abcenx", "nc,eabnx->abcenx")):
+            order = np.array([place[row, position] for row in range(len(self._sizes()))])
+            jacobian = jacobian + einsum(labels, channels, parts[order])
+        if self.normalize:
+            jacobian = jacobian / jnp.asarray(self._sizes(), jacobian.dtype)[None, None, None, :, None, None]
+        return self.stack(one)[0], jacobian.reshape(self.n_features, *env.vectors.shape)
 
     def _sizes(self) -> np.ndarray:
         return np.array([t[2] + 1 for t in triples(self.two_j_max)])

@@ -59,6 +59,76 @@ class Linear(LinearHead):
 
 
 @pytree
+class Quadratic(LinearHead):
+    r"""Linear and quadratic in the features, linear in its coefficients: the head of qSNAP.
+
+    .. math:: \epsilon_i = \sum_f \beta_f x_f + \tfrac12 \sum_{f} \alpha_{ff} x_f^2 + \sum_{f<g} \alpha_{fg} x_f x_g, \qquad \beta = \beta^{z_i},\ \alpha = \alpha^{z_i}
+
+    Args:
+      scale: prior standard deviation of β, in eV per unit of the feature.
+      quadratic_scale: prior standard deviation of α, in eV per unit of the feature squared.
+      coefficients: shape [S · (F + F (F + 1) / 2)], species slowest, β before the upper triangle of α by rows; None until fitted. That is the
+        order and the factor ½ of LAMMPS (quadraticflag).
+      covariance: C with posterior covariance of the coefficients equal to C Cᵀ, shape [P, P']; None unless the fit was asked for it.
+      n_species: S; None until joined with a descriptor in an AtomicPotential.
+      n_features: F; likewise.
+
+    Example:
+      >>> from jaxpot import AtomicPotential, Bispectrum
+      >>> AtomicPotential(Bispectrum(("Si",), 4.9, two_j_max=4), Quadratic()).n_coefficients
+      119
+
+    References:
+      Wood, Thompson, "Extending the accuracy of the SNAP interatomic potential form", J. Chem. Phys. 148, 241721 (2018).
+    """
+
+    scale: Array = positive(1.0)
+    quadratic_scale: Array = positive(1.0)
+    coefficients: Array | None = None
+    covariance: Array | None = None
+    n_species: int | None = static(None)
+    n_features: int | None = static(None)
+
+    def __post_init__(self):
+        if self.coefficients is not None and self.n_species is not None and np.shape(self.coefficients) != (self.n_coefficients,):
+            raise ValueError(f"Quadratic: expected coefficients [{self.n_coefficients}], got {np.shape(self.coefficients)}")
+
+    @property
+    def n_coefficients(self) -> int:
+        return self.n_species * (self.n_features + self.n_features * (self.n_features + 1) // 2)
+
+    def sized(self, descriptor: Descriptor) -> "Quadratic":
+        given, needed = (self.n_species, self.n_features), (len(descriptor.species), descriptor.n_features)
+        if given not in ((None, None), needed):
+            raise ValueError(f"Quadratic was made for (species, features) = {given}, the descriptor has {needed}")
+        return self.replace(n_species=needed[0], n_features=needed[1])
+
+    def basis(self, features: Array, species: Array) -> Array:
+        # slices, since the transpose of a gather is a scatter
+        rows = [features[:, f : f + 1] * jnp.concatenate([0.5 * features[:, f : f + 1], features[:, f + 1 :]], axis=1) for f in range(self.n_features)]
+        all_features = jnp.concatenate([features, *rows], axis=1)
+        own = jax.nn.one_hot(species, self.n_species, dtype=features.dtype)
+        return (own[:, :, None] * all_features[:, None, :]).reshape(features.shape[0], -1)
+
+    def __call__(self, features: Array, species: Array) -> Array:
+        if self.coefficients is None:
+            return super().__call__(features, species)  # which refuses
+        w = jnp.asarray(self.coefficients).reshape(self.n_species, -1)
+        first, second = np.triu_indices(self.n_features)
+        pair = np.zeros((self.n_features, self.n_features), int)
+        pair[first, second] = pair[second, first] = np.arange(len(first))
+        own = jax.nn.one_hot(species, self.n_species, dtype=features.dtype)
+        # x · (β + ½ α x) with a symmetric α: two matrix products instead of F² products of features
+        field = 0.5 * einsum("sfg,ng->nsf", w[:, self.n_features + pair], features) + w[None, :, : self.n_features]
+        return einsum("ns,nsf,nf->n", own, field, features)
+
+    def precision(self) -> Array:
+        n_pairs = self.n_features * (self.n_features + 1) // 2
+        own = jnp.concatenate([jnp.full(self.n_features, 1 / self.scale**2), jnp.full(n_pairs, 1 / self.quadratic_scale**2)])
+        return jnp.diag(jnp.tile(own, self.n_species))
+
+
+@pytree
 class Embedding(Head):
     r"""Finnis–Sinclair functions of a few linear densities, as in PACE.
 
