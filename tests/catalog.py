@@ -26,6 +26,7 @@ from jaxpot import (
     Bessel,
     BestMatch,
     Buckingham,
+    Bispectrum,
     Chebyshev,
     CompactTriangles,
     CosineCutoff,
@@ -48,6 +49,7 @@ from jaxpot import (
     PolynomialCutoff,
     PolynomialKernel,
     PowerCutoff,
+    Quadratic,
     REMatch,
     SolidGTO,
     SparseGP,
@@ -105,6 +107,8 @@ DESCRIPTORS = {
     "ace-tensor-reduced": lambda: ACE(_sharp(Chebyshev(3), 2, mixing=_random(2, 3, 3)), TotalDegree((3, 4, 4, 4)), tensor_reduced=True),
     "ace-smeared": lambda: ACE(Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5, mixing=_random(2, 3, 2, 2)), TotalDegree((2, 2, 2))),
     "mtp": lambda: MTP(SPECIES, 8, 1.2, 3.2, radial_basis_size=3, radial=_random(2, 2, 2, 3)),
+    "bispectrum": lambda: Bispectrum(SPECIES, 3.1, 2, radii=(0.5, 0.45), weights=(1.0, 0.7), rmin0=0.1, inner=(0.9, 1.0), inner_width=0.3),
+    "bispectrum-by-element": lambda: Bispectrum(SPECIES, 3.1, 1, radii=(0.5, 0.45), by_element=True, normalize=True),
     "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
 
@@ -128,6 +132,7 @@ _HEAD_DESCRIPTOR = lambda: SOAP(Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5)) 
 
 HEADS = {
     "linear": lambda: Linear(scale=2.0),
+    "quadratic": lambda: Quadratic(scale=2.0, quadratic_scale=0.5),
     "gp-polynomial": _sparse(PolynomialKernel(2.0)),
     "gp-polynomial-offset": _sparse(PolynomialKernel(2.5, offset=0.1), jitter=1e-6),
     "gp-squared-exponential": _sparse(SquaredExponential(0.4)),

@@ -62,7 +62,9 @@ class Linear(LinearHead):
 class Quadratic(LinearHead):
     r"""Linear and quadratic in the features, linear in its coefficients: the head of qSNAP.
 
-    .. math:: \epsilon_i = \sum_f \beta_f x_f + \tfrac12 \sum_{f} \alpha_{ff} x_f^2 + \sum_{f<g} \alpha_{fg} x_f x_g, \qquad \beta = \beta^{z_i},\ \alpha = \alpha^{z_i}
+    .. math:: \epsilon_i = \sum_f \beta_f x_f + \tfrac12 \sum_f \alpha_{ff} x_f^2 + \sum_{f<g} \alpha_{fg} x_f x_g
+
+    with β and α of the species of the centre.
 
     Args:
       scale: prior standard deviation of β, in eV per unit of the feature.
