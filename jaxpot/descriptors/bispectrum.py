@@ -1,6 +1,7 @@
 """The bispectrum of the neighbour density on the 3-sphere: SNAP."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -174,7 +175,7 @@ class Bispectrum(LocalDescriptor):
 
         blocks = [jnp.transpose(b, (2, 3, 1, 0)) for b in jax.vmap(one)(envs)]  # atoms come last, so that points are whole rows
         itself = jax.vmap(lambda center: self._self(center, envs.vectors.dtype))(envs.center).T
-        return [c.at[0].add(itself * np.sqrt(j + 1)) for j, c in enumerate(self._by_degree(blocks))]
+        return [c.at[0].add(itself * math.sqrt(j + 1)) for j, c in enumerate(self._by_degree(blocks))]
 
     def environment(self, env: Environment) -> Array:
         return self.stack(jax.tree_util.tree_map(lambda x: x[None], env))[0]

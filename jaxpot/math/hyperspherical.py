@@ -17,6 +17,7 @@ and an exact quadrature gives it from real matrix products alone. Neighbours ent
 
 import functools
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -55,14 +56,14 @@ def gegenbauer(xp: Any, x: Array, two_j_max: int) -> list[list[Array]]:
       x: scalar part of unit quaternions, any shape.
       two_j_max: highest J, included.
     """
-    out, start = [], np.sqrt(4 * np.pi)
+    out, start = [], math.sqrt(4 * math.pi)
     for l in range(two_j_max + 1):
-        start = start * (1 if l == 0 else np.sqrt(2 * l / (2 * l + 1)))
+        start = start * (1 if l == 0 else math.sqrt(2 * l / (2 * l + 1)))
         previous, g = xp.zeros_like(x), start * xp.ones_like(x)
         out.append([g])
         for j in range(l, two_j_max):
-            up = np.sqrt((j - l + 1) / (j + l + 2))  # ratio of the normalisations of J + 1 and J, and below of J and J − 1
-            down = np.sqrt((j - l) / (j + l + 1))
+            up = math.sqrt((j - l + 1) / (j + l + 2))  # ratio of the normalisations of J + 1 and J, and below of J and J − 1
+            down = math.sqrt((j - l) / (j + l + 1))
             previous, g = g, (2 * (j + 1) / (j - l + 1) * up) * x * g - ((j + l + 1) / (j - l + 1) * up * down) * previous
             out[l].append(g)
     return out
