@@ -72,7 +72,6 @@ def coefficients(density, graph):
 
 
 @pytest.mark.parametrize("name", [n for n in DESCRIPTORS if n.startswith(("soap", "ace"))])
-@pytest.mark.parametrize("name", [name for name in DESCRIPTORS if not name.startswith("bispectrum")])  # whose density is on the 3-sphere
 def test_density_is_equivariant(name):
     density, errors = catalog.descriptor(name).density, {}
     for structure in NAMES:
