@@ -123,6 +123,28 @@ def test_goes_on_after_a_kill(data, tmp_path, monkeypatch, optimizer):
     if optimizer is not None:
         assert len(again.history) == 8
 
+def test_validation_loss_is_that_of_the_fit_and_its_gradient(data):
+    """Against `fit.linear` and its report, and finite differences through the whole fit."""
+    first, second = data.subset(range(8)), data.subset(range(8, len(data)))
+    model = gp(0.6) + jp.IsolatedAtoms({"Ar": 0.1})
+    params, build = jp.free(model, "*.length", "*.delta")
+
+    @jax.jit
+    def loss(params, factor):
+        return jp.fit.validation_loss(build(params), first.scale_noise(forces=factor), second)
+
+    fitted = jp.fit.linear(model, first)
+    errors = [(p, s) for p, (_, s) in zip(jp.fit.predict(fitted, second), second.structures(), strict=True)]
+    squares = [((float(p.energy) - float(s.targets.energy)) / 0.1) ** 2 for p, s in errors]
+    squares += [x for p, s in errors for x in ((np.asarray(p.forces) - np.asarray(s.targets.forces)[:4]).reshape(-1) / 0.1) ** 2]
+    np.testing.assert_allclose(loss(params, 1.0), np.mean(squares), rtol=1e-8)
+    gradient, by_noise = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, 1.0)
+    step = 1e-4
+    for name, slope in gradient.items():
+        up, down = (loss(params | {name: params[name] + sign * step}, 1.0) for sign in (1, -1))
+        np.testing.assert_allclose(slope, (up - down) / (2 * step), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(by_noise, (loss(params, 1 + step) - loss(params, 1 - step)) / (2 * step), rtol=1e-5, atol=1e-7)
+
 
 @pytest.mark.parametrize(
     ("arguments", "keywords", "message"),

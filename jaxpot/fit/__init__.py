@@ -7,8 +7,10 @@ from jaxpot.fit.optimise import Maximum, maximise_evidence
 from jaxpot.fit.report import predict, report, table
 from jaxpot.fit.sparse import count_distinct, select_environments
 from jaxpot.fit.uncertainty import calibration, covariance, coverage, evaluate_samples, most_uncertain, posterior_samples, variance
+from jaxpot.fit.validation import validation_loss
 
 __all__ = [
     "Maximum", "calibration", "count_distinct", "covariance", "coverage", "design", "evaluate_samples", "linear", "log_evidence",
-    "maximise_evidence", "most_uncertain", "posterior_samples", "predict", "report", "select_environments", "table", "variance",
+    "maximise_evidence", "most_uncertain", "posterior_samples", "predict", "report", "select_environments", "table", "validation_loss",
+    "variance",
 ]  # fmt: skip

@@ -45,15 +45,20 @@ def log_evidence(model: Model, data: Dataset) -> Array:
     """
     require_x64("fit.log_evidence")
     check_labels(model, data)
+    _, (gram, projected, square, log_sigma, n) = normal_equations(model, data)
+    triangle = jnp.linalg.cholesky(jnp.eye(len(gram)) + gram)
+    explained = solve_triangular(triangle, projected, lower=True)
+    return -0.5 * (square - jnp.sum(explained**2) + log_determinant(triangle) + log_sigma + n * np.log(2 * np.pi))
+
+
+def normal_equations(model: Model, data: Dataset) -> tuple[Array, tuple[Array, ...]]:
+    """L, and L⁻¹GL⁻ᵀ [P, P], L⁻¹b [P], yᵀΣ⁻¹y, log|Σ| and n of `log_evidence`."""
     root = prior_root(model.at())
     p = root.shape[0]
     total = (jnp.zeros((p, p)), jnp.zeros(p), jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
     for batch in data.batches:
         total = _add_batch(model, root, batch, total)
-    gram, projected, square, log_sigma, n = total
-    triangle = jnp.linalg.cholesky(jnp.eye(p) + gram)
-    explained = solve_triangular(triangle, projected, lower=True)
-    return -0.5 * (square - jnp.sum(explained**2) + log_determinant(triangle) + log_sigma + n * np.log(2 * np.pi))
+    return root, total
 
 
 @jax.jit

@@ -67,7 +67,7 @@ def linear(
     solvers = {"qr": _Triangle, "cholesky": _Gram}
     if method not in (*solvers, "lsqr"):
         raise ValueError(f'method must be "qr", "cholesky" or "lsqr", got {method!r}')
-    terms = require_linear(model)
+    require_linear(model)
     check_labels(model, data)
     if covariance and isinstance(model, TensorModel):
         raise ValueError(f"{type(model).__name__} keeps no covariance; write jaxpot.fit.linear(model, data) without it")
@@ -81,7 +81,7 @@ def linear(
     if method == "lsqr":
         if covariance or checkpoint is not None:
             raise ValueError('method="lsqr" has neither covariance nor checkpoint; use method="qr"')
-        return _assembled(model, terms, _lsqr(model_at, data, root, progress), None)
+        return freeze(with_coefficients(model, jnp.asarray(_lsqr(model_at, data, root, progress))))
 
     solver = solvers[method](root)
     path, done = None if checkpoint is None else Path(checkpoint), 0
@@ -96,7 +96,7 @@ def linear(
             _store(solver, path, mark, done)
             saved = time.monotonic()
     w, factor = solver.finish(covariance)
-    fitted = _assembled(model, terms, w, factor)
+    fitted = freeze(with_coefficients(model, jnp.asarray(w), None if factor is None else jnp.asarray(factor)))
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     return fitted
@@ -199,17 +199,14 @@ def _bar(data: Dataset, progress: bool | None, what: str):
     return tqdm(data.structures(), total=len(data), desc=what, unit="structure", disable=None if progress is None else not progress)
 
 
-def _assembled(model: Model, terms: tuple, w: np.ndarray, factor: np.ndarray | None) -> Model:
-    """The model with its coefficients, cut into the terms' shares."""
-    new, start = [], 0
-    for term in terms:
+def with_coefficients(model: Model, w: Array, factor: Array | None = None) -> Model:
+    """The model with coefficients w [P] of all its linear terms in order, and the factor C [P, P'] of their covariance."""
+    new, start = {}, 0
+    for position, term in zip(linear_terms(model), require_linear(model), strict=True):
         share = slice(start, start + term.n_coefficients)
-        new.append(term.with_coefficients(jnp.asarray(w[share]), None if factor is None else jnp.asarray(factor[share])))
+        new[position] = term.with_coefficients(w[share], None if factor is None else factor[share])
         start = share.stop
-    if not isinstance(model, Sum):
-        return freeze(new[0])
-    pending = dict(zip(linear_terms(model), new, strict=True))
-    return freeze(Sum(tuple(pending.get(i, term) for i, term in enumerate(terms_of(model)))))
+    return Sum(tuple(new.get(i, term) for i, term in enumerate(terms_of(model)))) if isinstance(model, Sum) else new[0]
 
 
 # --- matrix-free -----------------------------------------------------------------------------------------------------------
