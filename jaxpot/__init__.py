@@ -37,6 +37,7 @@ from jaxpot.potentials.base import (
     freeze,
 )
 from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
+from jaxpot.potentials.committee import Committee
 from jaxpot.potentials.eam import EAM
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
 from jaxpot.potentials.stillinger_weber import StillingerWeber
@@ -61,7 +62,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACE", "EAM", "GTO", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch", "Bessel",
-    "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor",
+    "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor", "Committee",
     "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density", "Descriptor",
     "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "Graph",
     "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "LennardJones", "Linear",

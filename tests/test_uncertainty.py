@@ -129,3 +129,33 @@ def test_a_model_without_covariance_is_refused(model, data):
     for call in (lambda: jp.fit.variance(plain, GRAPH), lambda: jp.fit.covariance(plain, GRAPH), lambda: jp.fit.posterior_samples(plain, 2, key=KEY)):
         with pytest.raises(ValueError, match="covariance=True"):
             call()
+
+
+def test_a_bootstrap_spreads_like_the_error_of_a_mean():
+    """One coefficient, fitted to S numbers: members are weighted means, whose deviation is that of the numbers over √S."""
+    y = np.random.default_rng(5).normal(size=40)
+    atoms = [Atoms("H", positions=[[0, 0, 0]], info={"energy": float(value)}) for value in y]
+    data = jp.Dataset.from_atoms(atoms, 1.0, sigma=jp.Properties(energy=1.0))
+    constant = jp.AtomicPotential(jp.Constant(("H",)), jp.Linear(scale=1e4))
+    committee = jp.fit.bootstrap(constant, data, 60, key=KEY)
+    graph = jp.from_atoms(atoms[0], 1.0)
+    members = [float(member.head.coefficients[0]) for member in committee.members]
+    assert 0.75 < np.std(members) / (np.std(y) / np.sqrt(len(y))) < 1.25
+    np.testing.assert_allclose(committee.spread(graph).energy, np.std(members, ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(committee(graph), np.mean(members), rtol=1e-12)
+    again = jp.fit.bootstrap(constant, data, 2, key=KEY, fit=lambda model, data: jp.fit.linear(model, data, method="cholesky"))
+    np.testing.assert_allclose([float(m.head.coefficients[0]) for m in again.members], members[:2], rtol=1e-9)
+    with pytest.raises(ValueError, match="at least two"):
+        jp.fit.bootstrap(constant, data, 1, key=KEY)
+
+
+def test_a_committee_is_the_mean_of_its_members():
+    graph = jp.from_atoms(Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 3.6]]), 5.0)
+    members = tuple(jp.LennardJones(("Ar",), epsilon=e, sigma=3.4, cutoff=jp.PolynomialCutoff(5.0)) for e in (0.01, 0.02, 0.06))
+    whole, parts = jp.evaluate(jp.Committee(members), graph), [jp.evaluate(member, graph) for member in members]
+    for name in ("energy", "forces", "virial"):
+        values = np.stack([getattr(p, name) for p in parts])
+        np.testing.assert_allclose(getattr(whole, name), values.mean(axis=0), atol=1e-15)
+        np.testing.assert_allclose(getattr(jp.Committee(members).spread(graph), name), values.std(axis=0, ddof=1), atol=1e-15)
+    with pytest.raises(ValueError, match="different elements"):
+        jp.Committee((members[0], jp.IsolatedAtoms({"H": 0.0})))

@@ -1,5 +1,6 @@
 """Fitting: one statistical model, y = A(θ) w + ε with w ~ N(0, Λ(θ)⁻¹) and ε ~ N(0, Σ), one solver and one evidence."""
 
+from jaxpot.fit.bootstrap import bootstrap
 from jaxpot.fit.design import design
 from jaxpot.fit.evidence import log_evidence
 from jaxpot.fit.linear import linear
@@ -10,7 +11,7 @@ from jaxpot.fit.uncertainty import calibration, covariance, coverage, evaluate_s
 from jaxpot.fit.validation import validation_loss
 
 __all__ = [
-    "Maximum", "calibration", "count_distinct", "covariance", "coverage", "design", "evaluate_samples", "linear", "log_evidence",
+    "Maximum", "bootstrap", "calibration", "count_distinct", "covariance", "coverage", "design", "evaluate_samples", "linear", "log_evidence",
     "maximise_evidence", "most_uncertain", "posterior_samples", "predict", "report", "select_environments", "table", "validation_loss",
     "variance",
 ]  # fmt: skip
