@@ -99,6 +99,12 @@ class Problem:
         leaves = {path: float(value) for path, value, _ in walk(self.model) if path in self.start}
         return leaves | {f"noise.{name}": 1.0 for name in NOISE}
 
+    def with_whole_zeta(self, values: dict[str, float]) -> dict[str, float]:
+        """The same with the whole zeta beside it that has the larger evidence: t^ζ is a positive definite kernel for whole ζ only."""
+        name = next(name for name in self.start if name.endswith("zeta"))
+        both = [values | {name: float(rounded(values[name]))} for rounded in (np.floor, np.ceil)]
+        return max(both, key=self.evidence)
+
     def cost_of_gradient(self, repeats: int = 3) -> tuple[float, float]:
         """Seconds of an evidence, and of an evidence with its gradient."""
         inner, factors = self.split(self.of_start())
@@ -162,10 +168,10 @@ def errors(model, data, test) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--element", choices=tuple(PUBLISHED), default="Si")
-    parser.add_argument("--every", type=int, default=9, help="the search looks at every so-manieth training frame")
-    parser.add_argument("--points", type=int, default=300, help="sparse points of the search")
+    parser.add_argument("--every", type=int, default=12, help="the search looks at every so-manieth training frame")
+    parser.add_argument("--points", type=int, default=200, help="sparse points of the search")
     parser.add_argument("--final-points", type=int, default=1000, help="sparse points of the fits that are tested")
-    parser.add_argument("--trials", type=int, default=200, help="evidences of random search and of the Parzen estimator")
+    parser.add_argument("--trials", type=int, default=150, help="evidences of random search and of the Parzen estimator")
     parser.add_argument("--steps", type=int, default=20, help="steps of L-BFGS-B")
     parser.add_argument("--curve", type=int, default=8, help="stages of each search at which the model of the search is tested")
     parser.add_argument("--seed", type=int, default=0)
@@ -177,26 +183,31 @@ def main() -> None:
     train, test = datasets.load(f"mlearn/{element}_train"), labelled(datasets.load(f"mlearn/{element}_test"))
     mean = float(np.mean([a.get_potential_energy() / len(a) for a in train]))
     problem = Problem(element, train[:: arguments.every], arguments.points, mean, arguments.seed)
-    evidence_s, gradient_s = problem.cost_of_gradient()
-    ratio = gradient_s / evidence_s
-    start = problem.of_start()
+    start, file = problem.of_start(), output / f"{element}.json"
     print(f"{element}: {len(problem.data)} structures, {sum(problem.data.n_atoms)} atoms, {arguments.points} sparse points in the search")
+    settings = {name: getattr(arguments, name) for name in ("element", "every", "points", "trials", "steps", "seed")}
+    result = json.loads(file.read_text()) if file.exists() else {}
+    if result.get("settings") != settings:  # else it goes on where it was stopped
+        evidence_s, gradient_s = problem.cost_of_gradient()
+        result = {"settings": settings, "seconds": {"evidence": evidence_s, "gradient": gradient_s}, "start": start, "searches": {}, "final": {}}
+    evidence_s, gradient_s = result["seconds"]["evidence"], result["seconds"]["gradient"]
+    ratio = gradient_s / evidence_s
     print(f"evidence {evidence_s:.2f} s, with gradient {gradient_s:.2f} s: {ratio:.2f} times; start {problem.evidence(start):.4f} nats/label", flush=True)
 
-    result = {"element": element, "seconds": {"evidence": evidence_s, "gradient": gradient_s}, "start": start, "searches": {}}
     searches = {
         "gradient": (ratio, lambda: gradient_search(problem, arguments.steps, output / f"{element}_checkpoint.npz")),
         "random": (1.0, lambda: random_search(problem, arguments.trials, arguments.seed)),
         "Parzen": (1.0, lambda: parzen_search(problem, arguments.trials, arguments.seed)),
     }
     for name, (unit, search) in searches.items():
-        before = time.perf_counter()
-        trace = search()
-        result["searches"][name] = {"unit": unit, "seconds": time.perf_counter() - before, "trace": trace}
+        if name not in result["searches"]:
+            before = time.perf_counter()
+            result["searches"][name] = {"unit": unit, "trace": search(), "seconds": time.perf_counter() - before}
+        trace = result["searches"][name]["trace"]
         best = max(trace, key=lambda t: t["evidence"])
         where = ", ".join(f"{k.rsplit('.', 1)[-1] if '.' in k else k} {v:.3g}" for k, v in best["values"].items())
         print(f"{name}: {best['evidence']:.4f} nats per label after {len(trace)} × {unit:.1f} evidences at {where}", flush=True)
-        (output / f"{element}.json").write_text(json.dumps(result, indent=1))
+        file.write_text(json.dumps(result, indent=1))
     reached = result["searches"]["random"]["trace"]
     target = max(t["evidence"] for t in reached)
     needed = next((i + 1 for i, t in enumerate(result["searches"]["gradient"]["trace"]) if t["evidence"] >= target), None)
@@ -207,31 +218,35 @@ def main() -> None:
     result["gradients to reach random search"] = needed
 
     for of in result["searches"].values():
+        if "curve" in of:
+            continue
         stages = incumbents(of["trace"])
         stages = [stages[i] for i in np.unique(np.linspace(0, len(stages) - 1, arguments.curve).round().astype(int))]
         of["curve"] = []
         for count, trial in stages:
             model, factors = problem.made(trial["values"])
             of["curve"].append({"trials": count, "evidence": trial["evidence"]} | errors(model, problem.data.scale_noise(**factors), test))
-    (output / f"{element}.json").write_text(json.dumps(result, indent=1))
+    file.write_text(json.dumps(result, indent=1))
     draw(result, output / f"{element}.png")
 
     everything = labelled(train)
     points = jp.fit.select_environments(baseline(element).descriptor, everything, arguments.final_points, key=jax.random.key(arguments.seed))
-    result["final"] = {}
     chosen = {"baseline": start} | {name: max(of["trace"], key=lambda t: t["evidence"])["values"] for name, of in result["searches"].items()}
     for name, values in chosen.items():
+        values = problem.with_whole_zeta(values)
         model, factors = problem.made(values)
         model = model.terms[0].with_points(points) + model.terms[1]
         before = time.perf_counter()
-        result["final"][name] = found = errors(model, everything.scale_noise(**factors), test)
+        if name not in result["final"]:
+            result["final"][name] = errors(model, everything.scale_noise(**factors), test) | {"values": values}
+        found = result["final"][name]
         gain = 1 - found["forces, eV/Å"] / result["final"]["baseline"]["forces, eV/Å"]
         print(
             f"{name:<9} test RMSE {1e3 * found['energy, eV/atom']:6.2f} meV/atom {found['forces, eV/Å']:.4f} eV/Å ({100 * gain:+.1f} % lower), MAE "
             f"{1e3 * found['energy MAE, eV/atom']:.2f}, {found['forces MAE, eV/Å']:.4f}; {time.perf_counter() - before:.0f} s",
             flush=True,
         )
-        (output / f"{element}.json").write_text(json.dumps(result, indent=1))
+        file.write_text(json.dumps(result, indent=1))
     print(f"results and figure in {output}")
 
 
@@ -254,7 +269,7 @@ def draw(result: dict, path: Path) -> None:
     axes[0].legend()
     axes[1].set(xscale="log", xlabel="evidences (a gradient at its cost)", ylabel="test RMSE of forces (eV/Å), model of the search")
     axes[2].set(xscale="log", xlabel="time of the search (s)", ylabel="test RMSE of forces (eV/Å), model of the search")
-    figure.suptitle(f"{result['element']}: hyper-parameters of a SOAP-GAP")
+    figure.suptitle(f"{result['settings']['element']}: hyper-parameters of a SOAP-GAP")
     figure.tight_layout()
     figure.savefig(path, dpi=130)
 

@@ -76,7 +76,8 @@ def linear(
     if not np.all(np.isfinite(root)):
         raise ValueError(
             "the prior is not positive definite: sparse points are too alike for the jitter (or the matching of a StructureGP gives no "
-            "positive kernel); raise it, for example SparseGP(kernel, jitter=1e-6), or take fewer sparse points"
+            "positive kernel, or the zeta of a PolynomialKernel is not a whole number); raise it, for example SparseGP(kernel, jitter=1e-6), or take "
+            "fewer sparse points"
         )
     if method == "lsqr":
         if covariance or checkpoint is not None:
