@@ -63,8 +63,8 @@ class PolynomialKernel(Kernel):
     On normalised power spectra this is the lecture's :math:`K = |p \cdot p'|^\zeta`, since :math:`p \cdot p' \ge 0`.
 
     Args:
-      zeta: exponent. Of normalised vectors that all point roughly one way any is smooth, but only whole numbers make a positive definite
-        kernel: with others many sparse points have negative eigenvalues and need a large jitter. After a search along its gradient round it.
+      zeta: exponent; only whole numbers make a positive definite kernel. With others the covariance of many sparse points has negative
+        eigenvalues and needs a large jitter, so round zeta after a search along its gradient.
       offset: σ₀, QUIP's `covariance_sigma0`; in the unit of x.
 
     Example:
