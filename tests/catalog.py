@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from ase import Atoms
 
 import jaxpot
@@ -82,6 +83,16 @@ QUICK = {"xla_backend_optimization_level": 0}
 if jax.__version_info__ < (0, 11):  # later releases have no such option
     QUICK["xla_cpu_use_fusion_emitters"] = False
 quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
+
+
+# differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
+VARIANTS = {
+    "ace-alchemical", "bispectrum-by-element", "finnis-sinclair", "soap-chebyshev", "soap-no-center", "soap-solid-gto", "soap-unnormalized", "tersoff-modified",
+}
+
+
+def without_variants(names):
+    return [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in names]
 
 
 def _random(*shape, seed=0):

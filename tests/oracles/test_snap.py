@@ -47,7 +47,7 @@ def quick_and(slow, cases):
     return [pytest.param(c, marks=pytest.mark.slow) if c in slow else c for c in cases]
 
 
-@pytest.mark.parametrize("case", quick_and(("b1", "b2_bzero", "b3_noswitch"), CASES))
+@pytest.mark.parametrize("case", quick_and(("b1", "b2_bzero", "b3_noswitch", "b7_switchinner"), CASES))
 def test_components_and_their_sums(case):
     """Design rows are what LAMMPS calls snad (a force) and, summed over atoms, snav (a virial)."""
     names, make = CASES[case]
