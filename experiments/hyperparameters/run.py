@@ -82,7 +82,8 @@ class Problem:
         for name in self.start:
             low, high = self.box[name]
             share = (values[name] - low) / (high - low)
-            inner[name] = jnp.asarray(np.log(share / (1 - share)))
+            with np.errstate(divide="ignore"):  # at an end of its box a value is at infinity
+                inner[name] = jnp.asarray(np.log(share) - np.log1p(-share))
         return inner, {name: jnp.asarray(values[f"noise.{name}"]) for name in NOISE}
 
     def evidence(self, values: dict[str, float]) -> float:
