@@ -91,7 +91,7 @@ VARIANTS = {
 }
 
 
-def without_variants(names):
+def variants_slow(names):
     return [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in names]
 
 

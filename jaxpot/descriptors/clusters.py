@@ -97,6 +97,11 @@ class ClusterDescriptor(Descriptor):
         weight = jnp.where(kind >= 0, self.multiplicity * weight, 0)
         return Instances(x, kind), poison(weight, jnp.any(jnp.isnan(env.vectors)))
 
+    def stack(self, envs: Environment) -> tuple[Array, Array, Array]:
+        """Of a stack of n atoms: coordinates [n I, F] and kinds [n I] of all instances, and their weights [n, I]."""
+        found, weight = jax.vmap(self.instances)(envs)
+        return found.coordinates.reshape(-1, self.n_features), found.kind.reshape(-1), weight
+
     def weights_of(self, points: Instances) -> Array:
         """Products of cutoff functions of sparse points, shape [M]."""
         return jnp.prod(self.cutoff(self.lengths(points.coordinates)), axis=-1)

@@ -12,6 +12,19 @@ from jaxpot.pytree import positive, pytree, static
 Array = jax.Array
 
 
+def _check_coefficients(head: LinearHead) -> None:
+    if head.coefficients is not None and head.n_species is not None and np.shape(head.coefficients) != (head.n_coefficients,):
+        raise ValueError(f"{type(head).__name__}: expected coefficients [{head.n_coefficients}], got {np.shape(head.coefficients)}")
+
+
+def _sizes(head: LinearHead, descriptor: Descriptor) -> tuple[int, int]:
+    """Numbers of species and features, which must be those that the head was made for, if it was."""
+    given, needed = (head.n_species, head.n_features), (len(descriptor.species), descriptor.n_features)
+    if given not in ((None, None), needed):
+        raise ValueError(f"{type(head).__name__} was made for (species, features) = {given}, the descriptor has {needed}")
+    return needed
+
+
 @pytree
 class Linear(LinearHead):
     r"""One coefficient per feature and centre species, :math:`\epsilon_i = \sum_f w_{z_i f}\, x_{if}`.
@@ -34,20 +47,17 @@ class Linear(LinearHead):
     n_features: int | None = static(None)
 
     def __post_init__(self):
-        if self.coefficients is not None and self.n_species is not None and np.shape(self.coefficients) != (self.n_coefficients,):
-            raise ValueError(f"Linear: expected coefficients [{self.n_coefficients}], got {np.shape(self.coefficients)}")
+        _check_coefficients(self)
 
     @property
     def n_coefficients(self) -> int:
         return self.n_species * self.n_features
 
     def sized(self, descriptor: Descriptor) -> "Linear":
-        given, needed = (self.n_species, self.n_features), (len(descriptor.species), descriptor.n_features)
-        if given not in ((None, None), needed):
-            raise ValueError(f"Linear was made for (species, features) = {given}, the descriptor has {needed}")
-        if self.roughness is not None and np.shape(self.roughness) != (needed[1],):
-            raise ValueError(f"Linear: expected one roughness per feature, shape [{needed[1]}], got {np.shape(self.roughness)}")
-        return self.replace(n_species=needed[0], n_features=needed[1])
+        n_species, n_features = _sizes(self, descriptor)
+        if self.roughness is not None and np.shape(self.roughness) != (n_features,):
+            raise ValueError(f"Linear: expected one roughness per feature, shape [{n_features}], got {np.shape(self.roughness)}")
+        return self.replace(n_species=n_species, n_features=n_features)
 
     def basis(self, features: Array, species: Array) -> Array:
         own = jax.nn.one_hot(species, self.n_species, dtype=features.dtype)
@@ -92,18 +102,15 @@ class Quadratic(LinearHead):
     n_features: int | None = static(None)
 
     def __post_init__(self):
-        if self.coefficients is not None and self.n_species is not None and np.shape(self.coefficients) != (self.n_coefficients,):
-            raise ValueError(f"Quadratic: expected coefficients [{self.n_coefficients}], got {np.shape(self.coefficients)}")
+        _check_coefficients(self)
 
     @property
     def n_coefficients(self) -> int:
         return self.n_species * (self.n_features + self.n_features * (self.n_features + 1) // 2)
 
     def sized(self, descriptor: Descriptor) -> "Quadratic":
-        given, needed = (self.n_species, self.n_features), (len(descriptor.species), descriptor.n_features)
-        if given not in ((None, None), needed):
-            raise ValueError(f"Quadratic was made for (species, features) = {given}, the descriptor has {needed}")
-        return self.replace(n_species=needed[0], n_features=needed[1])
+        n_species, n_features = _sizes(self, descriptor)
+        return self.replace(n_species=n_species, n_features=n_features)
 
     def basis(self, features: Array, species: Array) -> Array:
         # slices, since the transpose of a gather is a scatter

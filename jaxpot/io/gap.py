@@ -16,7 +16,8 @@ from jaxpot.descriptors.density import Density
 from jaxpot.descriptors.soap import SOAP
 from jaxpot.graph import Graph, environments, only
 from jaxpot.heads.sparse_gp import SparseGP
-from jaxpot.io.glue import number, read_glue
+from jaxpot.io.glue import read_glue
+from jaxpot.io.text import number
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff, Willatt
 from jaxpot.math.kernels import PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.linalg import einsum
@@ -99,7 +100,7 @@ def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Pot
     known = tuple(dict.fromkeys(s for term in terms for s in term.species))
     if data is not None and data.get("do_core", "F").upper().startswith("T"):
         terms += read_glue(root, known, f"{path}, core potential")
-    e0 = {int(e.get("Z")): number(e.get("value")) for e in (data if data is not None else ()) if e.tag == "e0"}
+    e0 = {int(e.get("Z")): number(e.get("value"), path) for e in (data if data is not None else ()) if e.tag == "e0"}
     lacking = [s for s in known if SYMBOLS.index(s) not in e0]
     if lacking:
         raise ValueError(f"{path} has no energy e0 of the isolated atoms of {', '.join(lacking)}")
@@ -147,18 +148,18 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
             raise ValueError(f"{label}: {key}={value} of {name} is not implemented, only {neutral}")
     if int(element.get("n_permutations", 1)) != 1 and name != "distance_Nb":
         raise ValueError(f"{label}: permutations of coordinates are not implemented for {name}")
-    if number(element.get("signal_mean", "0")) != 0:
+    if number(element.get("signal_mean", "0"), label) != 0:
         raise ValueError(f"{label}: a mean f0 = {element.get('signal_mean')} is not implemented, only 0")
     cutoff = CosineCutoff(float(settings["cutoff"]), width=float(settings.get("cutoff_transition_width", 0.5)))
     if int(settings.get("xml_version", _OLDEST)) < _OLDEST:
         raise ValueError(f"{label}: xml_version={settings['xml_version']} of {name}; only versions since {_OLDEST} (March 2015) are read")
     covariance, theta = int(element.get("covariance_type", 0)), element.findtext("theta")
     sparse = element.findall("sparseX")
-    alpha = np.array([number(p.get("alpha")) for p in sparse])
-    weights = np.array([number(p.get("sparseCutoff", "1")) for p in sparse])
+    alpha = np.array([number(p.get("alpha"), label) for p in sparse])
+    weights = np.array([number(p.get("sparseCutoff", "1"), label) for p in sparse])
     block = {
         "label": label,
-        "delta": number(element.get("signal_variance")),
+        "delta": number(element.get("signal_variance"), label),
         "points": _points(element, path, label, len(alpha)),
         "alpha": require_finite(alpha, f"{label}: alpha"),
         "weights": weights,
@@ -170,7 +171,7 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         if covariance != 2:
             raise ValueError(f"{label}: covariance_type {covariance} of soap is not implemented, only 2 (dot_product)")
         own = {k: v for k, v in settings.items() if k not in _OF_THE_FIT and k != "Z"}
-        zeta = number(element.get("zeta", settings.get("zeta", "1")))
+        zeta = number(element.get("zeta", settings.get("zeta", "1")), label)
         numbers = [int(z) for z in settings.get("species_Z", settings.get("Z", "0")).split()]
         symbols = _symbols(numbers, species, path)
         center = int(settings.get("Z", numbers[0] if len(numbers) == 1 else 0))
@@ -199,7 +200,7 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
     if not all(numbers) and (species is None or len(species) != 1):
         _symbols([0], None, path)
     kind = tuple(SYMBOLS[z] if z else species[0] for z in numbers)
-    length = np.array([number(x) for x in theta.split()])
+    length = np.array([number(x, label) for x in theta.split()])
     if issubclass(cluster, Triangles):
         block, kind, length = _triangle(block, element, kind, length, cluster)
     length = tuple(length)
@@ -347,8 +348,8 @@ def _local_variance(term: AtomicPotential, graph: Graph, regularisation: float) 
 
     if isinstance(term.descriptor, ClusterDescriptor):
         # both orders of the neighbours are rows of QUIP's, each with its own square
-        found, weight = jax.vmap(term.descriptor.instances)(stack)
-        values = of_instances(found.coordinates.reshape(-1, found.coordinates.shape[-1]), found.kind.reshape(-1))
+        coordinates, kind, weight = term.descriptor.stack(stack)
+        values = of_instances(coordinates, kind)
         return jnp.sum(values.reshape(weight.shape) * weight**2 / term.descriptor.multiplicity, axis=1)
     has_points = jnp.isin(stack.center, head.species)
     return jnp.where(has_points, of_instances(term.descriptor.stack(stack), stack.center), 0)

@@ -6,14 +6,10 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from jaxpot.checks import require_finite
+from jaxpot.io.text import number
 from jaxpot.math.splines import CubicSpline
 from jaxpot.potentials.pair import PairSpline
 from jaxpot.units import SYMBOLS
-
-
-def number(text: str) -> float:
-    """A number as Fortran writes it."""
-    return float(text.strip().replace("D", "E").replace("d", "e"))
 
 
 def read_glue(root: ElementTree.Element, known: tuple[str, ...], label: str) -> list[PairSpline]:
@@ -37,7 +33,8 @@ def read_glue(root: ElementTree.Element, known: tuple[str, ...], label: str) -> 
     for element in tables[0].iter("per_type_data"):
         points = [p for name in ("potential_density", "potential_neighbours") for table in element.iter(name) for p in (table, *table.iter("point"))]
         # natural ends and no energies: no embedding
-        if elements[element.get("type")] in known and any(number(p.get("E", "0")) or not _natural(p.get(end)) for p in points for end in ("y1", "yn")):
+        embeds = any(number(p.get("E", "0"), label) or not _natural(p.get(end), label) for p in points for end in ("y1", "yn"))
+        if elements[element.get("type")] in known and embeds:
             raise ValueError(f"{label}: the embedding energy of {elements[element.get('type')]} is not implemented, only pair energies")
     splines = {}
     for element in tables[0].iter("per_pair_data"):
@@ -46,14 +43,14 @@ def read_glue(root: ElementTree.Element, known: tuple[str, ...], label: str) -> 
             continue
         if tuple(sorted(pair)) in map(tuple, map(sorted, splines)):
             raise ValueError(f"{label}: the pair {pair} has two tables")
-        points = [[number(p.get(name)) for name in ("r", "E")] for p in table.iter("point")]
+        points = [[number(p.get(name), label) for name in ("r", "E")] for p in table.iter("point")]
         if len(points) != int(table.get("num_points")):
             raise ValueError(f"{label}: the pair {pair} has {len(points)} points, but num_points={table.get('num_points')}")
         x, y = require_finite(np.array(points), f"{label}, {pair}").T
-        ends = [None if _natural(table.get(end, "0")) else number(table.get(end, "0")) for end in ("y1", "yn")]
+        ends = [None if _natural(table.get(end, "0"), label) else number(table.get(end, "0"), label) for end in ("y1", "yn")]
         splines[pair] = CubicSpline(x, y, *ends)
     return [PairSpline(tuple(dict.fromkeys(s for pair in splines for s in pair)), tuple(splines), tuple(splines.values()))] if splines else []
 
 
-def _natural(slope: str | None) -> bool:
-    return slope is None or number(slope) > 0.99e30
+def _natural(slope: str | None, label: str) -> bool:
+    return slope is None or number(slope, label) > 0.99e30

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxpot.io.text import number
 from jaxpot.math.cutoffs import Step
 from jaxpot.potentials.eam import EAM
 from jaxpot.potentials.stillinger_weber import StillingerWeber
@@ -102,7 +103,7 @@ def _triplets(path: str | Path, names: tuple[str, ...], species: tuple[str, ...]
             raise ValueError(f"{path}: {' '.join(key)} are not three elements; expected entries of three elements and {', '.join(names)}")
         if key in entries:
             raise ValueError(f"{path}: the entry {' '.join(key)} is there twice")
-        entries[key] = [_number(word, path) for word in words[start + 3 : start + width]]
+        entries[key] = [number(word, path) for word in words[start + 3 : start + width]]
     species = tuple(dict.fromkeys(s for key in entries for s in key)) if species is None else tuple(species)
     lacking = [" ".join(key) for key in itertools.product(species, repeat=3) if key not in entries]
     if lacking:
@@ -151,7 +152,7 @@ def _grid(line: str, path: str | Path) -> tuple[int, float, int, float, float]:
     words = line.split()
     if len(words) != 5:
         raise ValueError(f"{path}: expected a line of n_rho, Δrho, n_r, Δr and the cutoff, got {line!r}")
-    return int(words[0]), _number(words[1], path), int(words[2]), _number(words[3], path), _number(words[4], path)
+    return int(words[0]), number(words[1], path), int(words[2]), number(words[3], path), number(words[4], path)
 
 
 def _values(lines: Iterator[str], n: int, path: str | Path) -> np.ndarray:
@@ -161,7 +162,7 @@ def _values(lines: Iterator[str], n: int, path: str | Path) -> np.ndarray:
         line = next(lines, None)
         if line is None:
             raise ValueError(f"{path} ends within a table of {n} numbers, after {len(found)} of them")
-        found += [_number(word, path) for word in line.split()]
+        found += [number(word, path) for word in line.split()]
     if len(found) != n:
         raise ValueError(f"{path}: a table of {n} numbers goes on after them, in a line with {len(found) - n} more")
     return np.array(found)
@@ -256,13 +257,6 @@ def _text(path: str | Path) -> str:
     if not path.exists():
         raise FileNotFoundError(f"no potential file at {path}")
     return path.read_text()
-
-
-def _number(word: str, path: str | Path) -> float:
-    try:
-        return float(re.sub("[dD]", "e", word))
-    except ValueError:
-        raise ValueError(f"{path}: expected a number, got {word!r}") from None
 
 
 def _energy_unit(text: str, path: str | Path) -> float:

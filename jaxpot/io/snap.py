@@ -9,6 +9,7 @@ from jaxpot.checks import require_finite
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.constant import Constant
 from jaxpot.heads.linear import Linear, Quadratic
+from jaxpot.io.text import number
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
 
@@ -55,9 +56,9 @@ def read_snap(coefficients: str | Path, parameters: str | Path) -> Potential:
         if len(head) != 3 or any(len(line) != 1 for line in rest):
             raise ValueError(f"{path}: element {i + 1} of {n_elements}: expected a line 'symbol radius weight' and {n_each} lines of one number")
         species.append(head[0])
-        radii.append(_number(head[1], path))
-        weights.append(_number(head[2], path))
-        rows.append([_number(line[0], path) for line in rest])
+        radii.append(number(head[1], path))
+        weights.append(number(head[2], path))
+        rows.append([number(line[0], path) for line in rest])
     return _potential(settings, tuple(species), radii, weights, np.array(rows), path)
 
 
@@ -81,10 +82,10 @@ def read_mliap_snap(model: str | Path, descriptor: str | Path) -> Potential:
     if any(len(line) != 1 for line in lines[1:]) or len(lines) != 1 + n_elements * n_each:
         raise ValueError(f"{path}: expected {n_elements} × {n_each} lines of one number after the first; only linear models are read")
     species = settings.pop("elems")
-    radii, weights = ([_number(x, Path(descriptor)) for x in settings.pop(key)] for key in ("radelems", "welems"))
+    radii, weights = ([number(x, Path(descriptor)) for x in settings.pop(key)] for key in ("radelems", "welems"))
     if not len(species) == len(radii) == len(weights) == n_elements == int(settings.pop("nelems")[0]):
         raise ValueError(f"{path} and {descriptor}: elems, radelems and welems must name {n_elements} elements, as nelems and the model do")
-    rows = np.array([_number(line[0], path) for line in lines[1:]]).reshape(n_elements, n_each)
+    rows = np.array([number(line[0], path) for line in lines[1:]]).reshape(n_elements, n_each)
     return _potential(settings, tuple(species), radii, weights, rows, path)
 
 
@@ -99,13 +100,6 @@ def _two_integers(lines: list[list[str]], path: Path) -> tuple[int, int]:
     if not lines or len(lines[0]) != 2 or not all(word.isdigit() for word in lines[0]):
         raise ValueError(f"{path}: the first line must be the numbers of elements and of coefficients, got {' '.join(lines[0]) if lines else 'nothing'}")
     return int(lines[0][0]), int(lines[0][1])
-
-
-def _number(text: str, path: Path) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{path}: expected a number, got {text!r}") from None
 
 
 def _settings(path: Path, *, mliap: bool) -> dict[str, list[str]]:
@@ -138,8 +132,8 @@ def _settings(path: Path, *, mliap: bool) -> dict[str, list[str]]:
 
 def _potential(settings: dict[str, list[str]], species: tuple[str, ...], radii: list, weights: list, rows: np.ndarray, path: Path) -> Potential:
     fields = {field: settings[key][0] == "1" if key in settings else default for key, (default, field) in _FLAGS.items()}
-    fields |= {field: _number(settings[key][0], path) for key, field in _NUMBERS.items() if key in settings}
-    fields |= {field: np.array([_number(x, path) for x in settings[key]]) for key, field in _LISTS.items() if key in settings}
+    fields |= {field: number(settings[key][0], path) for key, field in _NUMBERS.items() if key in settings}
+    fields |= {field: np.array([number(x, path) for x in settings[key]]) for key, field in _LISTS.items() if key in settings}
     radii, weights = (require_finite(np.array(x), f"{path}: {name}") for x, name in ((radii, "radii"), (weights, "weights")))
     descriptor = Bispectrum(species, two_j_max=int(settings["twojmax"][0]), radii=radii, weights=weights, **fields)
     is_quadratic = settings.get("quadraticflag") == ["1"]

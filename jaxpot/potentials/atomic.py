@@ -127,8 +127,8 @@ class AtomicPotential(LinearModel):
         """function(head, features [n, F], species [n]) for a stack of atoms."""
         if not isinstance(self.descriptor, ClusterDescriptor):
             return function(self.head, self.descriptor.stack(envs), envs.center)
-        found, weight = jax.vmap(self.descriptor.instances)(envs)
-        values = function(self.head, found.coordinates.reshape(-1, self.descriptor.n_features), found.kind.reshape(-1))
+        coordinates, kind, weight = self.descriptor.stack(envs)
+        values = function(self.head, coordinates, kind)
         values = values.reshape(*weight.shape, *values.shape[1:])
         return jnp.sum(values * weight.reshape(*weight.shape, *(1,) * (values.ndim - 2)), axis=1)
 
@@ -184,9 +184,8 @@ class AtomicPotential(LinearModel):
         weights = jnp.ones(graph.numbers.shape[0]) if weights is None else weights
         weights = jnp.where(graph.numbers > 0, weights, 0).astype(graph.positions.dtype)
         if isinstance(ready.descriptor, ClusterDescriptor):
-            found, weight = jax.vmap(ready.descriptor.instances)(stack)
-            weights = (weights[:, None] * weight).reshape(-1)
-            return found.coordinates.reshape(len(weights), -1), found.kind.reshape(-1), weights
+            coordinates, kind, weight = ready.descriptor.stack(stack)
+            return coordinates, kind, (weights[:, None] * weight).reshape(-1)
         return ready.descriptor.stack(stack), stack.center, weights
 
 

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms
-from catalog import POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, quick_jit, relative, to_graph, without_variants
+from catalog import POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, quick_jit, relative, to_graph, variants_slow
 
 from jaxpot import free, strain
 from jaxpot.pytree import walk
@@ -58,7 +58,7 @@ def test_forces_and_virial(name, structure):
     assert_below(deviations(result.replace(forces=forces, virial=virial), result, n), 1e-9)
 
 
-@pytest.mark.parametrize("name", without_variants(POTENTIALS))
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_every_leaf(name):
     """Leaves declared positive, and all others, along one random direction each."""
     graph = catalog.graph("molecule")
@@ -74,7 +74,7 @@ def test_every_leaf(name):
     assert_below(errors, 1e-8)
 
 
-@pytest.mark.parametrize("name", without_variants(SHORT))
+@pytest.mark.parametrize("name", variants_slow(SHORT))
 def test_hessian(name):
     """Symmetric, and the derivative of the forces; so are the mixed derivatives by positions and parameters."""
     model, graph, n = catalog.potential(name), catalog.graph("molecule"), len(STRUCTURES["molecule"])
@@ -107,7 +107,7 @@ def hard_cases(reach, kinks):
         yield f"third atom at {distance}", Atoms("SiCSi", positions=[[0, 0, 0], [0, 0, distance], [1.8, 0, 0]])
 
 
-@pytest.mark.parametrize("name", without_variants(POTENTIALS))
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_second_derivatives_are_finite(name):
     reach = float(catalog.potential(name).reach)
     kinks = {float(p) for p in (2.2, 1.6, 1.5) if p < reach}
