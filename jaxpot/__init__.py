@@ -15,9 +15,11 @@ from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.linear import Embedding, Linear, Quadratic
+from jaxpot.heads.mlp import MLP
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
+from jaxpot.math.activations import SiLU, Softplus, Tanh
 from jaxpot.math.cutoffs import CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, Willatt
 from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
@@ -61,16 +63,17 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "EAM", "GTO", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch", "Bessel",
-    "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor", "Committee",
-    "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density", "Descriptor",
-    "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "Graph",
-    "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "LennardJones", "Linear",
-    "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff", "Morse", "PairSpline",
-    "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties",
-    "Quadratic", "REMatch", "Shifted", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber",
-    "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody",
-    "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free",
-    "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
-    "random_rotation", "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
+    "ACE", "EAM", "GTO", "MLP", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch",
+    "Bessel", "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor",
+    "Committee", "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density",
+    "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted",
+    "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
+    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff",
+    "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential",
+    "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus", "SolidGTO", "SparseGP",
+    "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh",
+    "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
+    "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
+    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack",
+    "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

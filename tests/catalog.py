@@ -18,6 +18,7 @@ from jaxpot import (
     ACE,
     EAM,
     GTO,
+    MLP,
     MTP,
     SOAP,
     ZBL,
@@ -152,6 +153,7 @@ HEADS = {
     "embedding": lambda: Embedding(
         0.3 * _random(2, 2 * _HEAD_DESCRIPTOR().n_features, seed=2), exponents=np.array([1.0, 0.5]), weights=np.array([1.0, 0.7])
     ),
+    "mlp": lambda: MLP((5, 4), shift=_random(2, _HEAD_DESCRIPTOR().n_features, seed=3), scale=np.full((2, _HEAD_DESCRIPTOR().n_features), 0.3)),
     "gp-frozen": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), _sparse(PolynomialKernel(2.0))())).frozen().head,
 }
 
@@ -198,9 +200,10 @@ POTENTIALS = {
     **{
         name: lambda make=make: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), make()))
         for name, make in HEADS.items()
-        if name not in ("linear", "embedding")
+        if name not in ("linear", "embedding", "mlp")
     },
     "embedding": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["embedding"]()),
+    "mlp": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["mlp"]()),
     "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
     "two-body": lambda: _clusters(TwoBody(SPECIES, COSINE), SquaredExponential(0.8)),
     "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
