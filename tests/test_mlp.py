@@ -1,6 +1,5 @@
 """Networks per element: a layer by hand, activations by their formulas, refusals."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,32 +29,32 @@ def test_initial_weights_keep_the_scale_of_their_inputs():
     assert AtomicPotential(SOAP_, MLP((4,), seed=1)) != AtomicPotential(SOAP_, MLP((4,)))
 
 
-@pytest.mark.parametrize(
-    ("activation", "formula"),
-    [
-        (Identity(), lambda x: x),
-        (Tanh(), np.tanh),
-        (Softplus(), lambda x: np.log(1 + np.exp(x))),
-        (SiLU(), lambda x: x / (1 + np.exp(-x))),
-        (Logistic(), lambda x: 1 / (1 + np.exp(-x))),
-        (Gaussian(), lambda x: np.exp(-(x**2) / 2)),
-        (Cosine(), np.cos),
-        (Exponential(), lambda x: np.exp(-x)),
-        (Harmonic(), np.square),
-        (ReLU(), lambda x: np.maximum(x, 0)),
-        (CELU(0.1), lambda x: np.where(x > 0, x, 0.1 * (np.exp(x / 0.1) - 1))),
-    ],
-    ids=lambda a: type(a).__name__,
-)
-def test_activations(activation, formula):
+ACTIVATIONS = {
+    "identity": (Identity(), lambda x: x),
+    "tanh": (Tanh(), np.tanh),
+    "softplus": (Softplus(), lambda x: np.log(1 + np.exp(x))),
+    "silu": (SiLU(), lambda x: x / (1 + np.exp(-x))),
+    "logistic": (Logistic(), lambda x: 1 / (1 + np.exp(-x))),
+    "gaussian": (Gaussian(), lambda x: np.exp(-(x**2) / 2)),
+    "cosine": (Cosine(), np.cos),
+    "exponential": (Exponential(), lambda x: np.exp(-x)),
+    "harmonic": (Harmonic(), np.square),
+    "relu": (ReLU(), lambda x: np.maximum(x, 0)),
+    "celu": (CELU(0.1), lambda x: np.where(x > 0, x, 0.1 * (np.exp(x / 0.1) - 1))),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name):
+    activation, formula = ACTIVATIONS[name]
     x = np.linspace(-3, 3, 7)
     np.testing.assert_allclose(activation(jnp.asarray(x)), formula(x), rtol=1e-14, atol=1e-15)
-    assert jax.jit(activation)(jnp.float32(0.3)).dtype == jnp.float32
+    assert activation(jnp.float32(0.3)).dtype == jnp.float32
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"such as \(16, 16\), got \[16\]"):
-        MLP([16])
+    with pytest.raises(ValueError, match=r"such as \(16, 16\), got \(16, 0\)"):
+        MLP((16, 0))
     with pytest.raises(ValueError, match="together, or neither"):
         MLP((2,), weights=(np.ones((1, 2, 2)),))
     with pytest.raises(ValueError, match=r"expected shift \[2, 6\] for this descriptor, got \[6\]"):
