@@ -37,6 +37,7 @@ from jaxpot.potentials.base import (
     diagnose,
     evaluate,
     freeze,
+    tabulate,
 )
 from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
@@ -75,5 +76,5 @@ __all__ = [
     "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
     "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
     "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack",
-    "static", "strain", "to_atoms", "wigner_d",
+    "static", "strain", "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

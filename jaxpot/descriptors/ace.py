@@ -155,15 +155,25 @@ class ACE(LocalDescriptor):
         return self.stack(jax.tree_util.tree_map(lambda x: x[None], env))[0]
 
     def stack(self, envs: Environment) -> Array:
-        density, n = self.density.at(), envs.center.shape[0]
         if self.purified:
+            density = self.density.at()
             return jax.vmap(lambda env: self._finished(self._pure_products(density, env)))(envs)
-        # atoms come last (with the copies of a tensor-reduced basis), so that every product reads and writes whole rows
-        coefficients = jax.vmap(density)(envs)
-        copies = self._copies
-        rows = jnp.moveaxis(coefficients.reshape(n * copies, -1), 0, -1)
-        functions = jnp.moveaxis(self._finished(self._products(rows[self._program.density], self._program)), -1, 0)
-        return functions.reshape(n, self.n_features, *self._tail)
+        functions = jnp.moveaxis(self._finished(self._products_of(envs)), -1, 0)
+        return functions.reshape(envs.center.shape[0], self.n_features, *self._tail)
+
+    def _products_of(self, envs: Environment) -> Array:
+        """All products, [products, n] with the copies of a tensor-reduced basis beside the atoms: every product reads and writes whole rows."""
+        coefficients = jax.vmap(self.density.at())(envs)
+        rows = jnp.moveaxis(coefficients.reshape(len(coefficients) * self._copies, -1), 0, -1)
+        return self._products(rows[self._program.density], self._program)
+
+    def dot(self, envs: Environment, coefficients: Array) -> Array:
+        """As in the interface; the couplings are applied to the coefficients instead of every atom's products."""
+        if self.purified or self.tensor_reduced:
+            return super().dot(envs, coefficients)
+        products = self._products_of(envs)
+        decoupled = jax.linear_transpose(self._finished, jax.ShapeDtypeStruct(products.shape[:1], coefficients.dtype))
+        return einsum("sp,pn->ns", jnp.stack([decoupled(row)[0] for row in coefficients]), products)
 
     @property
     def _tail(self) -> tuple[int, ...]:

@@ -52,6 +52,10 @@ class LocalDescriptor(Descriptor):
     def __call__(self, graph: Graph) -> Array:
         return self.at().stack(environments(graph, self.reach, self.species))
 
+    def dot(self, envs: Environment, coefficients: Array) -> Array:
+        """Features of a stack of n atoms times coefficients [S, F], shape [n, S]; for descriptors whose sums are cheaper than their features."""
+        return einsum("nf,sf->ns", self.stack(envs), coefficients)
+
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Features [F] of one atom and their derivatives with respect to its neighbour vectors, shape [F, K, 3].
 

@@ -82,6 +82,9 @@ class AtomicPotential(LinearModel):
     def frozen(self) -> "AtomicPotential":
         return self.replace(head=self.head.frozen(self.descriptor))
 
+    def collapsed(self) -> "AtomicPotential":
+        return self.replace(head=self.head.collapsed(self.descriptor))
+
     def with_points(self, points: Environment | Instances) -> "AtomicPotential":
         """The same potential, unfitted, with these M environments (or instances of clusters) as sparse points; for heads that have them.
 
@@ -93,7 +96,10 @@ class AtomicPotential(LinearModel):
         return self.replace(head=self.head.with_points(points))
 
     def energies(self, graph: Graph) -> Array:
-        return self._per_atom(graph, lambda head, x, z: head(x, z))
+        ready = self.at()
+        if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
+            return ready.head(ready.descriptor(graph), environments(graph, 0.0, self.species).center)
+        return self._blocked(ready._energies_of_block, environments(graph, self.reach, self.species), graph)
 
     def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
         """As the interface says; each block is differentiated while it is at hand, so nothing is computed twice."""
@@ -110,7 +116,7 @@ class AtomicPotential(LinearModel):
 
         def one_block(block):
             envs, real = block
-            energies, pull = jax.vjp(lambda v: ready._of_block(envs.replace(vectors=v), lambda head, x, z: head(x, z)), envs.vectors)
+            energies, pull = jax.vjp(lambda v: ready._energies_of_block(envs.replace(vectors=v)), envs.vectors)
             return jnp.where(real, energies, 0), pull(real.astype(energies.dtype))[0]
 
         energies, by_vector = self._blocked(one_block, (stack, graph.numbers > 0), graph)
@@ -122,6 +128,12 @@ class AtomicPotential(LinearModel):
         if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
             return function(ready.head, ready.descriptor(graph), environments(graph, 0.0, self.species).center)
         return self._blocked(lambda envs: ready._of_block(envs, function), environments(graph, self.reach, self.species), graph)
+
+    def _energies_of_block(self, envs: Environment) -> Array:
+        """Energies [n] of a stack of atoms."""
+        if isinstance(self.descriptor, ClusterDescriptor):
+            return self._of_block(envs, lambda head, x, z: head(x, z))
+        return self.head.energies(self.descriptor, envs)
 
     def _of_block(self, envs: Environment, function) -> Array:
         """function(head, features [n, F], species [n]) for a stack of atoms."""
