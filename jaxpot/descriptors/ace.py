@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, own_species
 from jaxpot.descriptors.density import Density
 from jaxpot.descriptors.products import PerOrder, Program, Selection, build_program
 from jaxpot.graph import Environment
@@ -173,7 +173,7 @@ class ACE(LocalDescriptor):
             return super().dot(envs, coefficients)
         products = self._products_of(envs)
         decoupled = jax.linear_transpose(self._finished, jax.ShapeDtypeStruct(products.shape[:1], coefficients.dtype))
-        return einsum("sp,pn->ns", jnp.stack([decoupled(row)[0] for row in coefficients]), products)
+        return einsum("ns,sp,pn->n", own_species(envs, coefficients), jnp.stack([decoupled(row)[0] for row in coefficients]), products)
 
     @property
     def _tail(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, own_species
 from jaxpot.descriptors.density import Density, by_degree, pair_factors, power_spectrum
 from jaxpot.graph import Environment
 from jaxpot.math.coupling import clebsch_gordan
@@ -79,11 +79,12 @@ class SOAP(LocalDescriptor):
         total = jnp.zeros((density.shape[0], len(coefficients)), density.dtype)
         for l, c in enumerate(by_degree(density, l_max)):
             total = total + einsum("nsam,nam->ns", einsum("sab,nbm->nsam", forms[..., l], c), c)
+        total = einsum("ns,ns->n", total, own_species(envs, coefficients))
         if not self.normalize:
             return total
         square = jax.vmap(lambda c: _scalar_square(c, l_max))(density)
         is_zero = square == 0
-        return jnp.where(is_zero, 0, 1 / jnp.sqrt(jnp.where(is_zero, 1, square)))[:, None] * total
+        return jnp.where(is_zero, 0, total / jnp.sqrt(jnp.where(is_zero, 1, square)))
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         r"""As in the interface, by the product rule at the sum over neighbours, whose terms are products a_ql(r) Y_lm.

@@ -67,8 +67,7 @@ class Linear(LinearHead):
     def energies(self, descriptor: LocalDescriptor, envs: Environment) -> Array:
         if self.coefficients is None:
             return super().energies(descriptor, envs)  # which refuses
-        values = descriptor.dot(envs, jnp.asarray(self.coefficients).reshape(self.n_species, self.n_features))
-        return einsum("ns,ns->n", values, jax.nn.one_hot(envs.center, self.n_species, dtype=values.dtype))
+        return descriptor.dot(envs, jnp.asarray(self.coefficients, envs.vectors.dtype).reshape(self.n_species, self.n_features))
 
     def precision(self) -> Array:
         rough = jnp.ones(self.n_features) if self.roughness is None else jnp.asarray(self.roughness)

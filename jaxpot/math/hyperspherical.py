@@ -34,7 +34,7 @@ class Grid(NamedTuple):
     """A quadrature, and the products of three functions that it is exact for."""
 
     weights: np.ndarray  # [n_points]
-    tables: dict[int, np.ndarray]  # J -> Z_Jlm at the points, [n_points, (J + 1)²]
+    tables: dict[int, np.ndarray]  # J -> Z_Jlm at the points, [(J + 1)², n_points]
     rows: tuple[int, ...]  # which of `triples` these are
     triples: tuple[tuple[int, int, int], ...]
 
@@ -96,7 +96,7 @@ def grids(two_j_max: int) -> tuple[Grid, ...]:
             radial = gegenbauer(np, points[:, 0], two_j_max)
             solid = harmonic_polynomials(np, *points.T[1:], np.sum(points[:, 1:] ** 2, axis=-1), two_j_max)
             functions = {
-                j: np.stack([radial[l][j - l] * solid[i] for l in range(j + 1) for i in range(l * l, (l + 1) ** 2)], axis=1)
+                j: np.stack([radial[l][j - l] * solid[i] for l in range(j + 1) for i in range(l * l, (l + 1) ** 2)])
                 for j in sorted({j for i in rows for j in every[i]})
             }
             out.append(Grid(weights, functions, rows, tuple(every[i] for i in rows)))
@@ -104,8 +104,8 @@ def grids(two_j_max: int) -> tuple[Grid, ...]:
 
 
 def _functions(grid: Grid, coefficients: list[Array]) -> dict[int, Array]:
-    """F_J at the points, [n_points, D, n]."""
-    values = {j: einsum("pm,mdn->pdn", jnp.asarray(table, coefficients[j].dtype), coefficients[j]) for j, table in grid.tables.items()}
+    """F_J at the points, [n, D, n_points]; points come last, so that they and their derivatives are products with a table on the right."""
+    values = {j: einsum("ndm,mp->ndp", coefficients[j], jnp.asarray(table, coefficients[j].dtype)) for j, table in grid.tables.items()}
     # without the barrier XLA computes them anew wherever they are used
     return jax.lax.optimization_barrier(values)
 
@@ -116,13 +116,13 @@ def bispectrum(coefficients: list[Array]) -> Array:
     .. math:: B^{\kappa\lambda\mu}_{J_1 J_2 J} = (J + 1) \int F^\kappa_{J_1} F^\lambda_{J_2} F^\mu_J\, d\Omega / 2\pi^2
 
     Args:
-      coefficients: c_Jlm for every J up to 2j_max, shapes [(J + 1)², D, n], flat index l² + l + m.
+      coefficients: c_Jlm for every J up to 2j_max, shapes [n, D, (J + 1)²], flat index l² + l + m.
 
     Returns:
-      Shape [D, D, D, components, n].
+      Shape [n, D, D, D, components].
 
     Example:
-      >>> self_only = [jnp.zeros(((j + 1) ** 2, 1, 1)).at[0].set(np.sqrt(j + 1)) for j in range(3)]
+      >>> self_only = [jnp.zeros((1, 1, (j + 1) ** 2)).at[..., 0].set(np.sqrt(j + 1)) for j in range(3)]
       >>> bispectrum(self_only).reshape(-1).round(6).tolist()  # J + 1
       [1.0, 2.0, 3.0, 3.0, 3.0]
     """
@@ -130,12 +130,36 @@ def bispectrum(coefficients: list[Array]) -> Array:
     d = coefficients[0].shape[1]
     for grid in grids(len(coefficients) - 1):
         f = _functions(grid, coefficients)
-        weights = jnp.asarray(grid.weights, coefficients[0].dtype)[:, None]
+        weights = jnp.asarray(grid.weights, coefficients[0].dtype)[None]
         for row, (a, b, c) in zip(grid.rows, grid.triples, strict=True):
             labels = itertools.product(range(d), repeat=3)
-            out[row] = jnp.stack([jnp.sum(f[a][:, k] * f[b][:, l] * weights * f[c][:, m], axis=0) * (c + 1) for k, l, m in labels])
-    values = jnp.stack([out[row] for row in range(len(out))], axis=1)
-    return values.reshape(d, d, d, *values.shape[1:])
+            out[row] = jnp.stack([jnp.sum(f[a][:, k] * f[b][:, l] * weights * f[c][:, m], axis=1) * (c + 1) for k, l, m in labels], axis=-1)
+    values = jnp.stack([out[row] for row in range(len(out))], axis=-1)
+    return values.reshape(-1, d, d, d, values.shape[-1])
+
+
+def weighted_bispectrum(coefficients: list[Array], weights: Array) -> Array:
+    """A weighted sum of all components of each density, which needs the integral of one function instead of many.
+
+    Args:
+      coefficients: as for `bispectrum`.
+      weights: shape [n, D, D, D, components], or [1, D, D, D, components] for all densities.
+
+    Returns:
+      Shape [n].
+    """
+    total = 0.0
+    channels = range(coefficients[0].shape[1])
+    for grid in grids(len(coefficients) - 1):
+        f = _functions(grid, coefficients)
+        factors: dict[tuple[int, ...], Array] = {}  # of every pair F_J₁ F_J₂, the sum over F_J
+        for (a, b, c), row in zip(grid.triples, grid.rows, strict=True):
+            for k, l, m in itertools.product(channels, repeat=3):
+                term = f[c][:, m] * (weights[:, k, l, m, row] * (c + 1))[:, None]
+                factors[a, b, k, l] = factors[a, b, k, l] + term if (a, b, k, l) in factors else term
+        integrand = sum(f[a][:, k] * f[b][:, l] * factor for (a, b, k, l), factor in factors.items())
+        total = total + einsum("np,p->n", integrand, jnp.asarray(grid.weights, integrand.dtype))
+    return total
 
 
 @functools.cache
@@ -154,16 +178,16 @@ def bispectrum_slopes(coefficients: list[Array]) -> list[Array]:
       coefficients: as for `bispectrum`.
 
     Returns:
-      For every J, shape [(J + 1)², entries, D, D, n] in the order of `slope_entries`; the axes D are the channels of the other two
+      For every J, shape [n, entries, D, D, (J + 1)²] in the order of `slope_entries`; the axes D are the channels of the other two
       factors.
     """
     two_j_max = len(coefficients) - 1
     out: list[list[Array]] = [[] for _ in coefficients]
     for grid in grids(two_j_max):
         f = _functions(grid, coefficients)
-        weights = jnp.asarray(grid.weights, coefficients[0].dtype)[:, None, None, None]
+        weights = jnp.asarray(grid.weights, coefficients[0].dtype)[None, None, None]
         for j, table in grid.tables.items():
             pairs = [(t[2] + 1, *(t[k] for k in range(3) if k != i)) for t in grid.triples for i in range(3) if t[i] == j]
             products = jnp.stack([f[a][:, :, None] * f[b][:, None, :] * (weights * factor) for factor, a, b in pairs], axis=1)
-            out[j].append(einsum("pm,pekln->mekln", jnp.asarray(table, products.dtype), products))
+            out[j].append(einsum("neklp,mp->neklm", products, jnp.asarray(table, products.dtype)))
     return [jnp.concatenate(parts, axis=1) for parts in out]

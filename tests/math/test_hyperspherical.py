@@ -7,7 +7,7 @@ import pytest
 from numpy.polynomial import Polynomial
 
 from jaxpot.math.coupling import wigner_3j
-from jaxpot.math.hyperspherical import bispectrum, gegenbauer, grids, quadrature, slope_entries, triples
+from jaxpot.math.hyperspherical import bispectrum, gegenbauer, grids, quadrature, slope_entries, triples, weighted_bispectrum
 from jaxpot.math.spherical import harmonic_polynomials
 
 
@@ -50,13 +50,16 @@ def test_definition():
     """Two channels, so that the order of labels counts as well."""
     two_j, q, w = 3, points(10), np.random.default_rng(1).normal(size=(10, 2))
     z = functions(q, two_j)
-    found = bispectrum([np.einsum("km,kd->md", z[j], w)[:, :, None] for j in range(two_j + 1)])
+    coefficients = [np.einsum("km,kd->dm", z[j], w)[None] for j in range(two_j + 1)]
+    found = bispectrum(coefficients)
     u = [np.einsum("kd,kab->dab", w, np.array([wigner(x, j) for x in q])) for j in range(two_j + 1)]
     for t, (a, b, c) in enumerate(triples(two_j)):
         cg = clebsch_gordan(a, b, c)
         expected = np.einsum("abc,def,xad,ybe,zcf->xyz", cg, cg, u[a], u[b], np.conj(u[c]), optimize=True)
         np.testing.assert_allclose(expected.imag, 0, atol=1e-11)
-        np.testing.assert_allclose(found[:, :, :, t, 0], expected.real, rtol=0, atol=1e-11 * np.max(np.abs(expected)))
+        np.testing.assert_allclose(found[0, :, :, :, t], expected.real, rtol=0, atol=1e-11 * np.max(np.abs(expected)))
+    weights = np.random.default_rng(2).normal(size=(1, *found.shape[1:]))
+    np.testing.assert_allclose(weighted_bispectrum(coefficients, weights), [np.sum(weights * found)], rtol=1e-12)
 
 
 def test_addition_theorem():
