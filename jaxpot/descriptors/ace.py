@@ -126,6 +126,10 @@ class ACE(LocalDescriptor):
     def at(self) -> "ACE":
         return set_fields(self, density=self.density.at())
 
+    @property
+    def n_intermediates(self) -> int:
+        return self._copies * (len(self._program.density) + sum(len(left) for left, _ in self._program.levels))
+
     def labels(self) -> tuple[tuple, ...]:
         """(((q, l), …), r) of every function: its factors, q = channel · n_max + n, and the number of its coupling.
 
@@ -173,7 +177,8 @@ class ACE(LocalDescriptor):
             return super().dot(envs, coefficients)
         products = self._products_of(envs)
         decoupled = jax.linear_transpose(self._finished, jax.ShapeDtypeStruct(products.shape[:1], coefficients.dtype))
-        return einsum("ns,sp,pn->n", own_species(envs, coefficients), jnp.stack([decoupled(row)[0] for row in coefficients]), products)
+        by_species = einsum("sp,pn->sn", jnp.stack([decoupled(row)[0] for row in coefficients]), products)
+        return einsum("ns,sn->n", own_species(envs, coefficients), by_species)
 
     @property
     def _tail(self) -> tuple[int, ...]:

@@ -46,6 +46,8 @@ def own_species(envs: Environment, coefficients: Array) -> Array:
 class LocalDescriptor(Descriptor):
     """Interface: features of one atom from its surroundings. A new descriptor writes `environment` and nothing else."""
 
+    n_intermediates = 0  # how many numbers a stack holds per atom at once, where these are many; blocks of atoms are chosen by it
+
     def environment(self, env: Environment) -> Array:
         """Features of one atom, shape [F]."""
         raise NotImplementedError(f"{type(self).__name__} must define environment(env)")
