@@ -56,8 +56,8 @@ def __getattr__(name: str):
 
     if name == "Calculator":
         return importlib.import_module("jaxpot.calculator").Calculator
-    if name == "md":
-        return importlib.import_module("jaxpot.md")
+    if name in ("md", "sharding"):
+        return importlib.import_module(f"jaxpot.{name}")
     raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
 
 
@@ -75,6 +75,6 @@ __all__ = [
     "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh",
     "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
     "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
-    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack",
+    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "sharding", "stack",
     "static", "strain", "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -73,6 +73,10 @@ class AtomicPotential(LinearModel):
         return self.descriptor.reach
 
     @property
+    def is_local(self) -> bool:
+        return isinstance(self.descriptor, LocalDescriptor | ClusterDescriptor)
+
+    @property
     def n_coefficients(self) -> int:
         return self.head.n_coefficients
 
@@ -120,7 +124,7 @@ class AtomicPotential(LinearModel):
             energies, pull = jax.vjp(lambda v: ready._energies_of_block(envs.replace(vectors=v)), envs.vectors)
             return jnp.where(real, energies, 0), pull(real.astype(energies.dtype))[0]
 
-        energies, by_vector = self._blocked(one_block, (stack, graph.numbers > 0), graph)
+        energies, by_vector = self._blocked(one_block, (stack, graph.centers > 0), graph)
         return energies, *pull(by_vector)
 
     def _per_atom(self, graph: Graph, function) -> Array:
@@ -160,7 +164,7 @@ class AtomicPotential(LinearModel):
     def basis(self, graph: Graph) -> Array:
         self._require_linear()
         rows = self._per_atom(graph, lambda head, x, z: head.basis(x, z))
-        return jnp.sum(jnp.where((graph.numbers > 0)[:, None], rows, 0), axis=0)
+        return jnp.sum(jnp.where((graph.centers > 0)[:, None], rows, 0), axis=0)
 
     def precision(self) -> Array:
         self._require_linear()
@@ -197,8 +201,8 @@ class AtomicPotential(LinearModel):
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
         """What the head is applied to: features [n, F], species or kinds [n], and weights [n] in the sum over the structure."""
         ready, stack = self.at(), environments(graph, self.reach, self.species)
-        weights = jnp.ones(graph.numbers.shape[0]) if weights is None else weights
-        weights = jnp.where(graph.numbers > 0, weights, 0).astype(graph.positions.dtype)
+        weights = jnp.ones(graph.centers.shape) if weights is None else weights
+        weights = jnp.where(graph.centers > 0, weights, 0).astype(graph.positions.dtype)
         if isinstance(ready.descriptor, ClusterDescriptor):
             coordinates, kind, weight = ready.descriptor.stack(stack)
             return coordinates, kind, (weights[:, None] * weight).reshape(-1)

@@ -46,10 +46,12 @@ class Model:
     Attributes:
       species: the elements it knows, static.
       reach: what the neighbour lists must cover, shape [], in Å.
+      is_local: whether the energy of an atom follows from its own neighbours, so that a structure can be evaluated in parts.
     """
 
     species: tuple[str, ...]
     reach: Array
+    is_local = False
 
     def properties(self, graph: Graph) -> Properties:
         """All that the model predicts of a structure; what `evaluate` returns."""
@@ -81,7 +83,7 @@ class Potential(Model):
 
     def __call__(self, graph: Graph) -> Array:
         """The energy of a structure, shape [], in eV."""
-        return jnp.sum(jnp.where(graph.numbers > 0, self.energies(graph), 0))
+        return jnp.sum(jnp.where(graph.centers > 0, self.energies(graph), 0))
 
     def __add__(self, other: "Potential") -> "Sum":
         if not isinstance(other, Potential):
@@ -93,7 +95,7 @@ class Potential(Model):
 
         def energy(positions, epsilon):
             energies = self.energies(strained(graph, positions, epsilon))
-            energies = jnp.where(graph.numbers > 0, energies, 0)
+            energies = jnp.where(graph.centers > 0, energies, 0)
             return jnp.sum(energies), energies
 
         unstrained = jnp.zeros((3, 3), graph.positions.dtype)
@@ -103,9 +105,13 @@ class Potential(Model):
     def properties(self, graph: Graph) -> Properties:
         """Energy, forces and virial in one reverse pass."""
         energies, by_position, by_strain = self.with_gradient(graph)
-        value = jnp.sum(energies)
-        lost = jnp.isnan(value)
-        return Properties(energy=value, forces=poison(-by_position, lost), virial=poison(-by_strain, lost))
+        return poisoned(jnp.sum(energies), -by_position, -by_strain)
+
+
+def poisoned(energy: Array, forces: Array, virial: Array) -> Properties:
+    """Properties in which no force or virial looks right where the energy is NaN."""
+    lost = jnp.isnan(energy)
+    return Properties(energy=energy, forces=poison(forces, lost), virial=poison(virial, lost))
 
 
 def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
@@ -157,6 +163,10 @@ class Sum(Potential):
         return tuple(dict.fromkeys(s for term in self.terms for s in term.species))
 
     @property
+    def is_local(self) -> bool:
+        return all(term.is_local for term in self.terms)
+
+    @property
     def reach(self) -> Array:
         reach = jnp.asarray(self.terms[0].reach)
         for term in self.terms[1:]:
@@ -164,16 +174,16 @@ class Sum(Potential):
         return reach
 
     def energies(self, graph: Graph) -> Array:
-        total = jnp.zeros_like(graph.positions[:, 0])
+        total = jnp.zeros(graph.centers.shape, graph.positions.dtype)
         for term in self.terms:
             own = only(graph, term.species)
-            total = total + jnp.where(own.numbers > 0, term.energies(own), 0)
+            total = total + jnp.where(own.centers > 0, term.energies(own), 0)
         return jnp.where(self._lost(graph), jnp.nan, total)
 
     def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
         parts = [term.with_gradient(only(graph, term.species)) for term in self.terms]
         energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
-        return jnp.where(self._lost(graph) & (graph.numbers > 0), jnp.nan, energies), by_position, by_strain
+        return jnp.where(self._lost(graph) & (graph.centers > 0), jnp.nan, energies), by_position, by_strain
 
     def _lost(self, graph: Graph) -> Array:
         """Whether there is an element that no term knows, shape []."""
@@ -208,6 +218,7 @@ class IsolatedAtoms(Potential):
 
     species: tuple[str, ...] = static()
     values: Array
+    is_local = True
 
     def __init__(self, energies_of: Mapping[str, float]):
         if not isinstance(energies_of, Mapping):
@@ -224,10 +235,10 @@ class IsolatedAtoms(Potential):
         return jnp.zeros(())
 
     def energies(self, graph: Graph) -> Array:
-        energies = jnp.zeros_like(graph.positions[:, 0])
-        known = graph.numbers <= 0
+        energies = jnp.zeros(graph.centers.shape, graph.positions.dtype)
+        known = graph.centers <= 0
         for index, symbol in enumerate(self.species):
-            is_element = graph.numbers == SYMBOLS.index(symbol)
+            is_element = graph.centers == SYMBOLS.index(symbol)
             energies = jnp.where(is_element, jnp.asarray(self.values)[index].astype(energies.dtype), energies)
             known = known | is_element
         return jnp.where(known, energies, jnp.nan)

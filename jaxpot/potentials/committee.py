@@ -48,6 +48,10 @@ class Committee(Potential):
     def reach(self) -> Array:
         return Sum(self.members).reach
 
+    @property
+    def is_local(self) -> bool:
+        return all(member.is_local for member in self.members)
+
     def at(self) -> "Committee":
         return set_fields(self, members=tuple(member.at() for member in self.members))
 
