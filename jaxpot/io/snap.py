@@ -7,11 +7,11 @@ import numpy as np
 
 from jaxpot.checks import require_finite
 from jaxpot.descriptors.bispectrum import Bispectrum
-from jaxpot.descriptors.constant import Constant
 from jaxpot.heads.linear import Linear, Quadratic
+from jaxpot.io.terms import main_and_constants
 from jaxpot.io.text import number
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
+from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum
 
 _FLAGS = {  # key -> (what LAMMPS takes without it, the field of Bispectrum)
     "switchflag": (True, "switch"),
@@ -168,29 +168,16 @@ def write_snap(potential: Potential, coefficients: str | Path, parameters: str |
       >>> read_snap(folder / "si.snapcoeff", folder / "si.snapparam").terms[0].n_coefficients
       5
     """
-    snaps, constants = [], {}
-    for term in terms_of(potential):
-        kind = type(term.descriptor) if isinstance(term, AtomicPotential) else type(term)
-        if kind is Bispectrum and isinstance(term.head, Linear | Quadratic):
-            snaps.append(term)
-        elif kind is IsolatedAtoms or (kind is Constant and isinstance(term.head, Linear)):
-            values = term.values if kind is IsolatedAtoms else term.head.coefficients
-            if values is None:
-                raise ValueError("write_snap: the constants have no coefficients yet; write potential = jaxpot.fit.linear(potential, data)")
-            for symbol, value in zip(term.species, np.asarray(values, float), strict=True):
-                constants[symbol] = constants.get(symbol, 0.0) + float(value)
-        else:
-            name = f"AtomicPotential({kind.__name__}, {type(term.head).__name__})" if isinstance(term, AtomicPotential) else kind.__name__
-            raise TypeError(f"write_snap: SNAP files cannot hold {name}; write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay")
-    if len(snaps) != 1:
-        raise ValueError(f"write_snap: expected one AtomicPotential of a Bispectrum, got {len(snaps)}")
-    descriptor, head = snaps[0].descriptor, snaps[0].head
+    snap, constants = main_and_constants(
+        potential,
+        lambda term: isinstance(term.descriptor, Bispectrum) and isinstance(term.head, Linear | Quadratic),
+        owner="write_snap", files="SNAP files", main="a Bispectrum",
+        remedy="write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay",
+    )  # fmt: skip
+    descriptor, head = snap.descriptor, snap.head
     species, s = descriptor.species, len(descriptor.species)
     if head.coefficients is None:
         raise ValueError("write_snap: the potential has no coefficients yet; write potential = jaxpot.fit.linear(potential, data)")
-    unknown = sorted(set(constants) - set(species))
-    if unknown:
-        raise ValueError(f"write_snap: constants of {', '.join(unknown)}, which the Bispectrum of {', '.join(species)} does not know")
     rows = require_finite(np.asarray(head.coefficients, float).reshape(s, -1), "coefficients")
 
     def words(value):
