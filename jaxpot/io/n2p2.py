@@ -345,7 +345,7 @@ def _ranges(descriptor: ACSF, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
         values, numbers = np.asarray(features(descriptor, structure.graphs)), np.asarray(structure.graphs.numbers)
         for s, symbol in enumerate(descriptor.species):
             of_element = values[numbers == ATOMIC_NUMBERS[symbol]]
-            low[s], high[s] = np.min(of_element, axis=0, initial=np.inf), np.max(of_element, axis=0, initial=-np.inf)
+            low[s], high[s] = np.min([low[s], *of_element], axis=0), np.max([high[s], *of_element], axis=0)
     lacking = [symbol for symbol, row in zip(descriptor.species, low, strict=True) if not np.all(np.isfinite(row))]
     if lacking:
         raise ValueError(f"write_n2p2: the data hold no {', '.join(lacking)}, or values that are not finite")

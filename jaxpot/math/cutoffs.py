@@ -80,7 +80,8 @@ class CosineCutoff(Cutoff):
         _check_width("CosineCutoff", self.radius, self.width)
 
     def __call__(self, r: Array) -> Array:
-        return _half_cosine(_ramp(r, self.radius, self.width))
+        x = _ramp(r, self.radius, self.width)
+        return jnp.where(x >= 1, 0, _half_cosine(x))  # in this order NaN stays NaN
 
 
 _SMOOTHSTEPS = {
@@ -158,12 +159,12 @@ class TanhCutoff(Cutoff):
 
     def __call__(self, r: Array) -> Array:
         value = jnp.tanh(1 - jnp.clip(r / self.radius, 0, 1)) ** 3
-        return value / np.tanh(1.0) ** 3 if self.normalize else value
+        return value / math.tanh(1.0) ** 3 if self.normalize else value
 
 
 @pytree
 class BumpCutoff(Cutoff):
-    r"""Smooth of all orders, C^∞.
+    r"""All derivatives vanish towards the radius, C^∞ there; at an inner radius, radius − width, it is C¹.
 
     .. math:: f = \exp\left(1 - 1/(1 - x^2)\right), \quad x = (r - r_c + w)/w
 
