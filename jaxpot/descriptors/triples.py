@@ -12,7 +12,7 @@ from jaxpot.math.linalg import einsum, safe_norm
 
 Array = jax.Array
 
-_PAIRS_AT_ONCE = 16384
+_PAIRS_AT_ONCE = 8192
 
 
 class Neighbors(NamedTuple):
