@@ -156,10 +156,7 @@ def test_cutoffs(tmp_path, words):
 def test_written_and_read(tmp_path):
     """A model made here, all its kinds, in other units, with constants behind the scaling of functions that a centre has not."""
     cutoff, z = PolynomialCutoff(4.0, width=3.0), [[14.0], [6.0]]
-    sets = (
-        G2.shifted(cutoff, 3), G4(cutoff, [0.05, 0.2], [0.0, 0.5], zeta=[1, 2.5]), G5(PolynomialCutoff(3.6, width=2.7), 0.1), G2(cutoff, 0.4, mixing=z),
-        G4(cutoff, 0.3, zeta=4.0, mixing=z),
-    )  # fmt: skip
+    sets = (G2.shifted(cutoff, 3), G4(PolynomialCutoff(3.6, width=2.7), [0.05, 0.2], [0.0, 0.5], zeta=[1, 2.5]), G4(cutoff, 0.3, zeta=4.0, mixing=z))
     n = ACSF(("Si", "C"), sets).n_features
     acsf = ACSF(("Si", "C"), sets, kept=(tuple(range(0, n, 2)), tuple(range(n - 1))))
     rng = np.random.default_rng(0)
@@ -232,7 +229,11 @@ def test_what_cannot_be_written(tmp_path, functions, head, message):
         ("epochs 10", "cutoff_type 2", "cutoff_type is given twice"),
         ("epochs 10", "mean_energy 1.0", "mean_energy, conv_energy, conv_length go together"),
         ("epochs 10", "scale_symmetry_functions_sigma", "excludes"),
-        ("epochs 10", "element_nodes_short H 3 2", "there are 2 hidden layers"),
+        ("epochs 10", "element_nodes_short H 3 2", "expected one of 2 hidden layers and its nodes"),
+        ("epochs 10", "element_nodes_short H 3", "must be a positive whole number, got ''"),
+        ("epochs 10", "element_nodes_short H 1 2 3", "expected one of 2 hidden layers and its nodes"),
+        ("epochs 10", "atom_energy H -0.6", "expected one atom_energy of an element"),
+        ("number_of_elements 2", "number_of_elements 2 2", "expected one value of number_of_elements, got 2 2"),
         ("epochs 10", "element_nodes_short C 1 2", "expected one of H O and values"),
         ("cutoff_type 1", "", "no cutoff_type"),
         ("cutoff_type 1", "cutoff_type 9", "cutoff_type 9 is not implemented"),

@@ -87,6 +87,8 @@ def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float) -> 
     biases[-1] *= energy_unit / conversion
     head = MLP(hidden, activation, shift=shift, scale=scale, weights=tuple(weights), biases=tuple(biases))
     alone = _by_element(settings.get("atom_energy", []), species, path, "atom_energy")
+    if any(len(lines) > 1 or len(lines[0]) > 1 for lines in alone.values()):
+        raise ValueError(f"{path}: expected one atom_energy of an element")
     constants = {symbol: energy_unit * (mean + (number(alone[symbol][0][0], path) if symbol in alone else 0.0)) for symbol in species}
     return Sum((AtomicPotential(descriptor, head), IsolatedAtoms(constants)))
 
@@ -122,6 +124,12 @@ def _values(settings: dict, key: str, path: Path) -> list[str]:
     return settings[key][0]
 
 
+def _value(settings: dict, key: str, path: Path) -> str:
+    if len(values := _values(settings, key, path)) > 1:
+        raise ValueError(f"{path}: expected one value of {key}, got {' '.join(values)}")
+    return values[0]
+
+
 def _count(text: str, what: str, path: Path) -> int:
     if not text.isdigit() or int(text) == 0:
         raise ValueError(f"{path}: {what} must be a positive whole number, got {text!r}")
@@ -131,7 +139,7 @@ def _count(text: str, what: str, path: Path) -> int:
 def _species(settings: dict, path: Path) -> tuple[str, ...]:
     """In the order of atomic numbers, as n2p2 counts elements."""
     names = _values(settings, "elements", path)
-    n = _count(_values(settings, "number_of_elements", path)[0], "number_of_elements", path)
+    n = _count(_value(settings, "number_of_elements", path), "number_of_elements", path)
     unknown = [name for name in names if name not in ATOMIC_NUMBERS]
     if unknown or len(set(names)) != n or len(names) != n:
         raise ValueError(f"{path}: expected {n} different elements, as number_of_elements says, got {' '.join(names)}")
@@ -179,7 +187,7 @@ def _scaling(settings: dict, columns: list[np.ndarray], n_features: int, path: P
     if not (scaled or centered or by_sigma):
         return shift, scale
     defaults = {"scale_min_short": 0.0, "scale_max_short": 1.0}
-    low, high = (number(_values(settings, key, origin)[0], origin) if key in settings else default for key, default in defaults.items())
+    low, high = (number(_value(settings, key, origin), origin) if key in settings else default for key, default in defaults.items())
     if not high > low:
         raise ValueError(f"{origin}: expected scale_min_short < scale_max_short, got {low} and {high}")
     rows = iter(_rows(path))
@@ -190,19 +198,23 @@ def _scaling(settings: dict, columns: list[np.ndarray], n_features: int, path: P
                 expected = f"{element + 1} {index + 1}, then minimum, maximum, mean{' and sigma' if by_sigma else ''}"
                 raise ValueError(f"{path}: expected a line {expected}, got {' '.join(words) or 'the end'}")
             smallest, largest, mean, *sigma = (number(word, path) for word in words[2:])
-            unit = (sigma[0] if by_sigma else largest - smallest) / (high - low) if scaled or by_sigma else 1.0
-            if not unit > 0:
-                raise ValueError(f"{path}: line {' '.join(words)}: a function that does not vary cannot be scaled")
-            scale[element, column] = unit
-            shift[element, column] = mean if centered and not scaled else (mean if centered or by_sigma else smallest) - low * unit
+            shift[element, column] = mean if centered or by_sigma else smallest
+            if scaled or by_sigma:
+                unit = (sigma[0] if by_sigma else largest - smallest) / (high - low)
+                if not unit > 0:
+                    raise ValueError(f"{path}: line {' '.join(words)}: a function that does not vary cannot be scaled")
+                scale[element, column] = unit
+                shift[element, column] -= low * unit
     if (words := next(rows, None)) is not None:
         raise ValueError(f"{path}: expected the end, got {' '.join(words)}")
     return require_finite(shift, f"{path}: shifts"), require_finite(scale, f"{path}: scales")
 
 
-def _networks(settings: dict, species: tuple[str, ...], columns: list[np.ndarray], n_features: int, folder: Path, origin: Path):
+def _networks(
+    settings: dict, species: tuple[str, ...], columns: list[np.ndarray], n_features: int, folder: Path, origin: Path
+) -> tuple[tuple[int, ...], Activation | tuple[Activation, ...], list[np.ndarray], list[np.ndarray]]:
     """Hidden nodes, activations, weights and biases; smaller networks are filled up with nodes of weight zero."""
-    n_hidden = _count(_values(settings, "global_hidden_layers_short", origin)[0], "global_hidden_layers_short", origin)
+    n_hidden = _count(_value(settings, "global_hidden_layers_short", origin), "global_hidden_layers_short", origin)
     nodes = [_count(x, "global_nodes_short", origin) for x in _values(settings, "global_nodes_short", origin)]
     letters = _values(settings, "global_activation_short", origin)
     if len(nodes) != n_hidden or len(letters) != n_hidden + 1 or letters[-1] != "l":
@@ -216,9 +228,9 @@ def _networks(settings: dict, species: tuple[str, ...], columns: list[np.ndarray
     own = {symbol: list(nodes) for symbol in species}
     for symbol, lines in _by_element(settings.get("element_nodes_short", []), species, origin, "element_nodes_short").items():
         for words in lines:
-            layer, count = (_count(word, "element_nodes_short", origin) for word in (*words, "", "")[:2])
-            if layer > n_hidden:
-                raise ValueError(f"{origin}: element_nodes_short {symbol} {' '.join(words)}: there are {n_hidden} hidden layers")
+            layer, count = (_count(word, "element_nodes_short", origin) for word in (*words, "")[:2])
+            if layer > n_hidden or len(words) != 2:
+                raise ValueError(f"{origin}: element_nodes_short {symbol} {' '.join(words)}: expected one of {n_hidden} hidden layers and its nodes")
             own[symbol][layer - 1] = count
     hidden = tuple(max(own[symbol][layer] for symbol in species) for layer in range(n_hidden))
     sizes = (n_features, *hidden, 1)
@@ -247,7 +259,7 @@ def _normalisation(settings: dict, path: Path) -> tuple[float, float]:
         return 0.0, 1.0
     if len(given) < 3:
         raise ValueError(f"{path}: {', '.join(_NORMALISATION)} go together, got {', '.join(given)}")
-    mean, energy, length = (number(_values(settings, key, path)[0], path) for key in _NORMALISATION)
+    mean, energy, length = (number(_value(settings, key, path), path) for key in _NORMALISATION)
     if not (energy > 0 and length > 0):
         raise ValueError(f"{path}: conv_energy and conv_length must be > 0, got {energy} and {length}")
     return mean, energy
