@@ -10,6 +10,7 @@ import numpy as np
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors.base import LocalDescriptor, own_species
 from jaxpot.graph import Environment
+from jaxpot.math.cutoffs import half_cosine
 from jaxpot.math.hyperspherical import bispectrum, bispectrum_slopes, gegenbauer_table, slope_entries, triples, weighted_bispectrum
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.radial import chebyshev
@@ -123,14 +124,14 @@ class Bispectrum(LocalDescriptor):
         rmin0 = jnp.asarray(self.rmin0, r.dtype)
         if self.switch:
             x = jnp.clip((r - rmin0) / (radius - rmin0), 0, 1)
-            weight = jnp.where(x >= 1, 0, 0.5 * (1 + jnp.cos(jnp.pi * x)))  # in this order NaN stays NaN
+            weight = jnp.where(x >= 1, 0, half_cosine(x))  # in this order NaN stays NaN
         else:
             weight = jnp.where(r < radius, 1, jnp.where(r >= radius, 0, r)).astype(r.dtype)
         if self.inner is not None:
             center, width = (
                 0.5 * (self._of(x, env.species, r.dtype) + self._of(x, env.center, r.dtype)) for x in (self.inner, self.inner_width)
             )
-            weight = weight * 0.5 * (1 - jnp.cos(jnp.pi * jnp.clip(0.5 * (1 + (r - center) / width), 0, 1)))
+            weight = weight * half_cosine(jnp.clip(0.5 * (1 - (r - center) / width), 0, 1))
         return weight * self._of(self.weights, env.species, r.dtype)
 
     def _factors(self, vectors: Array, env: Environment) -> tuple[list[Array], list[Array]]:
