@@ -8,6 +8,7 @@ from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density, power_spectrum
+from jaxpot.descriptors.distances import InverseDistances
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.mtp import MTP
 from jaxpot.descriptors.products import PerOrder, TotalDegree
@@ -21,8 +22,9 @@ from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
 from jaxpot.math.cutoffs import CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, Willatt
-from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential, Symmetrised
+from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
+from jaxpot.math.permutations import recover_permutations
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
 from jaxpot.math.splines import CubicSpline
@@ -41,6 +43,7 @@ from jaxpot.potentials.base import (
 from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
 from jaxpot.potentials.eam import EAM
+from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
 from jaxpot.potentials.stillinger_weber import StillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
