@@ -93,8 +93,36 @@ def _scaled_square(x: Array, y: Array, length: Array) -> Array:
     return jnp.sum((difference / length.reshape((1,) * (difference.ndim - 1) + length.shape)) ** 2, axis=-1)
 
 
+class Stationary(Kernel):
+    r"""Interface: kernels of the distance alone, k(x, y) = h(Σ_f (x_f − y_f)²/θ_f²). A new one writes `of_square`.
+
+    Attributes:
+      length: θ, shape [] or [F], in the unit of x.
+    """
+
+    length: Array
+
+    def of_square(self, square: Array) -> Array:
+        """h, elementwise, with h(0) = 1."""
+        raise NotImplementedError(f"{type(self).__name__} must define of_square(square)")
+
+    def slopes(self, square: Array) -> tuple[Array, Array]:
+        """h' and h'', elementwise."""
+
+        def slope(u):
+            return jax.jvp(self.of_square, (u,), (jnp.ones_like(u),))[1]
+
+        return jax.jvp(slope, (square,), (jnp.ones_like(square),))
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        return self.of_square(_scaled_square(x, y, self.length))
+
+    def diagonal(self, x: Array) -> Array:
+        return jnp.ones(x.shape[:-1], x.dtype)
+
+
 @pytree
-class SquaredExponential(Kernel):
+class SquaredExponential(Stationary):
     r"""Gaussian kernel with one length scale per feature or one for all (QUIP's `ard_se`).
 
     .. math:: k(x, y) = \exp\left(-\tfrac12 \sum_f (x_f - y_f)^2/\theta_f^2\right)
@@ -105,15 +133,12 @@ class SquaredExponential(Kernel):
 
     length: Array = positive()
 
-    def __call__(self, x: Array, y: Array) -> Array:
-        return jnp.exp(-0.5 * _scaled_square(x, y, self.length))
-
-    def diagonal(self, x: Array) -> Array:
-        return jnp.ones(x.shape[:-1], x.dtype)
+    def of_square(self, square: Array) -> Array:
+        return jnp.exp(-0.5 * square)
 
 
 @pytree
-class Matern(Kernel):
+class Matern(Stationary):
     r"""Matérn kernel of smoothness ν = 3/2 or 5/2, with s = √(2ν) |x − y|/θ.
 
     .. math:: k_{3/2} = (1 + s)\, e^{-s}, \qquad k_{5/2} = (1 + s + s^2/3)\, e^{-s}
@@ -131,11 +156,8 @@ class Matern(Kernel):
         if self.nu not in (1.5, 2.5):
             raise ValueError(f"Matern: nu must be 1.5 or 2.5, got {self.nu}")
 
-    def __call__(self, x: Array, y: Array) -> Array:
-        return _half_integer(round(self.nu - 0.5), 2 * self.nu * _scaled_square(x, y, self.length))
-
-    def diagonal(self, x: Array) -> Array:
-        return jnp.ones(x.shape[:-1], x.dtype)
+    def of_square(self, square: Array) -> Array:
+        return _half_integer(round(self.nu - 0.5), 2 * self.nu * square)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -174,7 +196,7 @@ class Laplacian(Kernel):
       length: θ, shape [] or [F], in the unit of x.
 
     Example:
-      >>> float(Laplacian(2.0)(jnp.array([1.0, 0.0]), jnp.array([[0.0, 1.0]]))[0].round(6))
+      >>> round(float(Laplacian(2.0)(jnp.array([1.0, 0.0]), jnp.array([[0.0, 1.0]]))[0]), 6)
       0.367879
     """
 

@@ -85,7 +85,7 @@ def _synchronised(distances: np.ndarray, numbers: np.ndarray) -> set[tuple[int, 
     costs, matches = np.zeros((m, m)), {}
     for i, j in itertools.combinations(range(m), 2):
         costs[i, j], matches[i, j] = _match(distances[i], distances[j], vectors[i], vectors[j], differ)
-    tree = minimum_spanning_tree(costs + np.triu(np.full((m, m), 1e-12), 1))
+    tree = minimum_spanning_tree(np.triu(1 + costs, 1))  # to SciPy a zero is no edge
     order, parents = breadth_first_order(tree, 0, directed=False)
     towards = {0: np.arange(n)}
     for i in order[1:]:

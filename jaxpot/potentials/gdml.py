@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxpot.descriptors.distances import InverseDistances, place_permutations
 from jaxpot.graph import Graph
-from jaxpot.math.kernels import Kernel
+from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
 from jaxpot.potentials.base import LinearModel, diagnose
@@ -45,7 +45,7 @@ class GradientDomain(LinearModel):
       coefficients: w, in Å/eV, and c in eV, shape [M A + 1]; None until fitted.
 
     Raises:
-      TypeError: for another descriptor or no kernel.
+      TypeError: for another descriptor, or a kernel that is not one of the distance alone.
       ValueError: if the permutations are not a group, or exchange unlike atoms; if features, directions and coefficients do not fit each other.
 
     Example:
@@ -62,7 +62,7 @@ class GradientDomain(LinearModel):
     """
 
     descriptor: InverseDistances
-    kernel: Kernel
+    kernel: Stationary
     permutations: tuple[tuple[int, ...], ...] | None = static(None)
     delta: Array = positive(1.0)
     offset: Array = positive(1e8)
@@ -72,7 +72,7 @@ class GradientDomain(LinearModel):
     coefficients: Array | None = None
 
     def __post_init__(self):
-        for name, expected in (("descriptor", InverseDistances), ("kernel", Kernel)):
+        for name, expected in (("descriptor", InverseDistances), ("kernel", Stationary)):
             if not isinstance(getattr(self, name), expected):
                 raise TypeError(f"GradientDomain: expected a {name} of type {expected.__name__}, got {type(getattr(self, name)).__name__}")
         atoms = self.descriptor.atoms
@@ -128,21 +128,28 @@ class GradientDomain(LinearModel):
         filled = [np.pad(g, ((0, most - len(g)), (0, 0))) for g in directions]
         return self.replace(features=np.array(features), directions=np.array(filled), coefficients=None)
 
+    def _against_references(self, x: Array) -> tuple[Array, Array, Array, Array]:
+        """What the kernels of all images of x [D] with the references are made of: δ = (πx − x_m)/θ [P, M, D]; h'(δ²), h''(δ²) [P, M], in eV²; θ [D]."""
+        length = jnp.broadcast_to(jnp.asarray(self.kernel.length, x.dtype), x.shape)
+        images = x[place_permutations(self.permutations)] / length[None, :]
+        steps = images[:, None, :] - (jnp.asarray(self.features, x.dtype) / length[None, :])[None, :, :]
+        scale = jnp.asarray(self.delta, x.dtype) ** 2
+        return steps, *(scale * h for h in self.kernel.slopes(jnp.sum(steps * steps, axis=-1))), length
+
     def _slopes(self, x: Array) -> Array:
         """Derivatives by the features of every reference of the sum of the kernels of all images of x [D], shape [M, D], in eV² Å."""
-        images = x[place_permutations(self.permutations)]
-        features = jnp.asarray(self.features, x.dtype)
-        return jnp.asarray(self.delta, x.dtype) ** 2 * jax.grad(lambda y: jnp.sum(self.kernel(images, y)))(features)
+        steps, first, _, length = self._against_references(x)
+        return -2 * einsum("pm,pmd->md", first, steps) / length[None, :]
 
-    def _covariances(self, x: Array) -> Array:
-        """Of the energy at x [D] with the forces of all references along their displacements, shape [M A], in eV²/Å."""
-        return -einsum("mad,md->ma", jnp.asarray(self.directions, x.dtype), self._slopes(x)).reshape(-1)
+    def _scaled_directions(self, length: Array) -> Array:
+        return jnp.asarray(self.directions, length.dtype) / length[None, None, :]
 
     def basis(self, graph: Graph) -> Array:
         self._require_points()
         x = self.descriptor.features(graph)
         there = jnp.any(graph.numbers > 0).astype(x.dtype)
-        return jnp.concatenate([there * self._covariances(x), there[None]])
+        covariances = -einsum("mad,md->ma", jnp.asarray(self.directions, x.dtype), self._slopes(x))
+        return jnp.concatenate([there * covariances.reshape(-1), there[None]])
 
     def energies(self, graph: Graph) -> Array:
         if self.coefficients is None:
@@ -159,7 +166,14 @@ class GradientDomain(LinearModel):
 
     def force_covariances(self, x: Array, directions: Array) -> Array:
         """Of the forces at inverse distances x [D], which change by `directions` [A', D], with those of all references, shape [A', M A], in (eV/Å)²."""
-        return -jax.vmap(lambda g: jax.jvp(self._covariances, (x,), (g,))[1])(directions)
+        steps, first, second, length = self._against_references(x)
+        own = directions[:, place_permutations(self.permutations)] / length[None, None, :]  # [A', P, D], the images
+        others = self._scaled_directions(length)
+        along = einsum("pmd,apd->pma", steps, own)
+        beside = einsum("pmd,mbd->pmb", steps, others)
+        straight = einsum("amd,mbd->amb", einsum("pm,apd->amd", first, own), others)
+        bent = einsum("pma,pmb->amb", second[:, :, None] * along, beside)
+        return -(2 * straight + 4 * bent).reshape(len(directions), -1)
 
     def force_covariance(self) -> Array:
         """K, between the forces of all references along their displacements, without jitter; shape [M A, M A], in (eV/Å)²."""
