@@ -7,11 +7,15 @@ from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.constant import Constant
+from jaxpot.descriptors.coulomb import BagOfBonds, CoulombMatrix, CoulombSpectrum
 from jaxpot.descriptors.density import Density, power_spectrum
 from jaxpot.descriptors.distances import InverseDistances
+from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
+from jaxpot.descriptors.mbtr import MBTR, Histogram
 from jaxpot.descriptors.mtp import MTP
 from jaxpot.descriptors.products import PerOrder, TotalDegree
+from jaxpot.descriptors.slatm import SLATM, LocalSLATM
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
@@ -66,17 +70,18 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "EAM", "GTO", "MLP", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch",
-    "Bessel", "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor",
-    "Committee", "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density",
-    "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted",
-    "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff",
-    "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential",
-    "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus", "SolidGTO", "SparseGP",
-    "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh",
-    "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
-    "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
-    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack",
-    "static", "strain", "to_atoms", "wigner_d",
+    "ACE", "EAM", "FCHL19", "GTO", "MBTR", "MLP", "MTP", "SLATM", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential",
+    "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator",
+    "Chebyshev", "ClusterDescriptor", "Committee", "CompactTriangles", "Constant", "CosineCutoff", "CoulombMatrix",
+    "CoulombSpectrum", "CubicSpline", "CutCoulomb", "Dataset", "Density", "Descriptor", "Dihedrals", "Dipole",
+    "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head",
+    "Histogram", "Instances", "InverseDistances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
+    "Laplacian", "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "LocalSLATM", "Matching",
+    "Matern", "ModifiedTersoff", "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff",
+    "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus",
+    "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP",
+    "Sum", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody",
+    "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges",
+    "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation",
+    "recover_permutations", "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

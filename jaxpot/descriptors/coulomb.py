@@ -217,10 +217,10 @@ class BagOfBonds(MolecularDescriptor):
     def lost(self, graph: Graph) -> Array:
         index = jnp.asarray(species_table(self.species))[graph.numbers]
         found = jnp.sum((index[:, None] == jnp.arange(len(self.counts))[None, :]) & (graph.numbers > 0)[:, None], axis=0)
-        return super(BagOfBonds, self).lost(graph) | jnp.any(found > jnp.asarray(self.counts))
+        return super().lost(graph) | jnp.any(found > jnp.asarray(self.counts))
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
-        found = super(BagOfBonds, self).causes(graph)
+        found = super().causes(graph)
         numbers = np.asarray(graph.numbers)
         for symbol, most in zip(self.species, self.counts, strict=True):
             n = int(np.sum(numbers == SYMBOLS.index(symbol)))

@@ -80,7 +80,7 @@ class InverseDistances(MolecularDescriptor):
     def causes(self, graph: Graph) -> tuple[str, ...]:
         numbers = np.asarray(graph.numbers)
         there, n = np.trim_zeros(numbers, "b"), len(self.atoms)
-        found = list(super(InverseDistances, self).causes(graph))
+        found = list(super().causes(graph))
         if len(there) != n:
             found.append(f"InverseDistances is of a molecule of {n} atoms, the structure has {np.count_nonzero(numbers)}")
         elif np.any(there != self.numbers):

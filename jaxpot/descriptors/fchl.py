@@ -97,7 +97,8 @@ class FCHL19(LocalDescriptor):
             jnp.asarray(getattr(self, name), dtype) for name in ("eta2", "eta3", "zeta", "power2", "power3", "weight3")
         )
         grid2, grid3 = (
-            jnp.asarray(c.radius, dtype) * jnp.asarray(np.arange(1, n + 1) / n, dtype) for c, n in ((self.cutoff, self.n_r2), (self.angle_cutoff, self.n_r3))
+            jnp.asarray(cutoff.radius, dtype) * jnp.asarray(np.arange(1, n + 1) / n, dtype)
+            for cutoff, n in ((self.cutoff, self.n_r2), (self.angle_cutoff, self.n_r3))
         )
         r = safe_norm(env.vectors)
         variance = jnp.log1p(eta2 / r**2)

@@ -52,7 +52,8 @@ def require_linear(model: Model) -> tuple[LinearModel | TensorModel, ...]:
     for part in (part for term in terms for part in (term.parts if isinstance(term, TensorModel) else (term,))):
         if not part.n_coefficients:
             if isinstance(part, StructureGP | GradientDomain):
-                raise ValueError(f"{type(part).__name__} has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
+                name = type(part).__name__
+                raise ValueError(f"{name} has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
             raise ValueError(
                 f"{type(getattr(part, 'head', part)).__name__} has no sparse points; write "
                 f"{'model' if isinstance(model, TensorModel) else 'potential'}.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
