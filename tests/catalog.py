@@ -17,7 +17,9 @@ import jaxpot
 from jaxpot import (
     ACE,
     EAM,
+    FCHL19,
     GTO,
+    MBTR,
     MLP,
     MTP,
     SOAP,
@@ -39,10 +41,12 @@ from jaxpot import (
     EquispacedGaussians,
     ForceShifted,
     GlobalSOAP,
+    Histogram,
     Instances,
     IsolatedAtoms,
     LennardJones,
     Linear,
+    LocalSLATM,
     Matern,
     ModifiedTersoff,
     Morse,
@@ -121,6 +125,8 @@ DESCRIPTORS = {
     "mtp": lambda: MTP(SPECIES, 8, 1.2, 3.2, radial_basis_size=3, radial=_random(2, 2, 2, 3)),
     "bispectrum": lambda: Bispectrum(SPECIES, 3.1, 2, radii=(0.5, 0.45), weights=(1.0, 0.7), rmin0=0.1, inner=(0.9, 1.0), inner_width=0.3),
     "bispectrum-by-element": lambda: Bispectrum(SPECIES, 3.1, 1, radii=(0.5, 0.45), by_element=True, normalize=True),
+    "fchl19": lambda: FCHL19(SPECIES, COSINE, POLYNOMIAL, eta2=0.5, zeta=1.0, n_r2=4, n_r3=3, n_fourier=2),
+    "slatm": lambda: LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5),
     "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
 
@@ -240,6 +246,9 @@ POTENTIALS = {
     "structure-best-match": lambda: _structure(_HEAD_DESCRIPTOR(), BestMatch()),
     "structure-rematch": lambda: _structure(_HEAD_DESCRIPTOR(), REMatch(0.3), normalize=False),
     "structure-global-soap": lambda: _structure(GlobalSOAP(_HEAD_DESCRIPTOR().density), Average()).frozen(),
+    "structure-mbtr": lambda: _structure(
+        MBTR(SPECIES, COSINE, Histogram(0.2, 1.2, sigma=0.2, n=5), Histogram(-1.0, 1.0, sigma=0.4, n=4)), Average()
+    ),
     "sum": lambda: (
         _fitted(AtomicPotential(SOAP(Density(("Si",), COSINE, GTO(2), 2, sigma=0.5)), Linear()))
         + LennardJones(("C",), epsilon=0.3, sigma=1.2, cutoff=POLYNOMIAL)

@@ -21,7 +21,8 @@ import jax
 jax.config.update("jax_enable_x64", True)
 
 import numpy as np  # noqa: E402
-from scipy.linalg import LinAlgError, cho_factor, cho_solve  # noqa: E402
+from scipy.linalg import cho_factor, cho_solve  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -54,23 +55,22 @@ def predict(k: np.ndarray, rows: np.ndarray, counts: np.ndarray, counts_new: np.
 
 
 def choose(found: np.ndarray, counts: np.ndarray, energies: np.ndarray, settings: dict, folds: int) -> tuple[int, float, float]:
-    """The scale (its place) and regularisation with the smallest error in cross-validation, and that error."""
-    best = (0, 0.0, np.inf)
-    fold = np.arange(len(energies)) % folds
-    for i, k in enumerate(found):
-        for regularisation in settings["regularisations"]:
-            errors = []
-            for f in range(folds):
-                left, out = fold != f, fold == f
-                try:
-                    guess = predict(k[np.ix_(left, left)], k[np.ix_(out, left)], counts[left], counts[out], energies[left], regularisation)
-                except LinAlgError:
-                    errors.append(np.inf)
-                    continue
-                errors.append(np.mean(np.abs(guess - energies[out])))
-            if np.mean(errors) < best[2]:
-                best = (i, regularisation, float(np.mean(errors)))
-    return best
+    """The scale (its place) and regularisation with the smallest error in cross-validation, and that error; one diagonalisation for all
+    regularisations."""
+    fold, regularisations = np.arange(len(energies)) % folds, np.asarray(settings["regularisations"])
+    errors = np.zeros((len(found), len(regularisations)))
+    for i, f in tqdm(np.ndindex(len(found), folds), total=len(found) * folds, desc="cross-validation"):
+        left, out = fold != f, fold == f
+        k, rows = found[i][np.ix_(left, left)], found[i][np.ix_(out, left)]
+        elements = np.linalg.lstsq(counts[left], energies[left], rcond=None)[0]
+        values, vectors = np.linalg.eigh(k)
+        system = values[:, None] + regularisations[None, :] * np.mean(np.diag(k))
+        weights = vectors @ ((vectors.T @ (energies[left] - counts[left] @ elements))[:, None] / system)
+        guess = rows @ weights + (counts[out] @ elements)[:, None]
+        bad = np.min(system, axis=0) <= 0  # not positive definite
+        errors[i] += np.where(bad, np.inf, np.mean(np.abs(guess - energies[out][:, None]), axis=0) / folds)
+    i, j = np.unravel_index(np.argmin(errors), errors.shape)
+    return int(i), float(regularisations[j]), float(errors[i, j])
 
 
 def qm7(name: str, config: dict) -> dict:
@@ -78,13 +78,16 @@ def qm7(name: str, config: dict) -> dict:
     frames, settings = datasets.load(config["data"]), {"regularisations": config["regularisations"]} | config[name]
     energies, counts = np.array([a.get_potential_energy() for a in frames]) / KCAL_PER_MOL, composition(frames)
     order = np.random.default_rng(config["seed"]).permutation(len(frames))
-    test, train = order[-config["n_test"] :], order[: max(config["sizes"])]
+    sizes = settings.get("sizes", config["sizes"])
+    test, train = order[-config["n_test"] :], order[: max(sizes)]
     start = time.perf_counter()
-    features = {k: v for k, v in config[name].items() if k not in ("kernel", "scales", "regularisations")}
+    features = {k: v for k, v in config[name].items() if k not in ("kernel", "scales", "regularisations", "sizes")}
     folder = CACHE / representations.key_of(name, features, config["data"])
     molecules = representations.load(name, features, frames, folder)
     few, scales = train[: config["n_choice"]], settings["scales"]
-    found = kernels.kernel_matrices(settings["kernel"], molecules.take(few), None, scales, label=f"{name}: {len(few)} molecules, {len(scales)} scales")
+    path = folder / f"choice-{settings['kernel']}-{'-'.join(f'{s:g}' for s in scales)}-{config['seed']}-{len(few)}.npy"
+    text = f"{name}: {len(few)} molecules, {len(scales)} scales"
+    found = kernels.kernel_matrices(settings["kernel"], molecules.take(few), None, scales, path=path, label=text)
     place, regularisation, validation = choose(found, counts[few], energies[few], settings, config["folds"])
     scale = scales[place]
     print(f"{name}: scale {scale:g}, regularisation {regularisation:g}, {validation:.2f} kcal/mol in cross-validation", flush=True)
@@ -93,7 +96,7 @@ def qm7(name: str, config: dict) -> dict:
     k = kernels.kernel_matrices(settings["kernel"], fitted, None, [scale], path=folder / f"train-{label}.npy", label=f"{name}: training kernels")[0]
     rows = kernels.kernel_matrices(settings["kernel"], judged, fitted, [scale], path=folder / f"test-{label}.npy", label=f"{name}: test kernels")[0]
     errors = {}
-    for n in config["sizes"]:
+    for n in sizes:
         guess = predict(k[:n, :n], rows[:, :n], counts[train[:n]], counts[test], energies[train[:n]], regularisation)
         errors[str(n)] = float(np.mean(np.abs(guess - energies[test])))
         print(f"{name}: {n} molecules, {errors[str(n)]:.2f} kcal/mol", flush=True)

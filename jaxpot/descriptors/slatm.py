@@ -1,5 +1,6 @@
 """Spectra of London and Axilrod-Teller-Muto potentials: SLATM of an atom and of a structure."""
 
+import math
 from typing import Any
 
 import jax
@@ -111,7 +112,7 @@ class LocalSLATM(LocalDescriptor):
 def _lines(grid: Array, at: Array, sigma: Array) -> Array:
     """Normalised Gaussians times the step of the grid, [..., n]."""
     x = (grid[None, :] - at[:, None]) / sigma
-    return jnp.exp(-0.5 * x * x) / (sigma * np.sqrt(2 * np.pi)) * (grid[1] - grid[0])
+    return jnp.exp(-0.5 * x * x) / (sigma * math.sqrt(2 * math.pi)) * (grid[1] - grid[0])
 
 
 @pytree

@@ -12,6 +12,8 @@ from jaxpot.pytree import pytree
 
 Array = jax.Array
 
+_STRAIGHT = 100  # in units of eps: smaller sines are those of atoms on a line
+
 
 @pytree
 class Triples:
@@ -42,7 +44,10 @@ def triples(env: Environment, n_species: int) -> Triples:
     a, b, c = sides
     dots = jnp.stack([jnp.sum(u * v, axis=1) / (a * b), -jnp.sum(u * w, axis=1) / (a * c), jnp.sum(v * w, axis=1) / (b * c)])
     elements = jax.nn.one_hot(jnp.asarray(pair_table(n_species))[env.species[j], env.species[k]], n_species * (n_species + 1) // 2, dtype=u.dtype)
-    return Triples(sides, dots, safe_norm(jnp.cross(u, v)) / (a * b), jnp.where(there[:, None], elements, 0))
+    # the norm of what is round-off has derivatives of order 1, in directions that mean nothing: crystals are full of atoms on a line
+    area = jnp.cross(u, v) / (a * b)[:, None]
+    area = jnp.where(jnp.sum(area * area, axis=1) > (_STRAIGHT * jnp.finfo(u.dtype).eps) ** 2, area.T, 0).T
+    return Triples(sides, dots, safe_norm(area), jnp.where(there[:, None], elements, 0))
 
 
 @functools.cache
