@@ -1,6 +1,7 @@
 """Force fields of single molecules: sGDML and linear ACE on rMD17, energies and forces against the number of training structures."""
 
 import time
+from collections.abc import Iterator
 
 import datasets
 import jax
@@ -52,8 +53,8 @@ def ace(frames: list, settings: dict):
     return jp.fit.linear(model, data, method="cholesky")
 
 
-def rmd17(molecule: str, config: dict, done: dict) -> dict:
-    """Test errors of both models for every size of the training set; `done` is what an interrupted run has left."""
+def rmd17(molecule: str, config: dict, done: dict) -> Iterator[dict]:
+    """Test errors of both models for every size of the training set, after each of them; `done` is what an interrupted run has left."""
     train, test = datasets.load(f"rMD17/{molecule}_train01"), datasets.load(f"rMD17/{molecule}_test01")
     sizes, settings = config["molecules"][molecule], config["sgdml"]
     result = done or {"models": {"sGDML": {}, "ACE": {}}, "seconds": {"sGDML": {}, "ACE": {}}, "published": PUBLISHED[molecule]}
@@ -65,15 +66,13 @@ def rmd17(molecule: str, config: dict, done: dict) -> dict:
         result["length"] = min(found, key=found.get)
         print(f"{molecule}: {len(permutations)} permutations, length {result['length']:g} 1/Å of {found}", flush=True)
         yield result
-    for kind, of_kind in sizes.items():
-        for n in of_kind:
-            if str(n) in result["models"][kind]:
-                continue
-            start = time.perf_counter()
-            frames = train[:n]
-            model = sgdml(frames, settings, result["length"], permutations) if kind == "sGDML" else ace(frames, config["ace"])
-            result["seconds"][kind][str(n)] = time.perf_counter() - start
-            one = result["models"][kind][str(n)] = errors(model, test)
-            print(f"{molecule}: {kind} of {n} structures, {1e3 * one['energy']:.2f} meV, {1e3 * one['forces']:.1f} meV/Å", flush=True)
-            jax.clear_caches()
-            yield result
+    for n, kind in sorted((n, kind) for kind, of_kind in sizes.items() for n in of_kind):  # the large ones last
+        if str(n) in result["models"][kind]:
+            continue
+        start = time.perf_counter()
+        model = sgdml(train[:n], settings, result["length"], permutations) if kind == "sGDML" else ace(train[:n], config["ace"])
+        result["seconds"][kind][str(n)] = time.perf_counter() - start
+        one = result["models"][kind][str(n)] = errors(model, test)
+        print(f"{molecule}: {kind} of {n} structures, {1e3 * one['energy']:.2f} meV, {1e3 * one['forces']:.1f} meV/Å", flush=True)
+        jax.clear_caches()
+        yield result

@@ -206,7 +206,8 @@ class Laplacian(Kernel):
         difference = x[..., None, :] - y.reshape((1,) * (x.ndim - 1) + y.shape)
         length = jnp.broadcast_to(jnp.asarray(self.length, x.dtype), x.shape[-1:])
         difference = difference / length.reshape((1,) * (difference.ndim - 1) + length.shape)
-        return jnp.exp(-jnp.sum(jnp.abs(difference), axis=-1))
+        size = difference * jax.lax.stop_gradient(jnp.sign(difference))  # jnp.abs has the derivative 1 at 0
+        return jnp.exp(-jnp.sum(size, axis=-1))
 
     def diagonal(self, x: Array) -> Array:
         return jnp.ones(x.shape[:-1], x.dtype)
