@@ -279,7 +279,7 @@ REFUSED = [
     (lambda: start()(to_graph(frames()[0])), ValueError, "no coefficients yet"),
     (lambda: jp.fit.linear(jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0)), of(frames(), forces=1.0)), ValueError, "no reference structures"),
     (lambda: jp.fit.linear(start(), of(frames(), forces=1.0), covariance=True, progress=False), ValueError, "keeps no covariance"),
-    (lambda: jp.fit.linear(start(), of(frames(), forces=1.0), method="kernel", covariance=True), ValueError, "neither covariance nor checkpoint"),
+    (lambda: jp.fit.linear(start(), of(frames(), forces=1.0), method="kernel", checkpoint="state.npz"), ValueError, "neither covariance nor checkpoint"),
     (lambda: jp.fit.linear(start(), of(frames()[:3], forces=1.0), method="kernel"), ValueError, "3 structures in the data, 6 references"),
     (lambda: jp.fit.linear(start(), of([shifted(a) for a in frames()], forces=1.0), method="kernel"), ValueError, "frame 0 is not the reference 0"),
     (lambda: jp.fit.linear(start(), of(frames(), energy=1.0), method="kernel"), ValueError, "fits forces"),

@@ -27,7 +27,7 @@ def make(name: str, settings: dict, frames: list):
         pairs, angles = (jp.Histogram(*settings[key][:2], sigma=settings[key][2], n=int(settings[key][3])) for key in ("pairs", "angles"))
         return jp.MBTR(species, jp.Step(settings["cutoff"]), pairs, angles, settings["pair_decay"], settings["angle_decay"])
     if name in ("SLATM", "aSLATM"):
-        local = jp.LocalSLATM(species, jp.Step(settings["cutoff"]), settings["sigma_r"], settings["sigma_theta"])
+        local = jp.LocalSLATM(species, jp.Step(settings["cutoff"]), *(settings[key] for key in ("sigma_r", "sigma_theta", "n_r", "n_theta")))
         return jp.SLATM(local) if name == "SLATM" else local
     if name == "FCHL19":
         return jp.FCHL19(species, jp.CosineCutoff(settings["cutoff"]), jp.CosineCutoff(settings["cutoff"]))

@@ -21,6 +21,7 @@ from jaxpot.fit.kernel import solve_references
 from jaxpot.fit.rows import check_labels, explain, fixed_part, flat, residuals
 from jaxpot.math.linalg import StreamingQR
 from jaxpot.potentials.base import Model, Sum, evaluate, freeze, terms_of
+from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.tensors import TensorModel
 
 Array = jax.Array
@@ -68,11 +69,11 @@ def linear(
     require_x64("fit.linear")
     solvers = {"qr": _Triangle, "cholesky": _Gram}
     if method not in (*solvers, "lsqr", "kernel"):
-        raise ValueError(f'method must be "qr", "cholesky", "lsqr" or "kernel", got {method!r}')
-    require_linear(model)
+        raise ValueError(f'method must be "qr", "cholesky" or "lsqr", or "kernel" for a GradientDomain, got {method!r}')
+    without = [type(term).__name__ for term in require_linear(model) if isinstance(term, TensorModel | GradientDomain)]
+    if covariance and without:
+        raise ValueError(f"{without[0]} keeps no covariance; write jaxpot.fit.linear(model, data) without it")
     check_labels(model, data)
-    if covariance and isinstance(model, TensorModel):
-        raise ValueError(f"{type(model).__name__} keeps no covariance; write jaxpot.fit.linear(model, data) without it")
     if method in ("lsqr", "kernel") and (covariance or checkpoint is not None):
         raise ValueError(f'method="{method}" has neither covariance nor checkpoint; use method="qr"')
     if method == "kernel":
