@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from jaxpot.math.kernels import power
+
 ROWS, COLUMNS = 128, 1024  # molecules in a block
 _PAD = 512  # numbers of atoms are filled up to multiples of it, so that few shapes are compiled
 
@@ -59,7 +61,7 @@ def _laplacian(n: int, x, y, scales):
 @functools.partial(jax.jit, static_argnums=0)
 def _polynomial(n: int, x, y, scales):
     dot = jnp.matmul(x, y.T, precision="highest")
-    return [dot ** scales[i] for i in range(n)]
+    return [power(dot, scales[i]) for i in range(n)]
 
 
 KERNELS = {"gaussian": _gaussian, "laplacian": _laplacian, "polynomial": _polynomial}
