@@ -19,11 +19,13 @@ from jaxpot import (
     ACSF,
     AEV,
     EAM,
+    FCHL19,
     G2,
     G3,
     G4,
     G5,
     GTO,
+    MBTR,
     MLP,
     MTP,
     SOAP,
@@ -47,10 +49,12 @@ from jaxpot import (
     EquispacedGaussians,
     ForceShifted,
     GlobalSOAP,
+    Histogram,
     Instances,
     IsolatedAtoms,
     LennardJones,
     Linear,
+    LocalSLATM,
     Matern,
     ModifiedTersoff,
     Morse,
@@ -141,6 +145,8 @@ DESCRIPTORS = {
     ),
     "aev": lambda: AEV(SPECIES, COSINE, 4.0, [0.8, 1.6], CosineCutoff(2.8), 2.0, [1.0, 1.8], 8.0, [0.4, 1.8]),
     "deep-pot": lambda: DeepPotSE(SPECIES, PolynomialCutoff(3.2, width=2.6), hidden=(3, 6), n_axis=2, n_neighbors=3.0, per_center=True),
+    "fchl19": lambda: FCHL19(SPECIES, COSINE, POLYNOMIAL, eta2=0.5, zeta=1.0, n_r2=4, n_r3=3, n_fourier=2),
+    "slatm": lambda: LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5),
     "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
 
@@ -265,6 +271,9 @@ POTENTIALS = {
     "structure-best-match": lambda: _structure(_HEAD_DESCRIPTOR(), BestMatch()),
     "structure-rematch": lambda: _structure(_HEAD_DESCRIPTOR(), REMatch(0.3), normalize=False),
     "structure-global-soap": lambda: _structure(GlobalSOAP(_HEAD_DESCRIPTOR().density), Average()).frozen(),
+    "structure-mbtr": lambda: _structure(
+        MBTR(SPECIES, COSINE, Histogram(0.2, 1.2, sigma=0.2, n=5), Histogram(-1.0, 1.0, sigma=0.4, n=4)), Average()
+    ),
     "sum": lambda: (
         _fitted(AtomicPotential(SOAP(Density(("Si",), COSINE, GTO(2), 2, sigma=0.5)), Linear()))
         + LennardJones(("C",), epsilon=0.3, sigma=1.2, cutoff=POLYNOMIAL)
