@@ -95,11 +95,11 @@ class AtomicPotential(LinearModel):
     def energies(self, graph: Graph) -> Array:
         return self._per_atom(graph, lambda head, x, z: head(x, z))
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
+    def with_gradient(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
         """As the interface says; each block is differentiated while it is at hand, so nothing is computed twice."""
         ready = self.at()
         if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
-            return super().with_gradient(graph)
+            return super().with_gradient(graph, weights)
 
         def vectors(positions, epsilon):
             stack = environments(strained(graph, positions, epsilon), self.reach, self.species)
@@ -109,11 +109,13 @@ class AtomicPotential(LinearModel):
         _, pull, stack = jax.vjp(vectors, graph.positions, unstrained, has_aux=True)
 
         def one_block(block):
-            envs, real = block
+            envs, real, weights = block
             energies, pull = jax.vjp(lambda v: ready._of_block(envs.replace(vectors=v), lambda head, x, z: head(x, z)), envs.vectors)
-            return jnp.where(real, energies, 0), pull(real.astype(energies.dtype))[0]
+            return jnp.where(real, energies, 0), pull(jnp.where(real, weights, 0).astype(energies.dtype))[0]
 
-        energies, by_vector = self._blocked(one_block, (stack, graph.numbers > 0), graph)
+        real = graph.numbers > 0
+        weights = jnp.ones_like(graph.positions[:, 0]) if weights is None else weights
+        energies, by_vector = self._blocked(one_block, (stack, real, weights), graph)
         return energies, *pull(by_vector)
 
     def _per_atom(self, graph: Graph, function) -> Array:

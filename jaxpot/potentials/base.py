@@ -84,13 +84,16 @@ class Potential(Model):
             return NotImplemented
         return Sum(terms_of(self) + terms_of(other))
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        """Atomic energies [N], zero for padding atoms, and the derivatives of their sum by positions [N, 3] and strain [3, 3]."""
+    def with_gradient(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
+        """Atomic energies [N], zero for padding atoms, and the derivatives of their sum by positions [N, 3] and strain [3, 3].
+
+        With weights [N], the derivatives are those of the weighted sum; what the weights depend on is not differentiated.
+        """
 
         def energy(positions, epsilon):
             energies = self.energies(strained(graph, positions, epsilon))
             energies = jnp.where(graph.numbers > 0, energies, 0)
-            return jnp.sum(energies), energies
+            return jnp.sum(energies if weights is None else energies * weights), energies
 
         unstrained = jnp.zeros((3, 3), graph.positions.dtype)
         (_, energies), gradient = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(graph.positions, unstrained)
@@ -166,8 +169,8 @@ class Sum(Potential):
             total = total + jnp.where(own.numbers > 0, term.energies(own), 0)
         return jnp.where(self._lost(graph), jnp.nan, total)
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        parts = [term.with_gradient(only(graph, term.species)) for term in self.terms]
+    def with_gradient(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
+        parts = [term.with_gradient(only(graph, term.species), weights) for term in self.terms]
         energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
         return jnp.where(self._lost(graph) & (graph.numbers > 0), jnp.nan, energies), by_position, by_strain
 

@@ -60,8 +60,8 @@ class Committee(Potential):
     def energies(self, graph: Graph) -> Array:
         return sum(member.energies(graph) for member in self.members) / len(self.members)
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        parts = [member.with_gradient(graph) for member in self.members]
+    def with_gradient(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
+        parts = [member.with_gradient(graph, weights) for member in self.members]
         return tuple(sum(part) / len(parts) for part in zip(*parts, strict=True))
 
     def spread(self, graph: Graph) -> Properties:
