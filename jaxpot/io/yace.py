@@ -11,6 +11,7 @@ from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.products import Listed
 from jaxpot.heads.linear import Embedding, Linear, ShiftedPower, SmoothedPower
+from jaxpot.io.yace_writer import COULOMB_OF_PACE, write_yace
 from jaxpot.io.yaml import read_yaml
 from jaxpot.math.complex_products import from_complex
 from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, SBessel
@@ -18,6 +19,8 @@ from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum
 from jaxpot.potentials.core import ByCoreEnergy, ByDistance, CoreRepulsion, ScreenedCore, Switched
 from jaxpot.units import COULOMB
+
+__all__ = ["read_yace", "write_yace"]
 
 _POWERS = {"FinnisSinclairShiftedScaled": ShiftedPower, "FinnisSinclair": SmoothedPower}
 _BASES = {"ChebExpCos": ChebExpCos, "ChebPow": ChebPow, "ChebLinear": ChebLinear, "SBessel": SBessel, "TEST_SBessel": SBessel}
@@ -30,8 +33,6 @@ _KEYS = {  # which a file must have, and which it may have, with what is taken w
     ),
     "function": (("mu0", "rank", "ndensity", "num_ms_combs", "mus", "ns", "ls", "ms_combs", "ctildes"), {}),
 }
-_COULOMB_OF_PACE = 14.399645351950543  # eV·Å
-_NEVER = 1e30  # eV: a core repulsion that high switches nothing off
 
 
 def read_yace(path: str | Path) -> Potential:
@@ -228,7 +229,7 @@ def _with_core(model: Potential, species: tuple[str, ...], bonds: dict, embeddin
     }
     inner, inner_width = numbers["rcut_in"], numbers["dcut_in"]
     if kinds == {"zbl"}:
-        core = ScreenedCore(species, numbers["rcut"], numbers["dcut"], numbers["prehc"] * (_COULOMB_OF_PACE / COULOMB))
+        core = ScreenedCore(species, numbers["rcut"], numbers["dcut"], numbers["prehc"] * (COULOMB_OF_PACE / COULOMB))
         return Switched(model, core, ByDistance(inner, inner_width))
     high, width = (np.array([float(e[key]) for e in embeddings]) for key in ("rho_core_cutoff", "drho_core_cutoff"))
     if np.any(width <= 0) or np.any(high < width):
