@@ -5,16 +5,17 @@ from jaxpot.data import Batch, Dataset, noise_levels
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
+from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density, power_spectrum
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.mtp import MTP
-from jaxpot.descriptors.products import PerOrder, TotalDegree
+from jaxpot.descriptors.products import Listed, PerOrder, TotalDegree
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
-from jaxpot.heads.linear import Embedding, Linear, Quadratic
+from jaxpot.heads.linear import Embedding, Linear, Quadratic, ShiftedPower, SmoothedPower
 from jaxpot.heads.mlp import MLP
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
@@ -24,6 +25,7 @@ from jaxpot.math.cutoffs import CosineCutoff, ForceShifted, PolynomialCutoff, Po
 from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
+from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, SBessel
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.wigner import random_rotation, wigner_d
@@ -40,6 +42,7 @@ from jaxpot.potentials.base import (
 )
 from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
+from jaxpot.potentials.core import ByCoreEnergy, ByDistance, CoreRepulsion, ScreenedCore, Switched
 from jaxpot.potentials.eam import EAM
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
 from jaxpot.potentials.stillinger_weber import StillingerWeber
@@ -64,14 +67,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACE", "EAM", "GTO", "MLP", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch",
-    "Bessel", "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor",
-    "Committee", "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density",
+    "Bessel", "BestMatch", "Bispectrum", "BondDensity", "Bonds", "Buckingham", "ByCoreEnergy", "ByDistance",
+    "Calculator", "ChebExpCos", "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "Committee",
+    "CompactTriangles", "Constant", "CoreRepulsion", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density",
     "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted",
-    "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff",
-    "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential",
-    "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus", "SolidGTO", "SparseGP",
-    "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh",
+    "GlobalSOAP", "Graph", "Head", "InnerCutoff", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel",
+    "LambdaSOAP", "LennardJones", "Linear", "LinearHead", "LinearModel", "Listed", "LocalDescriptor", "Matching",
+    "Matern", "ModifiedTersoff", "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff",
+    "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "Quadratic", "REMatch", "SBessel", "ScreenedCore",
+    "Shifted", "ShiftedPower", "SiLU", "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential",
+    "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh",
     "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
     "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
     "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack",

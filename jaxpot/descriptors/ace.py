@@ -128,6 +128,10 @@ class ACE(LocalDescriptor):
     def n_features(self) -> int:
         return self._copies * sum(len(b.factors) * b.table.shape[0] for b in self._program.blocks)
 
+    @property
+    def n_values(self) -> int:
+        return self._copies * (len(self._program.density) + sum(len(left) for left, _ in self._program.levels))
+
     def at(self) -> "ACE":
         return set_fields(self, density=self.density.at())
 

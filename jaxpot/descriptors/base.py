@@ -39,7 +39,13 @@ class Descriptor:
 
 
 class LocalDescriptor(Descriptor):
-    """Interface: features of one atom from its surroundings. A new descriptor writes `environment` and nothing else."""
+    """Interface: features of one atom from its surroundings. A new descriptor writes `environment` and nothing else.
+
+    Attributes:
+      n_values: how many numbers the evaluation of an atom holds at once, where they are many; sets the size of blocks on CPU.
+    """
+
+    n_values: int = 0
 
     def environment(self, env: Environment) -> Array:
         """Features of one atom, shape [F]."""

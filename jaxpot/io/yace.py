@@ -81,7 +81,8 @@ def potential_of(found: dict, path: Path) -> Potential:
     density = _density(species, bonds, path)
     functions = {mu: list_of for (mu,), list_of in _of_all(found["functions"], centers, "functions", path)}
     coefficients = _coefficients(functions, [e["ndensity"] for e in embeddings], bonds, density, path)
-    descriptor = ACE(density, Listed(tuple(tuple((q, l) for l, q in factors) for factors in coefficients)))
+    products = sorted(coefficients, key=lambda factors: (len(factors), factors))
+    descriptor = ACE(density, Listed(tuple(tuple((q, l) for l, q in factors) for factors in products)))
     rows = [coefficients[tuple((l, q) for q, l in factors)][:, :, r] for factors, r in descriptor.labels()]
     table = np.moveaxis(np.array(rows), 0, -1)  # [S, P, F]
     model = AtomicPotential(descriptor, _head(embeddings, table, path))

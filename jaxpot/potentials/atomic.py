@@ -17,6 +17,7 @@ Array = jax.Array
 
 _CPU_BLOCK = 128  # blocks that fit the cache are two to three times faster on CPU; an accelerator wants all atoms at once
 _CPU_INSTANCES = 4096  # likewise, of a cluster descriptor
+_CPU_VALUES = 2**19  # likewise, numbers that a descriptor holds
 
 
 @pytree
@@ -29,7 +30,7 @@ class AtomicPotential(LinearModel):
     Args:
       descriptor: features of every atom.
       head: features to atomic energies.
-      chunk: atoms per checkpointed block, which bounds memory by that of one block; None takes 128 on CPU and all atoms
+      chunk: atoms per checkpointed block, which bounds memory by that of one block; None takes 16 to 128 on CPU and all atoms
         elsewhere.
 
     Raises:
@@ -140,6 +141,8 @@ class AtomicPotential(LinearModel):
         on_cpu = _CPU_BLOCK
         if isinstance(self.descriptor, ClusterDescriptor):
             on_cpu = max(1, min(on_cpu, _CPU_INSTANCES // max(1, len(self.descriptor.slots(n_neighbors)))))
+        elif isinstance(self.descriptor, LocalDescriptor):
+            on_cpu = max(16, min(on_cpu, _CPU_VALUES // max(1, self.descriptor.n_values)))
         block = self.chunk or (on_cpu if jax.default_backend() == "cpu" else n)
         return map_blocks(jax.checkpoint(function), stack, block)
 
