@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxpot.math.coupling import couplings, real_from_complex
 
-_ROUND_OFF = 1e-9
+_ROUND_OFF = 1e-6  # of single precision: FitSNAP has written couplings with eight digits
 
 
 def _canonical(components: np.ndarray, groups: tuple[int, ...]) -> np.ndarray:
