@@ -60,13 +60,13 @@ def write_yace(potential: Potential, path: str | Path) -> Path:
     if unknown:
         raise ValueError(f"write_yace: constants of {', '.join(unknown)}, which the ACE of {', '.join(species)} does not know")
     table, embeddings = _embeddings(model.head, s, ace.n_features, switch)
-    functions, n_mixed = _functions(ace, density, table)
+    functions, n_radial = _functions(ace, density, table)
     lines = [
         f"elements: [{', '.join(species)}]", f"E0: {_text([energies.get(symbol, 0.0) for symbol in species])}", "deltaSplineBins: 0.001",
         "embeddings:", *(f"  {mu}: {_text(e)}" for mu, e in enumerate(embeddings)), "bonds:",
     ]  # fmt: skip
     for pair in np.ndindex(s, s):
-        lines.append(f"  [{pair[0]}, {pair[1]}]: {_text(_bond(density, pair, n_mixed, core, switch))}")
+        lines.append(f"  [{pair[0]}, {pair[1]}]: {_text(_bond(density, pair, n_radial, core, switch))}")
     lines.append("functions:")
     for mu, list_of in enumerate(functions):
         lines += [f"  {mu}:", *(f"    - {_text(function)}" for function in list_of)]
@@ -158,7 +158,7 @@ def _of_pair(value: Any, pair: tuple[int, int]) -> float:
     return float(value[pair] if value.ndim == 2 else value)
 
 
-def _bond(density: BondDensity, pair: tuple[int, int], n_mixed: int, core: Potential | None, switch) -> dict:
+def _bond(density: BondDensity, pair: tuple[int, int], n_radial: int, core: Potential | None, switch) -> dict:
     """What the file says of the bonds of a centre with a neighbour."""
     where = f"{density.species[pair[0]]}-{density.species[pair[1]]}"
     basis = density.radial[density.kinds[pair[0]][pair[1]]] if isinstance(density.radial, tuple) else density.radial
@@ -183,9 +183,9 @@ def _bond(density: BondDensity, pair: tuple[int, int], n_mixed: int, core: Poten
     if density.mixing is not None:
         mixed = np.concatenate([np.asarray(density.mixing, float)[pair], mixed], axis=2)
     return {
-        "nradmax": n_mixed, "lmax": l_max, "nradbasemax": n_base, "radbasename": type(own).__name__,
+        "nradmax": n_radial, "lmax": l_max, "nradbasemax": n_base, "radbasename": type(own).__name__,
         "radparameters": [_of_pair(own.lam, pair) if hasattr(own, "lam") else 1.0],
-        "radcoefficients": mixed[:, :, :n_mixed].transpose(2, 0, 1).tolist(), "prehc": prefactor, "lambdahc": exponent,
+        "radcoefficients": mixed[:, :, :n_radial].transpose(2, 0, 1).tolist(), "prehc": prefactor, "lambdahc": exponent,
         "rcut": radius, "dcut": width, "rcut_in": inner[0], "dcut_in": inner[1], "inner_cutoff_type": kind,
     }  # fmt: skip
 
@@ -196,7 +196,7 @@ def _functions(ace: ACE, density: BondDensity, table: np.ndarray) -> tuple[list[
     rows: dict[tuple, list[int]] = {}
     for f, (factors, _) in enumerate(ace.labels()):
         rows.setdefault(factors, []).append(f)
-    first, higher, n_mixed = np.zeros((s, p, s, density.n_max - density.n_mixed)), [[] for _ in range(s)], 1
+    first, higher, n_radial = np.zeros((s, p, s, density.n_max - density.n_mixed)), [[] for _ in range(s)], max(1, density.n_mixed)
     for factors, own in rows.items():
         mus, ns = np.divmod([q for q, _ in factors], density.n_max)
         ls = [l for _, l in factors]
@@ -208,7 +208,7 @@ def _functions(ace: ACE, density: BondDensity, table: np.ndarray) -> tuple[list[
             else:
                 first[:, :, z, n - density.n_mixed] += x[:, :, 0]
             continue
-        n_mixed = max(n_mixed, int(np.max(ns)) + 1)
+        n_radial = max(n_radial, int(np.max(ns)) + 1)
         groups = tuple(factors.index(v) for v in factors)
         components, values = to_complex(tuple(ls), groups, x.reshape(s * p, -1).T)
         for mu, of_center in enumerate(np.moveaxis(values.reshape(-1, s, p), 1, 0)):
@@ -219,7 +219,7 @@ def _functions(ace: ACE, density: BondDensity, table: np.ndarray) -> tuple[list[
     for mu in range(s):
         ones = [_function(mu, [z], [n], [0], np.zeros((1, 1), int), first[mu, None, :, z, n]) for z, n in np.ndindex(first.shape[2:])]
         out.append([f for f in ones if any(f["ctildes"])] + higher[mu] or ones[:1])
-    return out, n_mixed
+    return out, n_radial
 
 
 def _function(mu: int, mus, ns, ls, components: np.ndarray, values: np.ndarray) -> dict:

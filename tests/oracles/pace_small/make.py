@@ -47,6 +47,10 @@ def write(name, bonds, *, embedding="FinnisSinclairShiftedScaled", parameters=("
         )
     lines += ["bonds:", *bonds, *functions()]
     open(f"{name}.yace", "w").write("\n".join(lines) + "\n")
+    return evaluate(name)
+
+
+def evaluate(name):
     found, calculator = {}, PyACECalculator(f"{name}.yace")
     for key, atoms in STRUCTURES.items():
         atoms = atoms.copy()
@@ -75,6 +79,7 @@ results |= write(
 results |= write(
     "linear", [bond(pair, name="ChebLinear", lam=1.0) for pair in RADII], embedding="FinnisSinclair", parameters=("[1, 1, 1.1, 0.5]", "[1, 1, 0.9, 0.7]")
 )  # fmt: skip
+results |= evaluate("house")  # written by jaxpot: write_yace(fitted_here(), "house.yace") of ../test_pace.py
 np.savez_compressed("results.npz", **results)
 for key, value in results.items():
     if key.endswith("energy"):
