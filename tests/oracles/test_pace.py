@@ -137,7 +137,7 @@ def printed(file, group):
 def test_errors_of_tantalum():
     folder = SHARED / "data" / "Ta_fitsnap"
     frames = ase.io.read(folder / "Ta_363.extxyz", ":")
-    np.testing.assert_allclose(errors(read_yace(folder / "pace_ard_Ta_pot.yace"), frames), printed("Ta_fitsnap/pace_ard_Ta_metrics.md", "*ALL"), rtol=4e-6)
+    np.testing.assert_allclose(errors(read_yace(folder / "pace_ard_Ta_pot.yace"), frames), printed("Ta_fitsnap/pace_ard_Ta_metrics.md", "*ALL"), rtol=1e-5)
 
 
 @needs_data
@@ -155,7 +155,7 @@ def test_errors_of_tantalum_with_coefficients_apart(tmp_path):
     (tmp_path / "Ta.yace").write_text(re.sub(r"ctildes: \[(.*?)\]", multiplied, (folder / "pace_Ta_pot.yace").read_text()))
     frames = ase.io.read(folder / "Ta_363.extxyz", ":")
     potential = read_yace(tmp_path / "Ta.yace") + jaxpot.ZBL(("Ta",), inner=4.0, outer=4.8)
-    np.testing.assert_allclose(errors(potential, frames), printed("Ta_fitsnap/pace_Ta_metrics.md", "*ALL"), rtol=4e-6)
+    np.testing.assert_allclose(errors(potential, frames), printed("Ta_fitsnap/pace_Ta_metrics.md", "*ALL"), rtol=1e-5)
 
 
 @needs_data
@@ -170,4 +170,4 @@ def test_errors_of_indium_phosphide(group):
     with lzma.open(folder / "InP_1894.extxyz.xz") as file:
         frames = [a for a in ase.io.read(io.TextIOWrapper(file), ":", format="extxyz") if a.info["config_type"] == group]
     found = errors(read_yace(folder / "pace_InP_pot.yace"), frames, {"In": -1.65967588701534, "P": 4.38159549501534})
-    np.testing.assert_allclose(found, printed("InP_fitsnap/pace_InP_metrics.md", group), rtol=4e-6, atol=1e-12)
+    np.testing.assert_allclose(found, printed("InP_fitsnap/pace_InP_metrics.md", group), rtol=1e-5, atol=1e-12)
