@@ -205,6 +205,16 @@ def test_sums_are_products_of_factors(mixing):
     assert relative(x, same) < 1e-12 and relative(jacobian, default) < 1e-12
 
 
+def test_rows_of_a_fit():
+    """The design matrix times coefficients is what the model predicts."""
+    ace = ACE(bonds(mixing=MIXING), TotalDegree((4, 3)))
+    w = np.random.default_rng(2).normal(size=2 * ace.n_features)
+    model, graph = AtomicPotential(ace, Linear(coefficients=w)), jaxpot.from_atoms(STRUCTURES["triclinic"], 4.4)
+    rows, found = quick_jit(lambda graph: (jaxpot.fit.design(model, graph), jaxpot.evaluate(model, graph)))(graph)
+    for name in ("energy", "forces", "virial"):
+        assert relative(np.asarray(getattr(rows, name)) @ w, getattr(found, name)) < 1e-12
+
+
 def test_one_set_of_radial_functions_is_a_density():
     plain = Density(SPECIES, Step(3.6), ChebExpCos(3, lam=2.0), 2, sigma=None, center_weight=0.0)
     selection = TotalDegree((3, 3, 2))

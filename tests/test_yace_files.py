@@ -296,6 +296,7 @@ def test_a_centre_without_functions_is_kept(tmp_path):
         (ValueError, lambda: linear(ace(density())) + CoreRepulsion(SPECIES, 30.0, 0.5, 3.6, 1.5, 0.2), "and the inner cutoff"),
         (ValueError, lambda: linear(ace(density(radial=InnerCutoff(ChebPow(3, lam=2.0), 1.5, 0.2)))) + CoreRepulsion(SPECIES, 30.0, 0.5, 3.6), "inner cutoff"),
         (ValueError, lambda: Switched(linear(ace(density())), ScreenedCore(SPECIES, 3.6, 0.5), ByDistance(1.0, 0.2)), "radius and width"),
+        (ValueError, lambda: linear(ace(density())) + CoreRepulsion(SPECIES[::-1], 30.0, 0.5, 3.6), "expected the same order"),
     ],
 )
 def test_what_files_cannot_hold(tmp_path, error, make, message):
@@ -332,12 +333,15 @@ def test_what_files_cannot_hold(tmp_path, error, make, message):
         (ValueError, lambda: ACE(density(), Listed((((6, 0),),))), r"up to \(q, l\) = \(6, 0\), the density has 6 channels"),
         (ValueError, lambda: ACE(density(), Listed((((5, 3), (5, 3)),))), "l_max = 2"),
         (ValueError, lambda: ACE(density(mixing=np.ones((2, 3, 2))), Listed((((1, 0),),)), tensor_reduced=True), "multiplies equal ones: q = 0"),
+        (ValueError, lambda: ACE(density(), Listed((((0, 0),), ((0, 1), (3, 2))))), r"nothing of the product \(\(0, 1\), \(3, 2\)\) has lam = 0"),
         (ValueError, lambda: CoreRepulsion(SPECIES, 1.0, 1.0, 3.0, inner=1.0), "both inner and inner_width"),
         (ValueError, lambda: CoreRepulsion(SPECIES, [1.0, 2.0], 1.0, 3.0), r"prefactor must have shape \[\] or \[2, 2\]"),
         (ValueError, lambda: ScreenedCore(SPECIES, 3.0, [1.0, 2.0]), "width must have shape"),
         (TypeError, lambda: Switched(ace(density()), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByCoreEnergy(1.0, 0.5)), "two potentials, got ACE"),
         (TypeError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), 3.0), "expected a switch such as"),
         (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(("C",), 1.0, 1.0, 3.0), ByCoreEnergy(1.0, 0.5)), "the core \\('C',\\)"),
+        (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByCoreEnergy([1.0, 2.0, 3.0], 0.5)), r"\[\] or \[2\]"),
+        (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByDistance([1.0, 2.0], 0.5)), r"\[\] or \[2, 2\]"),
         (ValueError, lambda: AtomicPotential(ace(density()), Embedding(np.ones((1, 2 * ace(density()).n_features)), np.ones((3, 1)), np.ones(1))), r"\[2, densities\]"),
     ],
 )

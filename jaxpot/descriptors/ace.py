@@ -99,6 +99,11 @@ class ACE(LocalDescriptor):
                 )
         if self.purified and not self.density.is_sharp:
             raise ValueError("ACE: a purified basis is defined for a sharp density; write Density(..., sigma=None, center_weight=0.0)")
+        if isinstance(self.selection, Listed):
+            made = {tuple(sorted(map(tuple, factors.tolist()))) for block in self._program.blocks for factors in block.factors}
+            lost = [product for product in self.selection.products if tuple(sorted(product)) not in made]
+            if lost:
+                raise ValueError(f"ACE: nothing of the product {lost[0]} has lam = {self.lam}, pseudo = {self.pseudo}; leave it out of the list")
         if not self._program.blocks:
             raise ValueError(f"ACE: the selection {self.selection} lets in no function with lam = {self.lam}, pseudo = {self.pseudo}")
 

@@ -11,6 +11,7 @@ from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.products import Listed
 from jaxpot.heads.linear import Embedding, Linear, ShiftedPower, SmoothedPower
+from jaxpot.io.ace import read_ace
 from jaxpot.io.yace_writer import COULOMB_OF_PACE, write_yace
 from jaxpot.io.yaml import read_yaml
 from jaxpot.math.complex_products import from_complex
@@ -58,11 +59,7 @@ def read_yace(path: str | Path) -> Potential:
       013804 (2022).
     """
     path = Path(path)
-    if path.suffix == ".ace":
-        from jaxpot.io.ace import read_ace
-
-        return potential_of(read_ace(path), path)
-    return potential_of(read_yaml(path), path)
+    return potential_of(read_ace(path) if path.suffix == ".ace" else read_yaml(path), path)
 
 
 def potential_of(found: dict, path: Path) -> Potential:

@@ -59,6 +59,8 @@ def write_yace(potential: Potential, path: str | Path) -> Path:
     unknown = sorted(set(energies) - set(species))
     if unknown:
         raise ValueError(f"write_yace: constants of {', '.join(unknown)}, which the ACE of {', '.join(species)} does not know")
+    if core is not None and core.species != species:
+        raise ValueError(f"write_yace: the core repulsion names the elements {core.species}, the ACE {species}; expected the same order")
     table, embeddings = _embeddings(model.head, s, ace.n_features, switch)
     functions, n_radial = _functions(ace, density, table)
     lines = [

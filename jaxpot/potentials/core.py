@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxpot.checks import species_tuple
 from jaxpot.graph import Graph
@@ -101,7 +102,13 @@ class ScreenedCore(Potential):
 
 
 class Switch:
-    """Interface: which shares of the energies of a potential and of a core repulsion every atom has."""
+    """Interface: which shares of the energies of a potential and of a core repulsion every atom has.
+
+    Attributes:
+      of_elements: whether its numbers are those of a centre, 1, or of pairs, 2, where they are not the same for all.
+    """
+
+    of_elements: int
 
     def shares(self, graph: Graph, core: Array, species: tuple[str, ...]) -> tuple[Array, Array]:
         """Shares [N] of the potential and of the core, from the core's energies [N], in eV."""
@@ -119,6 +126,7 @@ class ByCoreEnergy(Switch):
 
     cutoff: Array = positive()
     width: Array = positive()
+    of_elements = 1
 
     def shares(self, graph, core, species):
         cutoff, width = (_of_center(x, graph, species, core.dtype) for x in (self.cutoff, self.width))
@@ -138,6 +146,7 @@ class ByDistance(Switch):
 
     radius: Array = positive()
     width: Array = positive()
+    of_elements = 2
 
     def shares(self, graph, core, species):
         reach = jnp.max(jnp.asarray(self.radius))
@@ -187,6 +196,10 @@ class Switched(Potential):
             raise TypeError(f"Switched: expected a switch such as ByCoreEnergy(1000.0, 100.0), got {type(self.switch).__name__}")
         if set(self.core.species) != set(self.potential.species):
             raise ValueError(f"Switched: the potential knows {self.potential.species}, the core {self.core.species}")
+        shape = (len(self.species),) * self.switch.of_elements
+        for leaf in jax.tree_util.tree_leaves(self.switch):
+            if np.shape(leaf) not in ((), shape):
+                raise ValueError(f"Switched: numbers of {type(self.switch).__name__} must have shape [] or {list(shape)}, got {np.shape(leaf)}")
 
     @property
     def species(self) -> tuple[str, ...]:
