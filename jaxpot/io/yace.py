@@ -69,9 +69,7 @@ def potential_of(found: dict, path: Path) -> Potential:
     found = _checked("file", found, str(path))
     species = tuple(found["elements"]) if isinstance(found["elements"], list) else found["elements"]
     s = len(species)
-    energies = require_finite(np.array(found["E0"], float), f"{path}: E0")
-    if energies.shape != (s,):
-        raise ValueError(f"{path}: E0 has {energies.size} numbers for the elements {', '.join(species)}")
+    energies = _numbers(found["E0"], (s,), f"{path}: E0")
     bonds = {pair: _checked("bond", bond, f"{path}: bond {pair}") for pair, bond in _of_all(found["bonds"], np.ndindex(s, s), "bonds", path)}
     centers = [(mu,) for mu in range(s)]
     embeddings = [_checked("embedding", e, f"{path}: embedding of {species[mu]}") for (mu,), e in _of_all(found["embeddings"], centers, "embeddings", path)]
@@ -102,6 +100,18 @@ def _checked(kind: str, found: Any, where: str) -> dict:
     return optional | found
 
 
+def _numbers(value: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """Finite numbers of this shape."""
+    try:
+        array = np.array(value, float)
+    except (TypeError, ValueError):
+        array = np.array(None)
+    if array.dtype != float or array.shape != shape:
+        kind = f"shape {array.shape}" if array.dtype == float else repr(value)[:60]
+        raise ValueError(f"{where}: expected numbers of shape {shape}, got {kind}")
+    return require_finite(array, where)
+
+
 def _of_all(found: Any, places: Iterable[tuple[int, ...]], name: str, path: Path) -> list[tuple[tuple[int, ...], Any]]:
     """The entries of all elements or pairs of them, and no others."""
     places = list(places)
@@ -119,30 +129,36 @@ def _density(species: tuple[str, ...], bonds: dict, path: Path) -> BondDensity:
     for pair, bond in bonds.items():
         where = f"{path}: bond {pair}"
         shape = (bond["nradmax"], bond["lmax"] + 1, bond["nradbasemax"])
-        table = np.array(bond["radcoefficients"], float)
-        if table.shape != shape:
-            raise ValueError(f"{where}: radcoefficients have shape {table.shape}; nradmax, lmax and nradbasemax say {shape}")
-        mixing[pair][: shape[1], : shape[2], : shape[0]] = require_finite(table, f"{where}: radcoefficients").transpose(1, 2, 0)
+        table = _numbers(bond["radcoefficients"], shape, f"{where}: radcoefficients, by nradmax, lmax and nradbasemax")
+        mixing[pair][: shape[1], : shape[2], : shape[0]] = table.transpose(1, 2, 0)
         family = _family(bond, where)
         families += [family] * (family not in families)
         kinds[pair] = families.index(family)
-    is_plain = np.array_equal(mixing, np.broadcast_to(np.eye(n_base, n_mixed), mixing.shape))
-    numbers = {key: np.array([[float(bonds[i, j][key]) for j in range(s)] for i in range(s)]) for key in ("rcut", "dcut", "rcut_in", "dcut_in")}
-    numbers["lam"] = np.array([[float(bonds[i, j]["radparameters"][0]) if bonds[i, j]["radparameters"] else 1.0 for j in range(s)] for i in range(s)])
+    is_plain = n_mixed <= n_base and np.array_equal(mixing, np.broadcast_to(np.eye(n_base, n_mixed), mixing.shape))
+    numbers = _tables(bonds, s, ("rcut", "dcut", "rcut_in", "dcut_in"), path)
     radial = []
     for i, (name, has_width, has_inner) in enumerate(families):
-        def of(key, i=i):  # numbers of other families are of no meaning, and replaced
-            return np.where(kinds == i, numbers[key], numbers[key][kinds == i][0])
+        def of(table, i=i):  # numbers of other families are of no meaning, and replaced
+            return np.where(kinds == i, table, table[kinds == i][0])
 
-        leaves = {"lam": of("lam")} if name in ("ChebExpCos", "ChebPow") else {}
-        leaves |= {"width": of("dcut")} if name == "ChebExpCos" and has_width else {}
+        leaves = {}
+        if name in ("ChebExpCos", "ChebPow"):
+            own = {pair: bond["radparameters"] if kinds[pair] == i else [1.0] for pair, bond in bonds.items()}
+            leaves["lam"] = of(np.reshape([_numbers(own[pair], (1,), f"{path}: bond {pair}: radparameters") for pair in np.ndindex(s, s)], (s, s)))
+        if name == "ChebExpCos" and has_width:
+            leaves["width"] = of(numbers["dcut"])
         basis = _BASES[name](n_base, **leaves)
-        radial.append(InnerCutoff(basis, of("rcut_in"), of("dcut_in")) if has_inner else basis)
+        radial.append(InnerCutoff(basis, of(numbers["rcut_in"]), of(numbers["dcut_in"])) if has_inner else basis)
     several = len(radial) > 1
     return BondDensity(
         species, numbers["rcut"], tuple(radial) if several else radial[0], l_max, tuple(map(tuple, kinds.tolist())) if several else None,
         None if is_plain else mixing,
     )  # fmt: skip
+
+
+def _tables(bonds: dict, s: int, keys: tuple[str, ...], path: Path) -> dict[str, np.ndarray]:
+    """Numbers of all pairs, [S, S] each."""
+    return {key: np.reshape([_numbers(bonds[pair][key], (), f"{path}: bond {pair}: {key}") for pair in np.ndindex(s, s)], (s, s)) for key in keys}
 
 
 def _family(bond: dict, where: str) -> tuple[str, bool, bool]:
@@ -180,7 +196,7 @@ def _coefficients(functions: dict, n_densities: list[int], bonds: dict, density:
             bad = np.any((mus < 0) | (mus >= s) | (ns < 1) | (ns > most) | (ls < 0) | (ls > density.l_max)) or np.any(np.abs(components) > ls)
             if bad or (rank == 1 and ls[0]):
                 raise ValueError(f"{where}: mus, ns, ls or ms_combs are out of range: {f['mus']}, {f['ns']}, {f['ls']}")
-            values = require_finite(np.array(f["ctildes"], float).reshape(n_terms, p), f"{where}: ctildes")
+            values = _numbers(f["ctildes"], (n_terms * p,), f"{where}: ctildes").reshape(n_terms, p)
             # a function of one factor is one of the basis itself, before mixing
             q = mus * density.n_max + ns - 1 + (n_mixed if rank == 1 else 0)
             order = sorted(range(rank), key=lambda t: (ls[t], q[t]))
@@ -202,9 +218,7 @@ def _head(embeddings: list[dict], table: np.ndarray, path: Path) -> Linear | Emb
     s, p, _ = table.shape
     weights, exponents = np.zeros((s, p)), np.ones((s, p))
     for mu, e in enumerate(embeddings):
-        numbers = require_finite(np.array(e["FS_parameters"], float), f"{path}: FS_parameters")
-        if numbers.shape != (2 * e["ndensity"],):
-            raise ValueError(f"{path}: {numbers.size} FS_parameters for {e['ndensity']} densities; expected two for each")
+        numbers = _numbers(e["FS_parameters"], (2 * e["ndensity"],), f"{path}: FS_parameters, two for each of {e['ndensity']} densities")
         weights[mu, : e["ndensity"]], exponents[mu, : e["ndensity"]] = numbers[::2], numbers[1::2]
     names = sorted({e["npoti"] for e in embeddings})
     if not set(names) <= set(_POWERS) or (len(names) > 1 and np.any(exponents != 1)):
@@ -220,16 +234,12 @@ def _with_core(model: Potential, species: tuple[str, ...], bonds: dict, embeddin
     kinds = {bond["inner_cutoff_type"] for bond in bonds.values()}
     if len(kinds) > 1:
         raise ValueError(f"{path}: bonds have the inner_cutoff_type {', '.join(sorted(kinds))}; expected one for all")
-    s = len(species)
-    numbers = {
-        key: np.array([[float(bonds[i, j][key]) for j in range(s)] for i in range(s)])
-        for key in ("prehc", "lambdahc", "rcut", "dcut", "rcut_in", "dcut_in")
-    }
+    numbers = _tables(bonds, len(species), ("prehc", "lambdahc", "rcut", "dcut", "rcut_in", "dcut_in"), path)
     inner, inner_width = numbers["rcut_in"], numbers["dcut_in"]
     if kinds == {"zbl"}:
         core = ScreenedCore(species, numbers["rcut"], numbers["dcut"], numbers["prehc"] * (COULOMB_OF_PACE / COULOMB))
         return Switched(model, core, ByDistance(inner, inner_width))
-    high, width = (np.array([float(e[key]) for e in embeddings]) for key in ("rho_core_cutoff", "drho_core_cutoff"))
+    high, width = (_numbers([e[key] for e in embeddings], (len(species),), f"{path}: {key}") for key in ("rho_core_cutoff", "drho_core_cutoff"))
     if np.any(width <= 0) or np.any(high < width):
         raise ValueError(f"{path}: expected 0 < drho_core_cutoff <= rho_core_cutoff, got {width} and {high}")
     prefactor = np.abs(numbers["prehc"]) * (inner > 0 if kinds == {"distance"} else 1)  # without an inner cutoff of the bond there is none inside
