@@ -7,6 +7,7 @@ from jaxpot.descriptors.acsf import ACSF
 from jaxpot.descriptors.aev import AEV
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
+from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.coulomb import BagOfBonds, CoulombMatrix, CoulombSpectrum
@@ -17,13 +18,13 @@ from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.mbtr import MBTR, Histogram
 from jaxpot.descriptors.mtp import MTP
-from jaxpot.descriptors.products import PerOrder, TotalDegree
+from jaxpot.descriptors.products import Listed, PerOrder, TotalDegree
 from jaxpot.descriptors.slatm import SLATM, LocalSLATM
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.descriptors.symmetry_functions import G2, G3, G4, G5
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
-from jaxpot.heads.linear import Embedding, Linear, Quadratic
+from jaxpot.heads.linear import Embedding, Linear, Quadratic, ShiftedPower, SmoothedPower
 from jaxpot.heads.mlp import MLP
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
@@ -34,6 +35,7 @@ from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExpo
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
+from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, SBessel
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.wigner import random_rotation, wigner_d
@@ -51,6 +53,7 @@ from jaxpot.potentials.base import (
 )
 from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
+from jaxpot.potentials.core import ByCoreEnergy, ByDistance, CoreRepulsion, ScreenedCore, Switched
 from jaxpot.potentials.eam import EAM
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
@@ -77,17 +80,19 @@ __version__ = "0.1.0"
 __all__ = [
     "ACE", "ACSF", "AEV", "EAM", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "SLATM", "SOAP", "ZBL",
     "Agnesi", "Angles", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum",
-    "Bonds", "Buckingham", "BumpCutoff", "Calculator", "Chebyshev", "ClusterDescriptor", "Committee",
-    "CompactTriangles", "Constant", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline", "CutCoulomb",
-    "Dataset", "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment",
-    "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head", "Histogram", "Instances",
+    "BondDensity", "Bonds", "Buckingham", "BumpCutoff", "ByCoreEnergy", "ByDistance", "Calculator", "ChebExpCos",
+    "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "Committee", "CompactTriangles", "Constant",
+    "CoreRepulsion", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline", "CutCoulomb", "Dataset",
+    "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians",
+    "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head", "Histogram", "InnerCutoff", "Instances",
     "InverseDistances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones",
-    "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedTersoff",
-    "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential",
-    "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus", "SolidGTO", "SparseGP",
-    "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh",
-    "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
-    "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
-    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate",
-    "save", "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
+    "Linear", "LinearHead", "LinearModel", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern",
+    "ModifiedTersoff", "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel",
+    "Potential", "PowerCutoff", "Properties", "Quadratic", "REMatch", "SBessel", "ScreenedCore", "Shifted",
+    "ShiftedPower", "SiLU", "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "Step",
+    "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff",
+    "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast", "diagnose",
+    "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels",
+    "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate", "save",
+    "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

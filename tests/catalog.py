@@ -36,10 +36,15 @@ from jaxpot import (
     Bessel,
     BestMatch,
     Bispectrum,
+    BondDensity,
     Buckingham,
     BumpCutoff,
+    ByCoreEnergy,
+    ChebExpCos,
+    ChebPow,
     Chebyshev,
     CompactTriangles,
+    CoreRepulsion,
     CosineCutoff,
     CubicSpline,
     CutCoulomb,
@@ -50,6 +55,7 @@ from jaxpot import (
     ForceShifted,
     GlobalSOAP,
     Histogram,
+    InnerCutoff,
     Instances,
     IsolatedAtoms,
     LennardJones,
@@ -70,6 +76,7 @@ from jaxpot import (
     SquaredExponential,
     StillingerWeber,
     StructureGP,
+    Switched,
     Symmetrised,
     TanhCutoff,
     Tersoff,
@@ -217,6 +224,16 @@ def _eam(sites, cutoff):
     return EAM(SPECIES, embedding, density, pair, density_step=0.5, step=0.25, cutoff=cutoff)
 
 
+def _pace():
+    """Radial functions, cutoffs and repulsions of every pair of elements, and energies of cores where the many-body part is half off."""
+    radial = (ChebExpCos(3, lam=[[2.0, 2.2], [2.2, 2.5]], width=0.6), InnerCutoff(ChebPow(3, lam=3.0), radius=1.6, width=0.5))
+    radius = np.array([[2.8, 3.1], [3.1, 3.2]])
+    ace = ACE(BondDensity(SPECIES, radius, radial, 2, kinds=((0, 1), (1, 0)), mixing=_random(2, 2, 3, 3, 2)), TotalDegree((4, 2, 2)))
+    head = Embedding(0.1 * _random(2, 2 * ace.n_features), exponents=[[1.0, 0.5], [1.0, 0.7]], weights=[[1.0, 0.7], [0.9, 0.5]])
+    core = CoreRepulsion(SPECIES, [[30.0, 40.0], [35.0, 50.0]], 0.7, radius)
+    return Switched(AtomicPotential(ace, head), core, ByCoreEnergy([12.0, 25.0], [9.0, 24.0]))
+
+
 def _triangles(descriptor):
     return _clusters(descriptor, Symmetrised(SquaredExponential(1.1), descriptor.permutations), 5)
 
@@ -230,6 +247,7 @@ POTENTIALS = {
     },
     "embedding": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["embedding"]()),
     "mlp": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["mlp"]()),
+    "pace": _pace,
     "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
     "tabulated": lambda: jaxpot.tabulate(
         _fitted(AtomicPotential(SOAP(Density(SPECIES, COSINE, GTO(3), 2, sigma=0.5)), Linear()))

@@ -52,7 +52,7 @@ COUNTS = {
 
 evaluated = quick_jit(lambda model, envs: model.stack(envs))
 coefficients = quick_jit(lambda model, envs: jax.vmap(model.density.at())(envs))
-factors_of = quick_jit(lambda density, env: density.at().factors(env.vectors, env.species))
+factors_of = quick_jit(lambda density, env: density.at().factors(env))
 
 
 def environments(n, k, seed, species=2):

@@ -99,6 +99,7 @@ def test_every_option_is_written(tmp_path):
     model = AtomicPotential(snap.replace(self_everywhere=True), Linear())
     model = model.with_coefficients(np.random.default_rng(0).normal(size=model.n_coefficients))
     write_snap(model, tmp_path / "a", tmp_path / "b")
+    assert all("UNITS: metal\n" in (tmp_path / file).read_text() for file in "ab")  # LAMMPS takes the whole word behind UNITS
     again = read_snap(tmp_path / "a", tmp_path / "b").terms[0]
     assert again.descriptor == model.descriptor.replace(inner_width=(0.3, 0.3))
     np.testing.assert_array_equal(again.head.coefficients, model.head.coefficients)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.base import LocalDescriptor, own_species
-from jaxpot.descriptors.density import Density
-from jaxpot.descriptors.products import PerOrder, Program, Selection, build_program
+from jaxpot.descriptors.density import Expansion
+from jaxpot.descriptors.products import Listed, PerOrder, Program, Selection, build_program
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import fields, pytree, set_fields, static
@@ -45,8 +45,8 @@ class ACE(LocalDescriptor):
     grows in proportion to the number of channels and not at all with that of elements.
 
     Args:
-      density: usually sharp, `Density(..., sigma=None, center_weight=0.0)`; Gaussian-smeared ones work as well.
-      selection: `TotalDegree` or `PerOrder`.
+      density: usually sharp, `Density(..., sigma=None, center_weight=0.0)` or `BondDensity`; Gaussian-smeared ones work as well.
+      selection: `TotalDegree`, `PerOrder` or `Listed`.
       lam: degree L of the result; 0 gives invariants.
       pseudo: whether the result changes sign under inversion other than (−1)^L; lam=0 then gives pseudoscalars, which see
         chirality.
@@ -70,7 +70,7 @@ class ACE(LocalDescriptor):
       Ho, Gutleb, Ortner, "Atomic cluster expansion without self-interaction", J. Comput. Phys. 515, 113271 (2024).
     """
 
-    density: Density
+    density: Expansion
     selection: Selection
     lam: int = static(0)
     pseudo: bool = static(False)
@@ -78,6 +78,8 @@ class ACE(LocalDescriptor):
     purified: bool = static(False)
 
     def __post_init__(self):
+        if not isinstance(self.density, Expansion):
+            raise TypeError(f"ACE: expected a Density or BondDensity, got {type(self.density).__name__}")
         if not isinstance(self.selection, Selection):
             raise TypeError(f"ACE: expected a selection such as TotalDegree((12, 10, 8)), got {type(self.selection).__name__}")
         if not (isinstance(self.lam, int) and self.lam >= 0):
@@ -85,13 +87,25 @@ class ACE(LocalDescriptor):
         if self.purified and self.tensor_reduced:
             raise ValueError("ACE: a purified basis multiplies all channels; leave out tensor_reduced=True")
         if isinstance(self.selection, PerOrder):
-            n_max = 1 if self.tensor_reduced else self._n_max
+            n_max = 1 if self.tensor_reduced else self.density.n_max
             if max(self.selection.n_max) > n_max:
                 raise ValueError(f"ACE: the selection asks for n_max = {max(self.selection.n_max)}, there are {n_max} to multiply")
             if max(self.selection.l_max) > self.density.l_max:
                 raise ValueError(f"ACE: the selection asks for l_max = {max(self.selection.l_max)}, the density has {self.density.l_max}")
-        if self.purified and self.density.sigma is not None:
+        if isinstance(self.selection, Listed):
+            channels, l_max = (max(factor[i] for product in self.selection.products for factor in product) for i in (0, 1))
+            if channels >= (1 if self.tensor_reduced else self.density.n_channels) or l_max > self.density.l_max:
+                raise ValueError(
+                    f"ACE: the list has factors up to (q, l) = ({channels}, {l_max}), the density has {self.density.n_channels} channels and "
+                    f"l_max = {self.density.l_max}" + (", of which tensor_reduced=True multiplies equal ones: q = 0" if self.tensor_reduced else "")
+                )
+        if self.purified and not self.density.is_sharp:
             raise ValueError("ACE: a purified basis is defined for a sharp density; write Density(..., sigma=None, center_weight=0.0)")
+        if isinstance(self.selection, Listed):
+            made = {tuple(sorted(map(tuple, factors.tolist()))) for block in self._program.blocks for factors in block.factors}
+            lost = [product for product in self.selection.products if tuple(sorted(product)) not in made]
+            if lost:
+                raise ValueError(f"ACE: nothing of the product {lost[0]} has lam = {self.lam}, pseudo = {self.pseudo}; leave it out of the list")
         if not self._program.blocks:
             raise ValueError(f"ACE: the selection {self.selection} lets in no function with lam = {self.lam}, pseudo = {self.pseudo}")
 
@@ -99,12 +113,8 @@ class ACE(LocalDescriptor):
     def _program(self) -> Program:
         return self._make_program(False)
 
-    @property
-    def _n_max(self) -> int:
-        return self.density.n_channels if self.density.mixing is not None else self.density.radial.n_max
-
     def _make_program(self, with_slopes: bool) -> Program:
-        n_max = 1 if self.tensor_reduced else self._n_max
+        n_max = 1 if self.tensor_reduced else self.density.n_max
         channels = 1 if self.tensor_reduced else self.density.n_channels // n_max
         values = tuple((name, value) for name, value, _ in fields(self.selection))
         return build_program(type(self.selection), values, n_max, self.density.l_max, channels, self.lam, self.pseudo, with_slopes)
@@ -156,7 +166,7 @@ class ACE(LocalDescriptor):
           power: p; 0 makes all functions equal.
         """
         weight = getattr(self.selection, "weight", 1.0)
-        n_max = self._n_max
+        n_max = self.density.n_max
         totals = [sum(q % n_max + weight * l for q, l in t) for b in self._program.blocks for t in b.factors for _ in range(b.table.shape[0])]
         return np.tile((1 + np.array(totals)) ** power, self._copies)
 
@@ -198,19 +208,25 @@ class ACE(LocalDescriptor):
 
     def _finished(self, values: Array, program: Program | None = None) -> Array:
         """Functions from products: [n] -> [F] or [F, 2L + 1]; trailing axes ride along."""
-        out = []
-        for block in (program or self._program).blocks:
+        program, out = program or self._program, []
+        sizes = [len(b.factors) * b.table.shape[2] for b in program.blocks]
+        spans = {b.first: b.first + size for b, size in zip(program.blocks, sizes, strict=True) if np.ndim(b.first) == 0}
+        # cut once: the transpose of a cut is one concatenation, that of many slices is a sum of as many arrays of full size
+        cuts = sorted({0, len(values), *spans, *spans.values()})
+        parts = dict(zip(cuts[:-1], jax.lax.split(values, np.diff(cuts).tolist()), strict=True))
+        for block in program.blocks:
             t, n = len(block.factors), block.table.shape[2]
-            products = values[block.first : block.first + t * n] if np.ndim(block.first) == 0 else values[block.first]
+            products = parts[block.first] if np.ndim(block.first) == 0 else values[block.first]
             table = jnp.asarray(block.table, values.dtype)
             coupled = einsum("tn...,rmn->trm...", products.reshape(t, n, *values.shape[1:]), table)
             out.append(coupled.reshape(-1, *coupled.shape[2:]))
         functions = jnp.concatenate(out)
         return functions if self._tail else functions[:, 0]
 
-    def _pure_products(self, density: Density, env: Environment) -> Array:
+    def _pure_products(self, density: Expansion, env: Environment) -> Array:
         """Products over distinct neighbours, by inversion over the set partitions of the factors."""
-        contributions = jax.vmap(lambda v, s: density._summed(v[None], s[None]))(env.vectors, env.species)  # [K, Q, L]
+        one = lambda v, s: density.summed(env.replace(vectors=v[None], species=s[None]))  # noqa: E731
+        contributions = jax.vmap(one)(env.vectors, env.species)  # [K, Q, L]
         phi = contributions.reshape(len(env.mask), -1)[:, self._program.density]
         out = []
         for monomials in self._program.monomials:
@@ -238,7 +254,7 @@ class ACE(LocalDescriptor):
             l = np.floor(np.sqrt(lm)).astype(int) if channels.shape[1] > 1 else np.zeros_like(lm)
             f, y = channels[:, l, q].T, harmonics[:, lm].T
             df, dy = jnp.moveaxis(channel_slopes[:, :, l, q], -1, 0), jnp.moveaxis(harmonic_slopes[:, :, lm], -1, 0)
-            values = jnp.sum(f * y, axis=1) + density._center(env.center, f.dtype).reshape(-1)[program.density]
+            values = jnp.sum(f * y, axis=1) + density.itself(env.center, f.dtype).reshape(-1)[program.density]
             return values, df * y[:, None] + f[:, None] * dy
 
         values, slopes = jax.lax.optimization_barrier(jax.vmap(one)(envs))

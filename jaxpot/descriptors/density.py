@@ -5,6 +5,7 @@ neighbour vectors cost one small Jacobian per neighbour and never a pass over al
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,57 @@ Array = jax.Array
 _ROOM = 1.25  # a table is made fine enough for a sigma this much smaller (or a cutoff this much larger) than given
 
 
+class Expansion:
+    """Interface: coefficients c_qlm of what surrounds an atom, sums over neighbours of the product of two factors.
+
+    Attributes:
+      species: chemical symbols of neighbours and centres, static.
+      l_max: highest degree, included, static.
+      n_channels: Q, static.
+      n_max: of how many radial functions a channel consists, q = channel · n_max + n, static.
+      is_sharp: whether neighbours are points, static.
+      reach: the largest distance at which a neighbour counts, shape [], in Å.
+    """
+
+    species: tuple[str, ...]
+    l_max: int
+    n_channels: int
+    n_max: int
+    is_sharp: bool
+    reach: Array
+
+    def at(self) -> "Expansion":
+        """The same with everything computed that follows the leaves alone."""
+        return self
+
+    def factors(self, env: Environment) -> tuple[Array, Array]:
+        """What each neighbour adds to c_qlm is the product of two factors: channel functions with the cutoff, [K, l_max + 1, Q] or
+        [K, 1, Q], and harmonics [K, L]."""
+        raise NotImplementedError(f"{type(self).__name__} must define factors(env)")
+
+    def summed(self, env: Environment) -> Array:
+        """Σ_k of the products, shape [Q, L]."""
+        raise NotImplementedError(f"{type(self).__name__} must define summed(env)")
+
+    def itself(self, center: Array, dtype: Any) -> Array:
+        """What the centre of this species adds, shape [Q, L]."""
+        return jnp.zeros((self.n_channels, (self.l_max + 1) ** 2), dtype)
+
+    def __call__(self, env: Environment) -> Array:
+        """Coefficients c of one atom, shape [Q, (l_max + 1)²]."""
+        ready = self.at()
+        return ready.summed(env) + ready.itself(env.center, env.vectors.dtype)
+
+    def factors_with_slopes(self, env: Environment) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """`factors` and their derivatives, each with a leading axis [3]: a neighbour's factors depend on its own vector only, so
+        three directional derivatives give all of them."""
+        directions = jnp.broadcast_to(jnp.eye(3, dtype=env.vectors.dtype)[:, None, :], (3, *env.vectors.shape))
+        value, push = jax.linearize(lambda vectors: self.factors(env.replace(vectors=vectors)), env.vectors)
+        return value, jax.vmap(push)(directions)
+
+
 @pytree
-class Density:
+class Density(Expansion):
     r"""Coefficients of the neighbour density in an orthonormal basis.
 
     .. math:: \rho_d(\mathbf r) = \sum_j W_{z_j d}\, f_c(r_j)\, G(\mathbf r - \mathbf r_j)
@@ -108,6 +158,14 @@ class Density:
         return (len(self.species) if self.channels is None else self.channels.shape[1]) * self.radial.n_max
 
     @property
+    def n_max(self) -> int:
+        return self.n_channels if self.mixing is not None else self.radial.n_max
+
+    @property
+    def is_sharp(self) -> bool:
+        return self.sigma is None
+
+    @property
     def reach(self) -> Array:
         """The largest distance at which a neighbour counts, shape [], in Å."""
         return jnp.asarray(self._weight().radius)
@@ -173,32 +231,21 @@ class Density:
         weights = jnp.ones_like(weights) if everywhere else weights
         return (weights[:, None, :, None] * radial[:, :, None, :]).reshape(*radial.shape[:2], -1)
 
-    def __call__(self, env: Environment) -> Array:
-        """Coefficients c of one atom's density, shape [Q, (l_max + 1)²], q = channel · n_max + n.
-
-        In Å^(3/2) for the Gaussian density, whose G is not normalised, and in Å^(−3/2) for the sharp one.
-        """
-        density = self.at()
-        return density._summed(env.vectors, env.species) + density._center(env.center, env.vectors.dtype)
-
-    def factors(self, vectors: Array, species: Array) -> tuple[Array, Array]:
-        """What each neighbour adds to c_qlm is the product of two factors: channel functions with the cutoff, [K, l_max + 1, Q] or
-        [K, 1, Q], and harmonics [K, L]."""
-        r = safe_norm(vectors)
-        channels = self._channel_functions(species, self._radial(r)) * self._weight()(r).astype(r.dtype)[:, None, None]
+    def factors(self, env: Environment) -> tuple[Array, Array]:
+        r = safe_norm(env.vectors)
+        channels = self._channel_functions(env.species, self._radial(r)) * self._weight()(r).astype(r.dtype)[:, None, None]
         # without the barrier XLA fuses the recursion for the harmonics into each of the products below and computes it l_max times
-        return channels, jax.lax.optimization_barrier(spherical_harmonics(vectors, self.l_max))
+        return channels, jax.lax.optimization_barrier(spherical_harmonics(env.vectors, self.l_max))
 
-    def _summed(self, vectors: Array, species: Array) -> Array:
-        """The neighbours' part for vectors [K, 3], shape [Q, L]."""
+    def summed(self, env: Environment) -> Array:
         if not isinstance(self.radial, Tabulated):
-            return self._product(*self.factors(vectors, species))
+            return self._product(*self.factors(env))
         # few primitives: the sum over neighbours is one matrix product, and radial functions are mixed after it
-        r = safe_norm(vectors)
+        r = safe_norm(env.vectors)
         primitives = self.radial.primitives(r) * self.cutoff(r).astype(r.dtype)[:, None]
-        weights, mixing = self._mixing_of_primitives(species, r.dtype)
+        weights, mixing = self._mixing_of_primitives(env.species, r.dtype)
         primitives = (weights[:, :, None] * primitives[:, None, :]).reshape(len(r), -1)
-        harmonics = jax.lax.optimization_barrier(spherical_harmonics(vectors, self.l_max))
+        harmonics = jax.lax.optimization_barrier(spherical_harmonics(env.vectors, self.l_max))
         sums = einsum("kp,km->pm", primitives, harmonics).reshape(weights.shape[1], -1, harmonics.shape[1])
         subscripts = "dtm,tq->dqm" if mixing.ndim == 3 else "dtm,dtq->qm"
         mixing = jnp.broadcast_to(mixing, (*mixing.shape[:-3], self.l_max + 1, *mixing.shape[-2:]))
@@ -224,22 +271,15 @@ class Density:
             blocks.append(einsum("kq,km->qm", channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
         return jnp.concatenate(blocks, axis=-1)
 
-    def _center(self, center: Array, dtype) -> Array:
+    def itself(self, center: Array, dtype: Any) -> Array:
         """The centre's own Gaussian: only l = 0 survives at r = 0. Shape [Q, L]."""
         n_lm = (self.l_max + 1) ** 2
         if self.sigma is None and not self.radial.holds_center:
-            return jnp.zeros((self.n_channels, n_lm), dtype)
+            return super().itself(center, dtype)
         radial = self._radial(jnp.zeros(1, dtype)) / math.sqrt(4 * math.pi)
         values = self._channel_functions(center[None], radial, everywhere=self.center_channels == "all")[0, 0]
         values = jnp.asarray(self.center_weight, dtype) * values
         return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, n_lm - 1), dtype)], axis=1)
-
-    def factors_with_slopes(self, env: Environment) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """`factors` and their derivatives, each with a leading axis [3]: a neighbour's factors depend on its own vector only, so
-        three directional derivatives give all of them."""
-        directions = jnp.broadcast_to(jnp.eye(3, dtype=env.vectors.dtype)[:, None, :], (3, *env.vectors.shape))
-        value, push = jax.linearize(lambda vectors: self.factors(vectors, env.species), env.vectors)
-        return value, jax.vmap(push)(directions)
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
@@ -249,7 +289,7 @@ class Density:
         degree = degree if channels.shape[1] > 1 else np.zeros_like(degree)
         slopes = channel_slopes[:, :, degree] * harmonics[None, :, :, None] + channels[None][:, :, degree] * harmonic_slopes[..., None]
         value = jnp.sum(channels[:, degree] * harmonics[:, :, None], axis=0).T
-        return value + density._center(env.center, env.vectors.dtype), jnp.transpose(slopes, (1, 0, 3, 2))
+        return value + density.itself(env.center, env.vectors.dtype), jnp.transpose(slopes, (1, 0, 3, 2))
 
 
 def _broadcast(radial: Array, mixing: Array) -> tuple[Array, Array]:

@@ -13,9 +13,11 @@ import numpy as np
 from jaxpot.math.coupling import couplings
 from jaxpot.pytree import pytree, rebuild, static
 
+Factors = tuple[tuple[int, int], ...]  # (l, q) of the factors of a product, sorted
+
 
 class Selection:
-    """Interface: which products of ν density coefficients enter, for ν = 1 … order.
+    """Interface: which products of ν density coefficients enter, for ν = 1 … order: those whose levels add up to at most a limit.
 
     Attributes:
       order: the highest ν.
@@ -30,6 +32,25 @@ class Selection:
     def limit(self, order: int) -> float:
         """The largest sum of levels."""
         raise NotImplementedError(f"{type(self).__name__} must define limit(order)")
+
+    def factors(self, order: int, n_max: int, l_max: int, n_channels: int) -> Iterator[Factors]:
+        """Every product of this many factors, q = channel · n_max + n, of those of n_channels · n_max radial functions up to degree l_max."""
+        limit = self.limit(order) + 1e-9
+        known = [(l, c * n_max + n, self.level(n, l, order)) for l in range(l_max + 1) for c in range(n_channels) for n in range(n_max)]
+        known = [(l, q, level) for l, q, level in known if level <= limit]
+        least = min((level for *_, level in known), default=0.0)
+
+        def extend(start: int, chosen: tuple, left: float) -> Iterator[Factors]:
+            if len(chosen) == order:
+                yield chosen
+                return
+            spare = (order - len(chosen) - 1) * least
+            for i in range(start, len(known)):
+                l, q, level = known[i]
+                if level + spare <= left:
+                    yield from extend(i, (*chosen, (l, q)), left - level)
+
+        yield from extend(0, (), limit)
 
 
 @pytree
@@ -87,6 +108,38 @@ class PerOrder(Selection):
         return 0.0
 
 
+@pytree
+class Listed(Selection):
+    """The products of a list.
+
+    Args:
+      products: every product as a tuple of its factors (q, l), in any order, with q = channel · n_max + n, as in `ACE.labels`.
+
+    Example:
+      >>> Listed((((0, 0),), ((1, 2), (0, 2)))).order
+      2
+    """
+
+    products: tuple[tuple[tuple[int, int], ...], ...] = static()
+
+    def __post_init__(self):
+        numbers = [x for product in self.products for factor in product for x in factor]
+        pairs = all(len(factor) == 2 for product in self.products for factor in product)
+        if not self.products or not all(self.products) or not pairs or not all(isinstance(x, int) and x >= 0 for x in numbers):
+            raise ValueError("Listed: expected products such as (((0, 0),), ((0, 1), (2, 1))), tuples of factors (q, l) with whole numbers ≥ 0")
+        if len({tuple(sorted(product)) for product in self.products}) < len(self.products):
+            raise ValueError("Listed: a product is listed twice")
+
+    @property
+    def order(self) -> int:
+        return max(map(len, self.products))
+
+    def factors(self, order: int, n_max: int, l_max: int, n_channels: int) -> Iterator[Factors]:
+        for product in self.products:
+            if len(product) == order:
+                yield tuple(sorted((l, q) for q, l in product))
+
+
 class Block(NamedTuple):
     """Functions whose factors have the same degrees and coincide in the same way, and so share one table of coefficients."""
 
@@ -116,26 +169,6 @@ class Program(NamedTuple):
     slopes: Slopes | None  # made on request, since it needs more products
 
 
-def _tuples(selection: Selection, order: int, n_max: int, l_max: int, n_channels: int) -> Iterator[tuple[tuple[int, int], ...]]:
-    """Sorted tuples of factors (l, q), q = channel · n_max + n, that a selection lets in."""
-    limit = selection.limit(order) + 1e-9
-    factors = [(l, c * n_max + n, selection.level(n, l, order)) for l in range(l_max + 1) for c in range(n_channels) for n in range(n_max)]
-    factors = [(l, q, level) for l, q, level in factors if level <= limit]
-    least = min((level for *_, level in factors), default=0.0)
-
-    def extend(start: int, chosen: tuple, left: float) -> Iterator[tuple]:
-        if len(chosen) == order:
-            yield chosen
-            return
-        spare = (order - len(chosen) - 1) * least
-        for i in range(start, len(factors)):
-            l, q, level = factors[i]
-            if level + spare <= left:
-                yield from extend(i, (*chosen, (l, q)), left - level)
-
-    yield from extend(0, (), limit)
-
-
 @functools.lru_cache(maxsize=32)
 def build_program(kind: type, values: tuple, n_max: int, l_max: int, n_channels: int, lam: int, pseudo: bool, with_slopes: bool = False) -> Program:
     selection = rebuild(kind, dict(values))
@@ -144,7 +177,7 @@ def build_program(kind: type, values: tuple, n_max: int, l_max: int, n_channels:
     wanted: list[dict[tuple[int, ...], None]] = [{} for _ in range(selection.order + 1)]  # dicts keep the order
     for order in range(1, selection.order + 1):
         by_pattern: dict[tuple, list] = {}
-        for factors in _tuples(selection, order, n_max, l_max, n_channels):
+        for factors in selection.factors(order, n_max, l_max, n_channels):
             degrees = tuple(l for l, _ in factors)
             if (sum(degrees) + lam + pseudo) % 2 == 0:
                 groups = tuple(factors.index(f) for f in factors)

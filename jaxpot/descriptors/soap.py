@@ -97,7 +97,7 @@ class SOAP(LocalDescriptor):
         density, l_max = self.density.at(), self.density.l_max
         (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
         blocks = [slice(l * l, (l + 1) ** 2) for l in range(l_max + 1)]
-        c = density._product(channels, harmonics) + density._center(env.center, env.vectors.dtype)
+        c = density._product(channels, harmonics) + density.itself(env.center, env.vectors.dtype)
         # of every q and l: Σ_m c Y [1, K, Q, l] and Σ_m c ∂Y [3, K, Q, l]
         along = jnp.stack([einsum("qm,km->kq", c[:, m], harmonics[:, m]) for m in blocks], axis=-1)[None]
         along_slopes = jnp.stack([einsum("qm,xkm->xkq", c[:, m], harmonic_slopes[:, :, m]) for m in blocks], axis=-1)

@@ -1,5 +1,7 @@
 """Heads linear in the features."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,22 +145,66 @@ class Quadratic(LinearHead):
         return jnp.diag(jnp.tile(own, self.n_species))
 
 
-@pytree
-class Embedding(Head):
-    r"""Finnis–Sinclair functions of a few linear densities, as in PACE.
+class Power:
+    """Interface: what |ρ|^m is made of near zero, where its slope is infinite."""
 
-    .. math:: \epsilon_i = \sum_p a_p\, f(\rho_p, m_p), \qquad \rho_p = \sum_f w_{p z_i f}\, x_{if}, \qquad f(\rho, 1) = \rho
+    def __call__(self, rho: Array, m: Array) -> Array:
+        """f(ρ, m) for arrays that broadcast, m > 0."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(rho, m)")
+
+
+@pytree
+class ShiftedPower(Power):
+    r"""|ρ|^m for large |ρ| and of the finite slope 1 − b + b/m at 0 (pacemaker's `FinnisSinclairShiftedScaled`).
 
     .. math:: f(\rho, m) = \mathrm{sgn}(\rho) \left[\left(|\rho| + b\, e^{-|\rho|}\right)^m - b^m e^{-|\rho|}\right],
-       \qquad b = (1/m)^{1/(m - 1)}
+       \qquad b = (1/m)^{1/(m - 1)}, \qquad f(\rho, 1) = \rho
+    """
 
-    which is |ρ|^m for large |ρ| and has the finite slope 1 − b + b/m at 0 (pacemaker's `FinnisSinclairShiftedScaled`). Not linear in its
-    coefficients.
+    def __call__(self, rho, m):
+        u = m - 1
+        is_small = jnp.abs(u) < 1e-5
+        # −log b = log m / (m − 1), with its series at m = 1, so that nothing jumps there
+        ratio = jnp.where(is_small, 1 - u / 2 + u**2 / 3, jnp.log(m) / jnp.where(is_small, 1, u))
+        b = jnp.exp(-ratio)
+        sign = jnp.where(rho < 0, -1, 1).astype(rho.dtype)  # not jnp.sign, whose 0 at ρ = 0 would make the slope there 0
+        size, decay = sign * rho, jnp.exp(-sign * rho)
+        return sign * b**m * ((decay + size / b) ** m - decay)  # so written it is 0 at ρ = 0 to the last bit
+
+
+@pytree
+class SmoothedPower(Power):
+    r"""|ρ|^m but for |ρ| below some 3/w, where it ends with the slope w^(1−m) (pacemaker's `FinnisSinclair`).
+
+    .. math:: f(\rho, m) = \mathrm{sgn}(\rho) \left[(1 - g)\, |\rho|^m + w^{1 - m} g\, |\rho|\right], \qquad g = e^{-(w |\rho|)^3}
+
+    Args:
+      steepness: w, in the inverse unit of ρ.
+    """
+
+    steepness: Array = positive(1e6)
+
+    def __call__(self, rho, m):
+        w = jnp.asarray(self.steepness, rho.dtype)
+        sign = jnp.where(rho < 0, -1, 1).astype(rho.dtype)
+        size = sign * rho
+        x = jnp.minimum(w * size, 4)  # beyond, g is zero to round-off
+        is_zero = size == 0
+        power = jnp.where(is_zero, 0, jnp.where(is_zero, 1, size) ** m)
+        return sign * (-jnp.expm1(-(x**3)) * power + w ** (1 - m) * jnp.exp(-(x**3)) * size)
+
+
+@pytree
+class Embedding(Head):
+    r"""Functions of a few linear densities, as in PACE; not linear in its coefficients.
+
+    .. math:: \epsilon_i = \sum_p a_p\, f(\rho_p, m_p), \qquad \rho_p = \sum_f w_{p z_i f}\, x_{if}
 
     Args:
       coefficients: w, shape [densities, S · F], species slowest.
-      exponents: m, shape [densities], > 0.
-      weights: a, shape [densities], in eV.
+      exponents: m, shape [densities], or [S, densities] for every centre species its own, > 0.
+      weights: a, likewise, in eV.
+      power: f, `ShiftedPower()` or `SmoothedPower()`.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
 
     References:
@@ -169,32 +215,26 @@ class Embedding(Head):
     coefficients: Array
     exponents: Array = positive()
     weights: Array
+    power: Power = dataclasses.field(default_factory=ShiftedPower)
     n_species: int | None = static(None)
 
     def sized(self, descriptor: Descriptor) -> "Embedding":
-        size = len(descriptor.species) * descriptor.n_features
+        s, size = len(descriptor.species), len(descriptor.species) * descriptor.n_features
         shapes = tuple(np.shape(x) for x in (self.coefficients, self.exponents, self.weights))
-        if len(shapes[0]) != 2 or shapes != ((shapes[0][0], size), shapes[0][:1], shapes[0][:1]):
+        if len(shapes[0]) != 2 or shapes[0][1] != size or not all(shape in (shapes[0][:1], (s, shapes[0][0])) for shape in shapes[1:]):
             raise ValueError(
-                f"Embedding: expected coefficients [densities, {size}], exponents and weights [densities], "
+                f"Embedding: expected coefficients [densities, {size}], exponents and weights [densities] or [{s}, densities], "
                 f"got shapes {', '.join(map(str, shapes))}"
             )
-        return self.replace(n_species=len(descriptor.species))
+        return self.replace(n_species=s)
 
     def __call__(self, features: Array, species: Array) -> Array:
         own = jax.nn.one_hot(species, self.n_species, dtype=features.dtype)
         w = jnp.asarray(self.coefficients, features.dtype).reshape(-1, self.n_species, features.shape[1])
         rho = einsum("ns,psf,nf->np", own, w, features)
-        return einsum("np,p->n", _shifted_power(rho, jnp.asarray(self.exponents, rho.dtype)), jnp.asarray(self.weights, rho.dtype))
 
+        def of_center(value):
+            value = jnp.asarray(value, rho.dtype)
+            return einsum("ns,sp->np", own, value) if value.ndim == 2 else value[None]
 
-def _shifted_power(rho: Array, m: Array) -> Array:
-    """f of Embedding for rho [n, p] and exponents m [p]."""
-    u = m - 1
-    is_small = jnp.abs(u) < 1e-5
-    # −log b = log m / (m − 1), with its series at m = 1, so that nothing jumps there
-    ratio = jnp.where(is_small, 1 - u / 2 + u**2 / 3, jnp.log(m) / jnp.where(is_small, 1, u))
-    m, b = m[None], jnp.exp(-ratio)[None]
-    sign = jnp.where(rho < 0, -1, 1).astype(rho.dtype)  # not jnp.sign, whose 0 at ρ = 0 would make the slope there 0
-    size, decay = sign * rho, jnp.exp(-sign * rho)
-    return sign * ((size + b * decay) ** m - b**m * decay)
+        return jnp.sum(self.power(rho, of_center(self.exponents)) * of_center(self.weights), axis=1)

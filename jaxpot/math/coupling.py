@@ -70,7 +70,7 @@ def wigner_3j(j1: float, j2: float, j3: float, m1: float, m2: float, m3: float) 
 
 
 @functools.cache
-def _to_real(l: int) -> np.ndarray:
+def real_from_complex(l: int) -> np.ndarray:
     """U with Y_real = U Y_complex, shape [2l + 1, 2l + 1]."""
     u = np.zeros((2 * l + 1, 2 * l + 1), complex)
     u[l, l] = 1
@@ -112,7 +112,7 @@ def clebsch_gordan(l1: int, l2: int, l3: int) -> np.ndarray:
     for m1 in range(-l1, l1 + 1):
         for m2 in range(max(-l2, -l3 - m1), min(l2, l3 - m1) + 1):
             table[m1 + l1, m2 + l2, m1 + m2 + l3] = _complex(2 * l1, 2 * m1, 2 * l2, 2 * m2, 2 * l3, 2 * (m1 + m2))
-    real = np.einsum("ai,bj,ck,ijk->abc", _to_real(l1).conj(), _to_real(l2).conj(), _to_real(l3), table, optimize=True)
+    real = np.einsum("ai,bj,ck,ijk->abc", real_from_complex(l1).conj(), real_from_complex(l2).conj(), real_from_complex(l3), table, optimize=True)
     out = np.ascontiguousarray(real.imag if (l1 + l2 + l3) % 2 else real.real)
     out[np.abs(out) < 1e-15] = 0.0
     out.setflags(write=False)

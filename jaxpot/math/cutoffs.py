@@ -84,6 +84,12 @@ class CosineCutoff(Cutoff):
         return jnp.where(x >= 1, 0, half_cosine(x))  # in this order NaN stays NaN
 
 
+def smoothstep(x: Array) -> Array:
+    """From 0 at x ≤ 0 to 1 at x ≥ 1, C²: 10x³ − 15x⁴ + 6x⁵."""
+    x = jnp.clip(x, 0, 1)
+    return x**3 * (10 - 15 * x + 6 * x**2)
+
+
 _SMOOTHSTEPS = {
     1: ((2, -3.0), (3, 2.0)),
     2: ((3, -10.0), (4, 15.0), (5, -6.0)),

@@ -284,6 +284,27 @@ _ZBL_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
 _ZBL_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 
+def screened_repulsion(r: Array, first: Array, second: Array, species: tuple[str, ...], inner: Array, outer: Array) -> Array:
+    """The repulsion of `ZBL` at distances r [...] between elements of these indices, in eV; inner and outer have shape [S, S], in Å."""
+    charges = jnp.asarray([float(ATOMIC_NUMBERS[s]) for s in species], r.dtype)
+    product, inverse_length = charges[:, None] * charges[None, :], (charges[:, None] ** 0.23 + charges[None, :] ** 0.23) / 0.46850
+
+    def repulsion(r, product, inverse_length):
+        x = r * inverse_length
+        return COULOMB * product / r * sum(c * jnp.exp(-e * x) for c, e in zip(_ZBL_COEFFICIENTS, _ZBL_EXPONENTS, strict=True))
+
+    # what the switch is made of depends on the elements alone: tables [S, S]
+    slope = jax.grad(lambda r: jnp.sum(repulsion(r, product, inverse_length)))
+    de, d2e = jax.jvp(slope, (outer,), (jnp.ones_like(outer),))
+    width, ramp = outer - inner, jnp.clip(r - inner[first, second], 0, None)
+    cubic = (-3 * de + width * d2e) / width**2
+    quartic = (2 * de - width * d2e) / width**3
+    constant = -repulsion(outer, product, inverse_length) + 0.5 * width * de - width**2 * d2e / 12
+    value = repulsion(r, product[first, second], inverse_length[first, second]) + constant[first, second]
+    value = value + cubic[first, second] / 3 * ramp**3 + quartic[first, second] / 4 * ramp**4
+    return jnp.where(r >= outer[first, second], 0, value)  # in this order a NaN distance stays NaN
+
+
 @pytree
 class ZBL(Potential):
     r"""Universal screened nuclear repulsion of Ziegler, Biersack and Littmark, switched off smoothly as in LAMMPS.
@@ -318,22 +339,6 @@ class ZBL(Potential):
 
     def energies(self, graph: Graph) -> Array:
         r, first, second, mask = pairs(graph, self.reach, self.species)
-        charges = jnp.asarray([float(ATOMIC_NUMBERS[s]) for s in self.species], r.dtype)
-        product, inverse_length = charges[:, None] * charges[None, :], (charges[:, None] ** 0.23 + charges[None, :] ** 0.23) / 0.46850
-
-        def repulsion(r, product, inverse_length):
-            x = r * inverse_length
-            return COULOMB * product / r * sum(c * jnp.exp(-e * x) for c, e in zip(_ZBL_COEFFICIENTS, _ZBL_EXPONENTS, strict=True))
-
-        outer = jnp.asarray(self.outer, r.dtype)
-        at_outer = jnp.broadcast_to(outer, product.shape)  # what S is made of depends on the elements alone: tables [S, S]
-        slope = jax.grad(lambda r: jnp.sum(repulsion(r, product, inverse_length)))
-        de, d2e = jax.jvp(slope, (at_outer,), (jnp.ones_like(at_outer),))
-        width, ramp = outer - self.inner, jnp.clip(r - self.inner, 0, None)
-        cubic = (-3 * de + width * d2e) / width**2
-        quartic = (2 * de - width * d2e) / width**3
-        constant = -repulsion(at_outer, product, inverse_length) + 0.5 * width * de - width**2 * d2e / 12
-        value = repulsion(r, product[first, second], inverse_length[first, second]) + constant[first, second]
-        value = value + cubic[first, second] / 3 * ramp**3 + quartic[first, second] / 4 * ramp**4
-        value = jnp.where(r >= outer, 0, value)  # in this order a NaN distance stays NaN
+        inner, outer = (jnp.broadcast_to(jnp.asarray(x, r.dtype), (len(self.species),) * 2) for x in (self.inner, self.outer))
+        value = screened_repulsion(r, first, second, self.species, inner, outer)
         return 0.5 * jnp.sum(jnp.where(mask, value, 0), axis=1).astype(r.dtype)

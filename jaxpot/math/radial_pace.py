@@ -1,0 +1,213 @@
+"""The radial bases of pacemaker: they end at the radius by themselves, so that their density needs no other cutoff than `Step`.
+
+ChebExpCos, ChebPow and SBessel are C¹ there or better. What is fitted with them can be written for LAMMPS (`io.yace`).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.math.cutoffs import CosineCutoff, smoothstep
+from jaxpot.math.linalg import einsum
+from jaxpot.math.radial import RadialBasis, chebyshev, check_n_max
+from jaxpot.pytree import positive, pytree, static
+
+Array = jax.Array
+
+
+class PaceBasis(RadialBasis):
+    """Interface: sharp functions, the same for every l, that are zero from the radius on. A new basis writes `functions`."""
+
+    elementary = True
+
+    def functions(self, r: Array, radius: Array) -> Array:
+        """g_n at r [Q], shape [Q, n_max]; the radius and the leaves may differ from distance to distance, shape [Q]."""
+        raise NotImplementedError(f"{type(self).__name__} must define functions(r, radius)")
+
+    def sharp(self, r, l_max, radius):
+        return self.functions(r, radius)[:, None, :]
+
+    def smeared(self, r, l_max, radius, sigma):
+        raise ValueError(f"{type(self).__name__} is for a sharp density: write Density(..., sigma=None, center_weight=0.0), or use GTO")
+
+    def upper(self, radius):
+        return radius
+
+    def finest(self, radius):
+        return jnp.asarray(radius) / self.n_max
+
+
+def _ended(functions: Array, r: Array, radius: Array) -> Array:
+    """The functions [Q, n], zero from the radius on."""
+    return jnp.where((r >= radius)[:, None], 0, functions)  # in this order NaN stays NaN
+
+
+@pytree
+class ChebExpCos(PaceBasis):
+    r"""Chebyshev polynomials of an exponential of the distance, under a cosine.
+
+    .. math:: g_0 = f_c, \qquad g_n = \tfrac12 \left(1 - T_n(x)\right) f_c, \qquad
+       x = 1 - 2\, \frac{e^{-\lambda r/r_c} - e^{-\lambda}}{1 - e^{-\lambda}}, \qquad f_c = \tfrac12 \left(1 + \cos \pi r/r_c\right)
+
+    with a second cosine from r_c − width to r_c.
+
+    Args:
+      n_max: number of functions.
+      lam: λ, dimensionless.
+      width: of the second cosine, in Å; None is none. pacemaker: dcut.
+
+    Example:
+      >>> from jaxpot import Density, Step
+      >>> Density(("Si",), Step(5.0), ChebExpCos(8, lam=3.0), l_max=3, sigma=None, center_weight=0.0).n_channels
+      8
+
+    References:
+      Bochkarev et al., "Efficient parametrization of the atomic cluster expansion", Phys. Rev. Mater. 6, 013804 (2022).
+    """
+
+    n_max: int = static()
+    lam: Array = positive()
+    width: Array | None = positive(None)
+
+    def __post_init__(self):
+        check_n_max(self)
+
+    def functions(self, r, radius):
+        lam = jnp.asarray(self.lam, r.dtype)
+        y = jnp.expm1(-lam)
+        polynomials = chebyshev(1 + 2 * (jnp.expm1(-lam * r / radius) - y) / y, self.n_max)
+        envelope = CosineCutoff(radius)(r)
+        if self.width is not None:
+            envelope = envelope * CosineCutoff(radius, jnp.asarray(self.width, r.dtype))(r)
+        return jnp.concatenate([polynomials[:, :1], 0.5 * (1 - polynomials[:, 1:])], axis=1) * envelope[:, None]
+
+
+@pytree
+class ChebPow(PaceBasis):
+    r"""Chebyshev polynomials of a power of the distance from the radius, which vanish there with ⌈λ⌉ − 1 derivatives.
+
+    .. math:: g_n = \tfrac12 \left(1 - T_{n+1}(x)\right), \qquad x = 1 - 2\, (1 - r/r_c)^\lambda
+
+    Args:
+      n_max: number of functions.
+      lam: λ, > 1 for forces without jumps.
+
+    References:
+      Lysogorskiy et al., "Performant implementation of the atomic cluster expansion (PACE) and application to copper and silicon",
+      npj Comput. Mater. 7, 97 (2021).
+    """
+
+    n_max: int = static()
+    lam: Array = positive()
+
+    def __post_init__(self):
+        check_n_max(self)
+
+    def functions(self, r, radius):
+        left = 1 - r / radius
+        ended = left <= 0
+        x = 1 - 2 * jnp.where(ended, 0, jnp.where(ended, 1, left) ** jnp.asarray(self.lam, r.dtype))
+        return 0.5 * (1 - chebyshev(x, self.n_max + 1)[:, 1:])
+
+
+@pytree
+class ChebLinear(PaceBasis):
+    r"""Chebyshev polynomials of the distance from the radius, where all but every fourth jump: only for files that have them.
+
+    .. math:: g_n = \tfrac12 \left(1 - T_{n+1}(1 - r/r_c)\right)
+
+    Args:
+      n_max: number of functions.
+    """
+
+    n_max: int = static()
+
+    def __post_init__(self):
+        check_n_max(self)
+
+    def functions(self, r, radius):
+        return _ended(0.5 * (1 - chebyshev(1 - r / radius, self.n_max + 1)[:, 1:]), r, radius)
+
+
+@functools.cache
+def _simplified_bessel(n_max: int) -> np.ndarray:
+    """M with g_n = r_c^(−3/2) sinc(θ) Σ_t T_t(cos θ) M_tn, θ = π r/r_c, shape [n_max + 1, n_max].
+
+    sinc(kθ) = sinc(θ) U_(k−1)(cos θ)/k, with Chebyshev polynomials U of the second kind, which are sums of those of the first.
+    """
+    second = np.zeros((n_max + 1, n_max + 1))  # U_k = 2 (T_k + T_(k−2) + …), T_0 counted once
+    for k in range(n_max + 1):
+        second[k % 2 : k + 1 : 2, k] = 2
+    second[0] /= 2
+    columns, last = [], 1.0
+    for n in range(n_max):
+        a, b = n + 1, n + 2
+        own = (-1) ** n * np.sqrt(2) * np.pi * a * b / np.hypot(a, b) * (second[:, n] / a + second[:, n + 1] / b)
+        if n:
+            e = n**2 * (n + 2) ** 2 / (4 * (n + 1) ** 4 + 1)
+            d = 1 - e / last
+            own, last = (own + np.sqrt(e / last) * columns[-1]) / np.sqrt(d), d
+        columns.append(own)
+    return np.stack(columns, axis=1)
+
+
+@pytree
+class SBessel(PaceBasis):
+    r"""Sums of two spherical Bessel functions j₀ that vanish with two derivatives at the radius, orthonormalised on [0, r_c].
+
+    .. math:: f_n = \frac{(-1)^n \sqrt2\, \pi}{r_c^{3/2}} \frac{(n+1)(n+2)}{\sqrt{(n+1)^2 + (n+2)^2}}
+       \left[\mathrm{sinc}\, \frac{(n+1)\pi r}{r_c} + \mathrm{sinc}\, \frac{(n+2)\pi r}{r_c}\right], \quad
+       g_n = \frac{f_n + \sqrt{e_n/d_{n-1}}\, g_{n-1}}{\sqrt{d_n}}, \quad d_n = 1 - \frac{e_n}{d_{n-1}}, \quad
+       e_n = \frac{n^2 (n+2)^2}{4 (n+1)^4 + 1}
+
+    Args:
+      n_max: number of functions.
+
+    References:
+      Kocer, Mason, Erturk, "Continuous and optimally complete description of chemical environments using Spherical Bessel descriptors",
+      AIP Adv. 10, 015021 (2020).
+    """
+
+    n_max: int = static()
+
+    def __post_init__(self):
+        check_n_max(self)
+
+    def functions(self, r, radius):
+        x = r / radius
+        polynomials = chebyshev(jnp.cos(jnp.pi * x), self.n_max + 1)
+        shape = einsum("qt,tn->qn", polynomials, jnp.asarray(_simplified_bessel(self.n_max), r.dtype))
+        return _ended(shape * (jnp.sinc(x) / radius**1.5)[..., None], r, radius)
+
+
+@pytree
+class InnerCutoff(PaceBasis):
+    r"""Another basis, switched off towards short distances.
+
+    .. math:: g_n(r)\, s\!\left(\frac{r - r_{in} + w}{w}\right), \qquad s(x) = 10 x^3 - 15 x^4 + 6 x^5
+
+    which is all of g_n from r_in on and nothing up to r_in − w.
+
+    Args:
+      basis: the other basis.
+      radius: r_in, in Å. pacemaker: rcut_in, with inner_cutoff_type distance.
+      width: w, in Å. pacemaker: dcut_in.
+    """
+
+    basis: PaceBasis
+    radius: Array = positive()
+    width: Array = positive()
+
+    def __post_init__(self):
+        if not isinstance(self.basis, PaceBasis):
+            raise TypeError(f"InnerCutoff: expected ChebExpCos, ChebPow, ChebLinear or SBessel, got {type(self.basis).__name__}")
+
+    @property
+    def n_max(self) -> int:
+        return self.basis.n_max
+
+    def functions(self, r, radius):
+        inner, width = jnp.asarray(self.radius, r.dtype), jnp.asarray(self.width, r.dtype)
+        return self.basis.functions(r, radius) * smoothstep((r - inner + width) / width)[:, None]

@@ -1,0 +1,352 @@
+"""Files of PACE potentials: what is read, what is written, and what both refuse."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from catalog import SPECIES, _pace, evaluate, graph
+
+from jaxpot import (
+    ACE,
+    GTO,
+    MLP,
+    Agnesi,
+    AtomicPotential,
+    BondDensity,
+    ByCoreEnergy,
+    ByDistance,
+    ChebExpCos,
+    ChebPow,
+    Chebyshev,
+    Constant,
+    CoreRepulsion,
+    Density,
+    Embedding,
+    InnerCutoff,
+    IsolatedAtoms,
+    LennardJones,
+    Linear,
+    Listed,
+    PolynomialCutoff,
+    PowerCutoff,
+    SBessel,
+    ScreenedCore,
+    SmoothedPower,
+    Step,
+    Switched,
+    TotalDegree,
+    load,
+    save,
+)
+from jaxpot.io.yace import read_yace, write_yace
+from jaxpot.io.yaml import read_yaml
+
+SMALL = Path(__file__).parent / "oracles" / "pace_small"
+
+# ---- YAML
+
+
+def test_yaml(tmp_path):
+    """Blocks, brackets over several lines, lists under keys, keys that are lists, in both forms."""
+    (tmp_path / "a").write_text(
+        "---\na: [1, -2.5, .5, +1e-3, 1e5] # comment\nb:\n  c: {d: x y, 'e f': \"g#1\", h: [[1], []]}\n  [0, 1]:\n    i: true\nlist:\n- j: 1\n  k: 2\n"
+        "-\n  - 3\n  - [4,\n     5]\nother:\n  - null\n  - word\n? [1, 0]\n: l: 1\n  m: 2\n? [1, 1]\n: n\nempty:\n"
+    )
+    found = read_yaml(tmp_path / "a")
+    assert found == {
+        "a": [1, -2.5, 0.5, 1e-3, 1e5], "b": {"c": {"d": "x y", "e f": "g#1", "h": [[1], []]}, (0, 1): {"i": True}},
+        "list": [{"j": 1, "k": 2}, [3, [4, 5]]], "other": [None, "word"], (1, 0): {"l": 1, "m": 2}, (1, 1): "n", "empty": None,
+    }  # fmt: skip
+    assert isinstance(found["a"][0], int) and isinstance(found["a"][4], float)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a: 1\na: 2\n", "the key a is given twice"),
+        ("a: {b: 1, b: 2}\n", "given twice among b, b"),
+        ("a: [1, 2\n", r"line 1: cannot read 'a: \[1, 2'"),
+        ("a: 1\n  b: 2\n", "line 2: cannot read 'b: 2'"),
+        ("a: 1\njust words\n", "line 2: cannot read 'just words'"),
+        ("a: &anchor 1\nb: |\n  text\n", "line 3: cannot read 'text'"),
+        ("? [0]\nb: 1\n", "line 2: cannot read"),
+    ],
+)
+def test_what_is_no_such_yaml(tmp_path, text, message):
+    (tmp_path / "a").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_yaml(tmp_path / "a")
+
+
+def test_what_is_no_text(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="not a text file"):
+        read_yaml(tmp_path / "a")
+    for suffix in ("yace", "ace"):
+        with pytest.raises(FileNotFoundError, match="no file at"):
+            read_yace(tmp_path / f"b.{suffix}")
+
+
+# ---- reading
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("deltaSplineBins: 0.0001", "metadata: {a: 1}", "the key metadata is not implemented"),
+        ("elements: [C, Si]", "elements: [C, Xx]", "not chemical symbols"),
+        ("elements: [C, Si]", "species: [C, Si]", "convert it by pace_yaml2yace"),
+        ("E0: [-1.5, 0.25]", "E0: [-1.5]", r"E0: expected numbers of shape \(2,\), got shape \(1,\)"),
+        ("E0: [-1.5, 0.25]", "E0: [-1.5, nan]", "E0.* not finite"),
+        ("E0: [-1.5, 0.25]\n", "", "lacks E0"),
+        ("npoti: FinnisSinclairShiftedScaled", "npoti: Tanh", "npoti FinnisSinclairShiftedScaled, Tanh is not implemented"),
+        ("npoti: FinnisSinclairShiftedScaled", "npoti: FinnisSinclair", "for all elements"),
+        ("FS_parameters: [1, 1, 1, 0.5]", "FS_parameters: [1, 1]", r"FS_parameters, two for each of 2 densities: expected numbers of shape \(4,\)"),
+        ("rho_core_cutoff: 6.0", "rho_core_cutoff: 5.0", "drho_core_cutoff <= rho_core_cutoff"),
+        ("rho_core_cutoff: 6.0, ", "", "embedding of C lacks rho_core_cutoff"),
+        ("  1: {ndensity", "  2: {ndensity", r"embeddings are given for \[\(0,\), \(2,\)\]"),
+        ("  [1, 0]: {", "  [1, 2]: {", "bonds are given for"),
+        ("radbasename: ChebExpCos", "radbasename: ACE.jl.base", "the radial functions ACE.jl.base are not implemented"),
+        ("radbasename: ChebExpCos", "radbasename: Tabulated", "Tabulated are not implemented"),
+        ("radparameters: [2.0]", "radparameter: [2.0]", "the key radparameter is not implemented"),
+        ("nradbasemax: 5", "nradbasemax: 6", r"shape \(2, 3, 6\), got shape \(2, 3, 5\)"),
+        ("radparameters: [2.0]", "radparameters: 2.0", r"radparameters: expected numbers of shape \(1,\)"),
+        ("rcut: 4.0", "rcut: far", r"bond \(0, 0\): rcut: expected numbers of shape \(\), got 'far'"),
+        ("inner_cutoff_type: distance", "inner_cutoff_type: energy", "inner_cutoff_type energy is not implemented"),
+        ("inner_cutoff_type: distance", "inner_cutoff_type: density", "expected one for all"),
+        ("rcut_in: 1.5, dcut_in: 0.4", "rcut_in: 1.5, dcut_in: 0", "is a jump; expected dcut_in > 0"),
+        ("rcut_in: 1.5, dcut_in: 0.4, inner_cutoff_type: distance", "rcut_in: 1.5, dcut_in: 0.4, inner_cutoff_type: density", "jump at rcut_in"),
+        ("rcut_in: 0, dcut_in: 0, inner_cutoff_type: distance", "rcut_in: 0, dcut_in: 0, inner_cutoff_type: zbl", "zbl needs rcut_in > 0"),
+        ("mus: [0], ns: [1]", "mus: [2], ns: [1]", "function 0 of C: mus, ns, ls or ms_combs are out of range"),
+        ("mus: [0], ns: [1]", "mus: [0], ns: [6]", "out of range"),
+        ("ls: [0], ms_combs: [0]", "ls: [1], ms_combs: [0]", "out of range"),
+        ("mu0: 0, rank: 1", "mu0: 1, rank: 1", "mu0 = 1 and ndensity = 2; the list is of 0"),
+        ("rank: 1, ndensity: 2", "rank: 1, ndensity: 1", "ctildes has 2 numbers; rank, num_ms_combs and ndensity say 1"),
+        ("num_ms_combs: 2,", "num_ms_combs: 3,", "ms_combs has 4 numbers"),
+        ("ms_combs: [0, 0, 1, -1]", "ms_combs: [0, 0, 1, 1]", r"l = \(1, 1\) is not invariant"),
+        ("ctildes: [", "c_tildes: [", "the key c_tildes is not implemented"),
+    ],
+)
+def test_refused(tmp_path, old, new, message):
+    text = (SMALL / "distance.yace").read_text()
+    assert old in text
+    (tmp_path / "a.yace").write_text(text.replace(old, new, 1))
+    with pytest.raises((ValueError, TypeError), match=message):
+        read_yace(tmp_path / "a.yace")
+
+
+ACE_FILE = """# DATE
+nelements=1
+elements: Cu
+
+lmax=1
+embedding-function: FinnisSinclair
+2 FS parameters:  1.0 0.5
+core energy-cutoff parameters: 100000.0 250.0
+E0: -0.25
+
+radbasename=SBessel
+nradbase=2
+nradmax=1
+cutoffmax=4.0
+deltaSplineBins=0.001
+core repulsion parameters: 0.0 1.0
+radparameter= 1.0
+cutoff= 4.0
+dcut= 0.01
+crad= 1.0 0.5
+ 0.0 -0.5
+
+rankmax=2
+ndensitymax=1
+
+num_c_tilde_max=2
+num_ms_combinations_max=2
+total_basis_size_rank1: 1
+ctilde_basis_func: rank=1 ndens=1 mu0=0 mu=( 0 )
+n=( 2 )
+l=( 0 )
+num_ms=1
+< 0 >:  0.7
+total_basis_size: 1
+ctilde_basis_func: rank=2 ndens=1 mu0=0 mu=( 0  0 )
+n=( 1  1 )
+l=( 1  1 )
+num_ms=2
+<  0  0 >:  0.5
+<  1  -1 >:  -1.0
+"""
+
+
+def test_ace_files(tmp_path):
+    (tmp_path / "a.ace").write_text(ACE_FILE)
+    model, energies = read_yace(tmp_path / "a.ace").terms
+    assert energies == IsolatedAtoms({"Cu": -0.25})
+    assert model.descriptor.density == BondDensity(("Cu",), [[4.0]], SBessel(2), 1, mixing=np.array([[[[[1.0], [0.0]], [[0.5], [-0.5]]]]]))
+    assert model.descriptor.labels() == ((((2, 0),), 0), (((0, 1), (0, 1)), 0))
+    np.testing.assert_allclose(model.head.coefficients, [[0.7 * np.sqrt(4 * np.pi), -0.5 * np.sqrt(3) * 4 * np.pi]])
+    assert model.head.power == SmoothedPower() and model.head.exponents.tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("nelements=1", "nelements=2", "only .ace files of one element"),
+        ("nelements=1", "elements: Cu", "expected nelements="),
+        ("lmax=1", "lmax=1.5", "expected 1 whole numbers after lmax="),
+        ("crad= 1.0", "crad= x", "expected a number, got 'x'"),
+        ("crad= 1.0", "crad=", "expected a number, got 'rankmax'"),
+        ("num_ms=2", "num_ms=3", "expected <"),
+        ("<  1  -1 >:  -1.0\n", "<  1  -1 >:  -1.0\nmore", "cannot read more after the last function"),
+        ("-1.0\n", "", "ends before the 1 numbers"),
+        ("radbasename=SBessel", "radbasename=GTO", "the radial functions GTO are not implemented"),
+    ],
+)
+def test_refused_ace_files(tmp_path, old, new, message):
+    assert old in ACE_FILE
+    (tmp_path / "a.ace").write_text((ACE_FILE[::-1].replace(old[::-1], new[::-1], 1))[::-1])
+    with pytest.raises(ValueError, match=message):
+        read_yace(tmp_path / "a.ace")
+
+
+# ---- writing
+
+
+def density(**changes):
+    return Density(SPECIES, Step(3.6), ChebExpCos(3, lam=2.0, width=0.3), 2, sigma=None, center_weight=0.0).replace(**changes)
+
+
+def ace(density, **changes):
+    return ACE(density, TotalDegree((3, 2, 2)), **changes)
+
+
+def linear(descriptor):
+    n = len(descriptor.species) * descriptor.n_features
+    return AtomicPotential(descriptor, Linear(coefficients=np.random.default_rng(0).normal(size=n)))
+
+
+def same(one, other):
+    (a, structure), (b, other_structure) = (jax.tree_util.tree_flatten(x) for x in (one, other))
+    assert structure == other_structure
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+
+
+def test_everything_that_is_read_is_written(tmp_path):
+    """Trainable radial functions in all orders, embeddings and cores of every element; `save` as well."""
+    model = _pace()
+    chebyshev, inner = model.potential.descriptor.density.radial
+    bonds = model.potential.descriptor.density.replace(radial=(chebyshev, inner.basis))  # a core without an inner cutoff excludes that of others
+    model = model.replace(potential=model.potential.replace(descriptor=model.potential.descriptor.replace(density=bonds)))
+    first = read_yace(write_yace(model, tmp_path / "a.yace"))
+    same(first, read_yace(write_yace(first, tmp_path / "b.yace")))
+    assert load(save(tmp_path / "c", first)) == first
+    read = first.terms[0]
+    for one, other in ((read.core, model.core), (read.switch, model.switch)):
+        for x, y in zip(*map(jax.tree_util.tree_leaves, (one, other)), strict=True):
+            assert np.array_equal(x, np.broadcast_to(y, np.shape(x)))
+    # what one mixed radial function or a function of one factor is may change places, so the leaves differ
+    found, expected = (evaluate(m, graph("molecule")) for m in (first, model))
+    for one, other in ((found.energy, expected.energy), (found.forces, expected.forces), (found.virial, expected.virial)):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-10)
+
+
+def test_terms_of_a_sum(tmp_path):
+    """Constants of both kinds, and a core that switches nothing off."""
+    core = CoreRepulsion(SPECIES, 30.0, 0.5, 3.6)
+    constants = AtomicPotential(Constant(SPECIES), Linear(coefficients=np.array([1.0, 2.0])))
+    model = linear(ace(density())) + core + constants + IsolatedAtoms({"Si": 0.5})
+    read = read_yace(write_yace(model, tmp_path / "a.yace"))
+    assert read.terms[1] == IsolatedAtoms({"C": 1.0, "Si": 2.5})
+    same(read.terms[0].core, CoreRepulsion(SPECIES, np.full((2, 2), 30.0), np.full((2, 2), 0.5), np.full((2, 2), 3.6)))
+    assert float(read.terms[0].switch.cutoff[0]) >= 1e30
+
+
+def test_a_centre_without_functions_is_kept(tmp_path):
+    model = linear(ace(density()))
+    model = model.replace(head=model.head.replace(coefficients=model.head.coefficients * (np.arange(model.n_coefficients) < model.n_coefficients // 2)))
+    text = write_yace(model, tmp_path / "a.yace").read_text()
+    assert "mu0: 1, rank: 1" in text and "mu0: 1, rank: 2" not in text
+    assert not np.any(read_yace(tmp_path / "a.yace").terms[0].head.coefficients.reshape(2, -1)[1])
+
+
+@pytest.mark.parametrize(
+    ("error", "make", "message"),
+    [
+        (TypeError, lambda: linear(ace(density())) + LennardJones(SPECIES, 0.3, 1.2, Step(3.0)), "cannot hold LennardJones; .* hybrid/overlay"),
+        (TypeError, lambda: AtomicPotential(ace(density()), MLP((4,))), r"cannot hold AtomicPotential\(ACE, MLP\)"),
+        (ValueError, lambda: linear(ace(density())) + linear(ace(density())), "got 2 and 0"),
+        (ValueError, lambda: AtomicPotential(ace(density()), Linear()), "no coefficients yet"),
+        (ValueError, lambda: linear(ace(density())) + AtomicPotential(Constant(SPECIES), Linear()), "no coefficients yet"),
+        (ValueError, lambda: linear(ace(density())) + IsolatedAtoms({"Ge": 1.0}), "constants of Ge"),
+        (TypeError, lambda: linear(ace(density(radial=Chebyshev(3), cutoff=PowerCutoff(3.6)))), "not Chebyshev with PowerCutoff; write Density"),
+        (TypeError, lambda: linear(ace(density(radial=Agnesi(3, nearest=1.5)))), "not Agnesi with Step"),
+        (TypeError, lambda: linear(ace(density(cutoff=PolynomialCutoff(3.6)))), "not ChebExpCos with PolynomialCutoff"),
+        (TypeError, lambda: linear(ace(Density(SPECIES, PowerCutoff(3.0), GTO(2), 2, sigma=0.5))), "not GTO with PowerCutoff"),
+        (ValueError, lambda: linear(ace(density(channels=np.ones((2, 1))))), "leave out channels"),
+        (ValueError, lambda: linear(ace(density(), lam=1)), "expected lam=0"),
+        (ValueError, lambda: linear(ace(density(), purified=True)), "purified"),
+        (
+            ValueError,
+            lambda: AtomicPotential(ace(density()), Embedding(np.ones((1, 2 * ace(density()).n_features)), np.array([0.5]), np.ones(1), SmoothedPower(10.0))),
+            "steepness of 10",
+        ),
+        (TypeError, lambda: Switched(linear(ace(density())), ScreenedCore(SPECIES, 3.6, 0.3), ByCoreEnergy(9.0, 1.0)), "ScreenedCore switched ByCoreEnergy"),
+        (ValueError, lambda: linear(ace(density())) + CoreRepulsion(SPECIES, 30.0, 0.5, 3.0), "core repulsion of C-C must be ≥ 0 and have the radius"),
+        (ValueError, lambda: linear(ace(density())) + CoreRepulsion(SPECIES, 30.0, 0.5, 3.6, 1.5, 0.2), "and the inner cutoff"),
+        (ValueError, lambda: linear(ace(density(radial=InnerCutoff(ChebPow(3, lam=2.0), 1.5, 0.2)))) + CoreRepulsion(SPECIES, 30.0, 0.5, 3.6), "inner cutoff"),
+        (ValueError, lambda: Switched(linear(ace(density())), ScreenedCore(SPECIES, 3.6, 0.5), ByDistance(1.0, 0.2)), "radius and width"),
+        (ValueError, lambda: linear(ace(density())) + CoreRepulsion(SPECIES[::-1], 30.0, 0.5, 3.6), "expected the same order"),
+    ],
+)
+def test_what_files_cannot_hold(tmp_path, error, make, message):
+    with pytest.raises(error, match=message):
+        write_yace(make(), tmp_path / "a.yace")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- classes
+
+
+@pytest.mark.parametrize(
+    ("error", "call", "message"),
+    [
+        (ValueError, lambda: BondDensity(SPECIES, 3.0, ChebExpCos(2, lam=1.0), -1), "l_max"),
+        (TypeError, lambda: BondDensity(SPECIES, 3.0, Chebyshev(2), 1), "expected radial functions such as ChebExpCos.*Chebyshev"),
+        (ValueError, lambda: BondDensity(SPECIES, 3.0, (SBessel(2), SBessel(3)), 1, kinds=((0, 1), (1, 0))), r"one n_max, got \[2, 3\]"),
+        (ValueError, lambda: BondDensity(SPECIES, 3.0, (SBessel(2), SBessel(2)), 1), "give both or neither"),
+        (ValueError, lambda: BondDensity(SPECIES, 3.0, SBessel(2), 1, kinds=((0, 0), (0, 0))), "give both or neither"),
+        (ValueError, lambda: BondDensity(SPECIES, 3.0, (SBessel(2), SBessel(2)), 1, kinds=((0, 2), (1, 0))), "kinds must be 2 tuples of 2 numbers below 2"),
+        (ValueError, lambda: BondDensity(SPECIES, [3.0, 4.0], SBessel(2), 1), r"shape \[\] or \[2, 2\], got \(2,\)"),
+        (ValueError, lambda: BondDensity(SPECIES, 3.0, ChebPow(2, lam=[1.0, 2.0]), 1), r"shape \[\] or \[2, 2\], got \(2,\)"),
+        (ValueError, lambda: BondDensity(SPECIES, 3.0, SBessel(2), 1, mixing=np.ones((2, 2, 2, 3, 1))), r"mixing must have shape \[2, 2, 2, 2, 'n'\]"),
+        (TypeError, lambda: InnerCutoff(Chebyshev(2), 1.0, 0.2), "expected ChebExpCos.*Chebyshev"),
+        (ValueError, lambda: ChebPow(2, lam=-1.0), "lam must be > 0"),
+        (ValueError, lambda: SBessel(0), "n_max must be a positive integer"),
+        (ValueError, lambda: SBessel(2).smeared(np.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
+        (TypeError, lambda: ACE(SBessel(2), TotalDegree((2,))), "expected a Density or BondDensity, got SBessel"),
+        (ValueError, lambda: Listed(()), "expected products such as"),
+        (ValueError, lambda: Listed((((0, 0),), ())), "expected products such as"),
+        (ValueError, lambda: Listed((((0, 0, 1),),)), "expected products such as"),
+        (ValueError, lambda: Listed((((0, -1),),)), "expected products such as"),
+        (ValueError, lambda: Listed((((0, 1), (2, 1)), ((2, 1), (0, 1)))), "listed twice"),
+        (ValueError, lambda: ACE(density(), Listed((((6, 0),),))), r"up to \(q, l\) = \(6, 0\), the density has 6 channels"),
+        (ValueError, lambda: ACE(density(), Listed((((5, 3), (5, 3)),))), "l_max = 2"),
+        (ValueError, lambda: ACE(density(mixing=np.ones((2, 3, 2))), Listed((((1, 0),),)), tensor_reduced=True), "multiplies equal ones: q = 0"),
+        (ValueError, lambda: ACE(density(), Listed((((0, 0),), ((0, 1), (3, 2))))), r"nothing of the product \(\(0, 1\), \(3, 2\)\) has lam = 0"),
+        (ValueError, lambda: CoreRepulsion(SPECIES, 1.0, 1.0, 3.0, inner=1.0), "both inner and inner_width"),
+        (ValueError, lambda: CoreRepulsion(SPECIES, [1.0, 2.0], 1.0, 3.0), r"prefactor must have shape \[\] or \[2, 2\]"),
+        (ValueError, lambda: ScreenedCore(SPECIES, 3.0, [1.0, 2.0]), "width must have shape"),
+        (TypeError, lambda: Switched(ace(density()), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByCoreEnergy(1.0, 0.5)), "two potentials, got ACE"),
+        (TypeError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), 3.0), "expected a switch such as"),
+        (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(("C",), 1.0, 1.0, 3.0), ByCoreEnergy(1.0, 0.5)), "the core \\('C',\\)"),
+        (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByCoreEnergy([1.0, 2.0, 3.0], 0.5)), r"\[\] or \[2\]"),
+        (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByDistance([1.0, 2.0], 0.5)), r"\[\] or \[2, 2\]"),
+        (ValueError, lambda: AtomicPotential(ace(density()), Embedding(np.ones((1, 2 * ace(density()).n_features)), np.ones((3, 1)), np.ones(1))), r"\[2, densities\]"),
+    ],
+)
+def test_refusals(error, call, message):
+    with pytest.raises(error, match=message):
+        call()
