@@ -6,12 +6,14 @@ from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
+from jaxpot.descriptors.compressed_soap import CompressedSOAP, sensitivity
 from jaxpot.descriptors.constant import Constant
-from jaxpot.descriptors.density import Density, power_spectrum
+from jaxpot.descriptors.density import Density, NeighborDensity, power_spectrum
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.mtp import MTP
 from jaxpot.descriptors.products import PerOrder, TotalDegree
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
+from jaxpot.descriptors.turbo import TurboDensity
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.linear import Embedding, Linear, Quadratic
@@ -23,6 +25,7 @@ from jaxpot.math.activations import SiLU, Softplus, Tanh
 from jaxpot.math.cutoffs import CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, Willatt
 from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
+from jaxpot.math.poly3 import Poly3, Poly3Gauss
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
 from jaxpot.math.splines import CubicSpline
@@ -65,15 +68,15 @@ __version__ = "0.1.0"
 __all__ = [
     "ACE", "EAM", "GTO", "MLP", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch",
     "Bessel", "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor",
-    "Committee", "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density",
-    "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted",
-    "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff",
-    "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential",
-    "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus", "SolidGTO", "SparseGP",
-    "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh",
-    "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
-    "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
-    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack",
-    "static", "strain", "to_atoms", "wigner_d",
+    "Committee", "CompactTriangles", "CompressedSOAP", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb",
+    "Dataset", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians",
+    "ForceShifted", "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel",
+    "LambdaSOAP", "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern",
+    "ModifiedTersoff", "Morse", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability", "Poly3", "Poly3Gauss",
+    "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted",
+    "SiLU", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor",
+    "StructureGP", "Sum", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree",
+    "Triangles", "TurboDensity", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free",
+    "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
+    "random_rotation", "rotate", "save", "sensitivity", "stack", "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

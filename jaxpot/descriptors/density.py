@@ -23,14 +23,80 @@ Array = jax.Array
 _ROOM = 1.25  # a table is made fine enough for a sigma this much smaller (or a cutoff this much larger) than given
 
 
+class NeighborDensity:
+    """Interface: coefficients c_qlm of one atom's surroundings, whose every neighbour adds channel functions times harmonics. A new density
+    writes `factors`, `_center` and, if it has tables, `at`.
+
+    Attributes:
+      species: the elements it knows, static.
+      l_max: highest degree, included, static.
+      n_channels: Q, static.
+      reach: the largest distance at which a neighbour counts, shape [], in Å.
+    """
+
+    species: tuple[str, ...]
+    l_max: int
+    n_channels: int
+    reach: Array
+
+    def factors(self, vectors: Array, species: Array) -> tuple[Array, Array]:
+        """What each neighbour adds to c_qlm is the product of two factors: channel functions with the cutoff, [K, l_max + 1, Q] or
+        [K, 1, Q], and harmonics [K, L]."""
+        raise NotImplementedError(f"{type(self).__name__} must define factors(vectors, species)")
+
+    def _center(self, center: Array, dtype) -> Array:
+        """What a centre of this species adds itself, shape [Q, L]."""
+        raise NotImplementedError(f"{type(self).__name__} must define _center(center, dtype)")
+
+    def at(self) -> "NeighborDensity":
+        """The same density with its tables made from its leaves; once per call, outside loops over atoms."""
+        return self
+
+    def __call__(self, env: Environment) -> Array:
+        """Coefficients c of one atom's density, shape [Q, (l_max + 1)²]."""
+        density = self.at()
+        return density._summed(env.vectors, env.species) + density._center(env.center, env.vectors.dtype)
+
+    def _summed(self, vectors: Array, species: Array) -> Array:
+        """The neighbours' part for vectors [K, 3], shape [Q, L]."""
+        return self._product(*self.factors(vectors, species))
+
+    def _product(self, channels: Array, harmonics: Array) -> Array:
+        """Σ_k of the two factors, shape [Q, L]."""
+        if channels.shape[1] == 1:
+            return einsum("kq,km->qm", channels[:, 0], harmonics)
+        blocks = []
+        for l in range(self.l_max + 1):  # one small matrix product per degree: faster than one large one over primitives
+            blocks.append(einsum("kq,km->qm", channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
+        return jnp.concatenate(blocks, axis=-1)
+
+    def factors_with_slopes(self, env: Environment) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """`factors` and their derivatives, each with a leading axis [3]: a neighbour's factors depend on its own vector only, so
+        three directional derivatives give all of them."""
+        directions = jnp.broadcast_to(jnp.eye(3, dtype=env.vectors.dtype)[:, None, :], (3, *env.vectors.shape))
+        value, push = jax.linearize(lambda vectors: self.factors(vectors, env.species), env.vectors)
+        return value, jax.vmap(push)(directions)
+
+    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
+        """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
+        density = self.at()
+        (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
+        degree = np.repeat(np.arange(self.l_max + 1), 2 * np.arange(self.l_max + 1) + 1)
+        degree = degree if channels.shape[1] > 1 else np.zeros_like(degree)
+        slopes = channel_slopes[:, :, degree] * harmonics[None, :, :, None] + channels[None][:, :, degree] * harmonic_slopes[..., None]
+        value = jnp.sum(channels[:, degree] * harmonics[:, :, None], axis=0).T
+        return value + density._center(env.center, env.vectors.dtype), jnp.transpose(slopes, (1, 0, 3, 2))
+
+
 @pytree
-class Density:
+class Density(NeighborDensity):
     r"""Coefficients of the neighbour density in an orthonormal basis.
 
     .. math:: \rho_d(\mathbf r) = \sum_j W_{z_j d}\, f_c(r_j)\, G(\mathbf r - \mathbf r_j)
        = \sum_{nlm} c_{dnlm}\, g_{nl}(r)\, Y_{lm}(\hat{\mathbf r}), \qquad G = e^{-r^2/2\sigma^2} \text{ or } \delta
 
-    The centre adds `center_weight` Gaussians at r = 0. `sigma`, the cutoff's leaves, the basis radius, `channels` and
+    The coefficients, with q = channel · n_max + n, are in Å^(3/2) for the Gaussian density, whose G is not normalised, and in Å^(−3/2) for
+    the sharp one. The centre adds `center_weight` Gaussians at r = 0. `sigma`, the cutoff's leaves, the basis radius, `channels` and
     `center_weight` are differentiable.
 
     Args:
@@ -156,34 +222,11 @@ class Density:
         weights = jnp.ones_like(weights) if everywhere else weights
         return (weights[:, None, :, None] * radial[:, :, None, :]).reshape(*radial.shape[:2], -1)
 
-    def __call__(self, env: Environment) -> Array:
-        """Coefficients c of one atom's density, shape [Q, (l_max + 1)²], q = channel · n_max + n.
-
-        In Å^(3/2) for the Gaussian density, whose G is not normalised, and in Å^(−3/2) for the sharp one.
-        """
-        density = self.at()
-        return density._summed(env.vectors, env.species) + density._center(env.center, env.vectors.dtype)
-
     def factors(self, vectors: Array, species: Array) -> tuple[Array, Array]:
-        """What each neighbour adds to c_qlm is the product of two factors: channel functions with the cutoff, [K, l_max + 1, Q] or
-        [K, 1, Q], and harmonics [K, L]."""
         r = safe_norm(vectors)
         channels = self._channel_functions(species, self._radial(r)) * self._weight()(r).astype(r.dtype)[:, None, None]
         # without the barrier XLA fuses the recursion for the harmonics into each of the products below and computes it l_max times
         return channels, jax.lax.optimization_barrier(spherical_harmonics(vectors, self.l_max))
-
-    def _summed(self, vectors: Array, species: Array) -> Array:
-        """The neighbours' part for vectors [K, 3], shape [Q, L]."""
-        return self._product(*self.factors(vectors, species))
-
-    def _product(self, channels: Array, harmonics: Array) -> Array:
-        """Σ_k of the two factors, shape [Q, L]."""
-        if channels.shape[1] == 1:
-            return einsum("kq,km->qm", channels[:, 0], harmonics)
-        blocks = []
-        for l in range(self.l_max + 1):  # one small matrix product per degree: faster than one large one over primitives
-            blocks.append(einsum("kq,km->qm", channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
-        return jnp.concatenate(blocks, axis=-1)
 
     def _center(self, center: Array, dtype) -> Array:
         """The centre's own Gaussian: only l = 0 survives at r = 0. Shape [Q, L]."""
@@ -194,23 +237,6 @@ class Density:
         values = self._channel_functions(center[None], radial, everywhere=self.center_channels == "all")[0, 0]
         values = jnp.asarray(self.center_weight, dtype) * values
         return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, n_lm - 1), dtype)], axis=1)
-
-    def factors_with_slopes(self, env: Environment) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """`factors` and their derivatives, each with a leading axis [3]: a neighbour's factors depend on its own vector only, so
-        three directional derivatives give all of them."""
-        directions = jnp.broadcast_to(jnp.eye(3, dtype=env.vectors.dtype)[:, None, :], (3, *env.vectors.shape))
-        value, push = jax.linearize(lambda vectors: self.factors(vectors, env.species), env.vectors)
-        return value, jax.vmap(push)(directions)
-
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
-        density = self.at()
-        (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
-        degree = np.repeat(np.arange(self.l_max + 1), 2 * np.arange(self.l_max + 1) + 1)
-        degree = degree if channels.shape[1] > 1 else np.zeros_like(degree)
-        slopes = channel_slopes[:, :, degree] * harmonics[None, :, :, None] + channels[None][:, :, degree] * harmonic_slopes[..., None]
-        value = jnp.sum(channels[:, degree] * harmonics[:, :, None], axis=0).T
-        return value + density._center(env.center, env.vectors.dtype), jnp.transpose(slopes, (1, 0, 3, 2))
 
 
 def power_spectrum(coefficients: Array, l_max: int) -> Array:
