@@ -16,6 +16,7 @@ from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.descriptors.turbo import TurboDensity
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
+from jaxpot.heads.hidden import HiddenLayer
 from jaxpot.heads.linear import Embedding, Linear, Quadratic
 from jaxpot.heads.mlp import MLP
 from jaxpot.heads.sparse_gp import SparseGP
@@ -70,13 +71,14 @@ __all__ = [
     "Bessel", "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor",
     "Committee", "CompactTriangles", "CompressedSOAP", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb",
     "Dataset", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians",
-    "ForceShifted", "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel",
-    "LambdaSOAP", "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern",
-    "ModifiedTersoff", "Morse", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability", "Poly3", "Poly3Gauss",
-    "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted",
-    "SiLU", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor",
-    "StructureGP", "Sum", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree",
-    "Triangles", "TurboDensity", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free",
-    "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
-    "random_rotation", "rotate", "save", "sensitivity", "stack", "static", "strain", "to_atoms", "wigner_d",
+    "ForceShifted", "GlobalSOAP", "Graph", "Head", "HiddenLayer", "Instances", "IsolatedAtoms", "LambdaGP",
+    "LambdaKernel", "LambdaSOAP", "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching",
+    "Matern", "ModifiedTersoff", "Morse", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability", "Poly3",
+    "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "Quadratic",
+    "REMatch", "Shifted", "SiLU", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber",
+    "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody",
+    "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate",
+    "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive",
+    "power_spectrum", "pytree", "random_rotation", "rotate", "save", "sensitivity", "stack", "static", "strain",
+    "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -40,6 +40,7 @@ from jaxpot import (
     EquispacedGaussians,
     ForceShifted,
     GlobalSOAP,
+    HiddenLayer,
     Instances,
     IsolatedAtoms,
     LennardJones,
@@ -121,6 +122,7 @@ DESCRIPTORS = {
     "soap-compressed": lambda: CompressedSOAP(
         Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5), _random(4, 3), _random(4, 2, seed=1), ((0, 0), (2, 1), (1, 0)), transformation=_random(5, 9, seed=2), normalize=False,
     ),
+    "hidden-layer": lambda: HiddenLayer(_HEAD_DESCRIPTOR(), HEADS["mlp"]()),
     "soap-turbo": lambda: SOAP(
         TurboDensity(
             SPECIES, 3.1, (Poly3(2), Poly3Gauss(3)), 2, sigma=[0.5, 0.4], sigma_angular=[0.45, 0.5], width=0.6, growth=[0.05, 0.1], growth_angular=0.04,
