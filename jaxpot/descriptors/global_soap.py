@@ -62,7 +62,7 @@ class GlobalSOAP(StructureDescriptor):
       normalize: divide by |p̄|.
 
     Example:
-      >>> from jaxpot import NeighborDensity, SolidGTO, Step, from_atoms
+      >>> from jaxpot import Density, SolidGTO, Step, from_atoms
       >>> from ase.build import molecule
       >>> water = molecule("H2O")
       >>> descriptor = GlobalSOAP(Density(("H", "O"), Step(4.0), SolidGTO(n_max=2), l_max=1, sigma=0.5))
