@@ -41,6 +41,7 @@ from jaxpot.potentials.base import (
     diagnose,
     evaluate,
     freeze,
+    tabulate,
 )
 from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
@@ -59,8 +60,8 @@ def __getattr__(name: str):
 
     if name == "Calculator":
         return importlib.import_module("jaxpot.calculator").Calculator
-    if name == "md":
-        return importlib.import_module("jaxpot.md")
+    if name in ("md", "sharding"):
+        return importlib.import_module(f"jaxpot.{name}")
     raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
 
 
@@ -79,6 +80,6 @@ __all__ = [
     "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody",
     "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate",
     "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive",
-    "power_spectrum", "pytree", "random_rotation", "rotate", "save", "sensitivity", "stack", "static", "strain",
-    "to_atoms", "wigner_d",
+    "power_spectrum", "pytree", "random_rotation", "rotate", "save", "sensitivity", "sharding", "stack", "static",
+    "strain", "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

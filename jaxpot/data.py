@@ -39,12 +39,14 @@ class Dataset:
       index: for every batch, which frame each entry is (−1: padding).
       config_types: the `config_type` of every frame, in the frames' order ("default" where there is none).
       n_atoms: number of atoms of every frame.
+      mesh: the devices that share every batch; set by `sharding.shard`.
     """
 
     batches: tuple[Batch, ...]
     index: tuple[tuple[int, ...], ...] = static()
     config_types: tuple[str, ...] = static()
     n_atoms: tuple[int, ...] = static()
+    mesh: Any = static(None)
 
     def __len__(self) -> int:
         return len(self.config_types)
@@ -124,7 +126,7 @@ class Dataset:
                 # a bucket's last batch is filled up with empty structures, so that all its batches have one shape
                 fill = batch_size - len(part) if start else 0
                 batch = [Batch(pad(graphs[i], max_atoms=n, max_neighbors=k), *_pad_labels(targets[i], sigmas[i], n)) for i in part]
-                batches.append(_stacked(batch + [_empty(batch[0])] * fill))
+                batches.append(_stacked(batch + [empty_like(batch[0])] * fill))
                 index.append(tuple(part) + (-1,) * fill)
         return Dataset(
             batches=tuple(batches),
@@ -412,7 +414,8 @@ def _stacked(batch: Sequence[Batch]) -> Batch:
     return jax.tree_util.tree_map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *batch)
 
 
-def _empty(like: Batch) -> Batch:
+def empty_like(like: Batch) -> Batch:
+    """A batch of the same shape without atoms or labels, to fill up with."""
     import jax
 
     graph = like.graphs.replace(numbers=np.zeros_like(like.graphs.numbers))

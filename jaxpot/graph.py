@@ -33,7 +33,8 @@ class Graph:
       positions: shape [N, 3], in Å.
       cell: rows are lattice vectors, shape [3, 3], in Å.
       pbc: periodic directions, shape [3].
-      neighbors: index of each neighbour, shape [N, K]; N marks an empty slot.
+      neighbors: index of each neighbour, shape [N, K]; N marks an empty slot. A part of a structure (`sharding.partition`) has fewer rows
+        than atoms: the others are ghosts, which are seen but have no energy here.
       shifts: lattice translation of each neighbour, integers, shape [N, K, 3].
       cutoff: radius within which the lists are complete, shape [], in Å.
       overflow: whether some neighbour did not fit, shape [].
@@ -47,6 +48,11 @@ class Graph:
     shifts: Array
     cutoff: Array
     overflow: Array
+
+    @property
+    def centers(self) -> Array:
+        """Atomic numbers of those atoms that have a row of neighbours and an energy, the first; in a part of a structure ghosts follow them."""
+        return self.numbers[: self.neighbors.shape[0]]
 
 
 @pytree
@@ -275,9 +281,9 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) 
     unknown = jnp.any((numbers > 0) & (index < 0))
     index = jnp.maximum(index, 0)
 
-    mask = (numbers[graph.neighbors] > 0) & (graph.numbers > 0)[:, None]
+    mask = (numbers[graph.neighbors] > 0) & (graph.centers > 0)[:, None]
     positions, cell = graph.positions, graph.cell
-    vectors = positions[jnp.minimum(graph.neighbors, n - 1)] - positions[:, None, :]
+    vectors = positions[jnp.minimum(graph.neighbors, n - 1)] - positions[: len(mask), None, :]
     vectors = vectors + einsum("nks,sx->nkx", graph.shifts.astype(cell.dtype), cell)
     # where a slot is parked changes nothing, and without a gradient to it none is sent through all vectors
     parked = _PARKING * jax.lax.stop_gradient(jnp.maximum(graph.cutoff, cutoff)).astype(vectors.dtype)
@@ -286,7 +292,7 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) 
     return Environment(
         vectors=poison(vectors, graph.overflow | too_far | unknown),
         species=index[graph.neighbors],
-        center=index[:-1],
+        center=index[: len(mask)],
         index=jnp.minimum(graph.neighbors, n - 1),
         mask=mask,
     )

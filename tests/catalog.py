@@ -220,6 +220,11 @@ POTENTIALS = {
     "embedding": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["embedding"]()),
     "mlp": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["mlp"]()),
     "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
+    "tabulated": lambda: jaxpot.tabulate(
+        _fitted(AtomicPotential(SOAP(Density(SPECIES, COSINE, GTO(3), 2, sigma=0.5)), Linear()))
+        + _fitted(AtomicPotential(ACE(_sharp(Agnesi(2, nearest=1.6), 1, mixing=_random(2, 2, 3)), TotalDegree((2, 2))), Linear())),
+        accuracy=1e-6,
+    ),
     "two-body": lambda: _clusters(TwoBody(SPECIES, COSINE), SquaredExponential(0.8)),
     "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
     "three-body-frozen": lambda: _clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "Si", "Si"), ("Si", "C", "Si"), ("C", "Si", "Si"))), Matern(1.1)).frozen(),

@@ -14,7 +14,7 @@ LAYERS = {
     "descriptors": 2,
     "heads": 3, "potentials": 3,
     "data": 4, "fit": 4,
-    "io": 5, "md": 5, "dynamics": 5, "calculator": 5,
+    "io": 5, "md": 5, "dynamics": 5, "calculator": 5, "sharding": 5,
     "cli": 6, "__main__": 6,
 }  # fmt: skip
 CORE = {"numpy", "jax", "optax", "flax", "jax_md", "ase", "scipy", "jaxlib"}

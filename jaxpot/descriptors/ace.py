@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, own_species
 from jaxpot.descriptors.density import Density
 from jaxpot.descriptors.products import PerOrder, Program, Selection, build_program
 from jaxpot.graph import Environment
@@ -126,6 +126,10 @@ class ACE(LocalDescriptor):
     def at(self) -> "ACE":
         return set_fields(self, density=self.density.at())
 
+    @property
+    def n_intermediates(self) -> int:
+        return self._copies * (len(self._program.density) + sum(len(left) for left, _ in self._program.levels))
+
     def labels(self) -> tuple[tuple, ...]:
         """(((q, l), …), r) of every function: its factors, q = channel · n_max + n, and the number of its coupling.
 
@@ -155,15 +159,26 @@ class ACE(LocalDescriptor):
         return self.stack(jax.tree_util.tree_map(lambda x: x[None], env))[0]
 
     def stack(self, envs: Environment) -> Array:
-        density, n = self.density.at(), envs.center.shape[0]
         if self.purified:
+            density = self.density.at()
             return jax.vmap(lambda env: self._finished(self._pure_products(density, env)))(envs)
-        # atoms come last (with the copies of a tensor-reduced basis), so that every product reads and writes whole rows
-        coefficients = jax.vmap(density)(envs)
-        copies = self._copies
-        rows = jnp.moveaxis(coefficients.reshape(n * copies, -1), 0, -1)
-        functions = jnp.moveaxis(self._finished(self._products(rows[self._program.density], self._program)), -1, 0)
-        return functions.reshape(n, self.n_features, *self._tail)
+        functions = jnp.moveaxis(self._finished(self._products_of(envs)), -1, 0)
+        return functions.reshape(envs.center.shape[0], self.n_features, *self._tail)
+
+    def _products_of(self, envs: Environment) -> Array:
+        """All products, [products, n] with the copies of a tensor-reduced basis beside the atoms: every product reads and writes whole rows."""
+        coefficients = jax.vmap(self.density.at())(envs)
+        rows = jnp.moveaxis(coefficients.reshape(len(coefficients) * self._copies, -1), 0, -1)
+        return self._products(rows[self._program.density], self._program)
+
+    def dot(self, envs: Environment, coefficients: Array) -> Array:
+        """As in the interface; the couplings are applied to the coefficients instead of every atom's products."""
+        if self.purified or self.tensor_reduced:
+            return super().dot(envs, coefficients)
+        products = self._products_of(envs)
+        decoupled = jax.linear_transpose(self._finished, jax.ShapeDtypeStruct(products.shape[:1], coefficients.dtype))
+        by_species = einsum("sp,pn->sn", jnp.stack([decoupled(row)[0] for row in coefficients]), products)
+        return einsum("ns,sn->n", own_species(envs, coefficients), by_species)
 
     @property
     def _tail(self) -> tuple[int, ...]:

@@ -38,8 +38,15 @@ class Descriptor:
         raise NotImplementedError(f"{type(self).__name__} must define labels()")
 
 
+def own_species(envs: Environment, coefficients: Array) -> Array:
+    """Which of the coefficients [S, ...] belong to the centres of a stack, one-hot, [n, S]."""
+    return jax.nn.one_hot(envs.center, len(coefficients), dtype=coefficients.dtype)
+
+
 class LocalDescriptor(Descriptor):
     """Interface: features of one atom from its surroundings. A new descriptor writes `environment` and nothing else."""
+
+    n_intermediates = 0  # how many numbers a stack holds per atom at once, where these are many; blocks of atoms are chosen by it
 
     def environment(self, env: Environment) -> Array:
         """Features of one atom, shape [F]."""
@@ -51,6 +58,10 @@ class LocalDescriptor(Descriptor):
 
     def __call__(self, graph: Graph) -> Array:
         return self.at().stack(environments(graph, self.reach, self.species))
+
+    def dot(self, envs: Environment, coefficients: Array) -> Array:
+        """Features of a stack of n atoms times the coefficients [S, F] of their own species, shape [n]; for sums that are cheaper than features."""
+        return einsum("ns,sf,nf->n", own_species(envs, coefficients), coefficients, self.stack(envs))
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Features [F] of one atom and their derivatives with respect to its neighbour vectors, shape [F, K, 3].

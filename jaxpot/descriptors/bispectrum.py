@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, own_species
 from jaxpot.graph import Environment
-from jaxpot.math.hyperspherical import bispectrum, bispectrum_slopes, gegenbauer, slope_entries, triples
+from jaxpot.math.hyperspherical import bispectrum, bispectrum_slopes, gegenbauer_table, slope_entries, triples, weighted_bispectrum
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.math.spherical import harmonic_polynomials
+from jaxpot.math.radial import chebyshev
+from jaxpot.math.spherical import by_degree, harmonic_polynomials
 from jaxpot.pytree import positive, pytree, static
 
 Array = jax.Array
@@ -133,8 +134,8 @@ class Bispectrum(LocalDescriptor):
         return weight * self._of(self.weights, env.species, r.dtype)
 
     def _factors(self, vectors: Array, env: Environment) -> tuple[list[Array], list[Array]]:
-        """What each neighbour adds to c_Jlm is the product of two factors, for every l: radial ones with the weight [J − l, K], and
-        harmonics [m, K]."""
+        """What each neighbour adds to c_Jlm is the product of two factors, for every l: radial ones with the weight [K, J − l], and
+        harmonics [K, m]."""
         r, t = safe_norm(vectors), self.two_j_max
         radius = jnp.asarray(self.cutoff, r.dtype) * (self._of(self.radii, env.species, r.dtype) + self._of(self.radii, env.center, r.dtype))
         rmin0 = jnp.asarray(self.rmin0, r.dtype)
@@ -143,9 +144,10 @@ class Bispectrum(LocalDescriptor):
         scale = jnp.where(is_zero, 0, jnp.sin(theta) / jnp.where(is_zero, 1, r))
         # without the barriers XLA computes what stands before them anew for everything behind
         x, y, z, scalar, weight = jax.lax.optimization_barrier((*(vectors.T * scale[None]), jnp.cos(theta), self._weight(r, radius, env)))
-        harmonics = harmonic_polynomials(jnp, x, y, z, x * x + y * y + z * z, t)
-        radial = [jnp.stack([g * weight for g in of_l]) for of_l in gegenbauer(jnp, scalar, t)]
-        return jax.lax.optimization_barrier((radial, [jnp.stack(harmonics[l * l : (l + 1) ** 2]) for l in range(t + 1)]))
+        harmonics = jnp.stack(harmonic_polynomials(jnp, x, y, z, x * x + y * y + z * z, t), axis=-1)
+        radial = einsum("kt,tq->kq", chebyshev(scalar, t + 1), jnp.asarray(gegenbauer_table(t), r.dtype)) * weight[:, None]
+        radial = jax.lax.split(radial, tuple(t + 1 - l for l in range(t + 1)), axis=1)
+        return jax.lax.optimization_barrier((radial, by_degree(harmonics, t)))
 
     def _channels(self, env: Environment, dtype) -> Array:
         """Which channels a neighbour is in, [K, D]."""
@@ -158,24 +160,24 @@ class Bispectrum(LocalDescriptor):
         return jnp.ones(self._n_channels, dtype)
 
     def _by_degree(self, blocks: list[Array]) -> list[Array]:
-        """From [.., J, m, ..] for every l to [(J + 1)², ..] for every J; the axes J and m lead."""
-        return [jnp.concatenate([blocks[l][j - l] for l in range(j + 1)]) for j in range(self.two_j_max + 1)]
+        """From [..., J − l, m] for every l to [..., (J + 1)²] for every J."""
+        return [jnp.concatenate([blocks[l][..., j - l, :] for l in range(j + 1)], axis=-1) for j in range(self.two_j_max + 1)]
 
     def _product(self, channels: Array, radial: Array, harmonics: Array) -> Array:
         """Σ_k of the three factors, shape [D, J − l, m]."""
-        own = (channels.T[:, None, :] * radial[None]).reshape(-1, radial.shape[1])
-        return einsum("qk,mk->qm", own, harmonics).reshape(channels.shape[1], radial.shape[0], -1)
+        own = (channels[:, :, None] * radial[:, None, :]).reshape(len(radial), -1)
+        return einsum("kq,km->qm", own, harmonics).reshape(channels.shape[1], radial.shape[1], -1)
 
     def _coefficients(self, envs: Environment) -> list[Array]:
-        """c_Jlm of a stack, [(J + 1)², D, n] for every J."""
+        """c_Jlm of a stack, [n, D, (J + 1)²] for every J."""
 
         def one(env):
             channels = self._channels(env, envs.vectors.dtype)
             return [self._product(channels, *factors) for factors in zip(*self._factors(env.vectors, env), strict=True)]
 
-        blocks = [jnp.transpose(b, (2, 3, 1, 0)) for b in jax.vmap(one)(envs)]  # atoms come last, so that points are whole rows
-        itself = jax.vmap(lambda center: self._self(center, envs.vectors.dtype))(envs.center).T
-        return [c.at[0].add(itself * math.sqrt(j + 1)) for j, c in enumerate(self._by_degree(blocks))]
+        itself = jax.vmap(lambda center: self._self(center, envs.vectors.dtype))(envs.center)[:, :, None]
+        first = [np.eye(1, (j + 1) ** 2) * math.sqrt(j + 1) for j in range(self.two_j_max + 1)]
+        return [c + itself * jnp.asarray(x, c.dtype)[None] for c, x in zip(self._by_degree(jax.vmap(one)(envs)), first, strict=True)]
 
     def environment(self, env: Environment) -> Array:
         return self.stack(jax.tree_util.tree_map(lambda x: x[None], env))[0]
@@ -184,15 +186,27 @@ class Bispectrum(LocalDescriptor):
         return self._finished(bispectrum(self._coefficients(envs)), envs.center)
 
     def _finished(self, values: Array, center: Array) -> Array:
-        """Features [n, F] from components [D, D, D, components, n]."""
-        sizes = jnp.asarray(self._sizes(), values.dtype)[None, None, None, :, None]
+        """Features [n, F] from components [n, D, D, D, components]."""
+        sizes = jnp.asarray(self._sizes(), values.dtype)[None, None, None, None]
         if self.subtract_self:
-            itself = jax.vmap(lambda z: self._self(z, values.dtype))(center).T
-            alone = itself[:, None, None] * itself[None, :, None] * itself[None, None]
-            values = values - alone[:, :, :, None] * sizes
+            itself = jax.vmap(lambda z: self._self(z, values.dtype))(center)
+            values = values - einsum("nk,nl,nm->nklm", itself, itself, itself)[..., None] * sizes
         if self.normalize:
             values = values / sizes
-        return values.reshape(self.n_features, -1).T
+        return values.reshape(-1, self.n_features)
+
+    def dot(self, envs: Environment, coefficients: Array) -> Array:
+        """As in the interface: the sum is taken at every point of the 3-sphere, where functions are multiplied, and integrated once."""
+        d, sizes = self._n_channels, jnp.asarray(self._sizes(), coefficients.dtype)
+        weights = coefficients.reshape(-1, d, d, d, len(sizes))
+        weights = weights / sizes[None, None, None, None] if self.normalize else weights
+        weights = einsum("ns,sklmc->nklmc", own_species(envs, coefficients), weights) if len(weights) > 1 else weights
+        total = weighted_bispectrum(self._coefficients(envs), weights)
+        if self.subtract_self:
+            itself = jax.vmap(lambda z: self._self(z, total.dtype))(envs.center)
+            alone = einsum("nk,nl,nm->nklm", itself, itself, itself)
+            total = total - jnp.sum(weights * alone[..., None] * sizes[None, None, None, None], axis=(1, 2, 3, 4))
+        return total
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """As in the interface, by the product rule at the sum over neighbours: once for each of the three factors of a component."""
@@ -202,12 +216,12 @@ class Bispectrum(LocalDescriptor):
         (radial, harmonics), push = jax.linearize(lambda vectors: self._factors(vectors, env), env.vectors)
         radial_slopes, harmonic_slopes = jax.vmap(push)(directions)  # a neighbour's factors depend on its own vector only
         slopes = [
-            jnp.moveaxis(dg[:, :, None] * y[None, None] + g[None, :, None] * dy[:, None], 0, -1)
+            dg[..., :, None] * y[None, :, None, :] + g[None, :, :, None] * dy[..., None, :]  # [x, k, J − l, m]
             for g, y, dg, dy in zip(radial, harmonics, radial_slopes, harmonic_slopes, strict=True)
         ]
         entries = slope_entries(self.two_j_max)
         parts = [
-            einsum("mekl,mnx->eklnx", by_factor[..., 0], of_degree)
+            einsum("eklm,xnm->eklnx", by_factor[0], of_degree)
             for by_factor, of_degree in zip(bispectrum_slopes(coefficients), self._by_degree(slopes), strict=True)
         ]
         parts, flat = jnp.concatenate(parts), [entry for of_degree in entries for entry in of_degree]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.base import LocalDescriptor
-from jaxpot.descriptors.density import NeighborDensity
+from jaxpot.descriptors.density import NeighborDensity, by_degree
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum, unit
 from jaxpot.pytree import pytree, set_fields, static
@@ -112,12 +112,16 @@ class CompressedSOAP(LocalDescriptor):
         other = one if self.second is None else einsum("qm,qb->bm", coefficients, jnp.asarray(self.second, coefficients.dtype))
         a, b = self._pairs.T
         blocks = []
-        for l in range(self.density.l_max + 1):
-            m = slice(l * l, (l + 1) ** 2)
-            blocks.append(einsum("am,bm->ab", one[:, m], other[:, m])[a, b])
+        for first, second in zip(by_degree(one, self.density.l_max), by_degree(other, self.density.l_max), strict=True):
+            product = einsum("am,bm->ab", first, second)
+            if self.pairs is None:  # slices, since the transpose of a gather is a scatter
+                starts = range(len(product)) if self.second is None else [0] * len(product)
+                blocks.append(jnp.concatenate([row[start:] for row, start in zip(product, starts, strict=True)]))
+            else:
+                blocks.append(product[a, b])
         weights = np.where((a == b) | (self.second is not None), 1.0, np.sqrt(2.0)) if self.weights is None else self.weights
-        by_degree = jnp.asarray(np.sqrt(8 * np.pi**2 / (2 * np.arange(self.density.l_max + 1) + 1)), coefficients.dtype)
-        x = (jnp.stack(blocks, axis=-1) * jnp.asarray(weights, coefficients.dtype)[:, None] * by_degree[None, :]).reshape(-1)
+        factors = jnp.asarray(np.sqrt(8 * np.pi**2 / (2 * np.arange(self.density.l_max + 1) + 1)), coefficients.dtype)
+        x = (jnp.stack(blocks, axis=-1) * jnp.asarray(weights, coefficients.dtype)[:, None] * factors[None, :]).reshape(-1)
         if self.transformation is not None:
             x = einsum("fg,g->f", jnp.asarray(self.transformation, x.dtype), x)
         return unit(x) if self.normalize else x

@@ -15,7 +15,8 @@ from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.radial import RadialBasis, from_table, tabulate
-from jaxpot.math.spherical import spherical_harmonics
+from jaxpot.math.spherical import by_degree, spherical_harmonics
+from jaxpot.math.tables import Tabulated, tabulated
 from jaxpot.pytree import positive, pytree, set_fields, static
 
 Array = jax.Array
@@ -155,7 +156,7 @@ class Density(NeighborDensity):
             shape, (s, n) = np.shape(self.mixing), (len(self.species), self.radial.n_max)
             if shape[:-1] not in ((s, n), (s, self.l_max + 1, n)):
                 raise ValueError(f"Density: mixing must have shape [{s}, {n}, D] or [{s}, {self.l_max + 1}, {n}, D], got {shape}")
-        if self.sigma is None and is_concrete(self.center_weight) and np.any(np.asarray(self.center_weight) != 0):
+        if self.sigma is None and not self.radial.holds_center and is_concrete(self.center_weight) and np.any(np.asarray(self.center_weight) != 0):
             raise ValueError("Density: a sharp density (sigma=None) cannot hold its own centre; write center_weight=0.0")
         leaves = jax.tree_util.tree_leaves((self.cutoff, self.radial, self.sigma))
         if all(is_concrete(leaf) for leaf in leaves):
@@ -202,6 +203,22 @@ class Density(NeighborDensity):
         table = tabulate(self.radial, self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach, nodes=self.nodes)
         return set_fields(self, table=poison(table, self.unresolved()))
 
+    def tabulated(self, accuracy: float) -> "Density":
+        """The same density with its radial functions in a table; see `jaxpot.tabulate`."""
+        if isinstance(self.radial, Tabulated):
+            return self
+        coefficients = self._series(accuracy) if self._is_elementary else np.asarray(self.at().table, float)
+        radial = tabulated(coefficients, float(self.reach), accuracy)
+        return self.replace(radial=radial, cutoff=self._weight(), sigma=None, nodes=None, table=None)
+
+    def _series(self, accuracy: float) -> np.ndarray:
+        """Elementary radial functions as Chebyshev series on [0, reach], shape [nodes, 1, n_max]."""
+        for nodes in (64, 128, 256, 512, 1024):
+            series = np.asarray(tabulate(self.radial, 0, radius=self.cutoff.radius, sigma=None, reach=self.reach, nodes=nodes), float)
+            if np.max(np.abs(series[-nodes // 8 :])) < 1e-3 * accuracy * np.max(np.abs(series)):
+                return series
+        raise ValueError(f"tabulate: {type(self.radial).__name__} is not smooth enough for a table of accuracy {accuracy:.1e}")
+
     def _radial(self, r: Array) -> Array:
         """g_nl at distances r [K], shape [K, l_max + 1, n_max], or [K, 1, n_max] if all degrees share them."""
         if self._is_elementary:
@@ -228,15 +245,47 @@ class Density(NeighborDensity):
         # without the barrier XLA fuses the recursion for the harmonics into each of the products below and computes it l_max times
         return channels, jax.lax.optimization_barrier(spherical_harmonics(vectors, self.l_max))
 
+    def _summed(self, vectors: Array, species: Array) -> Array:
+        """The neighbours' part for vectors [K, 3], shape [Q, L]."""
+        if not isinstance(self.radial, Tabulated):
+            return self._product(*self.factors(vectors, species))
+        # few primitives: the sum over neighbours is one matrix product, and radial functions are mixed after it
+        r = safe_norm(vectors)
+        primitives = self.radial.primitives(r) * self.cutoff(r).astype(r.dtype)[:, None]
+        weights, mixing = self._mixing_of_primitives(species, r.dtype)
+        primitives = (weights[:, :, None] * primitives[:, None, :]).reshape(len(r), -1)
+        harmonics = jax.lax.optimization_barrier(spherical_harmonics(vectors, self.l_max))
+        sums = einsum("kp,km->pm", primitives, harmonics).reshape(weights.shape[1], -1, harmonics.shape[1])
+        subscripts = "dtm,tq->dqm" if mixing.ndim == 3 else "dtm,dtq->qm"
+        mixing = jnp.broadcast_to(mixing, (*mixing.shape[:-3], self.l_max + 1, *mixing.shape[-2:]))
+        blocks = [einsum(subscripts, block, mixing[..., l, :, :]) for l, block in enumerate(by_degree(sums, self.l_max))]
+        return jnp.concatenate(blocks, axis=-1).reshape(self.n_channels, -1)
+
+    def _mixing_of_primitives(self, species: Array, dtype) -> tuple[Array, Array]:
+        """Weights of neighbours in the sums over primitives, [K, D], and what mixes these into channels: [l, T, n] for every D, or [D, l, T, Q]."""
+        own = jax.nn.one_hot(species, len(self.species), dtype=dtype)
+        radial = jnp.asarray(self.radial.mixing, dtype)
+        if self.mixing is None:
+            return own if self.channels is None else einsum("ks,sd->kd", own, jnp.asarray(self.channels, dtype)), radial
+        mixing = jnp.asarray(self.mixing, dtype)
+        mixing = mixing[:, None] if mixing.ndim == 3 else mixing
+        return own, einsum("ltn,slnq->sltq", *_broadcast(radial, mixing))
+
     def _center(self, center: Array, dtype) -> Array:
         """The centre's own Gaussian: only l = 0 survives at r = 0. Shape [Q, L]."""
         n_lm = (self.l_max + 1) ** 2
-        if self.sigma is None:
+        if self.sigma is None and not self.radial.holds_center:
             return jnp.zeros((self.n_channels, n_lm), dtype)
         radial = self._radial(jnp.zeros(1, dtype)) / math.sqrt(4 * math.pi)
         values = self._channel_functions(center[None], radial, everywhere=self.center_channels == "all")[0, 0]
         values = jnp.asarray(self.center_weight, dtype) * values
         return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, n_lm - 1), dtype)], axis=1)
+
+
+def _broadcast(radial: Array, mixing: Array) -> tuple[Array, Array]:
+    """[l, T, n] and [S, l, n, Q] with as many degrees as the one that has more."""
+    degrees = max(radial.shape[0], mixing.shape[1])
+    return jnp.broadcast_to(radial, (degrees, *radial.shape[1:])), jnp.broadcast_to(mixing, (mixing.shape[0], degrees, *mixing.shape[2:]))
 
 
 def power_spectrum(coefficients: Array, l_max: int) -> Array:
@@ -268,12 +317,9 @@ def power_spectrum(coefficients: Array, l_max: int) -> Array:
     q, n_lm = coefficients.shape
     if n_lm != (l_max + 1) ** 2:
         raise ValueError(f"expected coefficients [Q, {(l_max + 1) ** 2}] for l_max = {l_max}, got {coefficients.shape}")
-    first, second = np.triu_indices(q)
-    blocks = []
-    for l in range(l_max + 1):
-        c = coefficients[:, l * l : (l + 1) ** 2]
-        blocks.append(einsum("am,bm->ab", c, c)[first, second])
-    return (jnp.stack(blocks, axis=-1) * jnp.asarray(pair_factors(q, l_max), coefficients.dtype)).reshape(-1)
+    products = [einsum("am,bm->ab", c, c) for c in by_degree(coefficients, l_max)]
+    upper = [jnp.concatenate([product[a, a:] for a in range(q)]) for product in products]  # slices, since the transpose of a gather is a scatter
+    return (jnp.stack(upper, axis=-1) * jnp.asarray(pair_factors(q, l_max), coefficients.dtype)).reshape(-1)
 
 
 def pair_factors(q: int, l_max: int) -> np.ndarray:

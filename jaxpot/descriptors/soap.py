@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, own_species
 from jaxpot.descriptors.density import NeighborDensity, pair_factors, power_spectrum
 from jaxpot.graph import Environment
 from jaxpot.math.coupling import clebsch_gordan
 from jaxpot.math.linalg import einsum, unit
+from jaxpot.math.spherical import by_degree
 from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
@@ -66,6 +67,25 @@ class SOAP(LocalDescriptor):
     def _invariants(self, coefficients: Array) -> Array:
         p = power_spectrum(coefficients, self.density.l_max)
         return unit(p) if self.normalize else p
+
+    def dot(self, envs: Environment, coefficients: Array) -> Array:
+        """As in the interface, by quadratic forms of the density coefficients: the spectrum itself is never formed."""
+        q, l_max = self.density.n_channels, self.density.l_max
+        coefficients = coefficients.reshape(len(coefficients), -1, l_max + 1) * jnp.asarray(pair_factors(q, l_max), coefficients.dtype)[None]
+        pair = np.zeros((q, q), int)
+        first, second = np.triu_indices(q)
+        pair[first, second] = pair[second, first] = np.arange(len(first))
+        forms = coefficients[:, pair] * jnp.asarray(0.5 + 0.5 * np.eye(q), coefficients.dtype)[None, :, :, None]  # [S, Q, Q, l]
+        density = jax.vmap(self.density.at())(envs)
+        total = jnp.zeros((density.shape[0], len(coefficients)), density.dtype)
+        for l, c in enumerate(by_degree(density, l_max)):
+            total = total + einsum("nsam,nam->ns", einsum("sab,nbm->nsam", forms[..., l], c), c)
+        total = einsum("ns,ns->n", total, own_species(envs, coefficients))
+        if not self.normalize:
+            return total
+        square = jax.vmap(lambda c: _scalar_square(c, l_max))(density)
+        is_zero = square == 0
+        return jnp.where(is_zero, 0, total / jnp.sqrt(jnp.where(is_zero, 1, square)))
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         r"""As in the interface, by the product rule at the sum over neighbours, whose terms are products a_ql(r) Y_lm.
@@ -215,8 +235,7 @@ class LambdaSOAP(LocalDescriptor):
 def _scalar_square(coefficients: Array, l_max: int) -> Array:
     """|p⁰|² of the scalar power spectrum, from [2l + 1, 2l + 1] products instead of its [Q, Q] features."""
     total = jnp.zeros((), coefficients.dtype)
-    for l in range(l_max + 1):
-        c = coefficients[:, l * l : (l + 1) ** 2]
+    for l, c in enumerate(by_degree(coefficients, l_max)):
         product = einsum("qm,qn->mn", c, c)
         total = total + (8 * np.pi**2 / (2 * l + 1)) * jnp.sum(product * product)
     return total

@@ -1,9 +1,13 @@
 """The log marginal likelihood of a linear model, differentiable in everything."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import block_diag, solve_triangular
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
@@ -54,16 +58,23 @@ def log_evidence(model: Model, data: Dataset) -> Array:
 def normal_equations(model: Model, data: Dataset) -> tuple[Array, tuple[Array, ...]]:
     """L, and L⁻¹GL⁻ᵀ [P, P], L⁻¹b [P], yᵀΣ⁻¹y, log|Σ| and n of `log_evidence`."""
     root = prior_root(model.at())
-    p = root.shape[0]
-    total = (jnp.zeros((p, p)), jnp.zeros(p), jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
-    for batch in data.batches:
-        total = _add_batch(model, root, batch, total)
-    return root, total
+    parts = [_of_batch(model, root, batch, data.mesh) for batch in data.batches]
+    return root, tuple(sum(terms[1:], start=terms[0]) for terms in zip(*parts, strict=True))
 
 
-@jax.jit
-def _add_batch(model: Model, root: Array, batch: Batch, total: tuple[Array, ...]) -> tuple[Array, ...]:
-    model = model.at()
+@functools.partial(jax.jit, static_argnames="mesh")
+def _of_batch(model: Model, root: Array, batch: Batch, mesh: Mesh | None) -> tuple[Array, ...]:
+    if mesh is None:
+        return _sums(model, root, batch)
+    own = jax.shard_map(
+        lambda *args: jax.lax.psum(_sums(*args), mesh.axis_names), mesh=mesh, in_specs=(P(), P(), P(mesh.axis_names)), out_specs=P(), check_vma=False
+    )
+    return own(model, root, batch)
+
+
+def _sums(model: Model, root: Array, batch: Batch) -> tuple[Array, ...]:
+    """What `normal_equations` returns after L, summed over a batch."""
+    model, p = model.at(), root.shape[0]
     fixed = fixed_part(model, linear_terms(model))
 
     @jax.checkpoint
@@ -83,4 +94,5 @@ def _add_batch(model: Model, root: Array, batch: Batch, total: tuple[Array, ...]
             n + jnp.sum(present),
         ), None
 
+    total = (jnp.zeros((p, p)), jnp.zeros(p), jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
     return jax.lax.scan(one, total, batch)[0]

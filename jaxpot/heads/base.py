@@ -2,7 +2,8 @@
 
 import jax
 
-from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
 
 Array = jax.Array
@@ -14,6 +15,10 @@ class Head:
     def __call__(self, features: Array, species: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(features, species)")
 
+    def energies(self, descriptor: LocalDescriptor, envs: Environment) -> Array:
+        """Atomic energies [n] of a stack of environments; for heads that know a better way than through the features."""
+        return self(descriptor.stack(envs), envs.center)
+
     def sized(self, descriptor: Descriptor) -> "Head":
         """The same head for this descriptor's features; raises if it was made for others."""
         return self
@@ -24,6 +29,10 @@ class Head:
 
     def frozen(self, descriptor: Descriptor) -> "Head":
         """The same head, no longer following the descriptor's leaves."""
+        return self
+
+    def collapsed(self, descriptor: Descriptor) -> "Head":
+        """A head that gives the same energies in fewer operations, where there is one; of a frozen head, outside jit."""
         return self
 
 

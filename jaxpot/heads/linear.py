@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.graph import Environment
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import positive, pytree, static
@@ -62,6 +63,11 @@ class Linear(LinearHead):
     def basis(self, features: Array, species: Array) -> Array:
         own = jax.nn.one_hot(species, self.n_species, dtype=features.dtype)
         return (own[:, :, None] * features[:, None, :]).reshape(features.shape[0], -1)
+
+    def energies(self, descriptor: LocalDescriptor, envs: Environment) -> Array:
+        if self.coefficients is None:
+            return super().energies(descriptor, envs)  # which refuses
+        return descriptor.dot(envs, jnp.asarray(self.coefficients, envs.vectors.dtype).reshape(self.n_species, self.n_features))
 
     def precision(self) -> Array:
         rough = jnp.ones(self.n_features) if self.roughness is None else jnp.asarray(self.roughness)

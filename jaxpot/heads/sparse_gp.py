@@ -9,7 +9,8 @@ from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment
 from jaxpot.heads.base import LinearHead
-from jaxpot.math.kernels import Kernel
+from jaxpot.heads.linear import Linear, Quadratic
+from jaxpot.math.kernels import Kernel, PolynomialKernel
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import positive, pytree, set_fields
 
@@ -100,6 +101,19 @@ class SparseGP(LinearHead):
 
     def frozen(self, descriptor: Descriptor) -> "SparseGP":
         return jax.jit(SparseGP.at)(self, descriptor).replace(points=None)
+
+    def collapsed(self, descriptor: Descriptor) -> LinearHead:
+        """A polynomial kernel of ζ = 1 or 2 is a linear or quadratic function of the features, whatever the number of sparse points."""
+        is_polynomial = isinstance(self.kernel, PolynomialKernel) and float(self.kernel.offset) == 0 and float(self.kernel.zeta) in (1, 2)
+        if not is_polynomial or self.weights is not None or self.coefficients is None:
+            return self
+        n_species, x = len(descriptor.species), np.asarray(self.features)
+        own = np.eye(n_species)[np.asarray(self.species)] * (float(self.delta) ** 2 * np.asarray(self.coefficients))[:, None]  # [M, S]
+        if self.kernel.zeta == 1:
+            return Linear(coefficients=(own.T @ x).reshape(-1)).sized(descriptor)
+        first, second = np.triu_indices(x.shape[1])
+        pairs = 2 * np.stack([((x * w[:, None]).T @ x)[first, second] for w in own.T])
+        return Quadratic(coefficients=np.concatenate([np.zeros((n_species, x.shape[1])), pairs], axis=1).reshape(-1)).sized(descriptor)
 
     def basis(self, features: Array, species: Array) -> Array:
         same = species[:, None] == self.species[None, :]

@@ -34,6 +34,7 @@ class RadialBasis:
 
     n_max: int
     elementary = False  # whether the sharp functions are a few products and sums, not worth a table
+    holds_center = False  # whether the sharp functions can stand for a smeared density, which has a value at its own centre
 
     def sharp(self, r: Array, l_max: int, radius: Array) -> Array:
         """g_nl(r), shape [Q, l_max + 1, n_max] for r of shape [Q]; [Q, 1, n_max] if it does not depend on l."""

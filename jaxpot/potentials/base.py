@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpot.checks import poison, species_tuple
 from jaxpot.graph import Graph, neighbor_pairs, only, strain, to_atoms
-from jaxpot.pytree import is_pytree, pytree, set_fields, static, walk
+from jaxpot.pytree import fields, is_pytree, pytree, rebuild, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
@@ -46,10 +46,12 @@ class Model:
     Attributes:
       species: the elements it knows, static.
       reach: what the neighbour lists must cover, shape [], in Å.
+      is_local: whether the energy of an atom follows from its own neighbours, so that a structure can be evaluated in parts.
     """
 
     species: tuple[str, ...]
     reach: Array
+    is_local = False
 
     def properties(self, graph: Graph) -> Properties:
         """All that the model predicts of a structure; what `evaluate` returns."""
@@ -61,6 +63,10 @@ class Model:
 
     def frozen(self) -> "Model":
         """The same model, no longer following its hyper-parameters."""
+        return self
+
+    def collapsed(self) -> "Model":
+        """A model that predicts the same in fewer operations, where there is one; of a frozen model, outside jit."""
         return self
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
@@ -77,7 +83,7 @@ class Potential(Model):
 
     def __call__(self, graph: Graph) -> Array:
         """The energy of a structure, shape [], in eV."""
-        return jnp.sum(jnp.where(graph.numbers > 0, self.energies(graph), 0))
+        return jnp.sum(jnp.where(graph.centers > 0, self.energies(graph), 0))
 
     def __add__(self, other: "Potential") -> "Sum":
         if not isinstance(other, Potential):
@@ -89,7 +95,7 @@ class Potential(Model):
 
         def energy(positions, epsilon):
             energies = self.energies(strained(graph, positions, epsilon))
-            energies = jnp.where(graph.numbers > 0, energies, 0)
+            energies = jnp.where(graph.centers > 0, energies, 0)
             return jnp.sum(energies), energies
 
         unstrained = jnp.zeros((3, 3), graph.positions.dtype)
@@ -99,9 +105,13 @@ class Potential(Model):
     def properties(self, graph: Graph) -> Properties:
         """Energy, forces and virial in one reverse pass."""
         energies, by_position, by_strain = self.with_gradient(graph)
-        value = jnp.sum(energies)
-        lost = jnp.isnan(value)
-        return Properties(energy=value, forces=poison(-by_position, lost), virial=poison(-by_strain, lost))
+        return poisoned(jnp.sum(energies), -by_position, -by_strain)
+
+
+def poisoned(energy: Array, forces: Array, virial: Array) -> Properties:
+    """Properties in which no force or virial looks right where the energy is NaN."""
+    lost = jnp.isnan(energy)
+    return Properties(energy=energy, forces=poison(forces, lost), virial=poison(virial, lost))
 
 
 def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
@@ -153,6 +163,10 @@ class Sum(Potential):
         return tuple(dict.fromkeys(s for term in self.terms for s in term.species))
 
     @property
+    def is_local(self) -> bool:
+        return all(term.is_local for term in self.terms)
+
+    @property
     def reach(self) -> Array:
         reach = jnp.asarray(self.terms[0].reach)
         for term in self.terms[1:]:
@@ -160,16 +174,11 @@ class Sum(Potential):
         return reach
 
     def energies(self, graph: Graph) -> Array:
-        total = jnp.zeros_like(graph.positions[:, 0])
+        total = jnp.zeros(graph.centers.shape, graph.positions.dtype)
         for term in self.terms:
             own = only(graph, term.species)
-            total = total + jnp.where(own.numbers > 0, term.energies(own), 0)
+            total = total + jnp.where(own.centers > 0, term.energies(own), 0)
         return jnp.where(self._lost(graph), jnp.nan, total)
-
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        parts = [term.with_gradient(only(graph, term.species)) for term in self.terms]
-        energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
-        return jnp.where(self._lost(graph) & (graph.numbers > 0), jnp.nan, energies), by_position, by_strain
 
     def _lost(self, graph: Graph) -> Array:
         """Whether there is an element that no term knows, shape []."""
@@ -204,6 +213,7 @@ class IsolatedAtoms(Potential):
 
     species: tuple[str, ...] = static()
     values: Array
+    is_local = True
 
     def __init__(self, energies_of: Mapping[str, float]):
         if not isinstance(energies_of, Mapping):
@@ -220,10 +230,10 @@ class IsolatedAtoms(Potential):
         return jnp.zeros(())
 
     def energies(self, graph: Graph) -> Array:
-        energies = jnp.zeros_like(graph.positions[:, 0])
-        known = graph.numbers <= 0
+        energies = jnp.zeros(graph.centers.shape, graph.positions.dtype)
+        known = graph.centers <= 0
         for index, symbol in enumerate(self.species):
-            is_element = graph.numbers == SYMBOLS.index(symbol)
+            is_element = graph.centers == SYMBOLS.index(symbol)
             energies = jnp.where(is_element, jnp.asarray(self.values)[index].astype(energies.dtype), energies)
             known = known | is_element
         return jnp.where(known, energies, jnp.nan)
@@ -256,6 +266,43 @@ def evaluate(model: Model, graph: Graph) -> Properties:
 def freeze(model: Model) -> Model:
     """The model with its sparse points stored as features: faster, smaller, and no longer following hyper-parameters."""
     return model.frozen()
+
+
+def tabulate(model: Any, *, accuracy: float = 1e-9) -> Any:
+    """The model for molecular dynamics: frozen, with the radial functions of its densities in tables, several times faster.
+
+    It no longer follows hyper-parameters of radial functions and sigma. Energies and forces deviate from those of the model by about
+    the accuracy; energy is conserved, since forces are the derivatives of the energies of the tables, which are twice differentiable.
+    Sparse GPs with polynomial kernels of ζ = 1 or 2 become linear or quadratic heads, exactly, and lose their variance.
+
+    Args:
+      model: a potential, a model of tensors or a descriptor.
+      accuracy: largest deviation of any radial function, relative to the largest value of all.
+
+    Returns:
+      A model of the same class; `Tabulated.error` in its densities is the deviation measured.
+
+    Raises:
+      ValueError: for functions that no table of moderate size renders so accurately.
+
+    Example:
+      >>> from jaxpot import GTO, SOAP, CosineCutoff, Density
+      >>> soap = tabulate(SOAP(Density(("Si",), CosineCutoff(5.0, width=1.0), GTO(n_max=8), l_max=6, sigma=0.5)))
+      >>> soap.density.radial.table.shape
+      (128, 6, 20)
+    """
+
+    def visited(value: Any) -> Any:
+        if isinstance(value, (tuple, list)):
+            return type(value)(visited(child) for child in value)
+        if not is_pytree(value):
+            return value
+        if hasattr(value, "tabulated"):
+            return value.tabulated(accuracy)
+        value = rebuild(type(value), {name: visited(child) for name, child, _ in fields(value)})
+        return value.collapsed() if isinstance(value, Model) else value
+
+    return visited(model.frozen() if isinstance(model, Model) else model)
 
 
 def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
@@ -301,8 +348,6 @@ def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
 
 def _own_causes(value: Any) -> list[str]:
     """What parts of a model report of themselves, through a method `unresolved()`."""
-    from jaxpot.pytree import fields
-
     if isinstance(value, (tuple, list)):
         return [cause for child in value for cause in _own_causes(child)]
     if not is_pytree(value):

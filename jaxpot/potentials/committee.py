@@ -48,6 +48,10 @@ class Committee(Potential):
     def reach(self) -> Array:
         return Sum(self.members).reach
 
+    @property
+    def is_local(self) -> bool:
+        return all(member.is_local for member in self.members)
+
     def at(self) -> "Committee":
         return set_fields(self, members=tuple(member.at() for member in self.members))
 
@@ -59,10 +63,6 @@ class Committee(Potential):
 
     def energies(self, graph: Graph) -> Array:
         return sum(member.energies(graph) for member in self.members) / len(self.members)
-
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        parts = [member.with_gradient(graph) for member in self.members]
-        return tuple(sum(part) / len(parts) for part in zip(*parts, strict=True))
 
     def spread(self, graph: Graph) -> Properties:
         """Standard deviations of the members' energy, forces and virial (n − 1 in the denominator); calibrate them before use."""

@@ -55,6 +55,7 @@ class EAM(Potential):
     density_step: Array = positive()
     step: Array = positive()
     cutoff: Cutoff
+    is_local = True
 
     def __post_init__(self):
         s = len(species_tuple(self.species, "EAM"))

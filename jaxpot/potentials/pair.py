@@ -50,6 +50,7 @@ class PairPotential(Potential):
     """
 
     cutoff: Cutoff
+    is_local = True
 
     def pair(self, r: Array, first: Array, second: Array) -> Array:
         """V at distances r [...] between species of these indices [...], in eV."""
@@ -253,6 +254,7 @@ class PairSpline(Potential):
     species: tuple[str, ...] = static()
     pairs: tuple[tuple[str, str], ...] = static()
     splines: tuple[CubicSpline, ...] = ()
+    is_local = True
 
     def __post_init__(self):
         species_tuple(self.species, "PairSpline")
@@ -303,6 +305,7 @@ class ZBL(Potential):
     species: tuple[str, ...] = static()
     inner: Array = positive()
     outer: Array = positive()
+    is_local = True
 
     def __post_init__(self):
         species_tuple(self.species, "ZBL")

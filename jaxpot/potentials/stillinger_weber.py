@@ -62,6 +62,7 @@ class StillingerWeber(Potential):
     B: Array
     p: Array
     q: Array
+    is_local = True
 
     def __post_init__(self):
         s = len(species_tuple(self.species, "StillingerWeber"))

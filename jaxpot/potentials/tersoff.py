@@ -31,6 +31,7 @@ class BondOrderPotential(Potential):
     triplet_tables: tuple[str, ...] = ()
     m: int
     chunk: int | None
+    is_local = True
 
     def end(self, x: Array) -> Array:
         """f_c of x = (r − R)/D, clamped to [−1, 1]."""
@@ -65,7 +66,7 @@ class BondOrderPotential(Potential):
         return jnp.max(jnp.asarray(self.R) + self.D)
 
     def energies(self, graph: Graph) -> Array:
-        stack, n, s = environments(graph, self.reach, self.species), graph.numbers.shape[0], len(self.species)
+        stack, n, s = environments(graph, self.reach, self.species), graph.centers.shape[0], len(self.species)
         tables = {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s)) for name in self.pair_tables}
         tables |= {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in self.triplet_tables}
         reach = self.reach

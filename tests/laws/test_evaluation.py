@@ -48,6 +48,16 @@ def test_pad_refuses_to_shrink():
         pad(catalog.graph("slab"), max_atoms=2)
 
 
+@pytest.mark.parametrize("name", DESCRIPTORS)
+def test_linear_energies_are_features_times_coefficients(name):
+    """Descriptors may know a shorter way to the sum than through the features."""
+    model, graph, n = catalog.potential(name), catalog.graph("slab"), len(STRUCTURES["slab"])
+    index = np.array([catalog.SPECIES.index(symbol) for symbol in STRUCTURES["slab"].symbols])
+    table = np.asarray(model.head.coefficients).reshape(len(catalog.SPECIES), -1)
+    sums = np.sum(np.asarray(catalog.features(model.descriptor, graph))[:n] * table[index], axis=1)
+    assert relative(evaluate(model, graph).energy, np.sum(sums)) < 1e-12
+
+
 @pytest.mark.parametrize("name", ["lennard-jones", "isolated-atoms", pytest.param("soap-gto", marks=pytest.mark.slow)])
 def test_jit_equals_eager(name):
     """Energy without jit, and everything with optimised and with unoptimised code."""

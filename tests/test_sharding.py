@@ -1,0 +1,149 @@
+"""Several devices give the numbers of one: batches, structures in parts, and two processes."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.build
+import catalog
+import jax
+import numpy as np
+import pytest
+from catalog import SPECIES, quick_jit
+
+import jaxpot as jp
+from jaxpot import sharding
+
+HERE = Path(__file__).resolve().parent
+LOCAL = ["ace", "three-body", "tersoff", "eam", "sum"]
+
+
+def crystal():
+    atoms = ase.build.bulk("SiC", "zincblende", a=3.9, cubic=True).repeat((3, 2, 1))
+    atoms.rattle(0.1, seed=0)
+    return atoms
+
+
+def cluster():
+    rng = np.random.default_rng(1)
+    atoms = ase.Atoms("SiC" * 9, positions=rng.permutation(np.stack(np.meshgrid(*[np.arange(3.0)] * 3), -1).reshape(-1, 3))[:18] * 1.9)
+    atoms.rattle(0.1, seed=2)
+    return atoms
+
+
+def test_parts_are_compact_and_of_equal_size():
+    graph = jp.from_atoms(crystal(), 3.6)
+    parts = sharding.partition(graph, sharding.make_mesh(4))
+    assert parts.positions.shape == (4, 12, 3)
+    own = np.asarray(parts.place) // 12
+    assert np.bincount(own).tolist() == [12] * 4
+    assert np.array_equal(np.asarray(parts.positions).reshape(-1, 3)[parts.place], graph.positions)
+    along = np.asarray(graph.positions)[:, 0] % crystal().cell[0, 0]
+    assert np.max(along[own < 2]) <= np.min(along[own >= 2]) + 0.5  # halved along the longest direction first
+    assert parts.communication == 2 * sum(s.shape[-1] for s in parts.sent) * 24
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_structure_in_parts(name):
+    """Periodic with a cell smaller than the range, and free with a number of atoms that does not divide."""
+    model = catalog.potential(name)
+    for atoms, n in ((crystal(), 4), (cluster()[:17], 3)):
+        graph = jp.from_atoms(atoms, 3.6)
+        mesh = sharding.make_mesh(n)
+        found = sharding.evaluate(model, sharding.partition(graph, mesh), mesh)
+        exact = quick_jit(jp.evaluate)(model, graph)
+        catalog.assert_below(catalog.deviations(found, exact, len(atoms)), 1e-12)
+
+
+def test_positions_may_move():
+    model, graph, mesh = catalog.potential("lennard-jones"), jp.from_atoms(crystal(), 3.6), sharding.make_mesh(4)
+    parts = sharding.partition(graph, mesh)
+    step = 0.01 * np.random.default_rng(0).normal(size=graph.positions.shape)
+    by_part = np.zeros(parts.positions.shape).reshape(-1, 3)
+    by_part[parts.place] = step
+    moved = sharding.evaluate(model, parts.replace(positions=parts.positions + by_part.reshape(parts.positions.shape)), mesh)
+    exact = quick_jit(jp.evaluate)(model, graph.replace(positions=graph.positions + step))
+    catalog.assert_below(catalog.deviations(moved, exact, len(graph.numbers)), 1e-12)
+
+
+def test_what_is_lost_in_one_part_is_lost():
+    model, mesh = catalog.potential("lennard-jones"), sharding.make_mesh(4)
+    atoms = crystal()
+    atoms.numbers[7] = 8
+    found = sharding.evaluate(model, sharding.partition(jp.from_atoms(atoms, 3.6), mesh), mesh)
+    assert np.isnan(found.energy) and np.all(np.isnan(found.forces)) and np.all(np.isnan(found.virial))
+
+
+def data():
+    rng, frames = np.random.default_rng(3), []
+    for seed in range(7):
+        atoms = ase.build.bulk("SiC", "zincblende", a=3.9, cubic=seed % 2 == 0)
+        atoms.rattle(0.1, seed=seed)
+        atoms.info["energy"], atoms.arrays["forces"] = rng.normal(), rng.normal(size=(len(atoms), 3))
+        frames.append(atoms)
+    return jp.Dataset.from_atoms(frames, cutoff=3.6, sigma=jp.noise_levels(0.1, 0.2))
+
+
+def test_evidence_and_its_gradient_of_shared_batches():
+    whole = data()
+    shared = sharding.shard(whole, sharding.make_mesh(4))
+    assert all(len(ids) % 4 == 0 for ids in shared.index) and all(len(x.sharding.device_set) == 4 for x in jax.tree_util.tree_leaves(shared.batches))
+    density = jp.Density(SPECIES, jp.CosineCutoff(3.0, width=0.8), jp.GTO(2), 1, sigma=0.5)
+    params, build = jp.free(jp.AtomicPotential(jp.SOAP(density), jp.Linear()), "*.sigma", "*.radius", "*.scale")
+    one, many = (quick_jit(jax.value_and_grad(lambda p, d=d: jp.fit.log_evidence(build(p), d)))(params) for d in (whole, shared))
+    np.testing.assert_allclose(many[0], one[0], rtol=1e-12)
+    for name in params:
+        np.testing.assert_allclose(many[1][name], one[1][name], rtol=1e-9)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match=r"99 devices asked for, JAX has 4; on CPU write jax.config.update\('jax_num_cpu_devices', 99\)"):
+        sharding.make_mesh(99)
+    with pytest.raises(ValueError, match="2 atoms for 4 devices"):
+        sharding.partition(jp.from_atoms(ase.build.bulk("Si"), 3.0), sharding.make_mesh(4))
+    mesh = sharding.make_mesh(2)
+    with pytest.raises(ValueError, match="StructureGP depend on more than each atom's neighbours"):
+        sharding.evaluate(catalog.potential("structure-average"), sharding.partition(jp.from_atoms(crystal(), 3.6), mesh), mesh)
+
+
+PROCESS = """
+import sys
+import jax
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+import numpy as np
+import test_sharding as t
+from jaxpot import sharding
+import jaxpot as jp
+mesh = sharding.make_mesh()
+assert mesh.size == 4 and jax.process_count() == 2
+model = jp.LennardJones(t.SPECIES, epsilon=0.3, sigma=1.5, cutoff=jp.PolynomialCutoff(3.2)) + jp.AtomicPotential(
+    jp.SOAP(jp.Density(t.SPECIES, jp.CosineCutoff(3.0, width=0.8), jp.GTO(2), 1, sigma=0.5)), jp.Linear(coefficients=np.linspace(-1, 1, 40)))
+graph = jp.from_atoms(t.crystal(), 3.6)
+exact, found = jax.jit(jp.evaluate)(model, graph), sharding.evaluate(model, sharding.partition(graph, mesh), mesh)
+for name in ("energy", "forces", "virial"):
+    np.testing.assert_allclose(getattr(found, name), getattr(exact, name), rtol=0, atol=1e-12 * float(np.max(np.abs(exact.forces))) * 50)
+whole, linear = t.data(), model.terms[1]
+one = jp.fit.log_evidence(linear, whole)
+many = jp.fit.log_evidence(linear, sharding.shard(whole, mesh))
+np.testing.assert_allclose(float(many), float(one), rtol=1e-12)
+print("equal")
+"""
+
+
+def test_two_processes(tmp_path):
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        address = f"localhost:{s.getsockname()[1]}"
+    (tmp_path / "run.py").write_text(PROCESS)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    runs = [
+        subprocess.Popen([sys.executable, "run.py", address, str(i)], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for i in range(2)
+    ]
+    for run in runs:
+        out, _ = run.communicate(timeout=600)
+        assert run.returncode == 0 and "equal" in out, out
