@@ -9,10 +9,11 @@ from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
+from jaxpot.descriptors.compressed_soap import CompressedSOAP, sensitivity
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.coulomb import BagOfBonds, CoulombMatrix, CoulombSpectrum
 from jaxpot.descriptors.deep_pot import DeepPotSE
-from jaxpot.descriptors.density import Density, power_spectrum
+from jaxpot.descriptors.density import Density, NeighborDensity, power_spectrum
 from jaxpot.descriptors.distances import InverseDistances
 from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
@@ -22,8 +23,10 @@ from jaxpot.descriptors.products import Listed, PerOrder, TotalDegree
 from jaxpot.descriptors.slatm import SLATM, LocalSLATM
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.descriptors.symmetry_functions import G2, G3, G4, G5
+from jaxpot.descriptors.turbo import TurboDensity
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
+from jaxpot.heads.hidden import HiddenLayer
 from jaxpot.heads.linear import Embedding, Linear, Quadratic, ShiftedPower, SmoothedPower
 from jaxpot.heads.mlp import MLP
 from jaxpot.heads.sparse_gp import SparseGP
@@ -34,6 +37,7 @@ from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, ForceShifted, Polynomi
 from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations
+from jaxpot.math.poly3 import Poly3, Poly3Gauss
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, SBessel
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
@@ -81,18 +85,19 @@ __all__ = [
     "ACE", "ACSF", "AEV", "EAM", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "SLATM", "SOAP", "ZBL",
     "Agnesi", "Angles", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum",
     "BondDensity", "Bonds", "Buckingham", "BumpCutoff", "ByCoreEnergy", "ByDistance", "Calculator", "ChebExpCos",
-    "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "Committee", "CompactTriangles", "Constant",
-    "CoreRepulsion", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline", "CutCoulomb", "Dataset",
-    "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians",
-    "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head", "Histogram", "InnerCutoff", "Instances",
-    "InverseDistances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones",
-    "Linear", "LinearHead", "LinearModel", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern",
-    "ModifiedTersoff", "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel",
-    "Potential", "PowerCutoff", "Properties", "Quadratic", "REMatch", "SBessel", "ScreenedCore", "Shifted",
-    "ShiftedPower", "SiLU", "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "Step",
-    "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff",
-    "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast", "diagnose",
-    "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels",
-    "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate", "save",
-    "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
+    "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "Committee", "CompactTriangles", "CompressedSOAP",
+    "Constant", "CoreRepulsion", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline", "CutCoulomb",
+    "Dataset", "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment",
+    "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head", "HiddenLayer", "Histogram",
+    "InnerCutoff", "Instances", "InverseDistances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
+    "Laplacian", "LennardJones", "Linear", "LinearHead", "LinearModel", "Listed", "LocalDescriptor", "LocalSLATM",
+    "Matching", "Matern", "ModifiedTersoff", "Morse", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability",
+    "Poly3", "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties",
+    "Quadratic", "REMatch", "SBessel", "ScreenedCore", "Shifted", "ShiftedPower", "SiLU", "SmoothedPower", "Softplus",
+    "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP",
+    "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree",
+    "Triangles", "TurboDensity", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free",
+    "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
+    "random_rotation", "recover_permutations", "rotate", "save", "sensitivity", "sharding", "stack", "static", "strain",
+    "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -44,6 +44,7 @@ from jaxpot import (
     ChebPow,
     Chebyshev,
     CompactTriangles,
+    CompressedSOAP,
     CoreRepulsion,
     CosineCutoff,
     CubicSpline,
@@ -54,6 +55,7 @@ from jaxpot import (
     EquispacedGaussians,
     ForceShifted,
     GlobalSOAP,
+    HiddenLayer,
     Histogram,
     InnerCutoff,
     Instances,
@@ -66,6 +68,8 @@ from jaxpot import (
     Morse,
     PairSpline,
     PerOrder,
+    Poly3,
+    Poly3Gauss,
     PolynomialCutoff,
     PolynomialKernel,
     PowerCutoff,
@@ -83,6 +87,7 @@ from jaxpot import (
     ThreeBody,
     TotalDegree,
     Triangles,
+    TurboDensity,
     TwoBody,
     Willatt,
 )
@@ -133,6 +138,16 @@ DESCRIPTORS = {
     "soap-bessel": lambda: SOAP(Density(SPECIES, TanhCutoff(3.2), Bessel(3), 2, sigma=0.5)),
     "soap-chebyshev": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(3), 2, sigma=0.6), normalize=False),
     "soap-sharp": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(2), 3, sigma=None, center_weight=0.0), normalize=False),
+    "soap-compressed": lambda: CompressedSOAP(
+        Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5), _random(4, 3), _random(4, 2, seed=1), ((0, 0), (2, 1), (1, 0)), transformation=_random(5, 9, seed=2), normalize=False,
+    ),
+    "hidden-layer": lambda: HiddenLayer(_HEAD_DESCRIPTOR(), HEADS["mlp"]()),
+    "soap-turbo": lambda: SOAP(
+        TurboDensity(
+            SPECIES, 3.1, (Poly3(2), Poly3Gauss(3)), 2, sigma=[0.5, 0.4], sigma_angular=[0.45, 0.5], width=0.6, growth=[0.05, 0.1], growth_angular=0.04,
+            exponent=[1.3, 2.0], enhancement=1, center_weight=[0.8, 1.2],
+        )
+    ),
     "ace": lambda: ACE(_sharp(Agnesi(3, nearest=1.6), 2), TotalDegree((2, 2, 2))),
     "ace-alchemical": lambda: ACE(_sharp(Bessel(2), 2, channels=ALCHEMICAL[:, :1]), PerOrder((2, 2, 1, 1, 1), (0, 2, 2, 1, 1))),
     "ace-tensor-reduced": lambda: ACE(_sharp(Chebyshev(3), 2, mixing=_random(2, 3, 3)), TotalDegree((3, 4, 4, 4)), tensor_reduced=True),

@@ -383,6 +383,9 @@ def test_model_tables_are_inverse_to_models():
         channels=np.array([[1.0], [0.5]]), center_weight=0.0,
     )  # fmt: skip
     model = jaxpot.AtomicPotential(jaxpot.SOAP(density), jaxpot.Linear(scale=0.1)) + jaxpot.IsolatedAtoms({"Si": -1 / 3, "O": 0.0}) + LJ
+    for radial in (jaxpot.Poly3(2), (jaxpot.Poly3(2), jaxpot.Poly3Gauss(3))):  # one basis, or one of each element
+        turbo = jaxpot.TurboDensity(("Si", "O"), 4.0, radial, l_max=1, sigma=[0.5, 0.4], sigma_angular=0.5)
+        model = model + jaxpot.AtomicPotential(jaxpot.SOAP(turbo), jaxpot.Linear())
     text = to_toml({"model": table_from_model(model)})
     assert model_from_table(tomllib.loads(text)["model"]) == model
     assert tomllib.loads(to_toml({"a b": 'q"\n\\é', "t": [{"x": [1, 2.5, True]}], "n": {"inf": float("inf")}})) == {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.base import LocalDescriptor, own_species
-from jaxpot.descriptors.density import Expansion
+from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.descriptors.products import Listed, PerOrder, Program, Selection, build_program
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
@@ -70,7 +70,7 @@ class ACE(LocalDescriptor):
       Ho, Gutleb, Ortner, "Atomic cluster expansion without self-interaction", J. Comput. Phys. 515, 113271 (2024).
     """
 
-    density: Expansion
+    density: NeighborDensity
     selection: Selection
     lam: int = static(0)
     pseudo: bool = static(False)
@@ -78,7 +78,7 @@ class ACE(LocalDescriptor):
     purified: bool = static(False)
 
     def __post_init__(self):
-        if not isinstance(self.density, Expansion):
+        if not isinstance(self.density, NeighborDensity):
             raise TypeError(f"ACE: expected a Density or BondDensity, got {type(self.density).__name__}")
         if not isinstance(self.selection, Selection):
             raise TypeError(f"ACE: expected a selection such as TotalDegree((12, 10, 8)), got {type(self.selection).__name__}")
@@ -223,7 +223,7 @@ class ACE(LocalDescriptor):
         functions = jnp.concatenate(out)
         return functions if self._tail else functions[:, 0]
 
-    def _pure_products(self, density: Expansion, env: Environment) -> Array:
+    def _pure_products(self, density: NeighborDensity, env: Environment) -> Array:
         """Products over distinct neighbours, by inversion over the set partitions of the factors."""
         one = lambda v, s: density.summed(env.replace(vectors=v[None], species=s[None]))  # noqa: E731
         contributions = jax.vmap(one)(env.vectors, env.species)  # [K, Q, L]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import species_tuple
-from jaxpot.descriptors.density import Expansion
+from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.radial_pace import PaceBasis
@@ -18,7 +18,7 @@ Array = jax.Array
 
 
 @pytree
-class BondDensity(Expansion):
+class BondDensity(NeighborDensity):
     r"""Coefficients of a sharp neighbour density whose radial functions depend on the elements of both atoms.
 
     .. math:: c_{z n l m} = \sum_{j \in z} g^{z_i z}_n(r_j)\, Y_{lm}(\hat{\mathbf r}_j), \qquad\text{and, before them, }

@@ -25,7 +25,7 @@ Array = jax.Array
 _ROOM = 1.25  # a table is made fine enough for a sigma this much smaller (or a cutoff this much larger) than given
 
 
-class Expansion:
+class NeighborDensity:
     """Interface: coefficients c_qlm of what surrounds an atom, sums over neighbours of the product of two factors.
 
     Attributes:
@@ -44,7 +44,7 @@ class Expansion:
     is_sharp: bool
     reach: Array
 
-    def at(self) -> "Expansion":
+    def at(self) -> "NeighborDensity":
         """The same with everything computed that follows the leaves alone."""
         return self
 
@@ -55,7 +55,16 @@ class Expansion:
 
     def summed(self, env: Environment) -> Array:
         """Σ_k of the products, shape [Q, L]."""
-        raise NotImplementedError(f"{type(self).__name__} must define summed(env)")
+        return self._product(*self.factors(env))
+
+    def _product(self, channels: Array, harmonics: Array) -> Array:
+        """Σ_k of the two factors, shape [Q, L]."""
+        if channels.shape[1] == 1:
+            return einsum("kq,km->qm", channels[:, 0], harmonics)
+        blocks = []
+        for l in range(self.l_max + 1):  # one small matrix product per degree: faster than one large one over primitives
+            blocks.append(einsum("kq,km->qm", channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
+        return jnp.concatenate(blocks, axis=-1)
 
     def itself(self, center: Array, dtype: Any) -> Array:
         """What the centre of this species adds, shape [Q, L]."""
@@ -73,15 +82,26 @@ class Expansion:
         value, push = jax.linearize(lambda vectors: self.factors(env.replace(vectors=vectors)), env.vectors)
         return value, jax.vmap(push)(directions)
 
+    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
+        """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
+        density = self.at()
+        (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
+        degree = np.repeat(np.arange(self.l_max + 1), 2 * np.arange(self.l_max + 1) + 1)
+        degree = degree if channels.shape[1] > 1 else np.zeros_like(degree)
+        slopes = channel_slopes[:, :, degree] * harmonics[None, :, :, None] + channels[None][:, :, degree] * harmonic_slopes[..., None]
+        value = jnp.sum(channels[:, degree] * harmonics[:, :, None], axis=0).T
+        return value + density.itself(env.center, env.vectors.dtype), jnp.transpose(slopes, (1, 0, 3, 2))
+
 
 @pytree
-class Density(Expansion):
+class Density(NeighborDensity):
     r"""Coefficients of the neighbour density in an orthonormal basis.
 
     .. math:: \rho_d(\mathbf r) = \sum_j W_{z_j d}\, f_c(r_j)\, G(\mathbf r - \mathbf r_j)
        = \sum_{nlm} c_{dnlm}\, g_{nl}(r)\, Y_{lm}(\hat{\mathbf r}), \qquad G = e^{-r^2/2\sigma^2} \text{ or } \delta
 
-    The centre adds `center_weight` Gaussians at r = 0. `sigma`, the cutoff's leaves, the basis radius, `channels` and
+    The coefficients, with q = channel · n_max + n, are in Å^(3/2) for the Gaussian density, whose G is not normalised, and in Å^(−3/2) for
+    the sharp one. The centre adds `center_weight` Gaussians at r = 0. `sigma`, the cutoff's leaves, the basis radius, `channels` and
     `center_weight` are differentiable.
 
     Args:
@@ -262,15 +282,6 @@ class Density(Expansion):
         mixing = mixing[:, None] if mixing.ndim == 3 else mixing
         return own, einsum("ltn,slnq->sltq", *_broadcast(radial, mixing))
 
-    def _product(self, channels: Array, harmonics: Array) -> Array:
-        """Σ_k of the two factors, shape [Q, L]."""
-        if channels.shape[1] == 1:
-            return einsum("kq,km->qm", channels[:, 0], harmonics)
-        blocks = []
-        for l in range(self.l_max + 1):  # one small matrix product per degree: faster than one large one over primitives
-            blocks.append(einsum("kq,km->qm", channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
-        return jnp.concatenate(blocks, axis=-1)
-
     def itself(self, center: Array, dtype: Any) -> Array:
         """The centre's own Gaussian: only l = 0 survives at r = 0. Shape [Q, L]."""
         n_lm = (self.l_max + 1) ** 2
@@ -280,16 +291,6 @@ class Density(Expansion):
         values = self._channel_functions(center[None], radial, everywhere=self.center_channels == "all")[0, 0]
         values = jnp.asarray(self.center_weight, dtype) * values
         return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, n_lm - 1), dtype)], axis=1)
-
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
-        density = self.at()
-        (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
-        degree = np.repeat(np.arange(self.l_max + 1), 2 * np.arange(self.l_max + 1) + 1)
-        degree = degree if channels.shape[1] > 1 else np.zeros_like(degree)
-        slopes = channel_slopes[:, :, degree] * harmonics[None, :, :, None] + channels[None][:, :, degree] * harmonic_slopes[..., None]
-        value = jnp.sum(channels[:, degree] * harmonics[:, :, None], axis=0).T
-        return value + density.itself(env.center, env.vectors.dtype), jnp.transpose(slopes, (1, 0, 3, 2))
 
 
 def _broadcast(radial: Array, mixing: Array) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.density import Density, power_spectrum
+from jaxpot.descriptors.density import NeighborDensity, power_spectrum
 from jaxpot.graph import Graph, environments
 from jaxpot.math.linalg import unit
 from jaxpot.pytree import pytree, set_fields, static
@@ -78,12 +78,12 @@ class GlobalSOAP(StructureDescriptor):
       Phys. Chem. Chem. Phys. 18, 13754 (2016), for the other ways to describe whole structures (see `StructureGP`).
     """
 
-    density: Density
+    density: NeighborDensity
     normalize: bool = static(True)
 
     def __post_init__(self):
-        if not isinstance(self.density, Density):
-            raise TypeError(f"GlobalSOAP: expected a Density, got {type(self.density).__name__}")
+        if not isinstance(self.density, NeighborDensity):
+            raise TypeError(f"GlobalSOAP: expected a density, got {type(self.density).__name__}")
 
     @property
     def species(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.base import LocalDescriptor, own_species
-from jaxpot.descriptors.density import Density, pair_factors, power_spectrum
+from jaxpot.descriptors.density import NeighborDensity, pair_factors, power_spectrum
 from jaxpot.graph import Environment
 from jaxpot.math.coupling import clebsch_gordan
 from jaxpot.math.linalg import einsum, unit
@@ -37,7 +37,7 @@ class SOAP(LocalDescriptor):
       Bartók, Kondor, Csányi, "On representing chemical environments", Phys. Rev. B 87, 184115 (2013).
     """
 
-    density: Density
+    density: NeighborDensity
     normalize: bool = static(True)
 
     @property
@@ -152,7 +152,7 @@ class LambdaSOAP(LocalDescriptor):
       Phys. Rev. Lett. 120, 036002 (2018).
     """
 
-    density: Density
+    density: NeighborDensity
     lam: int = static()
     pseudo: bool = static(False)
     normalize: bool = static(True)

@@ -3,6 +3,7 @@
 from jaxpot.fit.bootstrap import bootstrap
 from jaxpot.fit.design import design
 from jaxpot.fit.evidence import log_evidence
+from jaxpot.fit.last_layer import last_layer
 from jaxpot.fit.linear import linear
 from jaxpot.fit.optimise import Maximum, maximise_evidence
 from jaxpot.fit.report import predict, report, table
@@ -11,7 +12,7 @@ from jaxpot.fit.uncertainty import calibration, covariance, coverage, evaluate_s
 from jaxpot.fit.validation import validation_loss
 
 __all__ = [
-    "Maximum", "bootstrap", "calibration", "count_distinct", "covariance", "coverage", "design", "evaluate_samples", "linear", "log_evidence",
-    "maximise_evidence", "most_uncertain", "posterior_samples", "predict", "report", "select_environments", "table", "validation_loss",
+    "Maximum", "bootstrap", "calibration", "count_distinct", "covariance", "coverage", "design", "evaluate_samples", "last_layer", "linear",
+    "log_evidence", "maximise_evidence", "most_uncertain", "posterior_samples", "predict", "report", "select_environments", "table", "validation_loss",
     "variance",
 ]  # fmt: skip

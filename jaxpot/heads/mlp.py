@@ -85,16 +85,22 @@ class MLP(Head):
                 raise ValueError(f"MLP: expected {name} [{n_species}, {n_features}] for this descriptor, got {list(np.shape(given))}")
         return head
 
-    def __call__(self, features: Array, species: Array) -> Array:
-        own = jax.nn.one_hot(species, self.biases[0].shape[0], dtype=features.dtype)
+    def last_hidden(self, features: Array, species: Array) -> Array:
+        """What the last layer is applied to, shape [N, nodes]: the last hidden layer, or the scaled features where there is none."""
 
         def of_center(table):
-            return einsum("ns,sf->nf", own, jnp.asarray(table))
+            return einsum("ns,sf->nf", jax.nn.one_hot(species, table.shape[0], dtype=features.dtype), jnp.asarray(table))
 
         x = features if self.shift is None else features - of_center(self.shift)
         x = x if self.scale is None else x / of_center(self.scale)
-        activations = self.activation if isinstance(self.activation, tuple | list) else (self.activation,) * len(self.hidden)
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = einsum("ns,nf,sfo->no", own, x, jnp.asarray(weight)) + of_center(bias)
-            x = activations[layer](x) if layer < len(self.hidden) else x
-        return x[:, 0]
+        n = len(self.hidden)
+        activations = self.activation if isinstance(self.activation, tuple | list) else (self.activation,) * n
+        for weight, bias, activation in zip(self.weights[:n], self.biases[:n], activations, strict=True):
+            own = jax.nn.one_hot(species, bias.shape[0], dtype=features.dtype)
+            x = activation(einsum("ns,nf,sfo->no", own, x, jnp.asarray(weight)) + of_center(bias))
+        return x
+
+    def __call__(self, features: Array, species: Array) -> Array:
+        own = jax.nn.one_hot(species, self.biases[-1].shape[0], dtype=features.dtype)
+        x = self.last_hidden(features, species)
+        return einsum("ns,nf,sf->n", own, x, jnp.asarray(self.weights[-1])[..., 0]) + einsum("ns,s->n", own, jnp.asarray(self.biases[-1])[:, 0])

@@ -193,6 +193,8 @@ def _field(value: Any, path: str, annotation: Any, is_static: bool) -> Any:
     if len(options) > 1:  # one table, or a list of them
         options = [o for o in options if (typing.get_origin(o) is tuple) == isinstance(value, list)] or options
     for option in options:
+        if len(options) > 1 and (typing.get_origin(option) is tuple) != isinstance(value, list):
+            continue  # one object or a list of them
         if typing.get_origin(option) is tuple:
             if not isinstance(value, list):
                 raise ValueError(f"{path} is {value!r}; expected a list of tables")

@@ -11,17 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import require_finite
+from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, ThreeBody, Triangles, TwoBody
-from jaxpot.descriptors.density import Density
-from jaxpot.descriptors.soap import SOAP
 from jaxpot.graph import Graph, environments, only
 from jaxpot.heads.sparse_gp import SparseGP
+from jaxpot.io.gap_soap import flag, soap, soap_turbo
 from jaxpot.io.glue import read_glue
 from jaxpot.io.text import number
-from jaxpot.math.cutoffs import CosineCutoff, Cutoff, Willatt
+from jaxpot.math.cutoffs import CosineCutoff
 from jaxpot.math.kernels import PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.linalg import einsum
-from jaxpot.math.radial import EquispacedGaussians
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
 from jaxpot.units import SYMBOLS
@@ -36,18 +35,22 @@ _OF_THE_FIT = {
     "sparse_method", "theta", "theta_fac", "theta_file", "theta_uniform", "unique_descriptor_tolerance", "unique_hash_tolerance", "zeta",
 }  # fmt: skip
 _NEUTRAL = {  # keys that are read only where they mean what happens without them
-    "soap": {
-        "average": "F", "basis_error_exponent": "10.0", "coupling": "T", "diagonal_radial": "F", "nu_R": "2", "nu_S": "2", "R_mix": "F", "sym_mix": "F",
-        "Z_mix": "F", "K": "0", "n_Z": "1",
-    },
+    "soap": {"average": "F", "basis_error_exponent": "10.0", "n_Z": "1", "radial_basis": "EQUISPACED_GAUSS"},
+    "soap_turbo": {},
     "distance_2b": {"only_intra": "F", "only_inter": "F", "n_exponents": "1", "exponents": "1", "tail_exponent": "0", "tail_range": "1.0"},
     "angle_3b": {},
     "distance_Nb": {},
 }  # fmt: skip
 _READ = {
     "soap": {
-        "Z", "atom_sigma", "central_reference_all_species", "central_weight", "covariance_sigma0", "cutoff", "cutoff_dexp", "cutoff_rate", "cutoff_scale",
-        "cutoff_transition_width", "l_max", "n_max", "n_species", "normalise", "normalize", "species_Z", "xml_version",
+        "K", "R_mix", "Z", "Z_map", "Z_mix", "atom_sigma", "central_reference_all_species", "central_weight", "coupling", "covariance_sigma0", "cutoff",
+        "cutoff_dexp", "cutoff_rate", "cutoff_scale", "cutoff_transition_width", "diagonal_radial", "l_max", "mix_shift", "n_max", "n_species", "normalise",
+        "normalize", "nu_R", "nu_S", "species_Z", "sym_mix", "xml_version",
+    },
+    "soap_turbo": {
+        "alpha_max", "amplitude_scaling", "atom_sigma", "atom_sigma_r", "atom_sigma_r_scaling", "atom_sigma_scaling", "atom_sigma_t",
+        "atom_sigma_t_scaling", "basis", "central_index", "central_weight", "compress_file", "compress_mode", "cutoff", "cutoff_transition_width", "l_max",
+        "n_max", "n_species", "nf", "radial_enhancement", "rcut_hard", "rcut_soft", "scaling_mode", "species_Z",
     },
     "distance_2b": {"cutoff", "cutoff_transition_width", "Z1", "Z2"},
     "angle_3b": {"cutoff", "cutoff_transition_width", "Z", "Z_center", "Z1", "Z2"},
@@ -56,10 +59,11 @@ _READ = {
 
 
 def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Potential:
-    """A published GAP: descriptors `distance_2b`, `angle_3b`, `distance_Nb` of order 2 and 3, and `soap`, with the energies of isolated atoms.
+    """A published GAP: descriptors `distance_2b`, `angle_3b`, `distance_Nb` of order 2 and 3, `soap` with all its compressions, and `soap_turbo`,
+    with the energies of isolated atoms.
 
     Args:
-      path: the XML file; its sparse points lie beside it, in the files that it names.
+      path: the XML file; its sparse points (and compressions) lie beside it, in the files that it names.
       species: the elements, for files whose descriptors name none (Z = 0).
 
     Returns:
@@ -117,10 +121,6 @@ def _settings(text: str) -> tuple[str, dict[str, str]]:
     return name, {key: value.strip("{}").strip() for key, value in found}
 
 
-def _flag(settings: dict[str, str], key: str, default: bool) -> bool:
-    return settings[key].upper().startswith("T") if key in settings else default
-
-
 def _symbols(numbers: list[int], species: tuple[str, ...] | None, path: Path) -> tuple[str, ...]:
     if all(numbers):
         return tuple(SYMBOLS[z] for z in numbers)
@@ -150,7 +150,6 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         raise ValueError(f"{label}: permutations of coordinates are not implemented for {name}")
     if number(element.get("signal_mean", "0"), label) != 0:
         raise ValueError(f"{label}: a mean f0 = {element.get('signal_mean')} is not implemented, only 0")
-    cutoff = CosineCutoff(float(settings["cutoff"]), width=float(settings.get("cutoff_transition_width", 0.5)))
     if int(settings.get("xml_version", _OLDEST)) < _OLDEST:
         raise ValueError(f"{label}: xml_version={settings['xml_version']} of {name}; only versions since {_OLDEST} (March 2015) are read")
     covariance, theta = int(element.get("covariance_type", 0)), element.findtext("theta")
@@ -164,21 +163,25 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         "alpha": require_finite(alpha, f"{label}: alpha"),
         "weights": weights,
         "name": name,
-        "cutoff": cutoff,
         "settings": settings,
+        "folder": path.parent,
     }
-    if name == "soap":
+    if name in ("soap", "soap_turbo"):
         if covariance != 2:
-            raise ValueError(f"{label}: covariance_type {covariance} of soap is not implemented, only 2 (dot_product)")
-        own = {k: v for k, v in settings.items() if k not in _OF_THE_FIT and k != "Z"}
+            raise ValueError(f"{label}: covariance_type {covariance} of {name} is not implemented, only 2 (dot_product)")
+        own = {k: v for k, v in settings.items() if k not in _OF_THE_FIT and k not in ("Z", "central_index")}
         zeta = number(element.get("zeta", settings.get("zeta", "1")), label)
         numbers = [int(z) for z in settings.get("species_Z", settings.get("Z", "0")).split()]
         symbols = _symbols(numbers, species, path)
-        center = int(settings.get("Z", numbers[0] if len(numbers) == 1 else 0))
+        if name == "soap_turbo":
+            center = numbers[int(settings.get("central_index", 1)) - 1]
+        else:
+            center = int(settings.get("Z", numbers[0] if len(numbers) == 1 else 0))
         if center == 0 and len(symbols) > 1:
             raise ValueError(f"{label}: soap for every centre (Z = 0) with several neighbour species is not implemented")
-        block |= {"symbols": symbols, "kinds": [SYMBOLS[center] if center else symbols[0]], "zeta": zeta}
-        return block | {"key": ("soap", symbols, tuple(sorted(own.items())), zeta, block["delta"])}
+        block |= {"symbols": symbols, "numbers": numbers, "kinds": [SYMBOLS[center] if center else symbols[0]], "zeta": zeta}
+        return block | {"key": (name, symbols, tuple(sorted(own.items())), zeta, block["delta"])}
+    block["cutoff"] = CosineCutoff(float(settings["cutoff"]), width=float(settings.get("cutoff_transition_width", 0.5)))
     if covariance != 1:
         raise ValueError(f"{label}: covariance_type {covariance} of {name} is not implemented, only 1 (ard_se)")
     if theta is None:
@@ -188,7 +191,7 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         if order not in (2, 3):
             raise ValueError(f"{label}: order={order} of distance_Nb is not implemented, only 2 and 3")
         numbers = sorted(int(z) for z in settings.get("Z", "0 " * order).split())
-        compact = _flag(settings, "compact_clusters", True)
+        compact = flag(settings, "compact_clusters", True)
         cluster = TwoBody if order == 2 else CompactTriangles if compact else Triangles
         if order == 2 and not compact:  # every pair once: half the energy at both atoms, as δ/2 and 2α
             block |= {"delta": block["delta"] / 2, "alpha": 2 * block["alpha"]}
@@ -262,11 +265,11 @@ def _term(blocks: list[dict]) -> AtomicPotential:
     first = blocks[0]
     symbols = tuple(dict.fromkeys(s for b in blocks for s in b["symbols"]))
     joined = {name: np.concatenate([b[name] for b in blocks]) for name in ("points", "alpha", "weights")}
-    if first["name"] == "soap":
-        descriptor, features, scale = _soap(first, joined["points"])
+    if first["name"] in ("soap", "soap_turbo"):
+        descriptor, features, scale = _power_spectrum(first, joined["points"])
         kind = np.repeat([symbols.index(b["kinds"][0]) for b in blocks], [len(b["alpha"]) for b in blocks])
         if not np.all(joined["weights"] == 1):
-            raise ValueError(f"{first['label']}: soap with sparseCutoff other than 1 is not implemented")
+            raise ValueError(f"{first['label']}: {first['name']} with sparseCutoff other than 1 is not implemented")
         zeta = first["zeta"]
         kernel = PolynomialKernel(zeta, offset=scale * float(first["settings"].get("covariance_sigma0", 0)))
         head = SparseGP(kernel, delta=first["delta"] / scale**zeta, features=jnp.asarray(features), species=jnp.asarray(kind))
@@ -283,32 +286,19 @@ def _term(blocks: list[dict]) -> AtomicPotential:
     return AtomicPotential(descriptor, head.replace(coefficients=jnp.asarray(joined["alpha"])))
 
 
-def _soap(block: dict, points: np.ndarray) -> tuple[SOAP, np.ndarray, float]:
+def _power_spectrum(block: dict, points: np.ndarray) -> tuple[LocalDescriptor, np.ndarray, float]:
     """The descriptor, the points in its order, and how much longer its vectors are than QUIP's."""
-    settings, symbols = block["settings"], block["symbols"]
-    n_max, l_max = int(settings["n_max"]), int(settings["l_max"])
-    cutoff: Cutoff = block["cutoff"]
-    exponent, rate, scale = (float(settings.get(k, d)) for k, d in (("cutoff_dexp", 0), ("cutoff_rate", 1), ("cutoff_scale", 1)))
-    if exponent > 0:
-        if rate <= 0:
-            raise ValueError(f"{block['label']}: cutoff_rate = {rate:g} with cutoff_dexp is not implemented, only positive rates")
-        cutoff = Willatt(cutoff, rate=rate, scale=scale, exponent=exponent)
-    everywhere = _flag(settings, "central_reference_all_species", len(symbols) == 1)
-    density = Density(
-        symbols, cutoff, EquispacedGaussians(n_max), l_max, sigma=float(settings["atom_sigma"]),
-        center_weight=float(settings.get("central_weight", 1)), center_channels="all" if everywhere else "own",
-    )  # fmt: skip
-    normalize = _flag(settings, "normalise", _flag(settings, "normalize", True))
-    soap = SOAP(density, normalize=normalize)
-    if points.shape[1] != soap.n_features + 1:
-        raise ValueError(f"{block['label']}: sparse points have {points.shape[1]} numbers; expected {soap.n_features + 1} for these settings")
-    # QUIP's rows are (a, b ≤ a), ours (a ≤ b), l runs fastest in both; its last entry is covariance_sigma0
-    channels = density.n_channels
-    first, second = np.triu_indices(channels)
-    rows = second * (second + 1) // 2 + first
-    order = (rows[:, None] * (l_max + 1) + np.arange(l_max + 1)).reshape(-1)
-    length = 1.0 if normalize else np.sqrt(8 * np.pi**2)
-    return soap, length * points[:, :-1][:, order], length
+    settings, label, order, length = block["settings"], block["label"], None, 1.0
+    if block["name"] == "soap":  # whose last entry is covariance_sigma0
+        descriptor, order, length = soap(settings, block["symbols"], tuple(block["numbers"]), label)
+        found, points = points.shape[1], points[:, :-1]
+        expected = descriptor.n_features + 1
+    else:
+        descriptor = soap_turbo(settings, block["symbols"], label, block["folder"])
+        found, expected = points.shape[1], descriptor.n_features
+    if found != expected:
+        raise ValueError(f"{label}: sparse points have {found} numbers; expected {expected} for these settings")
+    return descriptor, length * (points if order is None else points[:, order]), length
 
 
 def local_variance(potential: Potential, graph: Graph, regularisation: float = 0.001) -> Array:

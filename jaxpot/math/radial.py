@@ -10,6 +10,7 @@ alone. The number of nodes is structure; `nodes_needed` says how many the leaves
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -87,12 +88,20 @@ def tabulate(basis: RadialBasis, l_max: int, *, radius: Array, sigma: Array | No
       reach: beyond which nobody asks, in Å.
       nodes: number of polynomials.
     """
+
+    def function(r):
+        values = basis.sharp(r, l_max, radius) if sigma is None else basis.smeared(r, l_max, radius, sigma)
+        return jnp.broadcast_to(values, (nodes, l_max + 1, basis.n_max))
+
+    return interpolated(function, reach, nodes)
+
+
+def interpolated(function: Callable[[Array], Array], reach: Array, nodes: int) -> Array:
+    """Chebyshev coefficients on [0, reach] of a function r [nodes] -> [nodes, ...], in the same shape."""
     nodes_01, to_coefficients = _chebyshev_nodes(nodes)
     reach = jnp.asarray(reach)
-    r = jnp.asarray(nodes_01, reach.dtype) * reach
-    values = basis.sharp(r, l_max, radius) if sigma is None else basis.smeared(r, l_max, radius, sigma)
-    values = jnp.broadcast_to(values, (nodes, l_max + 1, basis.n_max))
-    return einsum("tq,qln->tln", jnp.asarray(to_coefficients, reach.dtype), values)
+    values = function(jnp.asarray(nodes_01, reach.dtype) * reach)
+    return einsum("tq,q...->t...", jnp.asarray(to_coefficients, reach.dtype), values)
 
 
 def from_table(table: Array, r: Array, reach: Array) -> Array:

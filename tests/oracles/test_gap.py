@@ -126,9 +126,10 @@ def copy(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("central_weight=1.0", "central_weight=1.0 nu_R=1", "nu_R=1 of soap is not implemented"),
+        ("central_weight=1.0", "central_weight=1.0 average=T", "average=T of soap is not implemented"),
+        ("central_weight=1.0", "central_weight=1.0 nu_R=1", "sparse points have .* numbers; expected"),
         ("central_weight=1.0", "radial_scaling=2", "radial_scaling=2 of soap is not implemented"),
-        ("<descriptor> soap ", "<descriptor> soap_turbo ", "descriptor soap_turbo is not read"),
+        ("<descriptor> soap ", "<descriptor> soap_express ", "descriptor soap_express is not read"),
         ('covariance_type="2"', 'covariance_type="4"', "covariance_type 4 of soap"),
         ('covariance_type="1"', 'covariance_type="3"', "covariance_type 3 of distance_2b"),
         ('signal_mean=".00000000000000000E+000"', 'signal_mean="1.0"', "mean f0 = 1.0"),

@@ -4,11 +4,13 @@ Run here, with gap_fit on the path: `python make.py`. Energies and forces of the
 """
 
 import subprocess
+import sys
 from pathlib import Path
 
 import ase.io
 import numpy as np
 from ase import Atoms
+from quippy.descriptors import Descriptor
 from quippy.potential import Potential
 
 
@@ -46,6 +48,19 @@ def fit(name, gap, symbols, *more):
         Path(left).unlink(missing_ok=True)
 
 
+def differences(quip, atoms, h=4e-3):
+    """Forces as sixth-order differences of energies."""
+    forces = np.zeros((len(atoms), 3))
+    for i, x in np.ndindex(forces.shape):
+        for step, weight in ((1, 45), (2, -9), (3, 1)):
+            for sign in (1, -1):
+                moved = atoms.copy()
+                moved.positions[i, x] += sign * step * h
+                quip.calculate(moved, ["energy"])
+                forces[i, x] -= sign * weight * quip.results["energy"] / (60 * h)
+    return forces
+
+
 def evaluate(name, structures, init=""):
     quip, found = Potential(init, param_filename=f"{name}.xml"), {}
     for i, atoms in enumerate(structures):
@@ -56,8 +71,35 @@ def evaluate(name, structures, init=""):
             "numbers": atoms.numbers, "positions": atoms.positions, "cell": atoms.cell.array, "energy": quip.results["energy"],
             "forces": quip.results["forces"], "virial": -atoms.get_volume() * stress,
         }  # fmt: skip
+        if name.startswith("turbo"):  # whose forces are not the derivatives of its energies, by up to 3e-7 eV/Å
+            values["forces_fd"] = differences(quip, atoms)
         found |= {f"{i}/{key}": value for key, value in values.items()}
     np.savez_compressed(f"{name}.npz", **found)
+
+
+WATER = Atoms("OHHOHH", positions=[[0, 0, 0], [0.96, 0.1, 0], [-0.2, 0.9, 0.3], [2.6, 0.3, 0.4], [2.9, 1.2, 0.5], [3.2, -0.3, 0.9]], cell=[15, 15, 15])
+DOT = "covariance_type=dot_product sparse_method=cur_points n_sparse=6 delta=1.0 zeta=2"
+SOAP = "soap cutoff=4.0 cutoff_transition_width=1.0 l_max=2 n_max=3 atom_sigma=0.5 n_species=2 species_Z={1 8} Z=8"
+COMPRESSIONS = [
+    *(f"nu_R={r} nu_S={s}" for r in range(3) for s in range(3)),
+    *(f"R_mix={r} Z_mix={z} sym_mix={s} coupling={c} K=2" for r in "FT" for z in "FT" for s in "FT" for c in "FT" if "T" in (r, z)),
+    "R_mix=T Z_mix=T K=2 mix_shift=7", "diagonal_radial=T", "coupling=F", "coupling=F nu_R=2 nu_S=0", "Z_map={1, 8}", "Z_map={1 8:1, 8}", "nu_R=1 nu_S=1 normalise=F",
+]  # fmt: skip
+
+
+def turbo(species, n, l_max, basis, more):
+    """One descriptor for each element in the centre."""
+    numbers = {"alpha_max": n, "atom_sigma_r": [0.5, 0.4], "atom_sigma_t": [0.45, 0.5], "atom_sigma_r_scaling": [0.05, 0.1], "atom_sigma_t_scaling": [0.08, 0.0]}
+    numbers |= {"amplitude_scaling": [1.0, 2.0], "central_weight": [0.8, 1.2]} if len(n) == 2 else {"amplitude_scaling": [1.5]}
+    numbers["species_Z"] = species
+    each = " ".join(f"{name}={{{{{' '.join(map(str, values[: len(n)]))}}}}}" for name, values in numbers.items())
+    common = f"soap_turbo l_max={l_max} rcut_hard=3.8 rcut_soft=3.2 basis={basis} scaling_mode=polynomial {each} n_species={len(n)} {more} {DOT} add_species=F"
+    return " : ".join(f"{common} central_index={i + 1}" for i in range(len(n)))
+
+
+def in_a_new_process(function, *arguments):
+    """QUIP keeps the radial functions of the first soap_turbo that a process asks for."""
+    subprocess.run([sys.executable, __file__, function, *arguments], check=True, capture_output=True)
 
 
 def table(knots, energies, **ends):
@@ -100,5 +142,31 @@ def main():
     evaluate("core", frames(["C", "Si"], 3, seed=5))
 
 
+def power_spectra():
+    """soap_turbo in both bases with and without compression, and compressed soap."""
+    rows = np.random.default_rng(0).normal(size=(7, 4))
+    columns = np.random.default_rng(1).integers(1, 21 * 3 + 1, size=(7, 4))
+    lines = [f"{i + 1} {columns[i, j]} {rows[i, j]:.16e}" for i in range(7) for j in range(4)]
+    Path("turbo_file.compress").write_text("\n".join(["3 3 2 7", "P_transformation", *lines, "end_transformation"]) + "\n")
+    fit("turbo_si", turbo([14], [5], 3, "poly3", "radial_enhancement=1"), ["Si"])
+    fit("turbo_sic", turbo([6, 14], [4, 5], 3, "poly3gauss", "radial_enhancement=2 compress_mode=trivial"), ["C", "Si"])
+    fit("turbo_mode", turbo([6, 14], [4, 4], 3, "poly3gauss", "compress_mode=1_2 nf=5.0"), ["C", "Si"])
+    fit("turbo_file", turbo([6, 14], [3, 3], 2, "poly3", "compress_file=turbo_file.compress"), ["C", "Si"])
+    soap = f"soap cutoff=3.5 cutoff_transition_width=0.8 l_max=2 n_max=3 atom_sigma=0.5 {DOT} add_species=T"
+    fit("compressed", f"{soap} nu_R=1 nu_S=1 : {soap} R_mix=T Z_mix=T sym_mix=T K=3 : {soap} Z_mix=T coupling=F K=2", ["C", "Si"])
+    for name in ("turbo_si", "turbo_sic", "turbo_mode", "turbo_file", "compressed"):
+        in_a_new_process("power_spectrum", name)
+    values = {text: Descriptor(f"{SOAP} {text}").calc(WATER)["data"] for text in COMPRESSIONS}
+    np.savez_compressed("compressions.npz", settings=SOAP, positions=WATER.positions, numbers=WATER.numbers, **values)
+
+
+def power_spectrum(name):
+    evaluate(name, frames(["Si"] if name.endswith("_si") else ["C", "Si"], 3, seed=6))
+
+
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        globals()[sys.argv[1]](*sys.argv[2:])
+    else:
+        main()
+        power_spectra()
