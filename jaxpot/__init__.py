@@ -50,11 +50,13 @@ from jaxpot.pytree import cast, free, positive, pytree, static
 
 
 def __getattr__(name: str):
-    """The adaptors load ASE's calculators and jax-md on first use, so that `import jaxpot` loads only jax and numpy."""
+    """The adaptors load ASE's calculators, Flax and jax-md on first use, so that `import jaxpot` loads only jax and numpy."""
     import importlib
 
     if name == "Calculator":
         return importlib.import_module("jaxpot.calculator").Calculator
+    if name in ("LinenHead", "NNXHead"):
+        return getattr(importlib.import_module("jaxpot.heads.flax"), name)
     if name == "md":
         return importlib.import_module("jaxpot.md")
     raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
@@ -68,12 +70,12 @@ __all__ = [
     "Committee", "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density",
     "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted",
     "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff",
-    "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential",
-    "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus", "SolidGTO", "SparseGP",
-    "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh",
-    "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
-    "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
-    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack",
-    "static", "strain", "to_atoms", "wigner_d",
+    "LennardJones", "Linear", "LinearHead", "LinearModel", "LinenHead", "LocalDescriptor", "Matching", "Matern",
+    "ModifiedTersoff", "Morse", "NNXHead", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff",
+    "PolynomialKernel", "Potential", "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus",
+    "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP",
+    "Sum", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody",
+    "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges",
+    "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save",
+    "stack", "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

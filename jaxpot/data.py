@@ -124,7 +124,7 @@ class Dataset:
                 # a bucket's last batch is filled up with empty structures, so that all its batches have one shape
                 fill = batch_size - len(part) if start else 0
                 batch = [Batch(pad(graphs[i], max_atoms=n, max_neighbors=k), *_pad_labels(targets[i], sigmas[i], n)) for i in part]
-                batches.append(_stacked(batch + [_empty(batch[0])] * fill))
+                batches.append(_stacked(batch + [emptied(batch[0])] * fill))
                 index.append(tuple(part) + (-1,) * fill)
         return Dataset(
             batches=tuple(batches),
@@ -412,7 +412,8 @@ def _stacked(batch: Sequence[Batch]) -> Batch:
     return jax.tree_util.tree_map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *batch)
 
 
-def _empty(like: Batch) -> Batch:
+def emptied(like: Batch) -> Batch:
+    """Structures of padding atoms without labels, of the same shapes."""
     import jax
 
     graph = like.graphs.replace(numbers=np.zeros_like(like.graphs.numbers))
