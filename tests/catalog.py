@@ -17,7 +17,13 @@ from flax import nnx
 import jaxpot
 from jaxpot import (
     ACE,
+    ACSF,
+    AEV,
     EAM,
+    G2,
+    G3,
+    G4,
+    G5,
     GTO,
     MLP,
     MTP,
@@ -30,11 +36,13 @@ from jaxpot import (
     BestMatch,
     Bispectrum,
     Buckingham,
+    BumpCutoff,
     Chebyshev,
     CompactTriangles,
     CosineCutoff,
     CubicSpline,
     CutCoulomb,
+    DeepPotSE,
     Density,
     Embedding,
     EquispacedGaussians,
@@ -123,6 +131,18 @@ DESCRIPTORS = {
     "mtp": lambda: MTP(SPECIES, 8, 1.2, 3.2, radial_basis_size=3, radial=_random(2, 2, 2, 3)),
     "bispectrum": lambda: Bispectrum(SPECIES, 3.1, 2, radii=(0.5, 0.45), weights=(1.0, 0.7), rmin0=0.1, inner=(0.9, 1.0), inner_width=0.3),
     "bispectrum-by-element": lambda: Bispectrum(SPECIES, 3.1, 1, radii=(0.5, 0.45), by_element=True, normalize=True),
+    "acsf": lambda: ACSF(
+        SPECIES,
+        (
+            G2(BumpCutoff(3.1), eta=[0.5, 1.0], r_s=[0.0, 1.5]),
+            G3(COSINE, kappa=1.3),
+            G4(CosineCutoff(3.2), eta=[0.1, 0.3], r_s=[0.0, 1.0], lam=[-1, 0.9], zeta=[1, 2.5]),
+            G5(POLYNOMIAL, eta=0.2, lam=1, zeta=[2, 4], mixing=_random(2, 1)),
+        ),
+        kept=((0, 3, 4, 6, 9, 14, 21, 30), (1, 2, 3, 5, 8, 12, 21, 29, 31)),
+    ),
+    "aev": lambda: AEV(SPECIES, COSINE, 4.0, [0.8, 1.6], CosineCutoff(2.8), 2.0, [1.0, 1.8], 8.0, [0.4, 1.8]),
+    "deep-pot": lambda: DeepPotSE(SPECIES, PolynomialCutoff(3.2, width=2.6), hidden=(3, 6), n_axis=2, n_neighbors=3.0, per_center=True),
     "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
 
@@ -146,10 +166,10 @@ class Network(nnx.Module):
     """A module that looks at features and at the element of the centre."""
 
     def __init__(self, n_features, rngs):
-        self.inner, self.outer = nnx.Linear(n_features, 5, rngs=rngs), nnx.Linear(7, 1, rngs=rngs)
+        self.inner, self.outer = (nnx.Linear(*sizes, param_dtype=float, rngs=rngs) for sizes in ((n_features, 5), (7, 1)))
 
     def __call__(self, features, species):
-        return self.outer(jnp.concatenate([jnp.tanh(self.inner(3 * features)), jax.nn.one_hot(species, 2)], axis=1))
+        return self.outer(jnp.concatenate([jnp.tanh(self.inner(3 * features)), jax.nn.one_hot(species, 2, dtype=features.dtype)], axis=1))
 
 
 _HEAD_DESCRIPTOR = lambda: SOAP(Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5))  # noqa: E731

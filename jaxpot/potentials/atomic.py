@@ -15,9 +15,6 @@ from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
 
-_CPU_BLOCK = 128  # blocks that fit the cache are two to three times faster on CPU; an accelerator wants all atoms at once
-_CPU_INSTANCES = 4096  # likewise, of a cluster descriptor
-
 
 @pytree
 class AtomicPotential(LinearModel):
@@ -29,8 +26,8 @@ class AtomicPotential(LinearModel):
     Args:
       descriptor: features of every atom.
       head: features to atomic energies.
-      chunk: atoms per checkpointed block, which bounds memory by that of one block; None takes 128 on CPU and all atoms
-        elsewhere.
+      chunk: atoms per checkpointed block, which bounds memory by that of one block; None takes the descriptor's own, at most 128, on
+        CPU and all atoms elsewhere.
 
     Raises:
       TypeError: for what is no descriptor or head.
@@ -135,10 +132,8 @@ class AtomicPotential(LinearModel):
     def _blocked(self, function, stack, graph: Graph):
         """function over a stack of a structure's atoms, in checkpointed blocks."""
         n, n_neighbors = graph.neighbors.shape
-        on_cpu = _CPU_BLOCK
-        if isinstance(self.descriptor, ClusterDescriptor):
-            on_cpu = max(1, min(on_cpu, _CPU_INSTANCES // max(1, len(self.descriptor.slots(n_neighbors)))))
-        block = self.chunk or (on_cpu if jax.default_backend() == "cpu" else n)
+        # an accelerator wants all atoms at once
+        block = self.chunk or (self.descriptor.block(n_neighbors) if jax.default_backend() == "cpu" else n)
         return map_blocks(jax.checkpoint(function), stack, block)
 
     def basis(self, graph: Graph) -> Array:
