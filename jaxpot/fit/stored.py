@@ -13,7 +13,7 @@ from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
 
-_BLOCK = 16  # atoms whose Jacobians are made together
+_SHARE = 16  # a Jacobian needs the memory of so many evaluations, and fits the cache accordingly
 
 
 @pytree
@@ -73,7 +73,7 @@ def _prediction(term: Potential, graph: Graph) -> tuple[Array, Array, Array]:
 def _features(descriptor: LocalDescriptor, graph: Graph) -> tuple[Array, Array]:
     ready = descriptor.at()
     envs = environments(only(graph, ready.species), ready.reach, ready.species)
-    return map_blocks(jax.vmap(ready.with_jacobian), envs, _BLOCK)
+    return map_blocks(jax.vmap(ready.with_jacobian), envs, max(1, ready.block(graph.neighbors.shape[1]) // _SHARE))
 
 
 def kinds_of_storage(model: Potential, trained: set[str], shapes: list[tuple[int, int, int]], itemsize: int, memory: float) -> tuple[type | None, ...]:
