@@ -183,7 +183,8 @@ class Descent:
 
     def keep(self, path: Path, settings: tuple) -> None:
         """Keeps the state in this file from now on, and goes on from it if it is there."""
-        text = repr((sorted(self.state.params), settings, _signature(self.optimizer, self.state.params)))
+        stored = [kind and kind.__name__ for kind in self.kinds]  # other memory, other round-off
+        text = repr((sorted(self.state.params), settings, stored, _signature(self.optimizer, self.state.params)))
         self.path, self.mark = path, fingerprint(self.model, (self.data, self.validation), text)
         if not path.exists():
             return
