@@ -246,8 +246,15 @@ def test_a_term_of_other_elements():
     model = START + jp.LennardJones(("Kr",), epsilon=0.01, sigma=3.6, cutoff=CUT)
     report = jp.fit.report(model, data)["all"]
     assert still(model, data, where="terms.0.epsilon")["energy_rmse"] == pytest.approx([report["energy"]["rmse"]])
-    with pytest.raises(ValueError, match="frame 0: .*the structure contains Kr"):
-        still(START, data)
+    for alone, where in ((START, BOTH), (network(1), WEIGHTS)):
+        with pytest.raises(ValueError, match="frame 0: .*the structure contains Kr"):
+            still(alone, data, where=where)
+
+
+def test_every_leaf_is_trained_by_default(small):
+    start = jp.IsolatedAtoms({"Ar": 0.1}) + jp.IsolatedAtoms({"Ar": 0.2})
+    model, _ = jp.fit.train(start, small, optax.sgd(1e-6), steps=1)
+    assert model.terms[0].values[0] < 0.1 and model.terms[1].values[0] < 0.2
 
 
 def test_single_precision(small):
@@ -256,6 +263,8 @@ def test_single_precision(small):
     exact = jp.fit.train(START, small, optax.adam(1e-2), steps=20, where=BOTH, batch=6, key=KEY)[1]
     assert trained.epsilon.dtype == jnp.float32
     np.testing.assert_allclose(history["loss"], exact["loss"], rtol=1e-4)
+    mixed = (still(network(1), part, where=WEIGHTS)["loss"] for part in (single, small))  # a model in double, data in single precision
+    np.testing.assert_allclose(*mixed, rtol=1e-4)
 
 
 # --- stopping, averaging, going on -----------------------------------------------------------------------------------------

@@ -56,23 +56,22 @@ class StoredFeatures(Potential):
             return stack.vectors, stack.center
 
         unstrained = jnp.zeros((3, 3), graph.positions.dtype)
-        by_vector, pull, center = jax.vjp(vectors, graph.positions, unstrained, has_aux=True)
+        at, pull, center = jax.vjp(vectors, graph.positions, unstrained, has_aux=True)
         energies, pull_features = jax.vjp(lambda x: self.term.head(x, center), self.features)
         real = graph.numbers > 0
         slopes = pull_features(real.astype(energies.dtype))[0]
-        by_vector = einsum("nf,nfkx->nkx", slopes, self.jacobian).astype(by_vector.dtype)
-        return jnp.where(real, energies, 0), *pull(by_vector)
+        return jnp.where(real, energies, 0), *pull(einsum("nf,nfkx->nkx", slopes, self.jacobian).astype(at.dtype))
 
 
 @jax.jit
 def _prediction(term: Potential, graph: Graph) -> tuple[Array, Array, Array]:
-    return term.at().with_gradient(only(graph, term.species))
+    return term.at().with_gradient(graph)
 
 
 @jax.jit
 def _features(descriptor: LocalDescriptor, graph: Graph) -> tuple[Array, Array]:
     ready = descriptor.at()
-    envs = environments(only(graph, ready.species), ready.reach, ready.species)
+    envs = environments(graph, ready.reach, ready.species)
     return map_blocks(jax.vmap(ready.with_jacobian), envs, max(1, ready.block(graph.neighbors.shape[1]) // _SHARE))
 
 
@@ -106,7 +105,8 @@ def store(model: Potential, kinds: tuple[type | None, ...], graph: Graph) -> tup
     """What is stored of every term for one structure."""
     found: list[tuple | None] = []
     for term, kind in zip(terms_of(model), kinds, strict=True):
-        found.append(_prediction(term, graph) if kind is StoredPrediction else _features(term.descriptor, graph) if kind else None)
+        own = only(graph, term.species) if isinstance(model, Sum) else graph
+        found.append(_prediction(term, own) if kind is StoredPrediction else _features(term.descriptor, own) if kind else None)
     return tuple(found)
 
 
