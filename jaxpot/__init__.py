@@ -69,11 +69,13 @@ from jaxpot.pytree import cast, free, positive, pytree, static
 
 
 def __getattr__(name: str):
-    """The adaptors load ASE's calculators and jax-md on first use, so that `import jaxpot` loads only jax and numpy."""
+    """The adaptors load ASE's calculators, Flax and jax-md on first use, so that `import jaxpot` loads only jax and numpy."""
     import importlib
 
     if name == "Calculator":
         return importlib.import_module("jaxpot.calculator").Calculator
+    if name in ("LinenHead", "NNXHead"):
+        return getattr(importlib.import_module("jaxpot.heads.flax"), name)
     if name in ("md", "sharding"):
         return importlib.import_module(f"jaxpot.{name}")
     raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
@@ -90,14 +92,14 @@ __all__ = [
     "Dataset", "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment",
     "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head", "HiddenLayer", "Histogram",
     "InnerCutoff", "Instances", "InverseDistances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "Laplacian", "LennardJones", "Linear", "LinearHead", "LinearModel", "Listed", "LocalDescriptor", "LocalSLATM",
-    "Matching", "Matern", "ModifiedTersoff", "Morse", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability",
-    "Poly3", "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "Properties",
-    "Quadratic", "REMatch", "SBessel", "ScreenedCore", "Shifted", "ShiftedPower", "SiLU", "SmoothedPower", "Softplus",
-    "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP",
-    "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree",
-    "Triangles", "TurboDensity", "TwoBody", "Willatt", "cast", "diagnose", "environments", "evaluate", "fit", "free",
-    "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
-    "random_rotation", "recover_permutations", "rotate", "save", "sensitivity", "sharding", "stack", "static", "strain",
-    "tabulate", "to_atoms", "wigner_d",
+    "Laplacian", "LennardJones", "Linear", "LinearHead", "LinearModel", "LinenHead", "Listed", "LocalDescriptor",
+    "LocalSLATM", "Matching", "Matern", "ModifiedTersoff", "Morse", "NNXHead", "NeighborDensity", "PairSpline",
+    "PerOrder", "Polarizability", "Poly3", "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential",
+    "PowerCutoff", "Properties", "Quadratic", "REMatch", "SBessel", "ScreenedCore", "Shifted", "ShiftedPower", "SiLU",
+    "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber",
+    "StructureDescriptor", "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff",
+    "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "Willatt", "cast", "diagnose", "environments",
+    "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive",
+    "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate", "save", "sensitivity", "sharding",
+    "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -31,6 +31,11 @@ def static(default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
 
 
+def code() -> Any:
+    """A static field that is code, for adaptors of other libraries: not written to disk; `load(path, like=model)` takes it from `like`."""
+    return dataclasses.field(metadata={"static": True, "code": True})
+
+
 def positive(default: Any = dataclasses.MISSING) -> Any:
     """A differentiable leaf that must be > 0: checked at construction, kept positive by `free`."""
     return dataclasses.field(default=default, metadata={"positive": True})
@@ -115,12 +120,15 @@ def _finish(self) -> None:
 def _describe(value: Any) -> str:
     if isinstance(value, (jax.Array, np.ndarray)):
         return f"{value}" if value.ndim == 0 and is_concrete(value) else f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_describe(child)}' for key, child in value.items())}}}"
     text = repr(value)
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple) and len(text) > 500 else text  # an MTP holds lists of thousands
 
 
 def _repr(self) -> str:
-    return f"{type(self).__name__}({', '.join(f'{name}={_describe(value)}' for name, value, _ in fields(self))})"
+    parts = (type(value).__name__ if field.metadata.get("code") else _describe(value) for _, value, field in fields(self))
+    return f"{type(self).__name__}({', '.join(f'{f.name}={part}' for f, part in zip(dataclasses.fields(self), parts, strict=True))})"
 
 
 def _equal(self, other: Any) -> bool:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
+from flax import nnx
 
 import jaxpot
 from jaxpot import (
@@ -66,6 +67,7 @@ from jaxpot import (
     Matern,
     ModifiedTersoff,
     Morse,
+    NNXHead,
     PairSpline,
     PerOrder,
     Poly3,
@@ -188,6 +190,16 @@ def _sparse(kernel, **changes):
     return lambda: SparseGP(kernel, delta=0.7, **changes).with_points(_points())
 
 
+class Network(nnx.Module):
+    """A module that looks at features and at the element of the centre."""
+
+    def __init__(self, n_features, rngs):
+        self.inner, self.outer = (nnx.Linear(*sizes, param_dtype=float, rngs=rngs) for sizes in ((n_features, 5), (7, 1)))
+
+    def __call__(self, features, species):
+        return self.outer(jnp.concatenate([jnp.tanh(self.inner(3 * features)), jax.nn.one_hot(species, 2, dtype=features.dtype)], axis=1))
+
+
 _HEAD_DESCRIPTOR = lambda: SOAP(Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5))  # noqa: E731
 
 HEADS = {
@@ -202,6 +214,7 @@ HEADS = {
         0.3 * _random(2, 2 * _HEAD_DESCRIPTOR().n_features, seed=2), exponents=np.array([1.0, 0.5]), weights=np.array([1.0, 0.7])
     ),
     "mlp": lambda: MLP((5, 4), shift=_random(2, _HEAD_DESCRIPTOR().n_features, seed=3), scale=np.full((2, _HEAD_DESCRIPTOR().n_features), 0.3)),
+    "nnx": lambda: NNXHead(Network(_HEAD_DESCRIPTOR().n_features, nnx.Rngs(3))),
     "gp-frozen": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), _sparse(PolynomialKernel(2.0))())).frozen().head,
 }
 
@@ -258,11 +271,12 @@ POTENTIALS = {
     **{
         name: lambda make=make: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), make()))
         for name, make in HEADS.items()
-        if name not in ("linear", "embedding", "mlp")
+        if name not in ("linear", "embedding", "mlp", "nnx")
     },
     "embedding": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["embedding"]()),
     "mlp": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["mlp"]()),
     "pace": _pace,
+    "nnx": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["nnx"]()),
     "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
     "tabulated": lambda: jaxpot.tabulate(
         _fitted(AtomicPotential(SOAP(Density(SPECIES, COSINE, GTO(3), 2, sigma=0.5)), Linear()))

@@ -68,15 +68,20 @@ class LocalDescriptor(Descriptor):
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         """Features [F] of one atom and their derivatives with respect to its neighbour vectors, shape [F, K, 3].
 
-        The default pushes 3K unit vectors through `environment`. A descriptor whose features are functions of a sum over
-        neighbours is K times cheaper with the product rule at that sum (see SOAP).
+        The default pulls F unit vectors back through `environment`, or pushes 3K forwards if those are fewer. A descriptor whose features are
+        functions of a sum over neighbours is K times cheaper with the product rule at that sum (see SOAP).
         """
 
         def features(vectors):
             return self.environment(env.replace(vectors=vectors))
 
+        size = env.vectors.size
+        if self.n_features < size:
+            value, pull = jax.vjp(features, env.vectors)
+            directions = jnp.eye(value.size, dtype=value.dtype).reshape(-1, *value.shape)
+            return value, jax.vmap(pull)(directions)[0].reshape(*value.shape, *env.vectors.shape)
         value, push = jax.linearize(features, env.vectors)
-        directions = jnp.eye(env.vectors.size, dtype=env.vectors.dtype).reshape(-1, *env.vectors.shape)
+        directions = jnp.eye(size, dtype=env.vectors.dtype).reshape(-1, *env.vectors.shape)
         return value, jnp.moveaxis(jax.vmap(push)(directions), 0, -1).reshape(*value.shape, *env.vectors.shape)
 
     @property

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.pytree import class_table, fields, is_pytree, rebuild
+from jaxpot.pytree import class_table, fields, is_pytree, rebuild, walk
 
 FORMAT = 1
 _MEMBER = "jaxpot"
@@ -25,12 +25,17 @@ def describe(value: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
         out: dict[str, Any] = {"class": type(value).__name__}
         for name, child, field in fields(value):
             where = f"{path}.{name}" if path else name
-            out[name] = _static(child, where) if field.metadata.get("static") else describe(child, arrays, where)
+            if field.metadata.get("code"):
+                out[name] = {"code": type(child).__name__}
+            else:
+                out[name] = _static(child, where) if field.metadata.get("static") else describe(child, arrays, where)
         return out
     if value is None:
         return None
     if isinstance(value, (tuple, list)):
         return [describe(child, arrays, f"{path}.{i}" if path else str(i)) for i, child in enumerate(value)]
+    if isinstance(value, dict):
+        return {"mapping": [[key, describe(child, arrays, f"{path}.{key}" if path else str(key))] for key, child in value.items()]}
     if isinstance(value, (jax.Array, np.ndarray, np.generic, int, float)):
         arrays[path] = np.asarray(value)
         return {"array": path}
@@ -74,13 +79,18 @@ def save(path: str | os.PathLike, model: Any) -> Path:
     return path
 
 
-def load(path: str | os.PathLike) -> Any:
+def load(path: str | os.PathLike, *, like: Any = None) -> Any:
     """Reads a model written by `save`.
+
+    Args:
+      path: file name.
+      like: a model of the same structure, from which modules of Flax are taken: a file holds their arrays, not their code. All other
+        models need none.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is not a jaxpot model, is damaged, is of a newer format, names an unknown class or field, or lacks one;
-        with the path inside the model.
+      ValueError: if it is not a jaxpot model, is damaged, is of a newer format, names an unknown class or field, or lacks one,
+        or needs code that `like` has not or has for arrays of other shapes; with the path inside the model.
     """
     path = Path(path)
     if not path.exists():
@@ -96,14 +106,15 @@ def load(path: str | os.PathLike) -> Any:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
     if version > FORMAT:
         raise ValueError(f"{path} has format {version}, this jaxpot reads up to {FORMAT}; upgrade it with pip install -U jaxpot")
-    return _build(text, content, str(path), "")
+    return _build(text, content, str(path), "", like)
 
 
-def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str) -> Any:
+def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like: Any) -> Any:
     if text is None:
         return None
     if isinstance(text, list):
-        return tuple(_build(t, arrays, file, f"{path}.{i}" if path else str(i)) for i, t in enumerate(text))
+        likes = like if isinstance(like, (tuple, list)) and len(like) == len(text) else [None] * len(text)
+        return tuple(_build(t, arrays, file, f"{path}.{i}" if path else str(i), likes[i]) for i, t in enumerate(text))
     if not isinstance(text, dict):
         raise ValueError(f"{file}: {path or 'the model'} is {text!r}; expected an object")
     if "array" in text:
@@ -112,6 +123,9 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str) -> An
         value = arrays[text["array"]]
         # small leaves stay float64 whatever the x64 switch says, as at construction
         return value if value.ndim == 0 and value.dtype == np.float64 else jnp.asarray(value)
+    if "mapping" in text:
+        likes = like if isinstance(like, dict) else {}
+        return {key: _build(child, arrays, file, f"{path}.{key}" if path else str(key), likes.get(key)) for key, child in text["mapping"]}
     name = text.get("class")
     cls = class_table().get(name)
     if cls is None:
@@ -126,9 +140,18 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str) -> An
     values = {}
     for field_name, field in known.items():
         where = f"{path}.{field_name}" if path else field_name
-        value = text[field_name]
-        values[field_name] = _tuples(value) if field.metadata.get("static") else _build(value, arrays, file, where)
+        value, own = text[field_name], getattr(like, field_name, None)
+        if field.metadata.get("code"):
+            if type(like) is not cls:
+                raise ValueError(f"{file}: {where} is code, which a file does not hold; write load(path, like=model) with a model of the same modules")
+            values[field_name] = own
+        else:
+            values[field_name] = _tuples(value) if field.metadata.get("static") else _build(value, arrays, file, where, own)
     out = rebuild(cls, values)
+    if any(field.metadata.get("code") for field in known.values()):
+        stored, expected = ({where: np.shape(leaf) for where, leaf, _ in walk(model)} for model in (out, like))
+        if stored != expected:
+            raise ValueError(f"{file}: {path or 'the model'} ({name}) holds arrays {stored}, but `like` {expected}")
     try:
         out.__post_init__()
     except (TypeError, ValueError) as error:

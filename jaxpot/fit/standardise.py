@@ -1,0 +1,78 @@
+"""Features of order one for networks."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.data import Dataset
+from jaxpot.fit.rows import explain
+from jaxpot.graph import Graph, only
+from jaxpot.heads.mlp import MLP
+from jaxpot.potentials.atomic import AtomicPotential
+from jaxpot.potentials.base import Potential, Sum
+from jaxpot.potentials.committee import Committee
+
+Array = jax.Array
+
+_CONSTANT = 1e3  # a deviation of this many units of round-off is none
+
+
+def standardise(model: Potential, data: Dataset) -> Potential:
+    r"""Sets `shift` and `scale` of every MLP to mean and standard deviation of the training features, element of the centre by element.
+
+    .. math:: \mu_{zf} = \langle x_{if} \rangle_{z_i = z}, \qquad s_{zf}^2 = \langle (x_{if} - \mu_{zf})^2 \rangle_{z_i = z}
+
+    A feature that is constant in the data, and those of an element that the data lack, get scale 1: a network then sees zero where training
+    did, and the plain deviation elsewhere. Weights are not changed, so do this before training.
+
+    Args:
+      model: a potential, a Sum or a Committee; what has no MLP stays as it is.
+      data: labelled structures, of which only the geometry counts.
+
+    Raises:
+      ValueError: if no part of the model has an MLP, or features of a structure are not finite, with `diagnose`'s reason.
+    """
+    found = []
+    new = _mapped(model, lambda term: found.append(term) or _standardised(term, data))
+    if not found:
+        raise ValueError(f"fit.standardise: {type(model).__name__} has no MLP; other heads take features as they are")
+    return new
+
+
+def _mapped(model: Potential, change: Callable[[AtomicPotential], AtomicPotential]) -> Potential:
+    if isinstance(model, Sum):
+        return model.replace(terms=tuple(_mapped(term, change) for term in model.terms))
+    if isinstance(model, Committee):
+        return model.replace(members=tuple(_mapped(member, change) for member in model.members))
+    return change(model) if isinstance(model, AtomicPotential) and isinstance(model.head, MLP) else model
+
+
+def _standardised(term: AtomicPotential, data: Dataset) -> AtomicPotential:
+    n_species, n_features = len(term.species), term.descriptor.n_features
+    count, mean, square = np.zeros((n_species, 1)), np.zeros((n_species, n_features)), np.zeros((n_species, n_features))
+    largest = np.zeros((n_species, n_features))
+    for frame, structure in data.structures():
+        own_count, own_mean, own_square, own_largest = (np.asarray(x, float) for x in _moments(term, structure.graphs))
+        if not np.all(np.isfinite(own_square)):
+            raise ValueError(explain(term, structure, frame))
+        total = np.maximum(count + own_count, 1)
+        # merged so that nothing is lost where a deviation is small beside the mean
+        square += own_square + (own_mean - mean) ** 2 * count * own_count / total
+        mean += (own_mean - mean) * own_count / total
+        count, largest = count + own_count, np.maximum(largest, own_largest)
+    deviation = np.sqrt(square / np.maximum(count, 1))
+    dtype = np.asarray(term.head.weights[0]).dtype
+    varies = deviation > _CONSTANT * np.finfo(dtype).eps * largest
+    return term.replace(head=term.head.replace(shift=mean.astype(dtype), scale=np.where(varies, deviation, 1.0).astype(dtype)))
+
+
+@jax.jit
+def _moments(term: AtomicPotential, graph: Graph) -> tuple[Array, Array, Array, Array]:
+    """Of each element: centres [S, 1]; mean, sum of squared deviations and largest size of their features, [S, F]."""
+    x, species, weight = term.weighted(only(graph, term.species))
+    own = jnp.where(weight != 0, jax.nn.one_hot(species, len(term.species), dtype=x.dtype, axis=0), 0)[:, :, None]
+    count, x = jnp.sum(own, axis=1), x[None]
+    mean = jnp.sum(own * x, axis=1) / jnp.maximum(count, 1)
+    return count, mean, jnp.sum(own * (x - mean[:, None]) ** 2, axis=1), jnp.max(own * jnp.abs(x), axis=1)

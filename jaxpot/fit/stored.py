@@ -1,0 +1,122 @@
+"""What training by gradient need not compute again: predictions of fixed terms, and features that no trained leaf changes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.graph import Graph, environments, only
+from jaxpot.math.linalg import einsum
+from jaxpot.potentials.atomic import AtomicPotential, map_blocks
+from jaxpot.potentials.base import Potential, Sum, strained, terms_of
+from jaxpot.pytree import pytree, set_fields, static
+
+Array = jax.Array
+
+_SHARE = 16  # a Jacobian needs the memory of so many evaluations, and fits the cache accordingly
+
+
+@pytree
+class StoredPrediction(Potential):
+    """A term of which one structure's energies [N] and their derivatives by positions [N, 3] and strain [3, 3] are at hand."""
+
+    species: tuple[str, ...] = static()
+    reach: Array
+    prediction: tuple[Array, Array, Array]
+
+    def energies(self, graph: Graph) -> Array:
+        return self.prediction[0]
+
+    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
+        return self.prediction
+
+
+@pytree
+class StoredFeatures(Potential):
+    """A term of which one structure's features [N, F] and their derivatives by the neighbour vectors [N, F, K, 3] are at hand."""
+
+    term: AtomicPotential
+    features: Array
+    jacobian: Array
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.term.species
+
+    @property
+    def reach(self) -> Array:
+        return self.term.reach
+
+    def energies(self, graph: Graph) -> Array:
+        return self.with_gradient(graph)[0]
+
+    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
+        def vectors(positions, epsilon):
+            stack = environments(strained(graph, positions, epsilon), self.reach, self.species)
+            return stack.vectors, stack.center
+
+        unstrained = jnp.zeros((3, 3), graph.positions.dtype)
+        at, pull, center = jax.vjp(vectors, graph.positions, unstrained, has_aux=True)
+        energies, pull_features = jax.vjp(lambda x: self.term.head(x, center), self.features)
+        real = graph.numbers > 0
+        slopes = pull_features(real.astype(energies.dtype))[0]
+        return jnp.where(real, energies, 0), *pull(einsum("nf,nfkx->nkx", slopes, self.jacobian).astype(at.dtype))
+
+
+@jax.jit
+def _prediction(term: Potential, graph: Graph) -> tuple[Array, Array, Array]:
+    return term.at().with_gradient(graph)
+
+
+@jax.jit
+def _features(descriptor: LocalDescriptor, graph: Graph) -> tuple[Array, Array]:
+    ready = descriptor.at()
+    envs = environments(graph, ready.reach, ready.species)
+    return map_blocks(jax.vmap(ready.with_jacobian), envs, max(1, ready.block(graph.neighbors.shape[1]) // _SHARE))
+
+
+def kinds_of_storage(model: Potential, trained: set[str], shapes: list[tuple[int, int, int]], itemsize: int, memory: float) -> tuple[type | None, ...]:
+    """What to store of every term: StoredPrediction if nothing of it is trained, StoredFeatures if its descriptor is not, or None.
+
+    Args:
+      model: the potential, or a Sum.
+      trained: paths of the leaves that training moves.
+      shapes: structures, atoms and slots (B, N, K) of all data.
+      itemsize: bytes of a number.
+      memory: bytes that features and Jacobians of all terms may take.
+    """
+    kinds = []
+    for position, term in enumerate(terms_of(model)):
+        prefix = f"terms.{position}." if isinstance(model, Sum) else ""
+        own = {path.removeprefix(prefix) for path in trained if path.startswith(prefix)}
+        if not own:
+            kinds.append(StoredPrediction)
+            continue
+        kinds.append(None)
+        if isinstance(term, AtomicPotential) and isinstance(term.descriptor, LocalDescriptor) and not any(p.startswith("descriptor.") for p in own):
+            needed = sum(b * n * term.descriptor.n_features * (1 + 3 * k) * itemsize for b, n, k in shapes)
+            if needed <= memory:
+                memory -= needed
+                kinds[-1] = StoredFeatures
+    return tuple(kinds)
+
+
+def store(model: Potential, kinds: tuple[type | None, ...], graph: Graph) -> tuple[tuple | None, ...]:
+    """What is stored of every term for one structure."""
+    found: list[tuple | None] = []
+    for term, kind in zip(terms_of(model), kinds, strict=True):
+        own = only(graph, term.species) if isinstance(model, Sum) else graph
+        found.append(_prediction(term, own) if kind is StoredPrediction else _features(term.descriptor, own) if kind else None)
+    return tuple(found)
+
+
+def with_stored(model: Potential, kinds: tuple[type | None, ...], stored: tuple[tuple | None, ...]) -> Potential:
+    """The model in which terms take what is stored of one structure; gives that structure's energy, forces and virial."""
+    terms = []
+    for term, kind, values in zip(terms_of(model), kinds, stored, strict=True):
+        if kind is StoredPrediction:
+            term = StoredPrediction(term.species, np.zeros(()), values)
+        elif kind is StoredFeatures:
+            term = StoredFeatures(term, *values)
+        terms.append(term)
+    return set_fields(model, terms=tuple(terms)) if isinstance(model, Sum) else terms[0]
