@@ -10,22 +10,25 @@ from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density, power_spectrum
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.mtp import MTP
+from jaxpot.descriptors.pip import ClusterPIP, StarPIP
 from jaxpot.descriptors.products import PerOrder, TotalDegree
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
-from jaxpot.heads.linear import Embedding, Linear, Quadratic
+from jaxpot.heads.linear import Embedding, Linear, Quadratic, SharedLinear
 from jaxpot.heads.mlp import MLP
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
-from jaxpot.math.cutoffs import CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, Willatt
+from jaxpot.math.cutoffs import CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, TwoSided, Willatt
 from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
+from jaxpot.math.polynomials import exchanges
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
 from jaxpot.math.splines import CubicSpline
+from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 from jaxpot.math.wigner import random_rotation, wigner_d
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import (
@@ -42,6 +45,7 @@ from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
 from jaxpot.potentials.eam import EAM
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
+from jaxpot.potentials.pip import PIP
 from jaxpot.potentials.stillinger_weber import StillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
@@ -63,17 +67,18 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "EAM", "GTO", "MLP", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch",
+    "ACE", "EAM", "GTO", "MLP", "MTP", "PIP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch",
     "Bessel", "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor",
-    "Committee", "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density",
-    "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted",
-    "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff",
-    "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential",
-    "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus", "SolidGTO", "SparseGP",
-    "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh",
-    "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
-    "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
-    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "stack",
-    "static", "strain", "to_atoms", "wigner_d",
+    "ClusterPIP", "Committee", "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset",
+    "Density", "Descriptor", "Dihedrals", "Dipole", "DistanceTransform", "Embedding", "Environment",
+    "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "Graph", "Head", "IdentityTransform", "Instances",
+    "InverseTransform", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "LennardJones", "Linear",
+    "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff", "Morse", "MorseTransform",
+    "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff",
+    "PowerTransform", "Properties", "Quadratic", "REMatch", "SharedLinear", "Shifted", "SiLU", "Softplus", "SolidGTO",
+    "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum",
+    "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody",
+    "TwoSided", "Willatt", "cast", "diagnose", "environments", "evaluate", "exchanges", "fit", "free", "freeze",
+    "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
+    "random_rotation", "rotate", "save", "stack", "static", "strain", "to_atoms", "wigner_d",
 ]  # fmt: skip

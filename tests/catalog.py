@@ -30,6 +30,7 @@ from jaxpot import (
     Bispectrum,
     Buckingham,
     Chebyshev,
+    ClusterPIP,
     CompactTriangles,
     CosineCutoff,
     CubicSpline,
@@ -46,16 +47,20 @@ from jaxpot import (
     Matern,
     ModifiedTersoff,
     Morse,
+    MorseTransform,
     PairSpline,
     PerOrder,
     PolynomialCutoff,
     PolynomialKernel,
     PowerCutoff,
+    PowerTransform,
     Quadratic,
     REMatch,
+    SharedLinear,
     SolidGTO,
     SparseGP,
     SquaredExponential,
+    StarPIP,
     StillingerWeber,
     StructureGP,
     Symmetrised,
@@ -65,6 +70,7 @@ from jaxpot import (
     TotalDegree,
     Triangles,
     TwoBody,
+    TwoSided,
     Willatt,
 )
 
@@ -121,6 +127,7 @@ DESCRIPTORS = {
     "mtp": lambda: MTP(SPECIES, 8, 1.2, 3.2, radial_basis_size=3, radial=_random(2, 2, 2, 3)),
     "bispectrum": lambda: Bispectrum(SPECIES, 3.1, 2, radii=(0.5, 0.45), weights=(1.0, 0.7), rmin0=0.1, inner=(0.9, 1.0), inner_width=0.3),
     "bispectrum-by-element": lambda: Bispectrum(SPECIES, 3.1, 1, radii=(0.5, 0.45), by_element=True, normalize=True),
+    "star-pip": lambda: StarPIP(SPECIES, POWER, MorseTransform(1.6, decay=1.3), order=3, degree=2),
     "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
 
@@ -191,6 +198,10 @@ def _eam(sites, cutoff):
     return EAM(SPECIES, embedding, density, pair, density_step=0.5, step=0.25, cutoff=cutoff)
 
 
+def _shared(descriptor):
+    return _fitted(AtomicPotential(descriptor, SharedLinear()))
+
+
 def _triangles(descriptor):
     return _clusters(descriptor, Symmetrised(SquaredExponential(1.1), descriptor.permutations), 5)
 
@@ -209,6 +220,10 @@ POTENTIALS = {
     "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
     "three-body-frozen": lambda: _clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "Si", "Si"), ("Si", "C", "Si"), ("C", "Si", "Si"))), Matern(1.1)).frozen(),
     "triangles": lambda: _triangles(CompactTriangles(SPECIES, POLYNOMIAL)) + _triangles(Triangles(SPECIES, COSINE, (("C", "Si", "Si"), ("Si", "C", "C")))),
+    "cluster-pip": lambda: (
+        _shared(ClusterPIP(SPECIES, TwoSided(COSINE, CosineCutoff(1.2, width=0.5)), PowerTransform(1.6, power=1.5), order=2, degree=3))
+        + _shared(ClusterPIP(SPECIES, POLYNOMIAL, MorseTransform(1.6, decay=1.3), order=4, degree=2))
+    ),
     "pair-spline": lambda: PairSpline(
         SPECIES, (("Si", "Si"), ("Si", "C")), (CubicSpline(_KNOTS, [9.0, 2.0, 0.5, 0.0], last=0.0), CubicSpline(_KNOTS, [6.0, 1.0, 0.2, 0.0], -20.0, 0.0))
     ),

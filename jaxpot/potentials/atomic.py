@@ -1,11 +1,9 @@
 """The workhorse: a local descriptor, a head, and nothing else."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
-from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor, map_blocks
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.base import Head, LinearHead
@@ -187,20 +185,3 @@ class AtomicPotential(LinearModel):
             coordinates, kind, weight = ready.descriptor.stack(stack)
             return coordinates, kind, (weights[:, None] * weight).reshape(-1)
         return ready.descriptor.stack(stack), stack.center, weights
-
-
-def map_blocks(function: Callable, stack, block: int):
-    """A function of a stack of atoms over even blocks of at most this many; the last one repeats the last entry to fill up."""
-    n = jax.tree_util.tree_leaves(stack)[0].shape[0]
-    if n <= block:
-        return function(stack)
-    n_blocks = -(-n // block)
-    block = -(-n // n_blocks)  # even blocks: the last one is padded by less than n_blocks atoms
-    fill = n_blocks * block - n
-
-    def split(x):
-        x = jnp.concatenate([x, jnp.repeat(x[-1:], fill, axis=0)]) if fill else x
-        return x.reshape(n_blocks, block, *x.shape[1:])
-
-    out = jax.lax.map(function, jax.tree_util.tree_map(split, stack))
-    return jax.tree_util.tree_map(lambda x: x.reshape(n_blocks * block, *x.shape[2:])[:n], out)
