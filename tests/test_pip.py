@@ -39,7 +39,7 @@ from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.math.polynomials import invariants, pairs
 
 design = importlib.import_module("jaxpot.fit.design")  # `jaxpot.fit.design` is the function
-descriptors = importlib.import_module("jaxpot.descriptors.pip")
+descriptors = importlib.import_module("jaxpot.descriptors.cluster_polynomials")
 
 SPECIES = ("C", "O", "Si")
 CUTOFF, MORSE = CosineCutoff(3.2, width=1.0), MorseTransform(1.5, decay=1.7)

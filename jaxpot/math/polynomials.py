@@ -2,9 +2,9 @@ r"""Polynomials of the distances between points that do not change when like poi
 
 A permutation of points permutes the distances between them. Of the monomials that it turns into one another one is leading: the one whose
 exponents are largest in lexicographic order. A product of leading monomials is leading again, so every leading monomial is a product of few
-that cannot be divided further, the generators. The basis has one function for each leading monomial: of a generator the mean of all monomials it is
-turned into, of any other the product of one generator and one function of lower degree, so one multiplication each. Their leading monomials are
-different: therefore they are linearly independent, and as many as invariant polynomials there are (Molien's series), so they span all.
+that cannot be divided further, the generators. The basis has one function for each leading monomial: of a generator the mean of all monomials
+it is turned into, of any other a product of two functions of lower degree, one multiplication each. Their leading monomials are different:
+therefore they are linearly independent, and as many as there are invariant polynomials (Molien's series), so they span all.
 """
 
 import functools
@@ -25,8 +25,11 @@ _MOST_MONOMIALS = 4_000_000  # of one degree, which are enumerated on the host
 def exchanges(labels: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
     """Permutations of points that generate all exchanges of points with equal labels.
 
+    Args:
+      labels: one for every point, in their order; of a string each letter is one.
+
     Example:
-      >>> exchanges("OHH"), exchanges("HCl")
+      >>> exchanges("OHH"), exchanges(("H", "Cl"))
       (((0, 2, 1),), ())
     """
     out = []
