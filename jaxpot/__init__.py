@@ -19,6 +19,7 @@ from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.mbtr import MBTR, Histogram
 from jaxpot.descriptors.mtp import MTP
+from jaxpot.descriptors.pip import ClusterPIP, StarPIP
 from jaxpot.descriptors.products import Listed, PerOrder, TotalDegree
 from jaxpot.descriptors.slatm import SLATM, LocalSLATM
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
@@ -27,21 +28,23 @@ from jaxpot.descriptors.turbo import TurboDensity
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.hidden import HiddenLayer
-from jaxpot.heads.linear import Embedding, Linear, Quadratic, ShiftedPower, SmoothedPower
+from jaxpot.heads.linear import Embedding, Linear, Quadratic, SharedLinear, ShiftedPower, SmoothedPower
 from jaxpot.heads.mlp import MLP
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
-from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, Willatt
+from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, TwoSided, Willatt
 from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations
 from jaxpot.math.poly3 import Poly3, Poly3Gauss
+from jaxpot.math.polynomials import exchanges
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, SBessel
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
 from jaxpot.math.splines import CubicSpline
+from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 from jaxpot.math.wigner import random_rotation, wigner_d
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import (
@@ -61,6 +64,7 @@ from jaxpot.potentials.core import ByCoreEnergy, ByDistance, CoreRepulsion, Scre
 from jaxpot.potentials.eam import EAM
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
+from jaxpot.potentials.pip import PIP
 from jaxpot.potentials.stillinger_weber import StillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
@@ -84,22 +88,23 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "ACSF", "AEV", "EAM", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "SLATM", "SOAP", "ZBL",
-    "Agnesi", "Angles", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum",
+    "ACE", "ACSF", "AEV", "EAM", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "PIP", "SLATM", "SOAP",
+    "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum",
     "BondDensity", "Bonds", "Buckingham", "BumpCutoff", "ByCoreEnergy", "ByDistance", "Calculator", "ChebExpCos",
-    "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "Committee", "CompactTriangles", "CompressedSOAP",
-    "Constant", "CoreRepulsion", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline", "CutCoulomb",
-    "Dataset", "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment",
-    "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head", "HiddenLayer", "Histogram",
-    "InnerCutoff", "Instances", "InverseDistances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "Laplacian", "LennardJones", "Linear", "LinearHead", "LinearModel", "LinenHead", "Listed", "LocalDescriptor",
-    "LocalSLATM", "Matching", "Matern", "ModifiedTersoff", "Morse", "NNXHead", "NeighborDensity", "PairSpline",
-    "PerOrder", "Polarizability", "Poly3", "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential",
-    "PowerCutoff", "Properties", "Quadratic", "REMatch", "SBessel", "ScreenedCore", "Shifted", "ShiftedPower", "SiLU",
-    "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "Step", "StillingerWeber",
+    "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "ClusterPIP", "Committee", "CompactTriangles",
+    "CompressedSOAP", "Constant", "CoreRepulsion", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline",
+    "CutCoulomb", "Dataset", "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "DistanceTransform",
+    "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head",
+    "HiddenLayer", "Histogram", "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InverseTransform",
+    "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones", "Linear", "LinearHead",
+    "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedTersoff",
+    "Morse", "MorseTransform", "NNXHead", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability", "Poly3",
+    "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "PowerTransform", "Properties",
+    "Quadratic", "REMatch", "SBessel", "ScreenedCore", "SharedLinear", "Shifted", "ShiftedPower", "SiLU",
+    "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber",
     "StructureDescriptor", "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff",
-    "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "Willatt", "cast", "diagnose", "environments",
-    "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive",
-    "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate", "save", "sensitivity", "sharding",
-    "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
+    "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "TwoSided", "Willatt", "cast", "diagnose",
+    "environments", "evaluate", "exchanges", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
+    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate",
+    "save", "sensitivity", "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

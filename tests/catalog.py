@@ -44,6 +44,7 @@ from jaxpot import (
     ChebExpCos,
     ChebPow,
     Chebyshev,
+    ClusterPIP,
     CompactTriangles,
     CompressedSOAP,
     CoreRepulsion,
@@ -67,6 +68,7 @@ from jaxpot import (
     Matern,
     ModifiedTersoff,
     Morse,
+    MorseTransform,
     NNXHead,
     PairSpline,
     PerOrder,
@@ -75,11 +77,14 @@ from jaxpot import (
     PolynomialCutoff,
     PolynomialKernel,
     PowerCutoff,
+    PowerTransform,
     Quadratic,
     REMatch,
+    SharedLinear,
     SolidGTO,
     SparseGP,
     SquaredExponential,
+    StarPIP,
     StillingerWeber,
     StructureGP,
     Switched,
@@ -91,6 +96,7 @@ from jaxpot import (
     Triangles,
     TurboDensity,
     TwoBody,
+    TwoSided,
     Willatt,
 )
 
@@ -171,6 +177,7 @@ DESCRIPTORS = {
     "deep-pot": lambda: DeepPotSE(SPECIES, PolynomialCutoff(3.2, width=2.6), hidden=(3, 6), n_axis=2, n_neighbors=3.0, per_center=True),
     "fchl19": lambda: FCHL19(SPECIES, COSINE, POLYNOMIAL, eta2=0.5, zeta=1.0, n_r2=4, n_r3=3, n_fourier=2),
     "slatm": lambda: LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5),
+    "star-pip": lambda: StarPIP(SPECIES, POWER, MorseTransform(1.6, decay=1.3), order=3, degree=2),
     "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
 
@@ -262,6 +269,10 @@ def _pace():
     return Switched(AtomicPotential(ace, head), core, ByCoreEnergy([12.0, 25.0], [9.0, 24.0]))
 
 
+def _shared(descriptor):
+    return _fitted(AtomicPotential(descriptor, SharedLinear()))
+
+
 def _triangles(descriptor):
     return _clusters(descriptor, Symmetrised(SquaredExponential(1.1), descriptor.permutations), 5)
 
@@ -287,6 +298,10 @@ POTENTIALS = {
     "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
     "three-body-frozen": lambda: _clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "Si", "Si"), ("Si", "C", "Si"), ("C", "Si", "Si"))), Matern(1.1)).frozen(),
     "triangles": lambda: _triangles(CompactTriangles(SPECIES, POLYNOMIAL)) + _triangles(Triangles(SPECIES, COSINE, (("C", "Si", "Si"), ("Si", "C", "C")))),
+    "cluster-pip": lambda: (
+        _shared(ClusterPIP(SPECIES, TwoSided(COSINE, CosineCutoff(1.2, width=0.5)), PowerTransform(1.6, power=1.5), order=2, degree=3))
+        + _shared(ClusterPIP(SPECIES, POLYNOMIAL, MorseTransform(1.6, decay=1.3), order=4, degree=2))
+    ),
     "pair-spline": lambda: PairSpline(
         SPECIES, (("Si", "Si"), ("Si", "C")), (CubicSpline(_KNOTS, [9.0, 2.0, 0.5, 0.0], last=0.0), CubicSpline(_KNOTS, [6.0, 1.0, 0.2, 0.0], -20.0, 0.0))
     ),

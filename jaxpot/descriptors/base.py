@@ -1,5 +1,6 @@
 """The interfaces of descriptors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -84,6 +85,10 @@ class LocalDescriptor(Descriptor):
         directions = jnp.eye(size, dtype=env.vectors.dtype).reshape(-1, *env.vectors.shape)
         return value, jnp.moveaxis(jax.vmap(push)(directions), 0, -1).reshape(*value.shape, *env.vectors.shape)
 
+    def stack_with_jacobian(self, envs: Environment) -> tuple[Array, Array]:
+        """Features of a stack of n atoms, [n, F], and their derivatives, [n, F, K, 3]; for descriptors that know a better way, as `stack`."""
+        return jax.vmap(self.with_jacobian)(envs)
+
     @property
     def has_waist(self) -> bool:
         """Whether features are functions of few coefficients, given by `waist` and `beyond_waist`: then the derivatives of a structure's
@@ -112,3 +117,20 @@ class LocalDescriptor(Descriptor):
     def beyond_waist(self, coefficients: Array) -> tuple[Array, tuple[Array, ...]]:
         """Features [F, n] from coefficients [V, n], and their derivatives [r, c, n] in every block."""
         raise NotImplementedError(f"{type(self).__name__} must define beyond_waist(coefficients)")
+
+
+def map_blocks(function: Callable, stack, block: int):
+    """A function of a stack of atoms over even blocks of at most this many; the last one repeats the last entry to fill up."""
+    n = jax.tree_util.tree_leaves(stack)[0].shape[0]
+    if n <= block:
+        return function(stack)
+    n_blocks = -(-n // block)
+    block = -(-n // n_blocks)  # even blocks: the last one is padded by less than n_blocks atoms
+    fill = n_blocks * block - n
+
+    def split(x):
+        x = jnp.concatenate([x, jnp.repeat(x[-1:], fill, axis=0)]) if fill else x
+        return x.reshape(n_blocks, block, *x.shape[1:])
+
+    out = jax.lax.map(function, jax.tree_util.tree_map(split, stack))
+    return jax.tree_util.tree_map(lambda x: x.reshape(n_blocks * block, *x.shape[2:])[:n], out)

@@ -69,7 +69,7 @@ class ClusterDescriptor(Descriptor):
 
     def slots(self, n_neighbors: int) -> np.ndarray:
         """Which neighbour slots make the instances, shape [I, A]."""
-        return _combinations(n_neighbors, len(self.kinds[0]) - 1)
+        return combinations_of(n_neighbors, len(self.kinds[0]) - 1)
 
     def block(self, n_neighbors: int) -> int:
         return max(1, min(super().block(n_neighbors), _INSTANCES_AT_ONCE // max(1, len(self.slots(n_neighbors)))))
@@ -122,7 +122,8 @@ def _lengths(vectors: Array) -> Array:
 
 
 @functools.cache
-def _combinations(n: int, size: int) -> np.ndarray:
+def combinations_of(n: int, size: int) -> np.ndarray:
+    """All choices of `size` out of n slots, shape [I, size]."""
     return np.array(list(combinations(range(n), size)), np.int32).reshape(-1, size)
 
 
@@ -138,7 +139,12 @@ def _kind_table(species: tuple[str, ...], kinds: _Kinds, name: Callable) -> np.n
     return table
 
 
-def _checked_kinds(self: ClusterDescriptor, order: int) -> _Kinds:
+def checked_kinds(self: Descriptor, order: int) -> _Kinds:
+    """The kinds of a descriptor of clusters of `order` atoms, which has `species`, `kinds` (None takes all) and `name(kind)`.
+
+    Raises:
+      ValueError: for unknown species, kinds of other elements or numbers of atoms, or one kind twice.
+    """
     owner, species = type(self).__name__, species_tuple(self.species, type(self).__name__)
     everything: dict[tuple[str, ...], tuple[str, ...]] = {}
     for kind in product(species, repeat=order):
@@ -178,7 +184,7 @@ class TwoBody(ClusterDescriptor):
     kinds: _Kinds | None = static(None)
 
     def __post_init__(self):
-        object.__setattr__(self, "kinds", _checked_kinds(self, 2))
+        object.__setattr__(self, "kinds", checked_kinds(self, 2))
 
     @staticmethod
     def name(kind: tuple[str, ...]) -> tuple[str, ...]:
@@ -225,7 +231,7 @@ class ThreeBody(ClusterDescriptor):
     multiplicity = 2.0
 
     def __post_init__(self):
-        object.__setattr__(self, "kinds", _checked_kinds(self, 3))
+        object.__setattr__(self, "kinds", checked_kinds(self, 3))
 
     @property
     def n_features(self) -> int:
@@ -290,7 +296,7 @@ class Triangles(ClusterDescriptor):
 
     def __post_init__(self):
         # of A B B the odd one first, since it is the number of equals that sorts
-        kinds = [tuple(sorted(kind, key=kind.count)) for kind in _checked_kinds(self, 3)]
+        kinds = [tuple(sorted(kind, key=kind.count)) for kind in checked_kinds(self, 3)]
         by_sort: dict[int, list[tuple[str, ...]]] = {}
         for kind in kinds:
             by_sort.setdefault(len(set(kind)), []).append(kind)
@@ -362,7 +368,7 @@ class CompactTriangles(Triangles):
         if mixed:
             raise ValueError(f"CompactTriangles: got kinds {mixed} of several elements; write Triangles or ThreeBody for them")
         object.__setattr__(self, "kinds", kinds)
-        object.__setattr__(self, "kinds", _checked_kinds(self, 3))
+        object.__setattr__(self, "kinds", checked_kinds(self, 3))
 
     def weight(self, first: Array, second: Array, opposite: Array) -> Array:
         return first * second

@@ -177,7 +177,7 @@ def _atomic_rows(term: AtomicPotential, graph: Graph) -> Properties:
     def one_block(carry, block):
         energy, gradient, virial = carry
         envs, center, real = block
-        basis, derivative = jax.vmap(one_atom)(*jax.vmap(term.descriptor.with_jacobian)(envs), envs.center)
+        basis, derivative = jax.vmap(one_atom)(*term.descriptor.stack_with_jacobian(envs), envs.center)
         derivative = jnp.where((envs.mask & real[:, None])[:, :, None, None], derivative, 0)
         energy = energy + jnp.sum(jnp.where(real[:, None], basis, 0), axis=0)
         virial = virial - einsum("nka,nkbp->abp", jnp.where(envs.mask[:, :, None], envs.vectors, 0), derivative)

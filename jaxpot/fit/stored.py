@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, map_blocks
 from jaxpot.graph import Graph, environments, only
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.atomic import AtomicPotential, map_blocks
+from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import Potential, Sum, strained, terms_of
 from jaxpot.pytree import pytree, set_fields, static
 

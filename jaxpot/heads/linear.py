@@ -77,6 +77,51 @@ class Linear(LinearHead):
 
 
 @pytree
+class SharedLinear(LinearHead):
+    r"""One coefficient per feature, the same for every centre, :math:`\epsilon_i = \sum_f w_f\, x_{if}`.
+
+    For features that belong to a kind of cluster and not to the atom it is seen from, `ClusterPIP` and `StarPIP`.
+
+    .. math:: w \sim N(0, \Lambda^{-1}), \qquad \Lambda = 1/\mathrm{scale}^2 + \mathrm{penalty}
+
+    Args:
+      scale: prior standard deviation of every coefficient without the penalty, in eV per unit of the feature.
+      penalty: what is added to the precision, positive semidefinite, shape [F, F]: a multiple of `ClusterPIP.roughness`. None is none.
+      coefficients: w, shape [F]; None until fitted.
+      covariance: C with posterior covariance of w equal to C Cᵀ, shape [F, P]; None unless the fit was asked for it.
+      n_species: S; None until joined with a descriptor in an AtomicPotential.
+      n_features: F; likewise.
+    """
+
+    scale: Array = positive(1.0)
+    penalty: Array | None = None
+    coefficients: Array | None = None
+    covariance: Array | None = None
+    n_species: int | None = static(None)
+    n_features: int | None = static(None)
+
+    def __post_init__(self):
+        _check_coefficients(self)
+
+    @property
+    def n_coefficients(self) -> int:
+        return self.n_features
+
+    def sized(self, descriptor: Descriptor) -> "SharedLinear":
+        n_species, n_features = _sizes(self, descriptor)
+        if self.penalty is not None and np.shape(self.penalty) != (n_features, n_features):
+            raise ValueError(f"SharedLinear: expected a penalty [{n_features}, {n_features}], got {np.shape(self.penalty)}")
+        return self.replace(n_species=n_species, n_features=n_features)
+
+    def basis(self, features: Array, species: Array) -> Array:
+        return features
+
+    def precision(self) -> Array:
+        own = jnp.eye(self.n_features) / self.scale**2
+        return own if self.penalty is None else own + self.penalty
+
+
+@pytree
 class Quadratic(LinearHead):
     r"""Linear and quadratic in the features, linear in its coefficients: the head of qSNAP.
 

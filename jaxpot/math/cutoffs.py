@@ -288,3 +288,29 @@ class Willatt(Cutoff):
 
     def smeared(self, sigma: Array) -> "Willatt":
         return self.replace(cutoff=self.cutoff.smeared(sigma))
+
+
+@pytree
+class TwoSided(Cutoff):
+    r"""A cutoff that is also zero at short distances, where there are no data.
+
+    .. math:: f(r) = f_\mathrm{outer}(r) \left(1 - f_\mathrm{inner}(r)\right)
+
+    Args:
+      outer: the cutoff at long distances.
+      inner: a cutoff whose ramp is the one at short distances: f is zero where it is 1, and `outer` from its radius on.
+
+    Example:
+      >>> TwoSided(CosineCutoff(5.0, width=1.0), CosineCutoff(2.0, width=0.5))(jnp.array([1.5, 2.0, 5.0])).tolist()
+      [0.0, 1.0, 0.0]
+    """
+
+    outer: Cutoff
+    inner: Cutoff
+
+    @property
+    def radius(self) -> Array:
+        return self.outer.radius
+
+    def __call__(self, r: Array) -> Array:
+        return self.outer(r) * (1 - self.inner(r))

@@ -1,13 +1,12 @@
 """The workhorse: a local descriptor, a head, and nothing else."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor, map_blocks
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.base import Head, LinearHead
@@ -216,20 +215,3 @@ def _energies_jvp(primals, tangents):
 
         change = change + jax.jvp(moved, ([leaves[i] for i in moving],), ([steps[i] for i in moving],))[1]
     return energies, change
-
-
-def map_blocks(function: Callable, stack, block: int):
-    """A function of a stack of atoms over even blocks of at most this many; the last one repeats the last entry to fill up."""
-    n = jax.tree_util.tree_leaves(stack)[0].shape[0]
-    if n <= block:
-        return function(stack)
-    n_blocks = -(-n // block)
-    block = -(-n // n_blocks)  # even blocks: the last one is padded by less than n_blocks atoms
-    fill = n_blocks * block - n
-
-    def split(x):
-        x = jnp.concatenate([x, jnp.repeat(x[-1:], fill, axis=0)]) if fill else x
-        return x.reshape(n_blocks, block, *x.shape[1:])
-
-    out = jax.lax.map(function, jax.tree_util.tree_map(split, stack))
-    return jax.tree_util.tree_map(lambda x: x.reshape(n_blocks * block, *x.shape[2:])[:n], out)

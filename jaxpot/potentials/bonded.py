@@ -56,14 +56,20 @@ class BondedPotential(Potential):
     def reach(self) -> Array:
         return jnp.zeros(())
 
-    def energies(self, graph: Graph) -> Array:
+    def located(self, graph: Graph) -> tuple[Array, Array]:
+        """The argument of `rows`, and whether the structure is not one of this topology."""
         n, atoms = graph.numbers.shape[0], jnp.asarray(self.atoms)
         steps, too_long = _steps(graph, atoms)
         unknown = jnp.any((graph.numbers > 0) & (jnp.asarray(species_table(self.species))[graph.numbers] < 0))
         absent = (atoms >= n) | (graph.numbers[jnp.minimum(atoms, n - 1)] <= 0)
+        return steps, jnp.any(absent) | jnp.any(too_long) | unknown
+
+    def energies(self, graph: Graph) -> Array:
+        n, atoms = graph.numbers.shape[0], jnp.asarray(self.atoms)
+        steps, lost = self.located(graph)
         share = self.rows(steps).astype(steps.dtype) / atoms.shape[1]
         energies = jnp.zeros(n, steps.dtype).at[atoms].add(jnp.broadcast_to(share[:, None], atoms.shape), mode="drop")
-        return poison(energies, jnp.any(absent) | jnp.any(too_long) | unknown)
+        return poison(energies, lost)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         name, atoms, found = type(self).__name__, np.asarray(self.atoms), []

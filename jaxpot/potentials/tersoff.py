@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, poison, species_tuple
+from jaxpot.descriptors.base import map_blocks
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.potentials.atomic import map_blocks
 from jaxpot.potentials.base import Potential
 from jaxpot.pytree import pytree, static
 

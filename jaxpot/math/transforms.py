@@ -1,0 +1,71 @@
+"""Transforms of distances: the variables of polynomials, in which a potential is nearly linear."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxpot.pytree import positive, pytree
+
+Array = jax.Array
+
+
+class DistanceTransform:
+    """Interface: distances [...] in Å to variables [...]."""
+
+    def __call__(self, r: Array) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(r)")
+
+
+@pytree
+class MorseTransform(DistanceTransform):
+    r"""The variable of Morse potentials.
+
+    .. math:: x = e^{-A (r/r_0 - 1)}
+
+    Args:
+      length: r_0, where x is 1, in Å.
+      decay: A, dimensionless.
+
+    Example:
+      >>> MorseTransform(1.5, decay=2.0)(jnp.array([1.5, 3.0])).round(4).tolist()
+      [1.0, 0.1353]
+    """
+
+    length: Array = positive()
+    decay: Array = positive()
+
+    def __call__(self, r: Array) -> Array:
+        return jnp.exp(-self.decay * (r / self.length - 1))
+
+
+@pytree
+class PowerTransform(DistanceTransform):
+    r"""An inverse power.
+
+    .. math:: x = (r_0/r)^p
+
+    Args:
+      length: r_0, where x is 1, in Å.
+      power: p.
+    """
+
+    length: Array = positive()
+    power: Array = positive()
+
+    def __call__(self, r: Array) -> Array:
+        return (self.length / r) ** jnp.asarray(self.power, r.dtype)
+
+
+@pytree
+class InverseTransform(DistanceTransform):
+    """x = 1/r, in 1/Å."""
+
+    def __call__(self, r: Array) -> Array:
+        return 1 / r
+
+
+@pytree
+class IdentityTransform(DistanceTransform):
+    """x = r, in Å."""
+
+    def __call__(self, r: Array) -> Array:
+        return r
