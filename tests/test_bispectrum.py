@@ -88,6 +88,8 @@ def test_fit_recovers_its_own_data(fitted):
 def test_written_and_read(fitted, tmp_path):
     _, model, frames = fitted
     write_snap(model, tmp_path / "a", tmp_path / "b")
+    for name in "ab":  # LAMMPS reads the units as the word up to the next blank, and refuses a file with others
+        assert (tmp_path / name).read_text().splitlines()[0].split()[:3] == ["#", "UNITS:", "metal"]
     again, graph, predict = read_snap(tmp_path / "a", tmp_path / "b"), jaxpot.from_atoms(frames[0], 3.1, max_neighbors=24), quick_jit(jaxpot.evaluate)
     one, other = predict(model, graph), predict(again, graph)
     assert abs(one.energy - other.energy) < 1e-10
