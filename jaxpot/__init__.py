@@ -3,15 +3,24 @@
 from jaxpot import fit
 from jaxpot.data import Batch, Dataset, noise_levels
 from jaxpot.descriptors.ace import ACE
+from jaxpot.descriptors.acsf import ACSF
+from jaxpot.descriptors.aev import AEV
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.constant import Constant
+from jaxpot.descriptors.coulomb import BagOfBonds, CoulombMatrix, CoulombSpectrum
+from jaxpot.descriptors.deep_pot import DeepPotSE
 from jaxpot.descriptors.density import Density, power_spectrum
+from jaxpot.descriptors.distances import InverseDistances
+from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
+from jaxpot.descriptors.mbtr import MBTR, Histogram
 from jaxpot.descriptors.mtp import MTP
 from jaxpot.descriptors.products import PerOrder, TotalDegree
+from jaxpot.descriptors.slatm import SLATM, LocalSLATM
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
+from jaxpot.descriptors.symmetry_functions import G2, G3, G4, G5
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.linear import Embedding, Linear, Quadratic
@@ -20,9 +29,10 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
-from jaxpot.math.cutoffs import CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, Willatt
-from jaxpot.math.kernels import Matern, PolynomialKernel, SquaredExponential, Symmetrised
+from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, Willatt
+from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
+from jaxpot.math.permutations import recover_permutations
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
 from jaxpot.math.splines import CubicSpline
@@ -42,6 +52,7 @@ from jaxpot.potentials.base import (
 from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
 from jaxpot.potentials.eam import EAM
+from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
 from jaxpot.potentials.stillinger_weber import StillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
@@ -64,17 +75,19 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "EAM", "GTO", "MLP", "MTP", "SOAP", "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "Batch",
-    "Bessel", "BestMatch", "Bispectrum", "Bonds", "Buckingham", "Calculator", "Chebyshev", "ClusterDescriptor",
-    "Committee", "CompactTriangles", "Constant", "CosineCutoff", "CubicSpline", "CutCoulomb", "Dataset", "Density",
-    "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment", "EquispacedGaussians", "ForceShifted",
-    "GlobalSOAP", "Graph", "Head", "Instances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP",
-    "LennardJones", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "Matching", "Matern", "ModifiedTersoff",
+    "ACE", "ACSF", "AEV", "EAM", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "SLATM", "SOAP", "ZBL",
+    "Agnesi", "Angles", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum",
+    "Bonds", "Buckingham", "BumpCutoff", "Calculator", "Chebyshev", "ClusterDescriptor", "Committee",
+    "CompactTriangles", "Constant", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline", "CutCoulomb",
+    "Dataset", "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "Embedding", "Environment",
+    "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head", "Histogram", "Instances",
+    "InverseDistances", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones",
+    "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedTersoff",
     "Morse", "PairSpline", "PerOrder", "Polarizability", "PolynomialCutoff", "PolynomialKernel", "Potential",
     "PowerCutoff", "Properties", "Quadratic", "REMatch", "Shifted", "SiLU", "Softplus", "SolidGTO", "SparseGP",
     "SquaredExponential", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Symmetrised", "Tanh",
     "TanhCutoff", "Tensor", "Tersoff", "ThreeBody", "TotalDegree", "Triangles", "TwoBody", "Willatt", "cast",
     "diagnose", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
-    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "rotate", "save", "sharding", "stack",
-    "static", "strain", "tabulate", "to_atoms", "wigner_d",
+    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate",
+    "save", "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -16,8 +16,16 @@ from ase import Atoms
 import jaxpot
 from jaxpot import (
     ACE,
+    ACSF,
+    AEV,
     EAM,
+    FCHL19,
+    G2,
+    G3,
+    G4,
+    G5,
     GTO,
+    MBTR,
     MLP,
     MTP,
     SOAP,
@@ -29,20 +37,24 @@ from jaxpot import (
     BestMatch,
     Bispectrum,
     Buckingham,
+    BumpCutoff,
     Chebyshev,
     CompactTriangles,
     CosineCutoff,
     CubicSpline,
     CutCoulomb,
+    DeepPotSE,
     Density,
     Embedding,
     EquispacedGaussians,
     ForceShifted,
     GlobalSOAP,
+    Histogram,
     Instances,
     IsolatedAtoms,
     LennardJones,
     Linear,
+    LocalSLATM,
     Matern,
     ModifiedTersoff,
     Morse,
@@ -121,6 +133,20 @@ DESCRIPTORS = {
     "mtp": lambda: MTP(SPECIES, 8, 1.2, 3.2, radial_basis_size=3, radial=_random(2, 2, 2, 3)),
     "bispectrum": lambda: Bispectrum(SPECIES, 3.1, 2, radii=(0.5, 0.45), weights=(1.0, 0.7), rmin0=0.1, inner=(0.9, 1.0), inner_width=0.3),
     "bispectrum-by-element": lambda: Bispectrum(SPECIES, 3.1, 1, radii=(0.5, 0.45), by_element=True, normalize=True),
+    "acsf": lambda: ACSF(
+        SPECIES,
+        (
+            G2(BumpCutoff(3.1), eta=[0.5, 1.0], r_s=[0.0, 1.5]),
+            G3(COSINE, kappa=1.3),
+            G4(CosineCutoff(3.2), eta=[0.1, 0.3], r_s=[0.0, 1.0], lam=[-1, 0.9], zeta=[1, 2.5]),
+            G5(POLYNOMIAL, eta=0.2, lam=1, zeta=[2, 4], mixing=_random(2, 1)),
+        ),
+        kept=((0, 3, 4, 6, 9, 14, 21, 30), (1, 2, 3, 5, 8, 12, 21, 29, 31)),
+    ),
+    "aev": lambda: AEV(SPECIES, COSINE, 4.0, [0.8, 1.6], CosineCutoff(2.8), 2.0, [1.0, 1.8], 8.0, [0.4, 1.8]),
+    "deep-pot": lambda: DeepPotSE(SPECIES, PolynomialCutoff(3.2, width=2.6), hidden=(3, 6), n_axis=2, n_neighbors=3.0, per_center=True),
+    "fchl19": lambda: FCHL19(SPECIES, COSINE, POLYNOMIAL, eta2=0.5, zeta=1.0, n_r2=4, n_r3=3, n_fourier=2),
+    "slatm": lambda: LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5),
     "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
 
@@ -245,6 +271,9 @@ POTENTIALS = {
     "structure-best-match": lambda: _structure(_HEAD_DESCRIPTOR(), BestMatch()),
     "structure-rematch": lambda: _structure(_HEAD_DESCRIPTOR(), REMatch(0.3), normalize=False),
     "structure-global-soap": lambda: _structure(GlobalSOAP(_HEAD_DESCRIPTOR().density), Average()).frozen(),
+    "structure-mbtr": lambda: _structure(
+        MBTR(SPECIES, COSINE, Histogram(0.2, 1.2, sigma=0.2, n=5), Histogram(-1.0, 1.0, sigma=0.4, n=4)), Average()
+    ),
     "sum": lambda: (
         _fitted(AtomicPotential(SOAP(Density(("Si",), COSINE, GTO(2), 2, sigma=0.5)), Linear()))
         + LennardJones(("C",), epsilon=0.3, sigma=1.2, cutoff=POLYNOMIAL)

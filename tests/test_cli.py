@@ -390,6 +390,16 @@ def test_model_tables_are_inverse_to_models():
     }  # fmt: skip
 
 
+def test_lists_of_tables():
+    """Sets of symmetry functions; one activation, or one for each layer."""
+    acsf = jaxpot.ACSF(("Si", "O"), (jaxpot.G2(jaxpot.CosineCutoff(4.0), [0.1, 0.5]), jaxpot.G4(jaxpot.BumpCutoff(3.0), zeta=[1, 4], mixing=[[1.0], [2.0]])))
+    assert model_from_table({"class": "AtomicPotential", "descriptor": table_from_model(acsf), "head": {"class": "Linear"}}).descriptor == acsf
+    for activation, tables in ((jaxpot.SiLU(), {"class": "SiLU"}), ((jaxpot.Tanh(), jaxpot.SiLU()), [{"class": "Tanh"}, {"class": "SiLU"}])):
+        head = {"class": "MLP", "hidden": [4, 3], "activation": tables}
+        model = model_from_table({"class": "AtomicPotential", "descriptor": table_from_model(acsf), "head": head})
+        assert model.head.activation == activation
+
+
 def test_entry_point():
     for command in ([sys.executable, "-m", "jaxpot"], [shutil.which("jaxpot", path=str(sys.executable).rsplit("/", 1)[0]) or "jaxpot"]):
         done = subprocess.run([*command, "--version"], capture_output=True, text=True)

@@ -22,6 +22,16 @@ def test_by_hand():
         assert np.isclose(head(jnp.asarray(x), jnp.asarray(species))[i], (h @ head.weights[2][s] + head.biases[2][s])[0], rtol=1e-13)
 
 
+def test_an_activation_for_each_layer():
+    one, other = (AtomicPotential(SOAP_, MLP((3, 2), activation=a)).head for a in (Tanh(), (Tanh(), SiLU())))
+    x, species = jnp.ones((1, 6)), jnp.zeros(1, int)
+    h = np.tanh(np.ones(6) @ other.weights[0][0])
+    h = ACTIVATIONS["silu"][1](h @ other.weights[1][0])
+    assert np.isclose(other(x, species)[0], (h @ other.weights[2][0])[0], rtol=1e-13) and other(x, species) != one(x, species)
+    with pytest.raises(ValueError, match="one for each of 2 hidden layers, got 1"):
+        MLP((3, 2), activation=(Tanh(),))
+
+
 def test_initial_weights_keep_the_scale_of_their_inputs():
     head = AtomicPotential(SOAP_, MLP((400, 400))).head
     assert [round(float(np.std(w) * w.shape[1] ** 0.5), 1) for w in head.weights] == [1.0, 1.0, 1.0]

@@ -17,6 +17,8 @@ from jaxpot.pytree import fields, pytree, set_fields, static
 
 Array = jax.Array
 
+_PRODUCTS_AT_ONCE = 450_000  # that fit the cache; below 16 atoms vector instructions run empty
+
 
 def _set_partitions(items: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], ...]]:
     if not items:
@@ -126,9 +128,12 @@ class ACE(LocalDescriptor):
     def at(self) -> "ACE":
         return set_fields(self, density=self.density.at())
 
-    @property
-    def n_intermediates(self) -> int:
-        return self._copies * (len(self._program.density) + sum(len(left) for left, _ in self._program.levels))
+    def block(self, n_neighbors: int) -> int:
+        n_products = self._copies * (len(self._program.density) + sum(len(left) for left, _ in self._program.levels))
+        block = super().block(n_neighbors)
+        while block > 16 and block * n_products > _PRODUCTS_AT_ONCE:
+            block //= 2
+        return block
 
     def labels(self) -> tuple[tuple, ...]:
         """(((q, l), …), r) of every function: its factors, q = channel · n_max + n, and the number of its coupling.

@@ -10,9 +10,11 @@ import numpy as np
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors.base import LocalDescriptor, own_species
 from jaxpot.graph import Environment
-from jaxpot.math.hyperspherical import bispectrum, bispectrum_slopes, gegenbauer, slope_entries, triples, weighted_bispectrum
+from jaxpot.math.cutoffs import half_cosine
+from jaxpot.math.hyperspherical import bispectrum, bispectrum_slopes, gegenbauer_table, slope_entries, triples, weighted_bispectrum
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.math.spherical import harmonic_polynomials
+from jaxpot.math.radial import chebyshev
+from jaxpot.math.spherical import by_degree, harmonic_polynomials
 from jaxpot.pytree import positive, pytree, static
 
 Array = jax.Array
@@ -122,19 +124,19 @@ class Bispectrum(LocalDescriptor):
         rmin0 = jnp.asarray(self.rmin0, r.dtype)
         if self.switch:
             x = jnp.clip((r - rmin0) / (radius - rmin0), 0, 1)
-            weight = jnp.where(x >= 1, 0, 0.5 * (1 + jnp.cos(jnp.pi * x)))  # in this order NaN stays NaN
+            weight = jnp.where(x >= 1, 0, half_cosine(x))  # in this order NaN stays NaN
         else:
             weight = jnp.where(r < radius, 1, jnp.where(r >= radius, 0, r)).astype(r.dtype)
         if self.inner is not None:
             center, width = (
                 0.5 * (self._of(x, env.species, r.dtype) + self._of(x, env.center, r.dtype)) for x in (self.inner, self.inner_width)
             )
-            weight = weight * 0.5 * (1 - jnp.cos(jnp.pi * jnp.clip(0.5 * (1 + (r - center) / width), 0, 1)))
+            weight = weight * half_cosine(jnp.clip(0.5 * (1 - (r - center) / width), 0, 1))
         return weight * self._of(self.weights, env.species, r.dtype)
 
     def _factors(self, vectors: Array, env: Environment) -> tuple[list[Array], list[Array]]:
-        """What each neighbour adds to c_Jlm is the product of two factors, for every l: radial ones with the weight [J − l, K], and
-        harmonics [m, K]."""
+        """What each neighbour adds to c_Jlm is the product of two factors, for every l: radial ones with the weight [K, J − l], and
+        harmonics [K, m]."""
         r, t = safe_norm(vectors), self.two_j_max
         radius = jnp.asarray(self.cutoff, r.dtype) * (self._of(self.radii, env.species, r.dtype) + self._of(self.radii, env.center, r.dtype))
         rmin0 = jnp.asarray(self.rmin0, r.dtype)
@@ -143,9 +145,10 @@ class Bispectrum(LocalDescriptor):
         scale = jnp.where(is_zero, 0, jnp.sin(theta) / jnp.where(is_zero, 1, r))
         # without the barriers XLA computes what stands before them anew for everything behind
         x, y, z, scalar, weight = jax.lax.optimization_barrier((*(vectors.T * scale[None]), jnp.cos(theta), self._weight(r, radius, env)))
-        harmonics = harmonic_polynomials(jnp, x, y, z, x * x + y * y + z * z, t)
-        radial = [jnp.stack([g * weight for g in of_l]) for of_l in gegenbauer(jnp, scalar, t)]
-        return jax.lax.optimization_barrier((radial, [jnp.stack(harmonics[l * l : (l + 1) ** 2]) for l in range(t + 1)]))
+        harmonics = jnp.stack(harmonic_polynomials(jnp, x, y, z, x * x + y * y + z * z, t), axis=-1)
+        radial = einsum("kt,tq->kq", chebyshev(scalar, t + 1), jnp.asarray(gegenbauer_table(t), r.dtype)) * weight[:, None]
+        radial = jax.lax.split(radial, tuple(t + 1 - l for l in range(t + 1)), axis=1)
+        return jax.lax.optimization_barrier((radial, by_degree(harmonics, t)))
 
     def _channels(self, env: Environment, dtype) -> Array:
         """Which channels a neighbour is in, [K, D]."""
@@ -163,8 +166,8 @@ class Bispectrum(LocalDescriptor):
 
     def _product(self, channels: Array, radial: Array, harmonics: Array) -> Array:
         """Σ_k of the three factors, shape [D, J − l, m]."""
-        own = (channels.T[:, None, :] * radial[None]).reshape(-1, radial.shape[1])
-        return einsum("qk,mk->qm", own, harmonics).reshape(channels.shape[1], radial.shape[0], -1)
+        own = (channels[:, :, None] * radial[:, None, :]).reshape(len(radial), -1)
+        return einsum("kq,km->qm", own, harmonics).reshape(channels.shape[1], radial.shape[1], -1)
 
     def _coefficients(self, envs: Environment) -> list[Array]:
         """c_Jlm of a stack, [n, D, (J + 1)²] for every J."""
@@ -214,7 +217,7 @@ class Bispectrum(LocalDescriptor):
         (radial, harmonics), push = jax.linearize(lambda vectors: self._factors(vectors, env), env.vectors)
         radial_slopes, harmonic_slopes = jax.vmap(push)(directions)  # a neighbour's factors depend on its own vector only
         slopes = [
-            jnp.moveaxis(dg[:, :, None] * y[None, None] + g[None, :, None] * dy[:, None], (1, 2), (2, 3))  # [x, k, J − l, m]
+            dg[..., :, None] * y[None, :, None, :] + g[None, :, :, None] * dy[..., None, :]  # [x, k, J − l, m]
             for g, y, dg, dy in zip(radial, harmonics, radial_slopes, harmonic_slopes, strict=True)
         ]
         entries = slope_entries(self.two_j_max)

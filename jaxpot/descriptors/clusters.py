@@ -18,6 +18,7 @@ from jaxpot.pytree import pytree, static
 Array = jax.Array
 
 _Kinds = tuple[tuple[str, ...], ...]
+_INSTANCES_AT_ONCE = 4096  # fit the cache
 
 
 @pytree
@@ -69,6 +70,9 @@ class ClusterDescriptor(Descriptor):
     def slots(self, n_neighbors: int) -> np.ndarray:
         """Which neighbour slots make the instances, shape [I, A]."""
         return _combinations(n_neighbors, len(self.kinds[0]) - 1)
+
+    def block(self, n_neighbors: int) -> int:
+        return max(1, min(super().block(n_neighbors), _INSTANCES_AT_ONCE // max(1, len(self.slots(n_neighbors)))))
 
     @staticmethod
     def name(kind: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.radial import RadialBasis, from_table, tabulate
-from jaxpot.math.spherical import spherical_harmonics
+from jaxpot.math.spherical import by_degree, spherical_harmonics
 from jaxpot.math.tables import Tabulated, tabulated
 from jaxpot.pytree import positive, pytree, set_fields, static
 
@@ -290,11 +290,6 @@ def power_spectrum(coefficients: Array, l_max: int) -> Array:
     products = [einsum("am,bm->ab", c, c) for c in by_degree(coefficients, l_max)]
     upper = [jnp.concatenate([product[a, a:] for a in range(q)]) for product in products]  # slices, since the transpose of a gather is a scatter
     return (jnp.stack(upper, axis=-1) * jnp.asarray(pair_factors(q, l_max), coefficients.dtype)).reshape(-1)
-
-
-def by_degree(coefficients: Array, l_max: int) -> list[Array]:
-    """The parts of degree 0 … l_max of an array whose last axis is (l_max + 1)²."""
-    return jax.lax.split(coefficients, tuple(2 * l + 1 for l in range(l_max + 1)), axis=coefficients.ndim - 1)
 
 
 def pair_factors(q: int, l_max: int) -> np.ndarray:

@@ -41,6 +41,10 @@ class StructureDescriptor:
         """The name of every feature, in order."""
         raise NotImplementedError(f"{type(self).__name__} must define labels()")
 
+    def causes(self, graph: Graph) -> tuple[str, ...]:
+        """Why the features of a structure with sound neighbour lists and elements are NaN, in words."""
+        return ()
+
 
 @pytree
 class GlobalSOAP(StructureDescriptor):

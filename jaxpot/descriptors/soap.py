@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.base import LocalDescriptor, own_species
-from jaxpot.descriptors.density import Density, by_degree, pair_factors, power_spectrum
+from jaxpot.descriptors.density import Density, pair_factors, power_spectrum
 from jaxpot.graph import Environment
 from jaxpot.math.coupling import clebsch_gordan
 from jaxpot.math.linalg import einsum, unit
+from jaxpot.math.spherical import by_degree
 from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array

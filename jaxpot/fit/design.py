@@ -17,6 +17,7 @@ from jaxpot.heads.linear import Linear
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import LinearModel, Model, Properties, Sum, terms_of
+from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import TensorModel
 
@@ -50,8 +51,9 @@ def require_linear(model: Model) -> tuple[LinearModel | TensorModel, ...]:
         raise TypeError(f"{names} is not linear in its coefficients; use jaxpot.fit.train")
     for part in (part for term in terms for part in (term.parts if isinstance(term, TensorModel) else (term,))):
         if not part.n_coefficients:
-            if isinstance(part, StructureGP):
-                raise ValueError("StructureGP has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
+            if isinstance(part, StructureGP | GradientDomain):
+                name = type(part).__name__
+                raise ValueError(f"{name} has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
             raise ValueError(
                 f"{type(getattr(part, 'head', part)).__name__} has no sparse points; write "
                 f"{'model' if isinstance(model, TensorModel) else 'potential'}.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"

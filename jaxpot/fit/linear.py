@@ -17,9 +17,11 @@ from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design import design, linear_terms, require_linear
 from jaxpot.fit.evidence import prior_root
+from jaxpot.fit.kernel import solve_references
 from jaxpot.fit.rows import check_labels, explain, fixed_part, flat, residuals
 from jaxpot.math.linalg import StreamingQR
 from jaxpot.potentials.base import Model, Sum, evaluate, freeze, terms_of
+from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.tensors import TensorModel
 
 Array = jax.Array
@@ -46,7 +48,8 @@ def linear(
         is fitted to the labels of its property.
       data: labels and their noise levels.
       method: "qr" streams rows into one [P, P] triangle (condition κ); "cholesky" accumulates AᵀΣ⁻¹A in the prior's
-        coordinates (κ², two to three times faster); "lsqr" forms no rows and needs memory for a few vectors only.
+        coordinates (κ², two to three times faster); "lsqr" forms no rows and needs memory for a few vectors only. "kernel" is for a
+        GradientDomain whose references are the data: forces make its coefficients by one factorisation of K + Σ, energies its constant alone.
       covariance: also keep the posterior covariance, for `fit.variance`, `fit.covariance` and `fit.posterior_samples` ("qr" and
         "cholesky").
       checkpoint: a file in which the state is kept while the fit runs ("qr" and "cholesky"); a fit that was killed goes on
@@ -65,12 +68,16 @@ def linear(
     """
     require_x64("fit.linear")
     solvers = {"qr": _Triangle, "cholesky": _Gram}
-    if method not in (*solvers, "lsqr"):
-        raise ValueError(f'method must be "qr", "cholesky" or "lsqr", got {method!r}')
-    require_linear(model)
+    if method not in (*solvers, "lsqr", "kernel"):
+        raise ValueError(f'method must be "qr", "cholesky" or "lsqr", or "kernel" for a GradientDomain, got {method!r}')
+    without = [type(term).__name__ for term in require_linear(model) if isinstance(term, TensorModel | GradientDomain)]
+    if covariance and without:
+        raise ValueError(f"{without[0]} keeps no covariance; write jaxpot.fit.linear(model, data) without it")
     check_labels(model, data)
-    if covariance and isinstance(model, TensorModel):
-        raise ValueError(f"{type(model).__name__} keeps no covariance; write jaxpot.fit.linear(model, data) without it")
+    if method in ("lsqr", "kernel") and (covariance or checkpoint is not None):
+        raise ValueError(f'method="{method}" has neither covariance nor checkpoint; use method="qr"')
+    if method == "kernel":
+        return freeze(with_coefficients(model, jnp.asarray(solve_references(model, data, _bar(data, progress, "fit")))))
     model_at = ready(model)
     root = np.asarray(_root(model_at))
     if not np.all(np.isfinite(root)):
@@ -80,8 +87,6 @@ def linear(
             "fewer sparse points"
         )
     if method == "lsqr":
-        if covariance or checkpoint is not None:
-            raise ValueError('method="lsqr" has neither covariance nor checkpoint; use method="qr"')
         return freeze(with_coefficients(model, jnp.asarray(_lsqr(model_at, data, root, progress))))
 
     solver = solvers[method](root)

@@ -27,7 +27,7 @@ class MLP(Head):
 
     Args:
       hidden: nodes of every hidden layer; () is a linear model.
-      activation: f, of all hidden layers.
+      activation: f, of all hidden layers, or a tuple with one for each.
       seed: of the initial weights.
       shift: μ, shape [S, F], in the unit of the features; None is zero.
       scale: s, shape [S, F], likewise; None is one.
@@ -35,7 +35,8 @@ class MLP(Head):
       biases: b of every layer, shape [S, outputs].
 
     Raises:
-      ValueError: for layers without nodes, or, when joined with a descriptor, arrays of other shapes than its species and features need.
+      ValueError: for layers without nodes, another number of activations, or, when joined with a descriptor, arrays of other shapes than
+        its species and features need.
 
     Example:
       >>> from jaxpot import AtomicPotential, CosineCutoff, Density, GTO, SOAP
@@ -49,7 +50,7 @@ class MLP(Head):
     """
 
     hidden: tuple[int, ...] = static((16, 16))
-    activation: Activation = dataclasses.field(default_factory=Tanh)
+    activation: Activation | tuple[Activation, ...] = dataclasses.field(default_factory=Tanh)
     seed: int = static(0)
     shift: Array | None = None
     scale: Array | None = positive(None)
@@ -59,6 +60,8 @@ class MLP(Head):
     def __post_init__(self):
         if not (isinstance(self.hidden, tuple) and all(isinstance(n, int) and n > 0 for n in self.hidden)):
             raise ValueError(f"MLP: hidden must be a tuple of numbers of nodes such as (16, 16), got {self.hidden!r}")
+        if isinstance(self.activation, tuple | list) and len(self.activation) != len(self.hidden):
+            raise ValueError(f"MLP: expected one activation, or one for each of {len(self.hidden)} hidden layers, got {len(self.activation)}")
         if (self.weights is None) != (self.biases is None):
             raise ValueError("MLP: give weights and biases together, or neither")
 
@@ -90,7 +93,8 @@ class MLP(Head):
 
         x = features if self.shift is None else features - of_center(self.shift)
         x = x if self.scale is None else x / of_center(self.scale)
+        activations = self.activation if isinstance(self.activation, tuple | list) else (self.activation,) * len(self.hidden)
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = einsum("ns,nf,sfo->no", own, x, jnp.asarray(weight)) + of_center(bias)
-            x = self.activation(x) if layer < len(self.hidden) else x
+            x = activations[layer](x) if layer < len(self.hidden) else x
         return x[:, 0]

@@ -190,6 +190,8 @@ def _field(value: Any, path: str, annotation: Any, is_static: bool) -> Any:
     options = [o for o in options if o is not type(None)]
     if is_static:
         return _structure(value, path, options)
+    if len(options) > 1:  # one table, or a list of them
+        options = [o for o in options if (typing.get_origin(o) is tuple) == isinstance(value, list)] or options
     for option in options:
         if typing.get_origin(option) is tuple:
             if not isinstance(value, list):

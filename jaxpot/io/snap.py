@@ -1,4 +1,4 @@
-"""SNAP potentials of LAMMPS: reading and writing of .snapcoeff and .snapparam files, reading of linear SNAP in ML-IAP form."""
+"""SNAP potentials of LAMMPS: reading and writing of .snapcoeff and .snapparam files."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ import numpy as np
 
 from jaxpot.checks import require_finite
 from jaxpot.descriptors.bispectrum import Bispectrum
-from jaxpot.descriptors.constant import Constant
 from jaxpot.heads.linear import Linear, Quadratic
+from jaxpot.io.terms import main_and_constants
 from jaxpot.io.text import number
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
+from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum
 
 _FLAGS = {  # key -> (what LAMMPS takes without it, the field of Bispectrum)
     "switchflag": (True, "switch"),
@@ -45,9 +45,9 @@ def read_snap(coefficients: str | Path, parameters: str | Path) -> Potential:
     References:
       Thompson, Swiler, Trott, Foiles, Tucker, J. Comput. Phys. 285, 316 (2015); LAMMPS documentation of pair_style snap.
     """
-    path, settings = Path(coefficients), _settings(Path(parameters), mliap=False)
-    lines = _lines(path)
-    n_elements, n_each = _two_integers(lines, path)
+    path, settings = Path(coefficients), settings_of(Path(parameters), mliap=False)
+    lines = lines_of(path)
+    n_elements, n_each = two_integers(lines, path)
     if len(lines) != 1 + n_elements * (n_each + 1):
         raise ValueError(f"{path}: {len(lines) - 1} lines after the first; expected {n_elements} elements × (1 + {n_each} coefficients)")
     species, radii, weights, rows = [], [], [], []
@@ -59,54 +59,28 @@ def read_snap(coefficients: str | Path, parameters: str | Path) -> Potential:
         radii.append(number(head[1], path))
         weights.append(number(head[2], path))
         rows.append([number(line[0], path) for line in rest])
-    return _potential(settings, tuple(species), radii, weights, np.array(rows), path)
+    return linear_potential(settings, bispectrum_of(settings, tuple(species), radii, weights, path), np.array(rows), path)
 
 
-def read_mliap_snap(model: str | Path, descriptor: str | Path) -> Potential:
-    """A linear SNAP in the form of LAMMPS' pair_style mliap, `model linear` with `descriptor sna`.
-
-    Args:
-      model: the .mliap.model file.
-      descriptor: the .mliap.descriptor file.
-
-    Returns:
-      As `read_snap`.
-
-    Raises:
-      FileNotFoundError: if a file is missing.
-      ValueError: as `read_snap`; neural networks and other models are not read.
-    """
-    path, settings = Path(model), _settings(Path(descriptor), mliap=True)
-    lines = _lines(path)
-    n_elements, n_each = _two_integers(lines, path)
-    if any(len(line) != 1 for line in lines[1:]) or len(lines) != 1 + n_elements * n_each:
-        raise ValueError(f"{path}: expected {n_elements} × {n_each} lines of one number after the first; only linear models are read")
-    species = settings.pop("elems")
-    radii, weights = ([number(x, Path(descriptor)) for x in settings.pop(key)] for key in ("radelems", "welems"))
-    if not len(species) == len(radii) == len(weights) == n_elements == int(settings.pop("nelems")[0]):
-        raise ValueError(f"{path} and {descriptor}: elems, radelems and welems must name {n_elements} elements, as nelems and the model do")
-    rows = np.array([number(line[0], path) for line in lines[1:]]).reshape(n_elements, n_each)
-    return _potential(settings, tuple(species), radii, weights, rows, path)
-
-
-def _lines(path: Path) -> list[list[str]]:
+def lines_of(path: Path) -> list[list[str]]:
     """The words of every line that is not empty, without comments."""
     if not path.exists():
         raise FileNotFoundError(f"no SNAP file at {path}")
     return [words for line in path.read_text(encoding="utf-8").splitlines() if (words := line.split("#")[0].split())]
 
 
-def _two_integers(lines: list[list[str]], path: Path) -> tuple[int, int]:
+def two_integers(lines: list[list[str]], path: Path) -> tuple[int, int]:
+    """The first line of a file of coefficients: the numbers of elements and of coefficients."""
     if not lines or len(lines[0]) != 2 or not all(word.isdigit() for word in lines[0]):
         raise ValueError(f"{path}: the first line must be the numbers of elements and of coefficients, got {' '.join(lines[0]) if lines else 'nothing'}")
     return int(lines[0][0]), int(lines[0][1])
 
 
-def _settings(path: Path, *, mliap: bool) -> dict[str, list[str]]:
-    """key -> words of a parameter file, all of them known."""
+def settings_of(path: Path, *, mliap: bool) -> dict[str, list[str]]:
+    """key -> words of a parameter file, or of the descriptor file of ML-IAP; all keys are known."""
     known = (*_FLAGS, *_NUMBERS, *_LISTS, *_OTHER, *(_MLIAP if mliap else ()))
     settings: dict[str, list[str]] = {}
-    for key, *words in _lines(path):
+    for key, *words in lines_of(path):
         if key not in known:
             raise ValueError(f"{path}: the key {key} is not implemented; those that are: {', '.join(sorted(known))}")
         if key in settings:
@@ -130,20 +104,25 @@ def _settings(path: Path, *, mliap: bool) -> dict[str, list[str]]:
     return settings
 
 
-def _potential(settings: dict[str, list[str]], species: tuple[str, ...], radii: list, weights: list, rows: np.ndarray, path: Path) -> Potential:
+def bispectrum_of(settings: dict[str, list[str]], species: tuple[str, ...], radii: list[float], weights: list[float], path: Path) -> Bispectrum:
+    """The descriptor of a parameter file; numbers that are not finite are refused."""
     fields = {field: settings[key][0] == "1" if key in settings else default for key, (default, field) in _FLAGS.items()}
     fields |= {field: number(settings[key][0], path) for key, field in _NUMBERS.items() if key in settings}
     fields |= {field: np.array([number(x, path) for x in settings[key]]) for key, field in _LISTS.items() if key in settings}
     radii, weights = (require_finite(np.array(x), f"{path}: {name}") for x, name in ((radii, "radii"), (weights, "weights")))
-    descriptor = Bispectrum(species, two_j_max=int(settings["twojmax"][0]), radii=radii, weights=weights, **fields)
+    return Bispectrum(species, two_j_max=int(settings["twojmax"][0]), radii=radii, weights=weights, **fields)
+
+
+def linear_potential(settings: dict[str, list[str]], descriptor: Bispectrum, rows: np.ndarray, path: Path) -> Potential:
+    """Linear or quadratic, from the coefficients of every element, of which the first is a constant."""
     is_quadratic = settings.get("quadraticflag") == ["1"]
     potential = AtomicPotential(descriptor, Quadratic() if is_quadratic else Linear())
-    expected = 1 + potential.n_coefficients // len(species)
+    expected = 1 + potential.n_coefficients // len(descriptor.species)
     if rows.shape[1] != expected:
         kind = "quadratic" if is_quadratic else "linear"
         raise ValueError(f"{path}: {rows.shape[1]} coefficients per element; expected {expected} for twojmax {descriptor.two_j_max}, {kind}")
     rows = require_finite(rows, f"{path}: coefficients")
-    constants = IsolatedAtoms(dict(zip(species, rows[:, 0].tolist(), strict=True)))
+    constants = IsolatedAtoms(dict(zip(descriptor.species, rows[:, 0].tolist(), strict=True)))
     return Sum((potential.with_coefficients(jnp.asarray(rows[:, 1:].reshape(-1))), constants))
 
 
@@ -168,29 +147,16 @@ def write_snap(potential: Potential, coefficients: str | Path, parameters: str |
       >>> read_snap(folder / "si.snapcoeff", folder / "si.snapparam").terms[0].n_coefficients
       5
     """
-    snaps, constants = [], {}
-    for term in terms_of(potential):
-        kind = type(term.descriptor) if isinstance(term, AtomicPotential) else type(term)
-        if kind is Bispectrum and isinstance(term.head, Linear | Quadratic):
-            snaps.append(term)
-        elif kind is IsolatedAtoms or (kind is Constant and isinstance(term.head, Linear)):
-            values = term.values if kind is IsolatedAtoms else term.head.coefficients
-            if values is None:
-                raise ValueError("write_snap: the constants have no coefficients yet; write potential = jaxpot.fit.linear(potential, data)")
-            for symbol, value in zip(term.species, np.asarray(values, float), strict=True):
-                constants[symbol] = constants.get(symbol, 0.0) + float(value)
-        else:
-            name = f"AtomicPotential({kind.__name__}, {type(term.head).__name__})" if isinstance(term, AtomicPotential) else kind.__name__
-            raise TypeError(f"write_snap: SNAP files cannot hold {name}; write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay")
-    if len(snaps) != 1:
-        raise ValueError(f"write_snap: expected one AtomicPotential of a Bispectrum, got {len(snaps)}")
-    descriptor, head = snaps[0].descriptor, snaps[0].head
+    snap, constants = main_and_constants(
+        potential,
+        lambda term: isinstance(term.descriptor, Bispectrum) and isinstance(term.head, Linear | Quadratic),
+        owner="write_snap", files="SNAP files", main="a Bispectrum",
+        remedy="write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay",
+    )  # fmt: skip
+    descriptor, head = snap.descriptor, snap.head
     species, s = descriptor.species, len(descriptor.species)
     if head.coefficients is None:
         raise ValueError("write_snap: the potential has no coefficients yet; write potential = jaxpot.fit.linear(potential, data)")
-    unknown = sorted(set(constants) - set(species))
-    if unknown:
-        raise ValueError(f"write_snap: constants of {', '.join(unknown)}, which the Bispectrum of {', '.join(species)} does not know")
     rows = require_finite(np.asarray(head.coefficients, float).reshape(s, -1), "coefficients")
 
     def words(value):

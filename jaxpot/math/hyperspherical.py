@@ -69,11 +69,25 @@ def gegenbauer(xp: Any, x: Array, two_j_max: int) -> list[list[Array]]:
     return out
 
 
+@functools.cache
+def gegenbauer_table(two_j_max: int) -> np.ndarray:
+    """Coefficients of all of `gegenbauer` in Chebyshev polynomials, shape [2j_max + 1, Σ_l (2j_max + 1 − l)], l slowest."""
+    nodes = np.polynomial.chebyshev.chebpts1(two_j_max + 1)
+    values = np.stack([g for of_l in gegenbauer(np, nodes, two_j_max) for g in of_l], axis=1)
+    return np.linalg.solve(np.polynomial.chebyshev.chebvander(nodes, two_j_max), values)
+
+
 def quadrature(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Points q [n, 4] and weights [n] whose sum is exact for the mean of even polynomials up to this degree over the 3-sphere.
 
-    Euler angles: equidistant in two, Gauss–Legendre in the third. The first component of q is its scalar part.
+    The first component of q is its scalar part.
     """
+    product, orbits = _product_rule(degree), _of_icosahedral_orbits(degree)
+    return product if orbits is None or len(product[1]) <= len(orbits[1]) else orbits
+
+
+def _product_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Euler angles: equidistant in two, Gauss–Legendre in the third."""
     n = degree // 2 + 1
     x, w = np.polynomial.legendre.leggauss((n + 1) // 2)
     angles = 2 * np.pi * np.arange(n) / n
@@ -84,21 +98,64 @@ def quadrature(degree: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
+def _icosahedral_orbits() -> tuple[np.ndarray, ...]:
+    """Half of the vertices, cell centres and edge centres of the 600-cell, one of every antipodal pair: 60, 300 and 360 points."""
+    golden = (1 + math.sqrt(5)) / 2
+    even = [p for p in itertools.permutations(range(4)) if sum(p[i] > p[j] for i in range(4) for j in range(i, 4)) % 2 == 0]
+    signs = np.array(list(itertools.product((1, -1), repeat=4)))
+    odd_ones = np.unique(np.concatenate([(signs * (golden, 1, 1 / golden, 0))[:, p] for p in even]), axis=0) / 2
+    vertices = np.concatenate([np.eye(4), -np.eye(4), signs / 2, odd_ones])
+    near = np.abs(vertices @ vertices.T - golden / 2) < 1e-9
+    edges = np.argwhere(np.triu(near))
+    cells = [(a, b, c, d) for a, b in edges for c, d in itertools.combinations(np.flatnonzero(near[a] & near[b]), 2) if near[c, d]]
+    orbits = []
+    for corners in (np.arange(120)[:, None], np.array(cells), edges):
+        points = vertices[corners].sum(axis=1)
+        points = points[np.unique(np.round(points, 6), axis=0, return_index=True)[1]]
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        first = points[np.arange(len(points)), np.argmax(np.abs(points) > 1e-9, axis=1)]
+        orbits.append(points[first > 0])
+    return tuple(orbits)
+
+
+def _of_icosahedral_orbits(degree: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Orbits of the rotations of the 600-cell. They integrate all even polynomials but its invariants, of which there is one of each of the
+    degrees 12, 20 and 24, so each orbit more makes one more exact."""
+    invariants = [j for j in (12, 20, 24) if j <= degree]
+    orbits = _icosahedral_orbits()[: len(invariants) + 1]
+    if degree >= 30 or len(orbits) <= len(invariants):
+        return None
+    anywhere = np.array([0.5, 0.1, -0.7, 0.3]) / np.linalg.norm([0.5, 0.1, -0.7, 0.3])
+    angles = [np.arccos(np.clip(orbit @ anywhere, -1, 1)) for orbit in orbits]
+    means = np.array([[np.mean(np.sin((j + 1) * a) / np.sin(a)) for a in angles] for j in (0, *invariants)])
+    weights = np.linalg.solve(means, np.eye(len(orbits))[0])
+    return np.concatenate(orbits), np.concatenate([np.full(len(orbit), w / len(orbit)) for orbit, w in zip(orbits, weights, strict=True)])
+
+
+@functools.cache
 def grids(two_j_max: int) -> tuple[Grid, ...]:
-    """All components, each with one of three quadratures: those of low degree, which are most, need few points."""
-    every = triples(two_j_max)
-    degrees = sorted({2 * int(np.ceil(f * two_j_max / 2)) for f in (1.5, 2.25, 3.0)})
+    """All components, each with one of up to four quadratures: those of low degree, which are most, need few points."""
+    every, highest = triples(two_j_max), 3 * two_j_max // 2 * 2  # degrees of a triple have an even sum
+    rules = {degree: quadrature(degree) for degree in range(0, highest + 1, 2)}
+
+    def parts(degrees):
+        """(degree, rows, degrees J) of the quadratures with these highest degrees."""
+        for low, high in zip((-1, *degrees), degrees, strict=False):
+            rows = tuple(i for i, t in enumerate(every) if low < sum(t) <= high)
+            yield high, rows, sorted({j for i in rows for j in every[i]})
+
+    def cost(degrees):  # matrix products, products at the points, which are slower, and what any quadrature costs
+        return sum(len(rules[high][1]) * (sum((j + 1) ** 2 for j in js) + 4 * len(rows)) + 10_000 for high, rows, js in parts(degrees))
+
+    lower = [degree for degree in rules if degree < highest]
+    choices = [(*chosen, highest) for n in range(4) for chosen in itertools.combinations(lower, n)]
     out = []
-    for low, high in zip([-1, *degrees], degrees, strict=False):
-        rows = tuple(i for i, t in enumerate(every) if low < sum(t) <= high)
+    for high, rows, js in parts(min(choices, key=cost)):
         if rows:
-            points, weights = quadrature(high)
+            points, weights = rules[high]
             radial = gegenbauer(np, points[:, 0], two_j_max)
             solid = harmonic_polynomials(np, *points.T[1:], np.sum(points[:, 1:] ** 2, axis=-1), two_j_max)
-            functions = {
-                j: np.stack([radial[l][j - l] * solid[i] for l in range(j + 1) for i in range(l * l, (l + 1) ** 2)])
-                for j in sorted({j for i in rows for j in every[i]})
-            }
+            functions = {j: np.stack([radial[l][j - l] * solid[i] for l in range(j + 1) for i in range(l * l, (l + 1) ** 2)]) for j in js}
             out.append(Grid(weights, functions, rows, tuple(every[i] for i in rows)))
     return tuple(out)
 

@@ -137,3 +137,8 @@ def spherical_harmonics(vectors: jax.Array, l_max: int) -> jax.Array:
     units = jnp.where(is_zero, 0, vectors / jnp.sqrt(jnp.where(is_zero, 1, square)))
     one = jnp.where(is_zero[..., 0], jnp.zeros_like(units[..., 0]), 1)
     return jnp.stack(harmonic_polynomials(jnp, *_components(units), one, l_max), axis=-1)
+
+
+def by_degree(coefficients: jax.Array, l_max: int) -> list[jax.Array]:
+    """The parts of degree 0 … l_max of an array whose last axis is (l_max + 1)²."""
+    return jax.lax.split(coefficients, tuple(2 * l + 1 for l in range(l_max + 1)), axis=coefficients.ndim - 1)

@@ -1,23 +1,22 @@
 """The workhorse: a local descriptor, a head, and nothing else."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.sparse_gp import SparseGP
-from jaxpot.potentials.base import LinearModel, strained
+from jaxpot.math.linalg import einsum
+from jaxpot.potentials.base import LinearModel
 from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
-
-_CPU_BLOCK = 128  # blocks that fit the cache are two to three times faster on CPU; an accelerator wants all atoms at once
-_CPU_INSTANCES = 4096  # likewise, of a cluster descriptor
-_CPU_VALUES = 450_000  # likewise, of what a descriptor holds; below 16 atoms vector instructions run empty
 
 
 @pytree
@@ -30,8 +29,8 @@ class AtomicPotential(LinearModel):
     Args:
       descriptor: features of every atom.
       head: features to atomic energies.
-      chunk: atoms per checkpointed block, which bounds memory by that of one block; None takes 16 to 128 on CPU, what fits the
-        cache, and all atoms elsewhere.
+      chunk: atoms per checkpointed block, which bounds memory by that of one block; None takes the descriptor's own, at most 128, on
+        CPU and all atoms elsewhere.
 
     Raises:
       TypeError: for what is no descriptor or head.
@@ -104,35 +103,14 @@ class AtomicPotential(LinearModel):
         ready = self.at()
         if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
             return ready.head(ready.descriptor(graph), environments(graph, 0.0, self.species).center)
-        return self._blocked(ready._energies_of_block, environments(graph, self.reach, self.species), graph)
-
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        """As the interface says; each block is differentiated while it is at hand, so nothing is computed twice."""
-        ready = self.at()
-        if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
-            return super().with_gradient(graph)
-
-        def vectors(positions, epsilon):
-            stack = environments(strained(graph, positions, epsilon), self.reach, self.species)
-            return stack.vectors, stack
-
-        unstrained = jnp.zeros((3, 3), graph.positions.dtype)
-        _, pull, stack = jax.vjp(vectors, graph.positions, unstrained, has_aux=True)
-
-        def one_block(block):
-            envs, real = block
-            energies, pull = jax.vjp(lambda v: ready._energies_of_block(envs.replace(vectors=v)), envs.vectors)
-            return jnp.where(real, energies, 0), pull(real.astype(energies.dtype))[0]
-
-        energies, by_vector = self._blocked(one_block, (stack, graph.centers > 0), graph)
-        return energies, *pull(by_vector)
+        return _energies(ready, environments(graph, self.reach, self.species))
 
     def _per_atom(self, graph: Graph, function) -> Array:
         """function(head, features [n, F], species [n]) for all atoms, block by block."""
         ready = self.at()
         if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
             return function(ready.head, ready.descriptor(graph), environments(graph, 0.0, self.species).center)
-        return self._blocked(lambda envs: ready._of_block(envs, function), environments(graph, self.reach, self.species), graph)
+        return self._blocked(lambda envs: ready._of_block(envs, function), environments(graph, self.reach, self.species))
 
     def _energies_of_block(self, envs: Environment) -> Array:
         """Energies [n] of a stack of atoms."""
@@ -149,16 +127,11 @@ class AtomicPotential(LinearModel):
         values = values.reshape(*weight.shape, *values.shape[1:])
         return jnp.sum(values * weight.reshape(*weight.shape, *(1,) * (values.ndim - 2)), axis=1)
 
-    def _blocked(self, function, stack, graph: Graph):
+    def _blocked(self, function, stack: Environment):
         """function over a stack of a structure's atoms, in checkpointed blocks."""
-        n, n_neighbors = graph.neighbors.shape
-        on_cpu = _CPU_BLOCK
-        if isinstance(self.descriptor, ClusterDescriptor):
-            on_cpu = max(1, min(on_cpu, _CPU_INSTANCES // max(1, len(self.descriptor.slots(n_neighbors)))))
-        elif isinstance(self.descriptor, LocalDescriptor):
-            while on_cpu > 16 and on_cpu * self.descriptor.n_intermediates > _CPU_VALUES:
-                on_cpu //= 2
-        block = self.chunk or (on_cpu if jax.default_backend() == "cpu" else n)
+        n, n_neighbors = stack.mask.shape
+        # an accelerator wants all atoms at once
+        block = self.chunk or (self.descriptor.block(n_neighbors) if jax.default_backend() == "cpu" else n)
         return map_blocks(jax.checkpoint(function), stack, block)
 
     def basis(self, graph: Graph) -> Array:
@@ -207,6 +180,42 @@ class AtomicPotential(LinearModel):
             coordinates, kind, weight = ready.descriptor.stack(stack)
             return coordinates, kind, (weights[:, None] * weight).reshape(-1)
         return ready.descriptor.stack(stack), stack.center, weights
+
+
+@jax.custom_jvp
+def _energies(potential: AtomicPotential, stack: Environment) -> Array:
+    """Atomic energies [N] of a stack of environments."""
+    return potential._blocked(potential._energies_of_block, stack)
+
+
+@functools.partial(_energies.defjvp, symbolic_zeros=True)
+def _energies_jvp(primals, tangents):
+    """An atom's energy depends on its own vectors only, so each block is differentiated while it is at hand and nothing is computed twice."""
+    (potential, stack), (potential_step, stack_step) = primals, tangents
+    step = stack_step.vectors
+    if isinstance(step, SymbolicZero):
+        energies = _energies(potential, stack)
+        change = jnp.zeros_like(energies)
+    else:
+
+        def one_block(envs):
+            energies, pull = jax.vjp(lambda v: potential._energies_of_block(envs.replace(vectors=v)), envs.vectors)
+            return energies, pull(jnp.ones_like(energies))[0]
+
+        energies, slopes = potential._blocked(one_block, stack)
+        change = einsum("nkx,nkx->n", slopes, step)
+    leaves, structure = jax.tree_util.tree_flatten(potential)
+    steps = jax.tree_util.tree_leaves(potential_step)
+    moving = [i for i, x in enumerate(steps) if not isinstance(x, SymbolicZero)]
+    if moving:
+
+        def moved(values):
+            new = dict(zip(moving, values, strict=True))
+            model = jax.tree_util.tree_unflatten(structure, [new.get(i, leaf) for i, leaf in enumerate(leaves)])
+            return model._blocked(model._energies_of_block, stack)
+
+        change = change + jax.jvp(moved, ([leaves[i] for i in moving],), ([steps[i] for i in moving],))[1]
+    return energies, change
 
 
 def map_blocks(function: Callable, stack, block: int):

@@ -180,11 +180,6 @@ class Sum(Potential):
             total = total + jnp.where(own.centers > 0, term.energies(own), 0)
         return jnp.where(self._lost(graph), jnp.nan, total)
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        parts = [term.with_gradient(only(graph, term.species)) for term in self.terms]
-        energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
-        return jnp.where(self._lost(graph) & (graph.centers > 0), jnp.nan, energies), by_position, by_strain
-
     def _lost(self, graph: Graph) -> Array:
         """Whether there is an element that no term knows, shape []."""
         return jnp.any((graph.numbers > 0) & (only(graph, self.species).numbers == 0))

@@ -64,10 +64,6 @@ class Committee(Potential):
     def energies(self, graph: Graph) -> Array:
         return sum(member.energies(graph) for member in self.members) / len(self.members)
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        parts = [member.with_gradient(graph) for member in self.members]
-        return tuple(sum(part) / len(parts) for part in zip(*parts, strict=True))
-
     def spread(self, graph: Graph) -> Properties:
         """Standard deviations of the members' energy, forces and virial (n − 1 in the denominator); calibrate them before use."""
         found = [evaluate(member, graph) for member in self.members]

@@ -134,6 +134,7 @@ class StructureGP(LinearModel):
             graphs = [jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], graphs) for i in range(len(graphs.numbers))]
         for i, graph in enumerate(graphs):
             causes = diagnose(self.descriptor, graph) if np.any(np.asarray(graph.numbers) > 0) else ("no atoms",)
+            causes += self.descriptor.causes(graph) if isinstance(self.descriptor, StructureDescriptor) else ()
             if causes:
                 raise ValueError(f"with_points: reference structure {i}: {'; '.join(causes)}")
         empty = dict.fromkeys(("features", "centers", "coefficients", "covariance", "self_kernels"))
@@ -226,8 +227,8 @@ class StructureGP(LinearModel):
             found = diagnose(self.descriptor, jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], self.points))
             if found:
                 return (f"reference structure {i}: {'; '.join(found)}",)
-        if not bool(_sound(self, graph)):
-            return ()  # the gate's reasons are known already
+        if not bool(_sound(self, graph)):  # the gate's reasons are known already
+            return self.descriptor.causes(graph) if isinstance(self.descriptor, StructureDescriptor) else ()
         bad = np.flatnonzero(~np.isfinite(_basis(self, graph)))
         if not len(bad):
             return ()

@@ -15,7 +15,7 @@ from catalog import quick_jit, relative
 
 import jaxpot
 from jaxpot import AtomicPotential, Bispectrum, IsolatedAtoms, Linear, Quadratic
-from jaxpot.io.snap import read_mliap_snap, read_snap, write_snap
+from jaxpot.io.snap import read_snap, write_snap
 
 SHARED = Path(os.environ.get("JAXPOT_DATA", "."))
 needs_data = pytest.mark.skipif(
@@ -119,21 +119,6 @@ def test_potentials(kind):
             bare = f"{name}/"
         for key, tolerance in {"energy": 1e-8, "forces": 1e-8, "virial": 1e-7, "local_energies": 1e-8}.items():
             np.testing.assert_allclose(got[key], file[f"{bare}{key}"], rtol=0, atol=tolerance, err_msg=f"{name} {key}")
-
-
-@needs_data
-def test_linear_model_of_mliap():
-    folder = SHARED / "potentials" / "lammps_mliap"
-    potential, same = read_mliap_snap(folder / "Ta06A.mliap.model", folder / "Ta06A.mliap.descriptor"), read_snap(*files_of("Ta06A"))
-    assert potential == same
-    file = np.load(SHARED / "oracles" / "lammps_mliap.npz")
-    with np.load(SHARED / "oracles" / "lammps_snap.npz") as other:  # whose numbers are tested above
-        for key in ("energy", "forces", "virial"):
-            np.testing.assert_allclose(file[f"Ta06A_linear:ta2/{key}"], other[f"Ta06A:ta2/snap_only_{key}"], rtol=0, atol=1e-10)
-    with pytest.raises(ValueError, match="only linear models"):
-        read_mliap_snap(folder / "Ta06A.nn.mliap.model", folder / "Ta06A.mliap.descriptor")
-    with pytest.raises(ValueError, match="nelems"):
-        read_snap(files_of("Ta06A")[0], folder / "Ta06A.mliap.descriptor")
 
 
 @needs_data

@@ -1,0 +1,103 @@
+"""The direct solve of a kernel model whose references are the data: w = (K + Σ)⁻¹ y, one factorisation in place."""
+
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.data import Batch, Dataset
+from jaxpot.fit.design import linear_terms
+from jaxpot.fit.rows import explain, fixed_part, residuals
+from jaxpot.potentials.base import Model, terms_of
+from jaxpot.potentials.gdml import GradientDomain, geometry
+
+Array = jax.Array
+
+_SAME = 1e-9  # relative deviation of a reference from the structure of the data
+
+
+def solve_references(model: Model, data: Dataset, structures: Iterable[tuple[int, Batch]]) -> np.ndarray:
+    """Coefficients of the GradientDomain in a model from the forces of its references; its constant from their energies.
+
+    Args:
+      model: a GradientDomain, or its sum with fixed terms.
+      data: the references in their order, with forces and one noise level of them per structure.
+      structures: those of the data, with their numbers.
+
+    Returns:
+      Shape [M A + 1].
+
+    Raises:
+      TypeError: for other linear terms.
+      ValueError: if the data are not the references, or lack forces.
+    """
+    linear = [terms_of(model)[i] for i in linear_terms(model)]
+    if len(linear) != 1 or not isinstance(linear[0], GradientDomain):
+        names = ", ".join(type(term).__name__ for term in linear)
+        raise TypeError(f'method="kernel" is for one GradientDomain, got the linear terms {names}; use method="qr"')
+    term, n = linear[0], len(linear[0].descriptor.atoms)
+    features, directions = np.asarray(term.features, float), np.asarray(term.directions, float)
+    m, a, _ = directions.shape
+    if len(data) != m:
+        raise ValueError(
+            f'method="kernel": {len(data)} structures in the data, {m} references; write model.with_points of the graphs of all, or use method="qr"'
+        )
+    rest = fixed_part(model, linear_terms(model))
+    size = m * a
+    k, y, energies = np.zeros((size, size), order="F"), np.zeros(size), np.zeros((m, 2))
+    for frame, structure in structures:
+        rows = slice(frame * a, (frame + 1) * a)
+        target, weight = (np.asarray(x, float) for x in _targets(rest, structure, model))
+        forces, level = target[1 : 1 + 3 * n], weight[1 : 1 + 3 * n]
+        if not np.all(np.isfinite(target)):
+            raise ValueError(explain(model, structure, frame))
+        if not np.all(level > 0) or np.any(weight[-6:] > 0) or np.ptp(level) > 1e-12 * level[0]:
+            raise ValueError(f'frame {frame}: method="kernel" fits forces with one noise level per structure, and no virials; use method="qr"')
+        x, jacobian = geometry(np.asarray(structure.graphs.positions, float)[:n])
+        displacements = np.linalg.pinv(jacobian) @ directions[frame].T
+        overlap = displacements.T @ displacements
+        overlap -= np.diag(np.any(directions[frame], axis=1))
+        if np.max(np.abs(x - features[frame])) > _SAME * np.max(x) or np.max(np.abs(overlap)) > 1e3 * _SAME:
+            raise ValueError(f'frame {frame} is not the reference {frame} of the model; write model.with_points of the graphs of the data, in their order')
+        k[:, rows] = np.asarray(_block(term, features[frame], directions[frame])).T
+        k[rows, rows] += np.eye(a) / level[0] ** 2
+        y[rows] = displacements.T @ forces
+        energies[frame] = target[0], weight[0]
+    w = _solved(k, y)
+    del k
+    if not np.any(energies[:, 1]):
+        return np.append(w, 0.0)
+    fitted = term.with_coefficients(np.append(w, 0.0))
+    without = np.array([float(_energy(fitted, x)) for x in features])
+    share = energies[:, 1] ** 2
+    constant = share @ (energies[:, 0] - without) / (np.sum(share) + 1 / float(term.offset) ** 2)
+    return np.append(w, constant)
+
+
+def _solved(k: np.ndarray, y: np.ndarray) -> np.ndarray:
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    try:
+        return cho_solve(cho_factor(k, lower=True, overwrite_a=True, check_finite=False), y)
+    except LinAlgError:
+        raise ValueError(
+            "the covariance of the forces is not positive definite: their noise level is below its round-off; write for example "
+            "jaxpot.noise_levels(energy=1.0, forces=1e-3)"
+        ) from None
+
+
+@jax.jit
+def _targets(rest: Model | None, data: Batch, model: Model) -> tuple[Array, Array]:
+    target, weight = residuals(rest, data, model)
+    return target, weight
+
+
+@jax.jit
+def _block(term: GradientDomain, x: Array, directions: Array) -> Array:
+    return term.force_covariances(jnp.asarray(x), jnp.asarray(directions))
+
+
+@jax.jit
+def _energy(term: GradientDomain, x: Array) -> Array:
+    return term.energy_of(jnp.asarray(x))
