@@ -11,6 +11,7 @@ Results go to results.json, results.md and two figures in --output. Peers that a
 import argparse
 import datetime
 import json
+import os
 import traceback
 from pathlib import Path
 
@@ -141,7 +142,6 @@ class Run:
         self.results["claims"] = [str(claim) for claim in self.claims]
         (folder / "results.json").write_text(json.dumps(self.results, indent=1))
         (folder / "results.md").write_text(report.tables(self.results))
-        report.draw(self.results, folder)
 
 
 PARTS = ("soap", "gap", "snap", "ace", "sgdml", "survey", "fits", "alone", "memory", "scaling", "ace_fit")
@@ -168,6 +168,7 @@ def main() -> None:
     options = parser.parse_args()
     options.output = options.output.resolve()
     jax.config.update("jax_platforms", options.device)
+    os.environ["JAX_PLATFORMS"] = options.device  # of the processes that are started
     run = Run(options)
     for part in options.parts:
         try:
@@ -176,6 +177,7 @@ def main() -> None:
             run.results["failed"].append({"part": part, "error": traceback.format_exc()})
             tqdm.write(f"{part} failed:\n{traceback.format_exc()}")
         run.save()
+    report.draw(run.results, options.output)
     if run.results["failed"]:
         raise SystemExit(f"failed: {', '.join(failure['part'] for failure in run.results['failed'])}")
 

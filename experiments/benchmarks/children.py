@@ -110,6 +110,7 @@ def scaling(family: str, n_atoms: int, devices: list[int], runs: int) -> dict:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(devices))
     import jaxpot as jp
     from experiments.benchmarks import models, timing
@@ -183,6 +184,44 @@ def ace_jax_fit(train: str, test: str, degree: int, output: str) -> dict:
         seconds.append(sum(stages[name] for name in ("problem", "objective", "map")))
     rmse = {row["quantity"]: float(row["rmse"]) for row in csv.DictReader((folder / "metrics.csv").open())}
     return {"seconds": seconds, "errors": {"energy": 1e-3 * rmse["E"], "forces": rmse["F"]}}
+
+
+def sgdml(path: str, n_geometries: int, runs: int) -> dict:
+    """Energies and forces of many geometries of water by a model of the sGDML code, there and here, turn by turn.
+
+    In a process of its own, because that code forks, which must come before JAX has threads, and makes every library write its log.
+    """
+    import ase.build
+    import numpy as np
+    from sgdml.predict import GDMLPredict
+
+    water = ase.build.molecule("H2O")
+    positions = water.positions + np.random.default_rng(0).normal(0, 0.05, (n_geometries, 3, 3))
+    theirs, flat = GDMLPredict(dict(np.load(path, allow_pickle=True))), positions.reshape(n_geometries, -1)
+    theirs.prepare_parallel(n_bulk=n_geometries)
+    energies, forces = theirs.predict(flat)
+
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    import jaxpot as jp
+    from experiments.benchmarks import timing
+    from jaxpot.io.sgdml import read_sgdml
+    from jaxpot.units import KCAL_PER_MOL
+
+    structures = []
+    for r in positions:
+        water.positions = r
+        structures.append(jp.from_atoms(water, 1.0))
+    ours = timing.program(jax.vmap(jp.evaluate, (None, 0)), read_sgdml(path), jp.stack(structures))
+    found = ours()
+    deviations = {"energies, eV": np.asarray(found.energy) - KCAL_PER_MOL * energies}
+    deviations["forces, eV/Å"] = np.asarray(found.forces).reshape(n_geometries, -1) - KCAL_PER_MOL * forces
+    times = timing.interleaved({"sGDML": timing.Timed(lambda: theirs.predict(flat)), "here": timing.Timed(ours)}, runs)
+    return {
+        "checks": {name: float(np.max(np.abs(d))) for name, d in deviations.items()},
+        "seconds": {name: t.runs for name, t in times.items()},
+    }
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import ase.build
 import jax
 import numpy as np
 from ase import Atoms
@@ -245,30 +244,16 @@ def ace_fit(degree: int) -> dict:
         return {"degree": degree, "ace-jax": theirs, "jaxpot": ask("ace_fit", **files, degree=degree)}
 
 
-def sgdml(runs: int, n_geometries: int = 64) -> Comparison:
+def sgdml(runs: int, n_geometries: int = 1024) -> Comparison:
     """A published sGDML model of water: energies and forces of many geometries at once."""
     result = Comparison("sGDML, water, 1000 training points", 3 * n_geometries)
     path = Path(os.environ.get("JAXPOT_DATA", "")) / "data/water_sgdml/model_h2o_1body_train1000.npz"
-    try:
-        from jaxpot.io.sgdml import read_sgdml  # to do: at the top as soon as it is in the library
-    except ImportError:
-        result.missing.append("this version of jaxpot has no sGDML")
-        return result
     if not path.exists():
-        result.missing.append("the published sGDML model is found through JAXPOT_DATA, which is not set")
+        result.missing.append("the published model is found through JAXPOT_DATA, which is not set")
         return result
-    water = ase.build.molecule("H2O").positions
-    positions = water + np.random.default_rng(0).normal(0, 0.05, (n_geometries, 3, 3))
-    peer = result.try_to(lambda: peers.SGDML(path, positions))
-    if not peer:
-        return result
-    model = read_sgdml(path)
-    graphs = jp.stack([jp.from_atoms(Atoms("OH2", positions=r), 1.0) for r in positions])
-    program = timing.program(jax.vmap(jp.evaluate, (None, 0)), model, graphs)
-    energies, forces = peer()
-    found = program()
-    unit = float(np.asarray(found.energy)[0] / energies[0])  # the file's unit to eV
-    result.check("energies, relative", models.deviation(found.energy, unit * energies), 1e-9)
-    result.check("forces, relative", models.deviation(np.asarray(found.forces).reshape(n_geometries, -1), unit * forces), 1e-9)
-    result.times = timing.interleaved({"sGDML": timing.Timed(peer), "here": timing.Timed(program)}, runs)
+    found = result.try_to(lambda: (peers.installed("sgdml"), ask("sgdml", path=str(path), n_geometries=n_geometries, runs=runs))[1])
+    if found:
+        for what, deviation in found["checks"].items():
+            result.check(what, deviation, 1e-5)
+        result.times = {name: timing.Times(tuple(seconds)) for name, seconds in found["seconds"].items()}
     return result

@@ -86,9 +86,8 @@ FAMILIES: dict[str, Callable[[tuple[str, ...]], jp.AtomicPotential]] = {
     "snap": lambda species: linear(jp.Bispectrum(species, CUTOFF, 8)),
     **{name: lambda species, degree=degree: linear(ace(degree, species)) for name, degree in ACE_DEGREES.items()},
     "mtp": lambda species: linear(jp.MTP(species, 16, 2.0, CUTOFF)),
+    "acsf-mlp": acsf_mlp,
 }
-if hasattr(jp, "ACSF"):  # to do: a plain entry as soon as symmetry functions are in the library
-    FAMILIES["acsf-mlp"] = acsf_mlp
 
 
 def energy(model: jp.Potential, graph: jp.Graph) -> jax.Array:

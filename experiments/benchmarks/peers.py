@@ -1,11 +1,13 @@
-"""The other codes, one class each: what is timed of them, and `Missing` with the reason where one is not installed.
+"""The other codes, one class each: what is timed of them, and `Missing` with the reason where one is not installed. (ace-jax's fit and sGDML run
+in processes of their own, see children.py.)
 
 All may use all cores. DScribe evaluates one structure on one core, and is slower with two processes. The times of featomic, DScribe and
-quippy include their own search for neighbours, those of LAMMPS, ace-jax and sGDML do not.
+quippy include their own search for neighbours, those of LAMMPS and ace-jax do not.
 """
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -36,6 +38,16 @@ def needed(module: str) -> Any:
         return importlib.import_module(module)
     except Exception as error:
         raise Missing(f"{module.split('.')[0]} cannot be imported ({error}); pip install -e '.[benchmarks]'") from None
+
+
+def installed(module: str) -> None:
+    """For codes that are imported in another process.
+
+    Raises:
+      Missing: if it is not there.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise Missing(f"no module {module}; pip install -e '.[benchmarks]'")
 
 
 def executable(name: str) -> str:
@@ -205,15 +217,3 @@ class AceJax:
     def __call__(self) -> dict[str, Any]:
         self._calculator.calculate(self._atoms, ["energy", "forces", "stress"])
         return self._calculator.results
-
-
-class SGDML:
-    """A model of the sGDML code: energies and forces of one molecule at many geometries, on all cores."""
-
-    def __init__(self, path: Path, positions: np.ndarray):
-        make = needed("sgdml.predict").GDMLPredict
-        self._predictor, self._positions = make(dict(np.load(path, allow_pickle=True))), positions.reshape(len(positions), -1)
-        self._predictor.prepare_parallel(n_bulk=len(positions))
-
-    def __call__(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._predictor.predict(self._positions)
