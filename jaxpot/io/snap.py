@@ -162,10 +162,10 @@ def write_snap(potential: Potential, coefficients: str | Path, parameters: str |
     def words(value):
         return [repr(float(x)) for x in np.broadcast_to(np.asarray(value, float), s)]
 
-    lines = ["# SNAP written by jaxpot UNITS: metal", f"{s} {1 + rows.shape[1]}"]
+    lines = ["# UNITS: metal SNAP written by jaxpot", f"{s} {1 + rows.shape[1]}"]
     for symbol, radius, weight, row in zip(species, words(descriptor.radii), words(descriptor.weights), rows, strict=True):
         lines += [f"{symbol} {radius} {weight}", *(repr(float(x)) for x in (constants.get(symbol, 0.0), *row))]
-    settings = ["# SNAP written by jaxpot UNITS: metal", f"twojmax {descriptor.two_j_max}"]
+    settings = ["# UNITS: metal SNAP written by jaxpot", f"twojmax {descriptor.two_j_max}"]
     settings += [f"{key} {float(getattr(descriptor, field))!r}" for key, field in _NUMBERS.items()]
     settings += [f"{key} {int(getattr(descriptor, field))}" for key, (_, field) in _FLAGS.items()]
     settings += [f"quadraticflag {int(isinstance(head, Quadratic))}", f"switchinnerflag {int(descriptor.inner is not None)}"]
