@@ -10,6 +10,7 @@ import ase.build
 import catalog
 import jax
 import numpy as np
+import optax
 import pytest
 from catalog import SPECIES, quick_jit
 
@@ -98,6 +99,28 @@ def test_evidence_and_its_gradient_of_shared_batches():
         np.testing.assert_allclose(many[1][name], one[1][name], rtol=1e-9)
 
 
+def trained(data, mesh=None, **settings):
+    """A network on features that are stored, and a pair potential that is computed anew."""
+    density = jp.Density(SPECIES, jp.CosineCutoff(3.0, width=0.8), jp.GTO(2), 1, sigma=0.5)
+    pair = jp.LennardJones(SPECIES, epsilon=0.3, sigma=1.5, cutoff=jp.PolynomialCutoff(3.2))
+    model = jp.AtomicPotential(jp.SOAP(density), jp.MLP((3,))) + pair
+    where = ("*.weights.*", "terms.1.epsilon")
+    held_out = data.subset([1, 4])
+    data = data if mesh is None else sharding.shard(data, mesh)
+    return jp.fit.train(model, data, optax.adam(1e-2), steps=6, where=where, validation=held_out, average=0.9, **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch": 3, "key": jax.random.key(0)}], ids=["all", "minibatches"])
+def test_training_by_several_devices(settings, tmp_path):
+    whole = data()
+    (one, expected), (many, found) = (trained(whole, mesh, checkpoint=tmp_path / "state.npz", **settings) for mesh in (None, sharding.make_mesh(3)))
+    assert list(found) == list(expected)
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9)
+    for a, b in zip(jax.tree_util.tree_leaves(many), jax.tree_util.tree_leaves(one), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match=r"99 devices asked for, JAX has 4; on CPU write jax.config.update\('jax_num_cpu_devices', 99\)"):
         sharding.make_mesh(99)
@@ -115,6 +138,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 import numpy as np
+import optax
 import test_sharding as t
 from jaxpot import sharding
 import jaxpot as jp
@@ -130,6 +154,9 @@ whole, linear = t.data(), model.terms[1]
 one = jp.fit.log_evidence(linear, whole)
 many = jp.fit.log_evidence(linear, sharding.shard(whole, mesh))
 np.testing.assert_allclose(float(many), float(one), rtol=1e-12)
+settings = dict(steps=4, where="epsilon", batch=3, key=jax.random.key(0), progress=False)
+one, many = (jp.fit.train(model.terms[0], d, optax.adam(1e-2), **settings)[1]["loss"] for d in (whole, sharding.shard(whole, mesh)))
+np.testing.assert_allclose(many, one, rtol=1e-9)
 print("equal")
 """
 

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset
 from jaxpot.fit.history import History, columns, labels_of, sums
 from jaxpot.fit.linear import fingerprint
-from jaxpot.fit.minibatches import Bucket, Minibatch, buckets_of, everything, one_pass, steps_per_epoch
+from jaxpot.fit.minibatches import Bucket, Minibatch, buckets_of, everything, everywhere, one_pass, steps_per_epoch
 from jaxpot.fit.rows import explain
 from jaxpot.fit.stored import kinds_of_storage, with_stored
 from jaxpot.potentials.base import Potential, evaluate
@@ -42,19 +44,22 @@ class Descent:
     Attributes:
       state: where it is.
       history: what was seen.
+      constants: the model, on the devices that share the work.
       best: a copy of the parameters with the lowest validation loss.
     """
 
     def __init__(
-        self, model: Potential, params: Params, build: Callable, data: Dataset, validation: Dataset | None, optimizer: Any,
+        self, model: Potential, params: Params, build: Callable, data: Dataset, validation: Dataset | None, mesh: Mesh | None, optimizer: Any,
         batch: int | None, seed: tuple[int, ...], average: float | None, memory: float,
     ):  # fmt: skip
         import optax
 
         self.model, self.build, self.data, self.validation = model, build, data, validation
+        self.mesh, self.share = mesh, 1 if mesh is None else mesh.size
         self.optimizer, self.batch, self.seed, self.average = optax.with_extra_args_support(optimizer), batch, seed, average
         start = State(params, self.optimizer.init(params), None if average is None else params, jnp.zeros((4, 3)), jnp.zeros((), int))
-        self.state = jax.tree_util.tree_map(jnp.copy, start)  # no array twice, since the state is given away
+        self.state = everywhere(jax.tree_util.tree_map(jnp.copy, start), mesh)  # no array twice, since the state is given away
+        self.constants = everywhere(model, mesh)
         self.history: History = {}
         self.best: Params | None = None
         self.lowest, self.since = np.inf, 0  # validation loss, and entries of the history since then
@@ -85,22 +90,22 @@ class Descent:
         values = {path: value for path, value, _ in walk(self.build(params)) if path in params}
         ready = with_leaves(model, values).at()
 
-        def of_structure(structure, stored):
-            return sums(with_stored(ready, self.kinds, stored), structure)
-
-        def of_block(total, content):
-            return total + jnp.sum(jax.vmap(of_structure)(*content), axis=0), None
-
-        total = jnp.zeros((4, 3))
-        for content, positions in minibatch:
-
-            def chosen(ids, content=content):
+        def of_bucket(ready, content, positions):
+            def chosen(ids):
                 return jax.tree_util.tree_map(lambda x: x[ids], content)
 
-            if len(positions) == 1:
-                total, _ = of_block(total, chosen(positions[0]))
-            else:
-                total, _ = jax.lax.scan(jax.checkpoint(lambda total, ids, chosen=chosen: of_block(total, chosen(ids))), total, positions)
+            def of_block(total, ids):
+                each = jax.vmap(lambda structure, stored: sums(with_stored(ready, self.kinds, stored), structure))(*chosen(ids))
+                return total + jnp.sum(each, axis=0), None
+
+            start = jnp.zeros((4, 3))
+            total = of_block(start, positions[0])[0] if len(positions) == 1 else jax.lax.scan(jax.checkpoint(of_block), start, positions)[0]
+            return total if self.mesh is None else jax.lax.psum(total, self.mesh.axis_names)
+
+        if self.mesh is not None:  # every device takes its share of each block
+            specs = P(), P(), P(None, self.mesh.axis_names)
+            of_bucket = jax.shard_map(of_bucket, mesh=self.mesh, in_specs=specs, out_specs=P(), check_vma=False)
+        total = sum(of_bucket(ready, content, positions) for content, positions in minibatch)
         return self.scale * total[0, 0], total
 
     def _advance(self, state: State, model: Potential, minibatch: Minibatch) -> tuple[State, Array]:
@@ -129,16 +134,16 @@ class Descent:
         disable = None if progress is None else not progress
         n = len(self.data) + (0 if self.validation is None else len(self.validation))
         with tqdm(total=n, desc="prepare", unit="structure", disable=disable) as bar:
-            buckets = buckets_of(self.model, self.kinds, self.data, bar.update)
-            held_out = [] if self.validation is None else buckets_of(self.model, self.kinds, self.validation, bar.update)
+            buckets = buckets_of(self.model, self.kinds, self.data, self.mesh, bar.update)
+            held_out = [] if self.validation is None else buckets_of(self.model, self.kinds, self.validation, self.mesh, bar.update)
         step = int(self.state.step)
         with tqdm(total=steps, initial=step, desc="train", unit="step", disable=disable) as bar:
             minibatches = None
             while step < steps and (patience is None or self.since < patience):
                 epoch, position = divmod(step, self.per_epoch)
                 if minibatches is None or position == 0:
-                    minibatches = one_pass(buckets, self.batch, self.seed, epoch)
-                self.state, finite = self._step(self.state, self.model, minibatches[position])
+                    minibatches = one_pass(buckets, self.batch, self.seed, epoch, self.share)
+                self.state, finite = self._step(self.state, self.constants, minibatches[position])
                 if not finite:
                     raise ValueError(f"step {step}: {self._explained(minibatches[position], buckets)}")
                 step += 1
@@ -151,8 +156,8 @@ class Descent:
         """One more entry of the history."""
         entry = {"step": step, "epoch": epoch} | columns(np.asarray(self.state.sums), labels_of(self.data))
         if held_out:
-            minibatch = everything(held_out)
-            entry |= columns(np.asarray(self._sums(self.current, self.model, minibatch)), labels_of(self.validation), "validation_")
+            minibatch = everything(held_out, self.share)
+            entry |= columns(np.asarray(self._sums(self.current, self.constants, minibatch)), labels_of(self.validation), "validation_")
             loss = entry["validation_loss"]
             if not np.isfinite(loss):
                 raise ValueError(f"step {step}, validation: {self._explained(minibatch, held_out)}")
@@ -175,7 +180,7 @@ class Descent:
                 structure = jax.tree_util.tree_map(lambda x, i=i: x[i], batch)
                 if not all(np.all(np.isfinite(x)) for x in jax.tree_util.tree_leaves(_evaluate(model, structure.graphs))):
                     return explain(model, structure, int(frames[i]))
-        gradient = jax.jit(jax.grad(self._objective, has_aux=True))(self.state.params, self.model, minibatch)[0]
+        gradient = jax.jit(jax.grad(self._objective, has_aux=True))(self.state.params, self.constants, minibatch)[0]
         bad = [path for path, g in gradient.items() if not np.all(np.isfinite(g))]
         return f"the gradient by {', '.join(bad)} is not finite" if bad else "the loss is not finite; take smaller steps, or clip the gradient"
 
@@ -196,7 +201,8 @@ class Descent:
         if str(content.get("fingerprint", "")) != self.mark:
             raise ValueError(f"{path} is the checkpoint of another training (model, data, optimizer or settings differ); remove it to start anew")
         leaves, structure = jax.tree_util.tree_flatten(self.state)
-        self.state = jax.tree_util.tree_unflatten(structure, [_like(leaf, content[f"state{i}"]) for i, leaf in enumerate(leaves)])
+        state = jax.tree_util.tree_unflatten(structure, [_like(leaf, content[f"state{i}"]) for i, leaf in enumerate(leaves)])
+        self.state = everywhere(state, self.mesh)
         self.lowest, self.since = float(content["lowest"]), int(content["since"])
         if f"best.{next(iter(self.state.params))}" in content:
             self.best = {name: content[f"best.{name}"] for name in self.state.params}

@@ -7,6 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Batch, Dataset, empty_like
 from jaxpot.fit.rows import explain
@@ -32,13 +35,14 @@ class Bucket(NamedTuple):
     stored: tuple
 
 
-def buckets_of(model: Potential, kinds: tuple[type | None, ...], data: Dataset, done: Callable[[int], None]) -> list[Bucket]:
+def buckets_of(model: Potential, kinds: tuple[type | None, ...], data: Dataset, mesh: Mesh | None, done: Callable[[int], None]) -> list[Bucket]:
     """The structures of a data set by padded shape.
 
     Args:
       model: the potential.
       kinds: what to store of its terms, from `kinds_of_storage`.
       data: labelled structures.
+      mesh: devices that hold them all; each takes a share of every minibatch.
       done: is told how many structures were prepared.
 
     Raises:
@@ -64,8 +68,31 @@ def buckets_of(model: Potential, kinds: tuple[type | None, ...], data: Dataset, 
             if stored is None:
                 stored = jax.tree_util.tree_map(lambda x, n=len(frames) + 1: jnp.zeros((n, *x.shape), x.dtype), own)
             stored = _filled(stored, own, i)
-        buckets.append(Bucket(frames, batch, stored))
+        buckets.append(Bucket(frames, *everywhere((batch, stored), mesh)))
     return buckets
+
+
+def everywhere(tree, mesh: Mesh | None):
+    """Arrays that all processes hold, on all devices of a mesh."""
+
+    def placed(x):
+        if jnp.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):  # optimizers that add noise have some
+            return jax.random.wrap_key_data(placed(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, NamedSharding(mesh, P()), lambda index: x[index])
+
+    return tree if mesh is None else jax.tree_util.tree_map(placed, tree)
+
+
+def on_host(data: Dataset) -> Dataset:
+    """The data in this process, also where the devices of several processes share them."""
+    if data.mesh is None:
+        return data
+
+    def whole(x):
+        return np.asarray(x if x.is_fully_addressable else multihost_utils.process_allgather(x, tiled=True))
+
+    return data.replace(batches=jax.tree_util.tree_map(whole, data.batches), mesh=None)
 
 
 def _taken(batch: Batch, positions) -> Batch:
@@ -81,9 +108,9 @@ def _filled(tree, own, i: int):
 Minibatch = tuple[tuple[tuple[Batch, tuple], np.ndarray], ...]  # of some buckets: (batch, stored), and positions [blocks, block] in it
 
 
-def everything(buckets: list[Bucket]) -> Minibatch:
-    """All structures."""
-    return tuple(((b.batch, b.stored), _blocks(np.arange(len(b.frames)), _BLOCK)) for b in buckets)
+def everything(buckets: list[Bucket], share: int) -> Minibatch:
+    """All structures, in blocks of a multiple of `share`."""
+    return tuple(((b.batch, b.stored), _blocks(np.arange(len(b.frames)), _BLOCK, share)) for b in buckets)
 
 
 def steps_per_epoch(data: Dataset, batch: int | None) -> int:
@@ -95,19 +122,20 @@ def steps_per_epoch(data: Dataset, batch: int | None) -> int:
     return 1 if batch is None else sum(_even(size, batch)[0] for size in sizes.values())
 
 
-def one_pass(buckets: list[Bucket], most: int | None, seed: list[int], number: int) -> list[Minibatch]:
+def one_pass(buckets: list[Bucket], most: int | None, seed: list[int], number: int, share: int) -> list[Minibatch]:
     """The minibatches of a pass, of at most this many structures, in an order that depends on the seed and the number of the pass only."""
     if most is None:
-        return [everything(buckets)]
+        return [everything(buckets, share)]
     rng = np.random.default_rng([*seed, number])
-    minibatches = [(((b.batch, b.stored), ids[None]),) for b in buckets for ids in _blocks(rng.permutation(len(b.frames)), most)]
+    minibatches = [(((b.batch, b.stored), ids[None]),) for b in buckets for ids in _blocks(rng.permutation(len(b.frames)), most, share)]
     return [minibatches[i] for i in rng.permutation(len(minibatches))]
 
 
-def _blocks(positions: np.ndarray, most: int) -> np.ndarray:
-    """Positions in even blocks; the last one is filled up with the empty structure, which follows the others."""
-    n_blocks, block = _even(len(positions), most)
-    return np.concatenate([positions, np.full(n_blocks * block - len(positions), len(positions))]).reshape(n_blocks, block).astype(np.int32)
+def _blocks(positions: np.ndarray, most: int, share: int) -> np.ndarray:
+    """Positions in even blocks of a multiple of `share`, filled up with the empty structure, which follows the others."""
+    (n_blocks, block), empty = _even(len(positions), most), len(positions)
+    blocks = np.concatenate([positions, np.full(n_blocks * block - empty, empty)]).reshape(n_blocks, block)
+    return np.pad(blocks, ((0, 0), (0, -block % share)), constant_values=empty).astype(np.int32)
 
 
 def _even(n: int, most: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxpot.data import Dataset
 from jaxpot.fit.descent import Descent
 from jaxpot.fit.history import History, labels_of
-from jaxpot.fit.minibatches import steps_per_epoch
+from jaxpot.fit.minibatches import on_host, steps_per_epoch
 from jaxpot.potentials.base import Potential
 from jaxpot.pytree import free
 
@@ -50,7 +50,7 @@ def train(
 
     Args:
       model: any potential; `fit.standardise` first, if it has an MLP.
-      data: labels with noise levels.
+      data: labels with noise levels. Of data from `sharding.shard` every device takes a share of each minibatch.
       optimizer: from optax; schedules, clipping and weight decay are its part: `optax.adam(optax.cosine_decay_schedule(1e-2, steps))`,
         `optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))`. It sees unconstrained parameters, as `free` makes them.
         `optax.lbfgs()` works with all data in one step (`batch=None`), for small problems in float64.
@@ -80,11 +80,12 @@ def train(
       ValueError: for a pattern that matches nothing, numbers that make no sense, a missing key, data without labels, a checkpoint of other
         model, data, optimizer or settings, or a loss that is not finite, with `diagnose`'s reason for the structure.
     """
+    mesh, data, validation = data.mesh, on_host(data), None if validation is None else on_host(validation)
     _check(model, data, optimizer, steps, batch, key, validation, patience, average, every)
     params, build = free(model, *((where,) if isinstance(where, str) else where), bounds=bounds)
     seed = () if key is None else tuple(np.asarray(jax.random.key_data(key)).tolist())
     every = every or steps_per_epoch(data, batch)
-    descent = Descent(model, params, build, data, validation, optimizer, batch, seed, average, memory)
+    descent = Descent(model, params, build, data, validation, mesh, optimizer, batch, seed, average, memory)
     if checkpoint is not None:
         descent.keep(Path(checkpoint), (sorted((bounds or {}).items()), batch, seed, patience, average, every))
     descent.go(steps, every, patience, progress)
