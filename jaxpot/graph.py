@@ -74,7 +74,7 @@ class Environment:
     mask: Array
 
 
-def neighbor_pairs(atoms: Any, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def neighbor_pairs(atoms: Any, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """All ordered pairs within a cutoff, by vesin if it is installed, else by ASE.
 
     Args:
@@ -82,18 +82,18 @@ def neighbor_pairs(atoms: Any, cutoff: float) -> tuple[np.ndarray, np.ndarray, n
       cutoff: in Å.
 
     Returns:
-      centers [E], neighbors [E] and shifts [E, 3], such that r = R_neighbor − R_center + shift·cell and |r| < cutoff.
+      centers [E], neighbors [E] and shifts [E, 3], such that r = R_neighbor − R_center + shift·cell and |r| < cutoff; and |r| [E].
     """
     try:
         import vesin
     except ImportError:
         from ase.neighborlist import primitive_neighbor_list
 
-        return primitive_neighbor_list("ijS", atoms.pbc, atoms.cell.array, atoms.positions, float(cutoff))
+        return primitive_neighbor_list("ijSd", atoms.pbc, atoms.cell.array, atoms.positions, float(cutoff))
     # along a direction that is not periodic the lattice vector has no meaning; vesin only asks that the box has a volume
     search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
-    i, j, S = search.compute(points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities="ijS")
-    return i.astype(np.int64), j.astype(np.int64), S.astype(np.int64)
+    i, j, S, d = search.compute(points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities="ijSd")
+    return i.astype(np.int64), j.astype(np.int64), S, d
 
 
 def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_neighbors: int | None = None) -> Graph:
@@ -135,9 +135,7 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
     if len(periodic) and np.linalg.matrix_rank(periodic) < len(periodic):
         raise ValueError(f"the periodic lattice vectors are linearly dependent:\n{cell}")
 
-    centers, neighbors, shifts = neighbor_pairs(atoms, cutoff)
-    vectors = atoms.positions[neighbors] - atoms.positions[centers] + shifts @ cell
-    distances = np.linalg.norm(vectors, axis=1)
+    centers, neighbors, shifts, distances = neighbor_pairs(atoms, cutoff)
     if len(distances) and distances.min() < CLOSEST_PAIR:
         k = int(np.argmin(distances))
         raise ValueError(
@@ -151,10 +149,11 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
         raise ValueError(f"{n} atoms, but max_atoms={max_atoms}; rebuild with max_atoms={n}")
 
     graph = _dense(
-        np, atoms.numbers.astype(np.int32), np.asarray(atoms.positions, float), cell, pbc, centers, neighbors, shifts, cutoff,
+        np, atoms.numbers.astype(np.int32), np.array(atoms.positions, float), np.array(cell), np.array(pbc), centers, neighbors, shifts, cutoff,
         max(needed if max_neighbors is None else max_neighbors, 1),
     )  # fmt: skip
-    return jax.tree_util.tree_map(jnp.asarray, pad(graph, max_atoms=max_atoms))
+    # arrays on the device may share memory with those given, which is why the atoms' own were copied
+    return jax.device_put(graph if max_atoms in (None, n) else pad(graph, max_atoms=max_atoms))
 
 
 def from_edges(
@@ -205,7 +204,7 @@ def _dense(xp, numbers, positions, cell, pbc, centers, neighbors, shifts, cutoff
     centers = xp.where(invalid, n, centers)
     order = xp.argsort(centers, stable=True) if xp is jnp else np.argsort(centers, kind="stable")
     centers, neighbors, shifts = centers[order], neighbors[order], shifts[order]
-    slot = xp.arange(n_edges) - xp.searchsorted(centers, centers, side="left")
+    slot = xp.arange(n_edges) - xp.searchsorted(centers, xp.arange(n + 1))[centers]
     fits = (centers < n) & (slot < max_neighbors)
     target = xp.where(fits, centers * max_neighbors + slot, n * max_neighbors)
     size = n * max_neighbors + 1

@@ -59,7 +59,7 @@ def test_environment_vectors_are_those_of_the_pairs():
     atoms.rattle(0.2, seed=0)
     atoms.positions[3] += 3 * atoms.cell.array[0]
     atoms.pbc = (True, True, False)
-    i, j, S = neighbor_pairs(atoms, 4.0)
+    i, j, S, _ = neighbor_pairs(atoms, 4.0)
     env = jp.environments(jp.from_atoms(atoms, 4.0), 4.0, ("C", "Si"))
     vectors = atoms.positions[j] - atoms.positions[i] + S @ atoms.cell.array
     got = np.asarray(env.vectors)[np.asarray(env.mask)]
@@ -73,7 +73,7 @@ def test_environment_vectors_are_those_of_the_pairs():
 def test_from_edges_under_jit_equals_the_host():
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.2, seed=0)
-    i, j, S = neighbor_pairs(atoms, 4.0)
+    i, j, S, _ = neighbor_pairs(atoms, 4.0)
     rng = np.random.default_rng(0)
     order = rng.permutation(len(i))
     padded = [np.concatenate([x[order], np.full((7, *x.shape[1:]), fill)]) for x, fill in ((i, 8), (j, 8), (S, 0))]
@@ -91,7 +91,7 @@ def test_forty_thousand_edges():
     """More rows than the size from which one JAX release miscomputes."""
     atoms = bulk("Si", cubic=True).repeat((6, 6, 6))
     atoms.rattle(0.1, seed=0)
-    i, j, S = neighbor_pairs(atoms, 4.7)
+    i, j, S, _ = neighbor_pairs(atoms, 4.7)
     assert len(i) > 40_000
     env = jax.jit(jp.environments, static_argnums=2)(jp.from_atoms(atoms, 4.7), 4.7, ("Si",))
     squares = np.asarray(jnp.sum(env.vectors**2, axis=-1))[np.asarray(env.mask)]
@@ -105,7 +105,7 @@ def test_gate_poisons_and_diagnose_says_why():
     model = jp.AtomicPotential(soap, jp.Linear(coefficients=np.ones(6)))
     graph = jp.from_atoms(atoms, 4.0)
     assert np.isfinite(model(graph)) and jp.diagnose(model, graph) == ()
-    i, j, S = neighbor_pairs(atoms, 4.0)
+    i, j, S, _ = neighbor_pairs(atoms, 4.0)
     small = jp.from_edges(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, i, j, S, 4.0, max_neighbors=10)
     assert np.isnan(model(small))
     assert "overflow (16 neighbours, 10 slots); rebuild with max_neighbors=16" in jp.diagnose(model, small)[0]
@@ -158,3 +158,14 @@ def test_stack_pads_to_the_largest():
     assert batch.numbers.shape == (2, 5) and batch.neighbors.shape == (2, 5, 16)
     assert np.all(np.asarray(batch.numbers[0, 2:]) == 0)
     assert np.asarray(batch.neighbors[1]).max() == 5
+
+
+def test_a_graph_does_not_follow_the_atoms():
+    """Arrays on the device may share memory with numpy's."""
+    atoms = bulk("Si", cubic=True).repeat(6)
+    graph = jp.from_atoms(atoms, 3.0)
+    before = [np.array(x) for x in (graph.positions, graph.cell)]
+    atoms.positions += 1.0
+    atoms.cell[:] *= 2.0
+    for x, old in zip((graph.positions, graph.cell), before, strict=True):
+        np.testing.assert_array_equal(x, old)

@@ -159,7 +159,7 @@ def radial_distribution(atoms, snapshots, r_max: float = 8.0, bins: int = 320):
     for positions in snapshots:
         frame = atoms.copy()
         frame.positions = positions
-        centers, neighbors, shifts = jp.graph.neighbor_pairs(frame, r_max)
+        centers, neighbors, shifts, _ = jp.graph.neighbor_pairs(frame, r_max)
         r = np.linalg.norm(frame.positions[neighbors] - frame.positions[centers] + shifts @ frame.cell.array, axis=1)
         counts += np.histogram(r, edges)[0]
     shell = 4 / 3 * np.pi * np.diff(edges**3)

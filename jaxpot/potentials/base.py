@@ -336,7 +336,7 @@ def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
         if causes:
             causes.append(f"neighbour list overflow (more than {slots} neighbours)")
         else:
-            centers, _, _ = neighbor_pairs(to_atoms(graph), float(graph.cutoff))
+            centers, *_ = neighbor_pairs(to_atoms(graph), float(graph.cutoff))
             needed = int(np.bincount(centers).max())
             causes.append(f"neighbour list overflow ({needed} neighbours, {slots} slots); rebuild with max_neighbors={needed}")
     reach = float(model.reach)
