@@ -120,7 +120,9 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
-    "ace-alchemical", "bispectrum-by-element", "finnis-sinclair", "soap-chebyshev", "soap-no-center", "soap-solid-gto", "soap-unnormalized", "tersoff-modified",
+    "ace-alchemical", "ace-smeared", "bispectrum-by-element", "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-squared-exponential",
+    "soap-bessel", "soap-chebyshev", "soap-equispaced", "soap-no-center", "soap-solid-gto", "soap-unnormalized", "structure-best-match",
+    "structure-rematch", "tersoff-modified",
 }
 
 
@@ -152,7 +154,7 @@ DESCRIPTORS = {
     "hidden-layer": lambda: HiddenLayer(_HEAD_DESCRIPTOR(), HEADS["mlp"]()),
     "soap-turbo": lambda: SOAP(
         TurboDensity(
-            SPECIES, 3.1, (Poly3(2), Poly3Gauss(3)), 2, sigma=[0.5, 0.4], sigma_angular=[0.45, 0.5], width=0.6, growth=[0.05, 0.1], growth_angular=0.04,
+            SPECIES, 3.1, (Poly3(2), Poly3Gauss(3)), 1, sigma=[0.5, 0.4], sigma_angular=[0.45, 0.5], width=0.6, growth=[0.05, 0.1], growth_angular=0.04,
             exponent=[1.3, 2.0], enhancement=1, center_weight=[0.8, 1.2],
         )
     ),

@@ -20,7 +20,7 @@ from jaxpot.potentials.structure_gp import StructureGP
 
 
 @jp.pytree
-class Shells(jp.LocalDescriptor):
+class SoftCounts(jp.LocalDescriptor):
     """Soft counts of neighbours by element and distance, normalised: a descriptor that compiles quickly."""
 
     cutoff: jp.CosineCutoff
@@ -44,7 +44,7 @@ class Shells(jp.LocalDescriptor):
 
 
 DENSITY = jp.Density(SPECIES, catalog.COSINE, jp.GTO(2), 1, sigma=0.5)
-LOCAL, SOAP, GLOBAL = Shells(catalog.COSINE), jp.SOAP(DENSITY, normalize=False), GlobalSOAP(DENSITY)
+LOCAL, SOAP, GLOBAL = SoftCounts(catalog.COSINE), jp.SOAP(DENSITY, normalize=False), GlobalSOAP(DENSITY)
 KERNEL = jp.PolynomialKernel(2.0)
 MATCHINGS = {"average": Average(), "best": BestMatch(), "rematch": REMatch(0.05)}
 REFERENCES = [catalog.SPARSE, Atoms("CSi", positions=[[0, 0, 0], [1.1, 1.0, 0.9]]), STRUCTURES["small-cell"]]

@@ -58,7 +58,7 @@ class ACE(LocalDescriptor):
       ValueError: if the selection lets in nothing, or asks for radial functions or degrees that the density does not have.
 
     Example:
-      >>> from jaxpot import Agnesi, PowerCutoff, TotalDegree
+      >>> from jaxpot import Agnesi, Density, PowerCutoff, TotalDegree
       >>> density = Density(("Si",), PowerCutoff(5.0), Agnesi(6, nearest=2.35), l_max=4, sigma=None, center_weight=0.0)
       >>> ACE(density, TotalDegree((5, 5, 5))).n_features
       61

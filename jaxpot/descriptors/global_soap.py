@@ -83,7 +83,7 @@ class GlobalSOAP(StructureDescriptor):
 
     def __post_init__(self):
         if not isinstance(self.density, NeighborDensity):
-            raise TypeError(f"GlobalSOAP: expected a density, got {type(self.density).__name__}")
+            raise TypeError(f"GlobalSOAP: expected a density such as Density(...), got {type(self.density).__name__}")
 
     @property
     def species(self) -> tuple[str, ...]:

@@ -161,7 +161,7 @@ def _levels(wanted: Iterable[Hashable], halves: Callable, place: dict[Hashable, 
     return tuple(levels)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None, typed=True)  # a degree of 2.0 is refused, not taken for 2
 def invariants(n_points: int, symmetry: tuple[tuple[int, ...], ...], degree: int) -> Invariants:
     """All invariant polynomials of the distances between points up to a total degree.
 

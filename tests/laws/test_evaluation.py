@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
-from catalog import DESCRIPTORS, LIST, POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, quick_jit, relative, to_graph
+from catalog import DESCRIPTORS, LIST, POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, quick_jit, relative, to_graph, variants_slow
 
 import jaxpot
 from jaxpot import cast, diagnose, from_atoms, from_edges, load, pad, save, stack
@@ -16,7 +16,7 @@ FIELDS = ("energy", "forces", "virial")
 evaluate_batch = quick_jit(jax.vmap(jaxpot.evaluate, (None, 0)))
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_batch_equals_single_and_padding_changes_nothing(name):
     """The batch has other numbers of atom and neighbour slots than the single structures."""
     model = catalog.potential(name)
@@ -48,7 +48,7 @@ def test_pad_refuses_to_shrink():
         pad(catalog.graph("slab"), max_atoms=2)
 
 
-@pytest.mark.parametrize("name", DESCRIPTORS)
+@pytest.mark.parametrize("name", variants_slow(DESCRIPTORS))
 def test_linear_energies_are_features_times_coefficients(name):
     """Descriptors may know a shorter way to the sum than through the features."""
     model, graph, n = catalog.potential(name), catalog.graph("slab"), len(STRUCTURES["slab"])
@@ -67,7 +67,7 @@ def test_jit_equals_eager(name):
     assert_below(deviations(jax.jit(jaxpot.evaluate)(model, graph), quick, n), 1e-12)
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_dtype_is_kept(name):
     for dtype in (jnp.float32, jnp.float64):
         result = jax.eval_shape(jaxpot.evaluate, cast(catalog.potential(name), dtype), cast(catalog.graph("slab"), dtype))
