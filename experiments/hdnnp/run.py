@@ -41,15 +41,22 @@ def processor_seconds() -> float:
 
 
 def symmetry_functions(settings: dict) -> jp.ACSF:
-    """By the rules of Imbalzano et al. (2018): widths and places in geometric series up to the cutoff, λ = ±1, a few ζ."""
-    cutoff, radial, angular = jp.CosineCutoff(settings["cutoff"]), settings["radial"], settings["angular"]
-    sets = (
-        jp.G2.centered(cutoff, radial),
-        jp.G2.shifted(cutoff, radial),
+    """Gaussians of even width on an even grid of distances, from the shortest in the data; wide and narrow angles, λ = ±1, of a few widths and ζ."""
+    cutoff, angular = jp.CosineCutoff(settings["cutoff"]), settings["angular"]
+    sets = [
+        jp.G2.centered(cutoff, settings["centered"]),
+        grid(jp.G2, cutoff, settings["nearest"], settings["radial"]),
         jp.G5.centered(cutoff, angular, zeta=settings["wide"]),
         jp.G4.centered(cutoff, angular, zeta=settings["narrow"]),
-    )
-    return jp.ACSF(("Si",), sets)
+    ]
+    if settings["shells"]:
+        sets.append(grid(jp.G5, cutoff, settings["nearest"], settings["shells"], zeta=settings["wide"]))
+    return jp.ACSF(("Si",), tuple(sets))
+
+
+def grid(kind: type, cutoff, nearest: float, n: int, **angles):
+    places = np.linspace(nearest, cutoff.radius, n, endpoint=False)
+    return kind(cutoff, eta=np.full(n, (places[1] - places[0]) ** -2.0), r_s=places, **angles)
 
 
 def noise(settings: dict):
