@@ -41,26 +41,30 @@ def processor_seconds() -> float:
 
 
 def symmetry_functions(settings: dict) -> jp.ACSF:
-    """Gaussians of even width on an even grid of distances, from the shortest in the data; wide and narrow angles, λ = ±1, of a few widths and ζ."""
+    """Gaussians on a grid of distances that begins where the data do; wide and narrow angles of a few widths, λ = ±1, a few ζ."""
     cutoff, angular = jp.CosineCutoff(settings["cutoff"]), settings["angular"]
-    sets = [
+    places = np.linspace(settings["nearest"], settings["cutoff"], settings["shifted"], endpoint=False)
+    sets = (
         jp.G2.centered(cutoff, settings["centered"]),
-        grid(jp.G2, cutoff, settings["nearest"], settings["radial"]),
+        jp.G2(cutoff, eta=(places[1] - places[0]) ** -2.0, r_s=places),
         jp.G5.centered(cutoff, angular, zeta=settings["wide"]),
         jp.G4.centered(cutoff, angular, zeta=settings["narrow"]),
-    ]
-    if settings["shells"]:
-        sets.append(grid(jp.G5, cutoff, settings["nearest"], settings["shells"], zeta=settings["wide"]))
-    return jp.ACSF(("Si",), tuple(sets))
-
-
-def grid(kind: type, cutoff, nearest: float, n: int, **angles):
-    places = np.linspace(nearest, cutoff.radius, n, endpoint=False)
-    return kind(cutoff, eta=np.full(n, (places[1] - places[0]) ** -2.0), r_s=places, **angles)
+    )
+    return jp.ACSF(("Si",), sets)
 
 
 def noise(settings: dict):
     return jp.noise_levels(settings["energy"], settings["forces"], settings["virial"] or None)
+
+
+def optimizer(settings: dict, steps: int, layers: int):
+    """Muon for the matrices of the hidden layers, Adam for the rest: symmetry functions overlap, and Adam is slow along what tells them apart."""
+    matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)  # weights are [element, inputs, outputs]
+    hidden = tuple(f".weights.{i}" for i in range(layers))
+    return optax.contrib.muon(
+        optax.cosine_decay_schedule(settings["learning_rate"], steps), weight_decay=settings["decay"], consistent_rms=0.2,
+        muon_weight_dimension_numbers=lambda params: {path: matrix if path.endswith(hidden) else None for path in params},
+    )  # fmt: skip
 
 
 def train(config: dict, frames, seed: int, checkpoint: Path):
@@ -76,9 +80,8 @@ def train(config: dict, frames, seed: int, checkpoint: Path):
     steps = settings["epochs"] * epoch
     single, small, small_held_out = jp.cast((model, data, held_out), "float32")
     trained, history = jp.fit.train(
-        single, small, optax.adam(optax.cosine_decay_schedule(settings["learning_rate"], steps)), steps=steps, where=WEIGHTS,
-        batch=settings["batch"], key=key, validation=small_held_out, average=settings["average"], patience=settings["patience"],
-        every=settings["every"] * epoch, checkpoint=checkpoint,
+        single, small, optimizer(settings, steps, len(network.hidden)), steps=steps, where=WEIGHTS, batch=settings["batch"], key=key,
+        validation=small_held_out, average=settings["average"], every=settings["every"] * epoch, checkpoint=checkpoint,
     )  # fmt: skip
     return jp.cast(trained, "float64"), history, held_out
 
