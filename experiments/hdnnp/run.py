@@ -57,12 +57,12 @@ def noise(settings: dict):
     return jp.noise_levels(settings["energy"], settings["forces"], settings["virial"] or None)
 
 
-def optimizer(settings: dict, steps: int, layers: int):
+def optimizer(rate: float, steps: int, layers: int):
     """Muon for the matrices of the hidden layers, Adam for the rest: symmetry functions overlap, and Adam is slow along what tells them apart."""
     matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)  # weights are [element, inputs, outputs]
     hidden = tuple(f".weights.{i}" for i in range(layers))
     return optax.contrib.muon(
-        optax.cosine_decay_schedule(settings["learning_rate"], steps), weight_decay=settings["decay"], consistent_rms=0.2,
+        optax.cosine_decay_schedule(rate, steps), consistent_rms=0.2,
         muon_weight_dimension_numbers=lambda params: {path: matrix if path.endswith(hidden) else None for path in params},
     )  # fmt: skip
 
@@ -80,8 +80,9 @@ def train(config: dict, frames, seed: int, checkpoint: Path):
     steps = settings["epochs"] * epoch
     single, small, small_held_out = jp.cast((model, data, held_out), "float32")
     trained, history = jp.fit.train(
-        single, small, optimizer(settings, steps, len(network.hidden)), steps=steps, where=WEIGHTS, batch=settings["batch"], key=key,
-        validation=small_held_out, average=settings["average"], every=settings["every"] * epoch, checkpoint=checkpoint,
+        single, small, optimizer(settings["learning_rate"], steps, len(network.hidden)), steps=steps, where=WEIGHTS,
+        batch=settings["batch"], key=key, validation=small_held_out, average=settings["average"], every=settings["every"] * epoch,
+        checkpoint=checkpoint,
     )  # fmt: skip
     return jp.cast(trained, "float64"), history, held_out
 
@@ -144,6 +145,8 @@ def main() -> None:
         for who, (energy, force) in {"jaxpot": (1e3 * own["energy"]["mae"], own["forces"]["mae"]), **PUBLISHED}.items():
             print(f"{who:<10} {energy:15.2f}   {force:11.3f}")
         draw(arguments.output, history, test, predictions)
+    results["seconds"]["all"] = processor_seconds()
+    print(f"\n{results['seconds']['all']:.0f} s of processor time in all")
     (arguments.output / "results.json").write_text(json.dumps(results, indent=1))
 
 
