@@ -399,6 +399,16 @@ def test_standardise():
         jp.fit.standardise(jp.AtomicPotential(shells.replace(cutoff=jp.CosineCutoff(4.0)), jp.MLP((3,))), data)
 
 
+def test_standardise_leaves_faint_features_alone():
+    """A Gaussian that the atoms barely reach, 1e-60, would be a scale of zero in float32, and infinite a little nearer."""
+    frames = [Atoms("Si2", positions=[[0, 0, 0], [2.3 + 0.05 * i, 0, 0]], info={"energy": 0.0}) for i in range(4)]
+    data = jp.Dataset.from_atoms(frames, 4.0, sigma=jp.Properties(energy=1.0))
+    near = jp.G2(jp.CosineCutoff(4.0), eta=[40.0, 40.0], r_s=[0.6, 2.3])
+    head = jp.fit.standardise(jp.AtomicPotential(jp.ACSF(("Si",), (near,)), jp.MLP((3,))), data).head
+    assert head.scale[0, 0] == 1 and 0.01 < head.scale[0, 1] < 1
+    assert abs(head.shift[0, 0]) < 1e-45
+
+
 def test_plot(small):
     history = still(START, small, steps=2, validation=small)
     figure = jp.fit.plot_history(json.loads(json.dumps(history)), quantity="mae")

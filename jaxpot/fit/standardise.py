@@ -17,6 +17,7 @@ from jaxpot.potentials.committee import Committee
 Array = jax.Array
 
 _CONSTANT = 1e3  # a deviation of this many units of round-off is none
+_FAINT = 1e-12  # nor is one of this share of the widest: divided by it, a feature means nothing, and overflows a little outside of the data
 
 
 def standardise(model: Potential, data: Dataset) -> Potential:
@@ -24,8 +25,8 @@ def standardise(model: Potential, data: Dataset) -> Potential:
 
     .. math:: \mu_{zf} = \langle x_{if} \rangle_{z_i = z}, \qquad s_{zf}^2 = \langle (x_{if} - \mu_{zf})^2 \rangle_{z_i = z}
 
-    A feature that is constant in the data, and those of an element that the data lack, get scale 1: a network then sees zero where training
-    did, and the plain deviation elsewhere. Weights are not changed, so do this before training.
+    A feature that is constant in the data, or varies 1e-12 times as much as another, and those of an element that the data lack, get scale 1: a
+    network then sees zero where training did, and the plain deviation elsewhere. Weights are not changed, so do this before training.
 
     Args:
       model: a potential, a Sum or a Committee; what has no MLP stays as it is.
@@ -64,7 +65,8 @@ def _standardised(term: AtomicPotential, data: Dataset) -> AtomicPotential:
         count, largest = count + own_count, np.maximum(largest, own_largest)
     deviation = np.sqrt(square / np.maximum(count, 1))
     dtype = np.asarray(term.head.weights[0]).dtype
-    varies = deviation > _CONSTANT * np.finfo(dtype).eps * largest
+    widest = np.max(deviation, axis=1, keepdims=True, initial=0)
+    varies = deviation > np.maximum(_CONSTANT * np.finfo(dtype).eps * largest, _FAINT * widest)
     return term.replace(head=term.head.replace(shift=mean.astype(dtype), scale=np.where(varies, deviation, 1.0).astype(dtype)))
 
 

@@ -24,7 +24,7 @@ def run():
 def test_ends_alike_after_a_kill(run, tmp_path, monkeypatch):
     frames = [a for a in run.datasets.load("silicon_pbe") if a.info["config_type"] == "rattled_crystal"][:8]
     config = tomllib.loads((HERE / "config.toml").read_text())
-    config["functions"] |= {"cutoff": 4.0, "radial": 2, "angular": 1, "wide": [1.0], "narrow": [1.0]}
+    config["functions"] |= {"cutoff": 4.0, "shifted": 2, "centered": 1, "angular": 1, "wide": [1.0], "narrow": [1.0]}
     config["network"]["hidden"], config["data"]["held_out"] = [4], 0.25
     config["training"] |= {"batch": 2, "epochs": 6, "every": 1}
     model, history, _ = run.train(config, frames, 0, tmp_path / "whole.npz")
