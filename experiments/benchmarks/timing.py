@@ -1,6 +1,7 @@
 """How times, operations and memory are taken: turn by turn, warm, with what the machine itself can do beside them."""
 
 import dataclasses
+import math
 import os
 import platform
 import resource
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 RUNS = 7
-SHORT = 0.5  # s; shorter calls are run once untimed first, since the contender before has had cache and threads
+SHORT = 0.3  # s; shorter calls are repeated for so long, as in a loop over steps, since the contender before has had cache and threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,18 +35,23 @@ class Times:
 
 
 class Timed:
-    """A contender: calling it gives the seconds that a call of the function takes."""
+    """A contender: calling it gives the seconds that a call of the function takes, the mean of a run of calls where they are short."""
 
     def __init__(self, function: Callable[[], Any]):
-        self.function, self.last = function, 0.0
+        self.function = function
 
     def __call__(self) -> float:
-        if self.last < SHORT:
-            jax.block_until_ready(self.function())
+        seconds, calls = self._seconds(1), 1
+        if seconds < SHORT:
+            calls = math.ceil(SHORT / seconds)
+            seconds = self._seconds(calls)
+        return seconds / calls
+
+    def _seconds(self, calls: int) -> float:
         start = time.perf_counter()
-        jax.block_until_ready(self.function())
-        self.last = time.perf_counter() - start
-        return self.last
+        for _ in range(calls):
+            jax.block_until_ready(self.function())
+        return time.perf_counter() - start
 
 
 def interleaved(contenders: dict[str, Callable[[], float]], runs: int = RUNS) -> dict[str, Times]:
