@@ -190,7 +190,7 @@ class ClusterPolynomials(LocalDescriptor):
         block = max(1, min(found.shape[1], int(_BLOCK_BYTES / (width * envs.vectors.dtype.itemsize))))
         n_blocks = -(-found.shape[1] // block)
         index = jnp.pad(found, ((0, 0), (0, n_blocks * block - found.shape[1]))).reshape(-1, block)
-        is_cluster = (jnp.arange(n_blocks * block) < count[:, None]).reshape(-1, block)
+        is_cluster = (jnp.arange(n_blocks * block)[None] < count[:, None]).reshape(-1, block)
         table, order = (jnp.asarray(np.stack(tables)) for tables in ([s.table for s in shapes], [s.order for s in shapes]))
         share = jnp.asarray([shape.share for shape in shapes], envs.vectors.dtype)
 
@@ -261,7 +261,7 @@ class ClusterPolynomials(LocalDescriptor):
         def add(total, atoms, slots, kinds, factor, which):
             def of_clusters(vectors):
                 _, r = self._distances(vectors, factor)
-                return jax.lax.switch(which, of_shapes, self.transform(r), jnp.arange(most)[:, None] == kinds) * self._cut(r, factor)
+                return jax.lax.switch(which, of_shapes, self.transform(r), jnp.arange(most)[:, None] == kinds[None]) * self._cut(r, factor)
 
             vectors = envs.vectors[atoms[:, None], slots]
             if not with_slopes:

@@ -142,7 +142,7 @@ class Invariants(NamedTuple):
         """
         rows = _multiplied(self._generators(x), self.halves)
         forms = jnp.concatenate([coefficients, jnp.zeros_like(coefficients[:, :1])], axis=1)[:, self.pairs]
-        return jnp.sum(einsum("klr,r...->kl...", forms, rows) * rows[self.first], axis=1)
+        return jnp.sum(einsum("klr,r...->kl...", forms, rows) * rows[self.first][None], axis=1)
 
     def _generators(self, x: Array) -> Array:
         """The constant and the generators."""
