@@ -300,10 +300,7 @@ POTENTIALS = {
     "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
     "three-body-frozen": lambda: _clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "Si", "Si"), ("Si", "C", "Si"), ("C", "Si", "Si"))), Matern(1.1)).frozen(),
     "triangles": lambda: _triangles(CompactTriangles(SPECIES, POLYNOMIAL)) + _triangles(Triangles(SPECIES, COSINE, (("C", "Si", "Si"), ("Si", "C", "C")))),
-    "cluster-pip": lambda: (
-        _shared(ClusterPIP(SPECIES, TwoSided(COSINE, CosineCutoff(1.2, width=0.5)), PowerTransform(1.6, power=1.5), order=2, degree=3))
-        + _shared(ClusterPIP(SPECIES, POLYNOMIAL, MorseTransform(1.6, decay=1.3), order=4, degree=2))
-    ),
+    "cluster-pip": lambda: _shared(ClusterPIP(SPECIES, TwoSided(COSINE, CosineCutoff(1.2, width=0.5)), PowerTransform(1.6, power=1.5), order=3, degree=2)),
     "pair-spline": lambda: PairSpline(
         SPECIES, (("Si", "Si"), ("Si", "C")), (CubicSpline(_KNOTS, [9.0, 2.0, 0.5, 0.0], last=0.0), CubicSpline(_KNOTS, [6.0, 1.0, 0.2, 0.0], -20.0, 0.0))
     ),

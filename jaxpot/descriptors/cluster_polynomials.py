@@ -7,13 +7,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import poison
 from jaxpot.descriptors.base import LocalDescriptor, map_blocks
 from jaxpot.descriptors.clusters import checked_kinds, combinations_of
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
-from jaxpot.math.linalg import safe_norm
+from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.polynomials import Invariants, invariants, pairs
 from jaxpot.math.simplices import quasi_random_simplices
 from jaxpot.math.transforms import DistanceTransform
@@ -141,12 +142,15 @@ class ClusterPolynomials(LocalDescriptor):
 
     def functions(self, shape: Shape, r: Array, factor: Array) -> Array:
         """The polynomials of clusters of one shape times the cutoff functions and a factor [B], from their distances [E, B]; shape [F, B]."""
-        return self._invariants(shape)(self.transform(r), factor * jnp.prod(self.cutoff(r[: self.n_cut]), axis=0))
+        return self._invariants(shape)(self.transform(r), self._cut(r, factor))
+
+    def _cut(self, r: Array, factor: Array) -> Array:
+        return factor * jnp.prod(self.cutoff(r[: self.n_cut]), axis=0)
 
     # --- finding clusters ------------------------------------------------------------------------------------------------------
 
-    def _found(self, envs: Environment, shape: Shape) -> tuple[Array, Array]:
-        """Which choices of slots are clusters of this shape, as numbers n T, those first; and how many there are."""
+    def _found(self, envs: Environment, shapes: tuple[Shape, ...]) -> tuple[Array, Array]:
+        """Which choices of slots are clusters of each shape, as numbers n T, those first, shape [S, n T]; and how many there are, [S]."""
         slots = combinations_of(envs.mask.shape[1], self.order - 1)
         near = safe_norm(envs.vectors) < self.reach
         active = jnp.all(near[:, slots], axis=-1)
@@ -154,8 +158,13 @@ class ClusterPolynomials(LocalDescriptor):
             between = safe_norm(envs.vectors[:, :, None] - envs.vectors[:, None]) < self.reach
             for a, b in combinations_of(self.order - 1, 2):
                 active = active & between[:, slots[:, a], slots[:, b]]
-        active = (active & (jnp.asarray(shape.table)[self._code(envs.center[:, None], envs.species[:, slots])] >= 0)).reshape(-1)
-        return jnp.nonzero(active, size=active.size, fill_value=0)[0], jnp.sum(active)
+        code = self._code(envs.center[:, None], envs.species[:, slots])
+
+        def of_shape(table):
+            own = (active & (table[code] >= 0)).reshape(-1)
+            return jnp.nonzero(own, size=own.size, fill_value=0)[0], jnp.sum(own)
+
+        return jax.vmap(of_shape)(np.stack([shape.table for shape in shapes]))
 
     def _code(self, center: Array, neighbors: Array) -> Array:
         """Species of centres [...] and neighbours [..., A] as one number."""
@@ -164,35 +173,42 @@ class ClusterPolynomials(LocalDescriptor):
             code = code * len(self.species) + neighbors[..., a]
         return code
 
-    def _summed(self, envs: Environment, shape: Shape, function: Callable, start):
-        """`function(total, atoms [B], slots [B, A], kinds [B], factor [B])` over all clusters, in blocks."""
+    def _summed(self, envs: Environment, shapes: tuple[Shape, ...], function: Callable, start, width: int):
+        """`function(total, atoms [B], slots [B, A], kinds [B], factor [B], shape [])` over all clusters, in blocks of clusters of one shape.
+
+        Args:
+          envs: a stack of atoms.
+          shapes: those of the clusters.
+          function: the total with those of a block added; shape is the number of theirs.
+          start: the total to begin with.
+          width: how many numbers the function holds for every cluster.
+        """
         slots = combinations_of(envs.mask.shape[1], self.order - 1)
         if not len(slots):
             return start
-        found, count = self._found(envs, shape)
-        width = len(self._invariants(shape).exponents) * len(pairs(self.order)) * envs.vectors.dtype.itemsize
-        block = max(1, min(len(found), int(_BLOCK_BYTES / width)))
-        n_blocks = -(-len(found) // block)
-        index = jnp.concatenate([found, jnp.zeros(n_blocks * block - len(found), found.dtype)]).reshape(n_blocks, block)
-        is_cluster = (jnp.arange(n_blocks * block) < count).reshape(n_blocks, block)
+        found, count = self._found(envs, shapes)
+        block = max(1, min(found.shape[1], int(_BLOCK_BYTES / (width * envs.vectors.dtype.itemsize))))
+        n_blocks = -(-found.shape[1] // block)
+        index = jnp.pad(found, ((0, 0), (0, n_blocks * block - found.shape[1]))).reshape(-1, block)
+        is_cluster = (jnp.arange(n_blocks * block)[None] < count[:, None]).reshape(-1, block)
+        table, order = (jnp.asarray(np.stack(tables)) for tables in ([s.table for s in shapes], [s.order for s in shapes]))
+        share = jnp.asarray([shape.share for shape in shapes], envs.vectors.dtype)
 
         def one_block(total, chosen):
-            index, is_cluster = chosen
+            index, is_cluster, which = chosen
 
             def added(total):
-                atoms, own = index // len(slots), jnp.asarray(slots)[index % len(slots)]
+                atoms, own = jax.lax.div(index, len(slots)), jnp.asarray(slots)[jax.lax.rem(index, len(slots))]
                 code = self._code(envs.center[atoms], envs.species[atoms[:, None], own])
-                own = jnp.take_along_axis(own, jnp.asarray(shape.order)[code], axis=1)
-                factor = jnp.where(is_cluster, shape.share, 0).astype(envs.vectors.dtype)
-                return function(total, atoms, own, jnp.maximum(jnp.asarray(shape.table)[code], 0), factor)
+                own = jnp.take_along_axis(own, order[which, code], axis=1)
+                return function(total, atoms, own, jnp.maximum(table[which, code], 0), jnp.where(is_cluster, share[which], 0), which)
 
             return jax.lax.cond(is_cluster[0], added, lambda total: total, total), None
 
-        return jax.lax.scan(jax.checkpoint(one_block), start, (index, is_cluster))[0]
+        return jax.lax.scan(jax.checkpoint(one_block), start, (index, is_cluster, np.repeat(np.arange(len(shapes)), n_blocks)))[0]
 
-    def _distances(self, envs: Environment, atoms: Array, slots: Array, factor: Array) -> tuple[Array, Array]:
-        """Vectors [E, B, 3] along the pairs of every cluster and their lengths [E, B]; where there is none, those of the cutoff."""
-        vectors = envs.vectors[atoms[:, None], slots]
+    def _distances(self, vectors: Array, factor: Array) -> tuple[Array, Array]:
+        """Steps [E, B, 3] along the pairs of every cluster and their lengths [E, B], from its vectors [B, A, 3]; where there is none, the cutoff."""
         points = jnp.concatenate([jnp.zeros_like(vectors[:, :1]), vectors], axis=1)
         first, second = pairs(self.order).T
         steps = jnp.moveaxis(points[:, second] - points[:, first], 1, 0)
@@ -215,13 +231,49 @@ class ClusterPolynomials(LocalDescriptor):
         n, dtype, parts = len(envs.center), envs.vectors.dtype, []
         for shape in self._shapes:
 
-            def add(total, atoms, slots, kinds, factor, shape=shape):
-                _, r = self._distances(envs, atoms, slots, factor)
+            def add(total, atoms, slots, kinds, factor, _, shape=shape):
+                _, r = self._distances(envs.vectors[atoms[:, None], slots], factor)
                 return total.at[atoms, kinds].add(self.functions(shape, r, factor).T)
 
-            total = jnp.zeros((n, len(shape.kinds), len(self._invariants(shape).exponents)), dtype)
-            parts.append(self._summed(envs, shape, add, total).reshape(n, -1))
+            size = len(self._invariants(shape).exponents)
+            total = jnp.zeros((n, len(shape.kinds), size), dtype)
+            parts.append(self._summed(envs, (shape,), add, total, size * len(pairs(self.order))).reshape(n, -1))
         return poison(jnp.concatenate(parts, axis=1), _lost(envs)[:, None])
+
+    # --- sums with coefficients ------------------------------------------------------------------------------------------------
+
+    def dot(self, envs: Environment, coefficients: Array) -> Array:
+        """As the interface says: coefficients are applied to every cluster, and features of atoms are never formed."""
+        return _dot(self, coefficients, envs)
+
+    def _sums(self, envs: Environment, coefficients: Array, with_slopes: bool) -> tuple[Array, ...]:
+        """Sums [n] of a stack of atoms; with slopes also their derivatives by the neighbour vectors, [n, K, 3]."""
+        of_shapes, width, start = [], 1, 0
+        for shape in self._shapes:
+            basis = self._invariants(shape)
+            own = coefficients[[self.species.index(kind[0]) for kind in shape.kinds], start : start + len(shape.kinds) * len(basis.exponents)]
+            own = jnp.diagonal(own.reshape(len(own), len(own), -1)).T  # of every kind those of its own centre and functions
+            width = max(width, 4 * (len(basis.pairs[0]) + len(own) * len(basis.first)))
+            start += len(shape.kinds) * len(basis.exponents)
+            of_shapes.append(lambda x, is_kind, basis=basis, own=own: jnp.sum(jnp.where(is_kind[: len(own)], basis.dot(x, own), 0), axis=0))
+        most = max(len(shape.kinds) for shape in self._shapes)
+
+        def add(total, atoms, slots, kinds, factor, which):
+            def of_clusters(vectors):
+                _, r = self._distances(vectors, factor)
+                return jax.lax.switch(which, of_shapes, self.transform(r), jnp.arange(most)[:, None] == kinds[None]) * self._cut(r, factor)
+
+            vectors = envs.vectors[atoms[:, None], slots]
+            if not with_slopes:
+                return (total[0].at[atoms].add(of_clusters(vectors)),)
+            sums, pull = jax.vjp(of_clusters, vectors)
+            return total[0].at[atoms].add(sums), total[1].at[atoms[:, None], slots].add(pull(jnp.ones_like(sums))[0])
+
+        start = (jnp.zeros(len(envs.center), envs.vectors.dtype), *([jnp.zeros_like(envs.vectors)] if with_slopes else []))
+        total = self._summed(envs, self._shapes, add, start, width)
+        return (poison(total[0], _lost(envs)), *total[1:])
+
+    # --- features and their derivatives ----------------------------------------------------------------------------------------
 
     def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
         value, jacobian = self.stack_with_jacobian(jax.tree_util.tree_map(lambda x: x[None], env))
@@ -233,11 +285,11 @@ class ClusterPolynomials(LocalDescriptor):
 
     def _values_with_jacobian(self, envs: Environment) -> tuple[Array, Array]:
         (n, k), dtype, n_pairs = envs.mask.shape, envs.vectors.dtype, len(pairs(self.order))
-        values, jacobians = [], []
+        values, jacobians, lost = [], [], _lost(envs)
         for shape in self._shapes:
 
-            def add(total, atoms, slots, kinds, factor, shape=shape):
-                steps, r = self._distances(envs, atoms, slots, factor)
+            def add(total, atoms, slots, kinds, factor, _, shape=shape):
+                steps, r = self._distances(envs.vectors[atoms[:, None], slots], factor)
                 value, push = jax.linearize(lambda r: self.functions(shape, r, factor), r)
                 slopes = jax.vmap(push)(jnp.broadcast_to(jnp.eye(n_pairs, dtype=dtype)[:, :, None], (n_pairs, *r.shape)))  # [E, F, B]
                 units = jnp.moveaxis(steps / jnp.where(r == 0, 1, r)[:, :, None], 2, 1)
@@ -251,10 +303,9 @@ class ClusterPolynomials(LocalDescriptor):
 
             sizes = len(shape.kinds), len(self._invariants(shape).exponents)
             start = jnp.zeros((n, *sizes), dtype), jnp.zeros((n, k, sizes[0], 3, sizes[1]), dtype)
-            value, jacobian = self._summed(envs, shape, add, start)
+            value, jacobian = self._summed(envs, (shape,), add, start, sizes[1] * n_pairs)
             values.append(value.reshape(n, -1))
             jacobians.append(jnp.transpose(jacobian, (0, 2, 4, 1, 3)).reshape(n, -1, k, 3))
-        lost = _lost(envs)
         return poison(jnp.concatenate(values, axis=1), lost[:, None]), poison(jnp.concatenate(jacobians, axis=1), lost[:, None, None, None])
 
     # --- prior -----------------------------------------------------------------------------------------------------------------
@@ -295,6 +346,36 @@ class ClusterPolynomials(LocalDescriptor):
             out[start : start + len(block), start : start + len(block)] = block
             start += len(block)
         return out
+
+
+def _plain_dot(descriptor: ClusterPolynomials, coefficients: Array, envs: Environment) -> Array:
+    return descriptor._in_blocks(lambda envs: descriptor._sums(envs, coefficients, with_slopes=False)[0], envs)
+
+
+_dot = jax.custom_jvp(_plain_dot)
+
+
+@functools.partial(_dot.defjvp, symbolic_zeros=True)
+def _dot_jvp(primals, tangents):
+    """Clusters are differentiated by their own vectors as they are summed, so that each is found and evaluated once."""
+    (descriptor, coefficients, envs), (*steps, along) = primals, tangents
+    if isinstance(along.vectors, SymbolicZero):
+        sums = _dot(*primals)
+        change = jnp.zeros_like(sums)
+    else:
+        sums, slopes = descriptor._in_blocks(lambda envs: descriptor._sums(envs, coefficients, with_slopes=True), envs)
+        change = einsum("nkx,nkx->n", slopes, along.vectors)
+    leaves, structure = jax.tree_util.tree_flatten((descriptor, coefficients))
+    steps = jax.tree_util.tree_leaves(tuple(steps))
+    moving = [i for i, x in enumerate(steps) if not isinstance(x, SymbolicZero)]
+    if moving:
+
+        def moved(values):
+            new = dict(zip(moving, values, strict=True))
+            return _plain_dot(*jax.tree_util.tree_unflatten(structure, [new.get(i, leaf) for i, leaf in enumerate(leaves)]), envs)
+
+        change = change + jax.jvp(moved, ([leaves[i] for i in moving],), ([steps[i] for i in moving],))[1]
+    return sums, change
 
 
 _EXAMPLES = {"cutoff": "CosineCutoff(5.0, width=1.0)", "transform": "MorseTransform(1.5, decay=2.0)"}

@@ -116,6 +116,12 @@ class SharedLinear(LinearHead):
     def basis(self, features: Array, species: Array) -> Array:
         return features
 
+    def energies(self, descriptor: LocalDescriptor, envs: Environment) -> Array:
+        if self.coefficients is None:
+            return super().energies(descriptor, envs)  # which refuses
+        own = jnp.asarray(self.coefficients, envs.vectors.dtype)
+        return descriptor.dot(envs, jnp.broadcast_to(own, (self.n_species, self.n_features)))
+
     def precision(self) -> Array:
         own = jnp.eye(self.n_features) / self.scale**2
         return own if self.penalty is None else own + self.penalty

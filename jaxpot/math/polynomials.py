@@ -8,6 +8,7 @@ therefore they are linearly independent, and as many as there are invariant poly
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import combinations, pairwise
 from math import comb
@@ -16,6 +17,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxpot.math.linalg import einsum
 
 Array = jax.Array
 
@@ -101,6 +104,9 @@ class Invariants(NamedTuple):
       monomials: what is multiplied to make the monomials of the generators from the powers, level by level.
       orbits: which monomials are averaged to generators, shapes [generators, monomials].
       products: what is multiplied to make all other functions from the constant and the generators, level by level.
+      halves: likewise, those functions of about half the degree of which every function is a product of two.
+      first: rows of the first factors, shape [L].
+      pairs: the number of the function that is the product of a first factor and a row, shape [L, rows]; of none, the number of functions.
     """
 
     exponents: np.ndarray
@@ -108,6 +114,9 @@ class Invariants(NamedTuple):
     monomials: _Levels
     orbits: tuple[np.ndarray, ...]
     products: _Levels
+    halves: _Levels
+    first: np.ndarray
+    pairs: np.ndarray
 
     def __call__(self, x: Array, factor: Array) -> Array:
         """The functions times a common factor.
@@ -119,12 +128,29 @@ class Invariants(NamedTuple):
         Returns:
           Shape [F, ...].
         """
+        return factor[None] * _multiplied(self._generators(x), self.products)
+
+    def dot(self, x: Array, coefficients: Array) -> Array:
+        """Sums of the functions with coefficients, which are many times cheaper than the functions: quadratic forms of those of half the degree.
+
+        Args:
+          x: variables, shape [E, ...].
+          coefficients: shape [K, F].
+
+        Returns:
+          Shape [K, ...].
+        """
+        rows = _multiplied(self._generators(x), self.halves)
+        forms = jnp.concatenate([coefficients, jnp.zeros_like(coefficients[:, :1])], axis=1)[:, self.pairs]
+        return jnp.sum(einsum("klr,r...->kl...", forms, rows) * rows[self.first][None], axis=1)
+
+    def _generators(self, x: Array) -> Array:
+        """The constant and the generators."""
         powers = [x]
         for _ in range(self.highest - 1):
             powers.append(powers[-1] * x)
         monomials = _multiplied(jnp.concatenate(powers), self.monomials)
-        generators = [jnp.mean(monomials[rows], axis=1) for rows in self.orbits]
-        return factor[None] * _multiplied(jnp.concatenate([jnp.ones_like(x[:1]), *generators]), self.products)
+        return jnp.concatenate([jnp.ones_like(x[:1]), *(jnp.mean(monomials[rows], axis=1) for rows in self.orbits)])
 
 
 def _multiplied(values: Array, levels: _Levels) -> Array:
@@ -221,5 +247,24 @@ def invariants(n_points: int, symmetry: tuple[tuple[int, ...], ...], degree: int
         parts = np.array([generators[i] for i in made_of[monomial]])
         return tuple(tuple(np.sum(half, axis=0).tolist()) for half in np.array_split(parts, 2))
 
+    rows = dict(place)
     products = _levels(made_of, halves, place)
-    return Invariants(np.array(list(place), np.int32), highest, monomial_levels, tables, products)
+    factors = {monomial: _halved([generators[i] for i in made_of[monomial]], nothing, degree) for monomial in place}
+    half_levels = _levels(dict.fromkeys(itertools.chain.from_iterable(factors.values())), halves, rows)
+    firsts = list(dict.fromkeys(first for first, _ in factors.values()))
+    table = np.full((len(firsts), len(rows)), len(place), np.int32)
+    for monomial, (first, second) in factors.items():
+        table[firsts.index(first), rows[second]] = place[monomial]
+    first_rows = np.array([rows[first] for first in firsts], np.int32)
+    return Invariants(np.array(list(place), np.int32), highest, monomial_levels, tables, products, half_levels, first_rows, table)
+
+
+def _halved(parts: list[tuple[int, ...]], nothing: tuple[int, ...], degree: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The product of these monomials as one of two, the second of at most about half of the degree."""
+    first = second = np.array(nothing)
+    for part in sorted(parts, key=sum, reverse=True):
+        if not np.any(second) or np.sum(second) + sum(part) <= (degree + 1) // 2:
+            second = second + part
+        else:
+            first = first + part
+    return tuple(first.tolist()), tuple(second.tolist())

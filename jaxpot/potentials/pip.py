@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxpot.checks import poison
 from jaxpot.graph import Graph
-from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.math.linalg import safe_norm
 from jaxpot.math.polynomials import Invariants, edge_permutations, invariants, pairs
 from jaxpot.math.transforms import DistanceTransform
 from jaxpot.potentials.base import LinearModel
@@ -115,22 +115,25 @@ class PIP(BondedPotential, LinearModel):
         """The exponents of the leading monomial of every function; distances are in the order of `jaxpot.math.polynomials.pairs`."""
         return tuple(map(tuple, self._invariants.exponents[self._kept].tolist()))
 
-    def polynomials(self, steps: Array) -> Array:
-        """The functions of every row, shape [P, n], from the vectors to each atom of a row from the one before, shape [n, a − 1, 3]."""
+    def _variables(self, steps: Array) -> Array:
+        """x of every row, shape [E, n], from the vectors to each atom of a row from the one before, shape [n, a − 1, 3]."""
         points = jnp.concatenate([jnp.zeros_like(steps[:, :1]), jnp.cumsum(steps, axis=1)], axis=1)
         first, second = pairs(points.shape[1]).T
-        x = self.transform(safe_norm(points[:, second] - points[:, first])).T
-        values = self._invariants(x, jnp.ones_like(x[0]))
-        return values[self._kept] if self.fragments else values
+        return self.transform(safe_norm(points[:, second] - points[:, first])).T
 
     def rows(self, steps: Array) -> Array:
         if self.coefficients is None:
             raise ValueError("PIP has no coefficients yet; write model = jaxpot.fit.linear(model, data)")
-        return einsum("pn,p->n", self.polynomials(steps), self.coefficients)
+        w, x = jnp.asarray(self.coefficients, steps.dtype), self._variables(steps)
+        if self.fragments:
+            w = jnp.zeros(len(self._invariants.exponents), w.dtype).at[self._kept].set(w)
+        return self._invariants.dot(x, w[None])[0]
 
     def basis(self, graph: Graph) -> Array:
         steps, lost = self.located(graph)
-        return poison(jnp.sum(self.polynomials(steps), axis=1), lost)
+        x = self._variables(steps)
+        values = self._invariants(x, jnp.ones_like(x[0]))
+        return poison(jnp.sum(values[self._kept] if self.fragments else values, axis=1), lost)
 
     def precision(self) -> Array:
         return jnp.eye(self.n_coefficients) / self.scale**2
