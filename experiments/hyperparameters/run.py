@@ -121,12 +121,14 @@ class Problem:
         return statistics.median(times["evidence"]), statistics.median(times["gradient"])
 
 
-def random_search(problem: Problem, trials: int, seed: int) -> list[dict]:
-    rng, trace = np.random.default_rng(seed), []
-    for _ in range(trials):
+def random_search(problem: Problem, trials: int, seed: int, file: Path) -> list[dict]:
+    rng, trace = np.random.default_rng(seed), json.loads(file.read_text()) if file.exists() else []
+    for i in range(trials):
         values = {name: float(np.exp(rng.uniform(np.log(low), np.log(high)))) for name, (low, high) in problem.box.items()}
-        trace.append({"values": values, "evidence": problem.evidence(values)})
-    return trace
+        if i >= len(trace):
+            trace.append({"values": values, "evidence": problem.evidence(values)})
+            file.write_text(json.dumps(trace))
+    return trace[:trials]
 
 
 def parzen_search(problem: Problem, trials: int, seed: int) -> list[dict]:
@@ -198,7 +200,7 @@ def main() -> None:
 
     searches = {
         "gradient": (ratio, lambda: gradient_search(problem, arguments.steps, output / f"{element}_checkpoint.npz")),
-        "random": (1.0, lambda: random_search(problem, arguments.trials, arguments.seed)),
+        "random": (1.0, lambda: random_search(problem, arguments.trials, arguments.seed, output / f"{element}_random_{arguments.seed}.json")),
         "Parzen": (1.0, lambda: parzen_search(problem, arguments.trials, arguments.seed)),
     }
     for name, (unit, search) in searches.items():
