@@ -20,7 +20,7 @@ def dataset(frames: list, cutoff: float, settings: dict) -> jp.Dataset:
 
 
 def ace(frames: list, isolated: dict, settings: dict):
-    """Linear ACE; functions are the rougher a priori the higher their degree and the more atoms they couple."""
+    """Linear ACE; functions are the rougher a priori the higher their degree and the more atoms they couple. Its posterior is kept."""
     degrees = tuple(settings["degrees"])
     density = jp.Density(
         tuple(isolated),
@@ -34,7 +34,7 @@ def ace(frames: list, isolated: dict, settings: dict):
     factors = np.array([len(factors) for factors, _ in basis.labels()])
     roughness = basis.smoothness(settings["smoothness"]) * settings["per_factor"] ** (factors - 1.0)
     model = jp.AtomicPotential(basis, jp.Linear(scale=settings["scale"], roughness=roughness)) + jp.IsolatedAtoms(isolated)
-    return jp.fit.linear(model, dataset(frames, settings["cutoff"], settings), method="cholesky")
+    return jp.fit.linear(model, dataset(frames, settings["cutoff"], settings), method="cholesky", covariance=settings["covariance"])
 
 
 def gap(frames: list, isolated: dict, settings: dict):
@@ -56,10 +56,9 @@ def gap(frames: list, isolated: dict, settings: dict):
 def network(frames: list, isolated: dict, settings: dict):
     """A committee of networks on symmetry functions, trained in float32 on energies less a constant per element."""
     species, cutoff = tuple(isolated), jp.CosineCutoff(settings["cutoff"])
-    shifted = settings["shifted"]
+    places = np.linspace(*settings["places"])
     sets = (
-        jp.G2.centered(cutoff, settings["centered"]),
-        jp.G2.shifted(cutoff, shifted),
+        jp.G2(cutoff, eta=np.full(len(places), settings["eta"]), r_s=places),
         jp.G5.centered(cutoff, settings["angular"], zeta=settings["wide"]),
         jp.G4.centered(cutoff, settings["angular"], zeta=settings["narrow"]),
     )
@@ -128,13 +127,13 @@ def hottest(frames: list, n: int) -> tuple[list, list]:
 
 
 def choices(kind: str, frames: list, isolated: dict, settings: dict, held_out: int, done: list[dict]) -> Iterator[dict]:
-    """Errors of all candidates (changes of the settings) fitted to the cooler of the training frames, on the hottest; `done` is what an
-    interrupted run has left."""
+    """Errors of all candidates (changes of the settings) fitted to the cooler of the training frames, on the hottest; `choosing` in
+    the settings makes these fits cheaper. `done` is what an interrupted run has left."""
     cooler, hotter = hottest(frames, held_out)
     for change in settings.get("candidates", []):
         if any(one["change"] == change for one in done):
             continue
-        own = {**settings, **change}
-        model = FITS[kind](cooler[: own.get("n_choice")], isolated, own)
+        own = {**settings, **settings.get("choosing", {}), **change}
+        model = FITS[kind](cooler[: own.get("n_train")], isolated, own)
         yield {"change": change, **errors(model, hotter, cutoff_of(model))}
         jax.clear_caches()
