@@ -101,6 +101,7 @@ def test_unphysical_minima(found, minima):
     assert profiles.unphysical(np.array(found), np.array(found)) == []
 
 
+@pytest.mark.slow
 def test_novelty(sets):
     """Frames of the training set are not new, those beside are, hot ones more."""
     measure = profiles.Novelty(sets["train"], sets["test"], n_max=2, l_max=1)
