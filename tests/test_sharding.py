@@ -110,7 +110,7 @@ def trained(data, mesh=None, **settings):
     return jp.fit.train(model, data, optax.adam(1e-2), steps=6, where=where, validation=held_out, average=0.9, **settings)
 
 
-@pytest.mark.parametrize("settings", [{}, {"batch": 3, "key": jax.random.key(0)}], ids=["all", "minibatches"])
+@pytest.mark.parametrize("settings", [pytest.param({}, marks=pytest.mark.slow, id="all"), pytest.param({"batch": 3, "key": jax.random.key(0)}, id="minibatches")])
 def test_training_by_several_devices(settings, tmp_path):
     whole = data()
     (one, expected), (many, found) = (trained(whole, mesh, checkpoint=tmp_path / "state.npz", **settings) for mesh in (None, sharding.make_mesh(3)))

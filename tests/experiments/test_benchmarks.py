@@ -21,6 +21,7 @@ from experiments.benchmarks.comparisons import Claim, Comparison
 from experiments.datasets import load as datasets_load
 
 
+@pytest.mark.slow
 def test_smallest_case_without_peers(tmp_path, monkeypatch):
     def missing(name):
         raise peers.Missing(f"no {name} here")
