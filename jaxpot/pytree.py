@@ -13,6 +13,7 @@ from typing import Any, dataclass_transform
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import is_concrete
 
@@ -296,6 +297,21 @@ def free(
         return with_leaves(model, {path: maps[path](u) for path, u in params.items()})
 
     return params, build
+
+
+def change_by_leaves(function: Callable[[Any], jax.Array], tree: Any, steps: Any) -> jax.Array | int:
+    """How function(tree) changes along the tangents of a `custom_jvp` rule with symbolic zeros, by the leaves that have one; 0 if none has."""
+    leaves, structure = jax.tree_util.tree_flatten(tree)
+    steps = jax.tree_util.tree_leaves(steps)
+    moving = [i for i, step in enumerate(steps) if not isinstance(step, SymbolicZero)]
+    if not moving:
+        return 0
+
+    def moved(values):
+        new = dict(zip(moving, values, strict=True))
+        return function(jax.tree_util.tree_unflatten(structure, [new.get(i, leaf) for i, leaf in enumerate(leaves)]))
+
+    return jax.jvp(moved, ([leaves[i] for i in moving],), ([steps[i] for i in moving],))[1]
 
 
 def cast(tree: Any, dtype: Any) -> Any:

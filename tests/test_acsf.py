@@ -11,7 +11,7 @@ from catalog import quick_jit, relative
 
 import jaxpot
 from jaxpot import ACSF, AEV, G2, G3, G4, G5, MLP, AtomicPotential, BumpCutoff, CosineCutoff, DeepPotSE, PolynomialCutoff, SiLU, Tanh
-from jaxpot.descriptors.triples import Neighbors, Pairs, block, one_of, other_of
+from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, block, one_of, other_of
 
 SPECIES = ("C", "Si")
 rng = np.random.default_rng(5)

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import species_tuple
-from jaxpot.descriptors import triples
+from jaxpot.descriptors import angular_pairs
+from jaxpot.descriptors.angular_pairs import Neighbors, Pairs
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.symmetry_functions import AngularFunctions, SymmetryFunctions
-from jaxpot.descriptors.triples import Neighbors, Pairs
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import pytree, static
@@ -86,7 +86,7 @@ class ACSF(LocalDescriptor):
         return grid if self.kept is None else tuple(grid[i] for i in _columns(self.kept))
 
     def block(self, n_neighbors: int) -> int:
-        return min(super().block(n_neighbors), triples.block(n_neighbors)) if self._has_angles else super().block(n_neighbors)
+        return min(super().block(n_neighbors), angular_pairs.block(n_neighbors)) if self._has_angles else super().block(n_neighbors)
 
     @property
     def _has_angles(self) -> bool:

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
-from jaxpot.descriptors import triples
+from jaxpot.descriptors import angular_pairs
+from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_of, other_of, pair_channels
 from jaxpot.descriptors.base import LocalDescriptor
-from jaxpot.descriptors.triples import Neighbors, Pairs, contracted, one_of, other_of, pair_channels
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff
 from jaxpot.math.linalg import einsum
@@ -109,7 +109,7 @@ class AEV(LocalDescriptor):
         return (*radial, *((*p, *i) for p in pairs for i in np.ndindex(np.size(self.angular_shifts), np.size(self.angle_shifts))))
 
     def block(self, n_neighbors: int) -> int:
-        return min(super().block(n_neighbors), triples.block(n_neighbors))
+        return min(super().block(n_neighbors), angular_pairs.block(n_neighbors))
 
     def environment(self, env: Environment) -> Array:
         neighbors = Neighbors.of(env, len(self.species))

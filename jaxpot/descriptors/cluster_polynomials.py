@@ -18,6 +18,7 @@ from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.polynomials import Invariants, invariants, pairs
 from jaxpot.math.simplices import quasi_random_simplices
 from jaxpot.math.transforms import DistanceTransform
+from jaxpot.pytree import change_by_leaves
 
 Array = jax.Array
 
@@ -365,17 +366,7 @@ def _dot_jvp(primals, tangents):
     else:
         sums, slopes = descriptor._in_blocks(lambda envs: descriptor._sums(envs, coefficients, with_slopes=True), envs)
         change = einsum("nkx,nkx->n", slopes, along.vectors)
-    leaves, structure = jax.tree_util.tree_flatten((descriptor, coefficients))
-    steps = jax.tree_util.tree_leaves(tuple(steps))
-    moving = [i for i, x in enumerate(steps) if not isinstance(x, SymbolicZero)]
-    if moving:
-
-        def moved(values):
-            new = dict(zip(moving, values, strict=True))
-            return _plain_dot(*jax.tree_util.tree_unflatten(structure, [new.get(i, leaf) for i, leaf in enumerate(leaves)]), envs)
-
-        change = change + jax.jvp(moved, ([leaves[i] for i in moving],), ([steps[i] for i in moving],))[1]
-    return sums, change
+    return sums, change + change_by_leaves(lambda own: _plain_dot(*own, envs), (descriptor, coefficients), tuple(steps))
 
 
 _EXAMPLES = {"cutoff": "CosineCutoff(5.0, width=1.0)", "transform": "MorseTransform(1.5, decay=2.0)"}

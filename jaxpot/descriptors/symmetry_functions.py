@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete
-from jaxpot.descriptors.triples import Neighbors, Pairs, contracted, one_of, other_of, pair_channels
+from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_of, other_of, pair_channels
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.math.powers import power

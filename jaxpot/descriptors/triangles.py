@@ -1,4 +1,4 @@
-"""Pairs of neighbours of one atom: the triangles that angular descriptors are sums over."""
+"""Triangles of an atom and two neighbours with all sides and angles, for molecular representations (FCHL19, MBTR, SLATM); see also angular_pairs."""
 
 import functools
 

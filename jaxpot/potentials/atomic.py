@@ -13,7 +13,7 @@ from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.base import LinearModel
-from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.pytree import change_by_leaves, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -203,15 +203,4 @@ def _energies_jvp(primals, tangents):
 
         energies, slopes = potential._blocked(one_block, stack)
         change = einsum("nkx,nkx->n", slopes, step)
-    leaves, structure = jax.tree_util.tree_flatten(potential)
-    steps = jax.tree_util.tree_leaves(potential_step)
-    moving = [i for i, x in enumerate(steps) if not isinstance(x, SymbolicZero)]
-    if moving:
-
-        def moved(values):
-            new = dict(zip(moving, values, strict=True))
-            model = jax.tree_util.tree_unflatten(structure, [new.get(i, leaf) for i, leaf in enumerate(leaves)])
-            return model._blocked(model._energies_of_block, stack)
-
-        change = change + jax.jvp(moved, ([leaves[i] for i in moving],), ([steps[i] for i in moving],))[1]
-    return energies, change
+    return energies, change + change_by_leaves(lambda model: model._blocked(model._energies_of_block, stack), potential, potential_step)

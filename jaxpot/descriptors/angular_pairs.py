@@ -1,4 +1,4 @@
-"""Pairs of neighbours of one atom, each once: what descriptors of angles are made of."""
+"""Pairs of neighbours of one atom, each once and without gathers: what sums over angles at the centre are made of (ACSF, AEV)."""
 
 import functools
 from typing import NamedTuple
