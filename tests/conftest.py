@@ -1,5 +1,6 @@
 """Every test runs in float64, with rank promotion refused and four pretend CPU devices."""
 
+import itertools
 import os
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
@@ -11,8 +12,19 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+_done = itertools.count(1)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _bounded_memory():
     """Compiled programs of one test module are of no use to the next."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _bounded_programs():
+    """Linux lets a process map 65 530 pieces of memory, and a compiled program takes up to hundreds."""
+    yield
+    if next(_done) % 50 == 0:
+        jax.clear_caches()

@@ -41,8 +41,8 @@ class Run:
             "machine": timing.machine(),
             "versions": {"jaxpot": jp.__version__} | peers.versions((*LIBRARIES, *peers.PACKAGES)),
             "peaks": {dtype: timing.peaks(dtype) for dtype in ("float64", "float32")},
-            "survey": [], "fits": [], "comparisons": [], "ace fits": [], "memory": [], "start up": None, "compilations": None, "scaling": None,
-            "claims": [], "missing": [], "failed": [],
+            "survey": [], "throughput": [], "fits": [], "comparisons": [], "ace fits": [], "memory": [], "start up": None, "compilations": None,
+            "scaling": None, "claims": [], "missing": [], "failed": [],
         }  # fmt: skip
 
     def claim(self, *claims: Claim) -> None:
@@ -65,6 +65,19 @@ class Run:
         tqdm.write("\n" + report.survey(self.results["survey"]))
         for family, deviation in survey.flatness(self.results["survey"]).items():
             self.claim(Claim(f"{family}: cost per atom from 512 to 65 536 atoms, largest deviation from the mean", deviation, 0.2, at_least=False))
+
+    def throughput(self) -> None:
+        o = self.options
+        for dtype in o.precisions:
+            found = survey.throughput(o.throughput_family, o.throughput_atoms, dtype, self.results["peaks"][dtype], o.runs)
+            self.results["throughput"].append(found)
+            if o.device != "cpu" and o.throughput_family == "soap-linear":
+                alone, nvt = found["million atom-steps per second"].values()
+                self.claim(
+                    Claim(f"million atom-steps per second, {dtype}, {found['atoms']} atoms", alone, {"float32": 10, "float64": 2}[dtype]),
+                    Claim("of that in molecular dynamics (NVT)", nvt / alone, 0.5),
+                )
+        tqdm.write("\n" + report.throughput(self.results["throughput"]))
 
     def fits(self) -> None:
         for family in tqdm(self.options.families, desc="fits", leave=False):
@@ -145,7 +158,7 @@ class Run:
         (folder / "results.md").write_text(report.tables(self.results))
 
 
-PARTS = ("soap", "gap", "snap", "ace", "sgdml", "survey", "fits", "alone", "memory", "scaling", "ace_fit")
+PARTS = ("soap", "gap", "snap", "ace", "sgdml", "survey", "throughput", "fits", "alone", "memory", "scaling", "ace_fit")
 
 
 def main() -> None:
@@ -164,6 +177,8 @@ def main() -> None:
     parser.add_argument("--ace-degrees", nargs="+", type=int, choices=tuple(models.ACE_DEGREES.values()), default=[10], help="of the fits; 17 takes long")
     parser.add_argument("--memory-atoms", type=int, default=65536)
     parser.add_argument("--largest", type=int, default=1_000_000, help="atoms of the largest structure; 0 leaves it out")
+    parser.add_argument("--throughput-family", choices=tuple(models.FAMILIES), default="soap-linear")
+    parser.add_argument("--throughput-atoms", type=int, default=262144)
     parser.add_argument("--scaling-family", choices=tuple(models.FAMILIES), default="soap-linear")
     parser.add_argument("--scaling-atoms", type=int, default=32768)
     parser.add_argument("--output", type=Path, default=HERE / "results")

@@ -25,6 +25,8 @@ def tables(results: dict) -> str:
         parts.append(f"{dtype}: " + ", ".join(f"{value:.0f} {name}" for name, value in peak.items()))
     if results["survey"]:
         parts += ["**jaxpot alone**, µs per atom, neighbour list at hand, median (lowest–highest):", survey(results["survey"])]
+    if results["throughput"]:
+        parts += ["**One large structure**:", throughput(results["throughput"])]
     if results["fits"]:
         parts += ["**Fits** of the project's silicon data, s, compiled:", fits(results["fits"])]
     for one in results["comparisons"]:
@@ -59,6 +61,17 @@ def survey(rows: list[dict]) -> str:
             r["family"], r["quantity"], str(r["n_atoms"]), r["dtype"], str(r["n_species"]), _with_spread(r["microseconds per atom"]),
             f"{r['compile_seconds']:.1f}", *extra,
         ])  # fmt: skip
+    return _table(head, lines)
+
+
+def throughput(rows: list[dict]) -> str:
+    head = ["family", "atoms", "precision", "", "µs per atom", "million atom-steps per s", "of the bandwidth", "of the arithmetic", "GiB"]
+    lines = []
+    for r in rows:
+        for name, t in r["microseconds per atom"].items():
+            used = [f"{r['of the bandwidth']:.0%}", f"{r['of the arithmetic']:.0%}", f"{r['temporary GiB']:.1f}"]
+            steps = f"{r['million atom-steps per second'][name]:.3g}"
+            lines.append([r["family"], str(r["atoms"]), r["dtype"], name, _with_spread(t, 4), steps, *(used if name != "NVT step" else [""] * 3)])
     return _table(head, lines)
 
 

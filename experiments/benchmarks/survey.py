@@ -70,6 +70,31 @@ def of_family(family: str, wanted: list[Case], peaks: dict[str, dict[str, float]
     return [row for row, _ in rows]
 
 
+def throughput(family: str, n_atoms: int, dtype: str, peak: dict[str, float], runs: int) -> dict:
+    """Steps per second of one large structure times its atoms, and the parts of the machine's bandwidth and arithmetic that energy, forces
+    and virial use; counted in one block of 4096 atoms."""
+    model = jp.cast(models.for_dynamics(models.FAMILIES[family](("Si",))), dtype)
+    atoms = models.crystal(n_atoms)
+    programs = {
+        ALL_THREE: timing.program(jp.evaluate, model, jp.cast(jp.from_atoms(atoms, models.CUTOFF), dtype)),
+        "NVT step": nvt(model, atoms, dtype),
+    }
+    times = timing.interleaved({name: timing.Timed(program) for name, program in programs.items()}, runs)
+    per = {ALL_THREE: n_atoms, "NVT step": n_atoms * STEPS}
+    block = jp.cast(jp.from_atoms(models.crystal(4096), models.CUTOFF), dtype)
+    counted = timing.program(jp.evaluate, models.one_block(model, 4096), block).counted
+    rate = n_atoms / 4096 / times[ALL_THREE].median
+    return {
+        "family": family, "atoms": n_atoms, "dtype": dtype,
+        "microseconds per atom": {name: t.per(per[name]) for name, t in times.items()},
+        "million atom-steps per second": {name: 1e-6 * per[name] / t.median for name, t in times.items()},
+        "of the bandwidth": 1e-9 * counted["bytes"] * rate / peak["memory GB/s"],
+        "of the arithmetic": 1e-9 * counted["flops"] * rate / peak["Gflop/s"],
+        "temporary GiB": programs[ALL_THREE].temporary_bytes / 2**30,
+        "compile_seconds": {name: program.compile_seconds for name, program in programs.items()},
+    }  # fmt: skip
+
+
 def nvt(model: jp.Potential, atoms: Atoms, dtype: str) -> timing.Program:
     """STEPS steps of jax-md's Nosé–Hoover thermostat, each with an update of the neighbour list, whose search the skin mostly spares.
 

@@ -103,8 +103,10 @@ def _lowest(run: Callable[[], float], runs: int = 15) -> float:
     return min(run() for _ in range(runs))
 
 
-def peaks(dtype: Any, size: int = 1024, megabytes: int = 256) -> dict[str, float]:
+def peaks(dtype: Any, size: int | None = None, megabytes: int | None = None) -> dict[str, float]:
     """What the machine does at best: Gflop/s of a large matrix product, and GB/s of copies, in memory, and within the caches of all cores."""
+    on_cpu = jax.default_backend() == "cpu"
+    size, megabytes = size or (1024 if on_cpu else 8192), megabytes or (256 if on_cpu else 4096)
     rng = np.random.default_rng(0)
     a = jnp.asarray(rng.normal(size=(size, size)), dtype)
     product = program(lambda a, b: jnp.matmul(a, b, precision="highest"), a, a)
@@ -117,7 +119,7 @@ def peaks(dtype: Any, size: int = 1024, megabytes: int = 256) -> dict[str, float
             np.copyto(target, source)
 
     found = {"Gflop/s": 2e-9 * size**3 / _lowest(Timed(product)), "memory GB/s": 2e-9 * megabytes * 2**20 / _lowest(Timed(large))}
-    in_cache = cores() * 2e-9 * source.nbytes * 200 / _lowest(Timed(copies)) if jax.default_backend() == "cpu" else found["memory GB/s"]
+    in_cache = cores() * 2e-9 * source.nbytes * 200 / _lowest(Timed(copies)) if on_cpu else found["memory GB/s"]
     return found | {"cache GB/s": in_cache}
 
 

@@ -105,4 +105,4 @@ def pair_channels(channels: Array) -> Array:
 def contracted(channels: Array, radial: Array, angular: Array) -> Array:
     """Σ over pairs of channels [P, T], functions of lengths [R, T] and of angles [A, T]: [P, R, A], as one matrix product."""
     by_channel = channels[:, None] * radial[None]
-    return einsum("rt,at->ra", by_channel.reshape(-1, radial.shape[1]), angular).reshape(*by_channel.shape[:2], -1)
+    return einsum("rt,at->ra", by_channel.reshape(len(channels) * len(radial), -1), angular).reshape(*by_channel.shape[:2], -1)

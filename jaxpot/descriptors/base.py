@@ -119,6 +119,11 @@ class LocalDescriptor(Descriptor):
         raise NotImplementedError(f"{type(self).__name__} must define beyond_waist(coefficients)")
 
 
+def atoms_at_once(on_cpu: int = 128) -> int:
+    """The default block: on CPU atoms that fit the cache; on an accelerator as many such blocks as fill it, which bounds memory as well."""
+    return on_cpu if jax.default_backend() == "cpu" else 512 * on_cpu
+
+
 def map_blocks(function: Callable, stack, block: int):
     """A function of a stack of atoms over even blocks of at most this many; the last one repeats the last entry to fill up."""
     n = jax.tree_util.tree_leaves(stack)[0].shape[0]

@@ -123,10 +123,6 @@ class BondDensity(NeighborDensity):
             values = functions if values is None else jnp.where(is_kind[:, None], functions, values)
         return values
 
-    def _harmonics(self, env: Environment) -> Array:
-        # without the barrier XLA computes the recursion anew for every product
-        return jax.lax.optimization_barrier(spherical_harmonics(env.vectors, self.l_max))
-
     def _by_element(self, env: Environment, values: Array) -> Array:
         """Values [K, ..., n] of the neighbours, in the columns of their elements, [K, ..., S, n]."""
         if len(self.species) == 1:
@@ -146,13 +142,13 @@ class BondDensity(NeighborDensity):
             table = self._mixing_of(env.center, radial.dtype)
             mixed = einsum("kb,lbn->kln", radial, table[0]) if len(table) == 1 else einsum("kb,klbn->kln", radial, table[env.species])
             columns = jnp.concatenate([mixed, jnp.broadcast_to(columns, (*mixed.shape[:2], radial.shape[1]))], axis=-1)
-        return self._by_element(env, columns).reshape(*columns.shape[:2], -1), self._harmonics(env)
+        return self._by_element(env, columns).reshape(*columns.shape[:2], -1), spherical_harmonics(env.vectors, self.l_max)
 
     def summed(self, env: Environment) -> Array:
         # neighbours carry the functions g alone; they are mixed in the sum
         radial = self._radial(env)
         s, n = len(self.species), radial.shape[1]
-        plain = einsum("kq,km->qm", self._by_element(env, radial).reshape(-1, s * n), self._harmonics(env)).reshape(s, n, -1)
+        plain = einsum("kq,km->qm", self._by_element(env, radial).reshape(-1, s * n), spherical_harmonics(env.vectors, self.l_max)).reshape(s, n, -1)
         if self.mixing is None:
             return plain.reshape(s * n, -1)
         table = self._mixing_of(env.center, radial.dtype)

@@ -254,8 +254,7 @@ class Density(NeighborDensity):
     def factors(self, env: Environment) -> tuple[Array, Array]:
         r = safe_norm(env.vectors)
         channels = self._channel_functions(env.species, self._radial(r)) * self._weight()(r).astype(r.dtype)[:, None, None]
-        # without the barrier XLA fuses the recursion for the harmonics into each of the products below and computes it l_max times
-        return channels, jax.lax.optimization_barrier(spherical_harmonics(env.vectors, self.l_max))
+        return channels, spherical_harmonics(env.vectors, self.l_max)
 
     def summed(self, env: Environment) -> Array:
         if not isinstance(self.radial, Tabulated):
@@ -265,7 +264,7 @@ class Density(NeighborDensity):
         primitives = self.radial.primitives(r) * self.cutoff(r).astype(r.dtype)[:, None]
         weights, mixing = self._mixing_of_primitives(env.species, r.dtype)
         primitives = (weights[:, :, None] * primitives[:, None, :]).reshape(len(r), -1)
-        harmonics = jax.lax.optimization_barrier(spherical_harmonics(env.vectors, self.l_max))
+        harmonics = spherical_harmonics(env.vectors, self.l_max)
         sums = einsum("kp,km->pm", primitives, harmonics).reshape(weights.shape[1], -1, harmonics.shape[1])
         subscripts = "dtm,tq->dqm" if mixing.ndim == 3 else "dtm,dtq->qm"
         mixing = jnp.broadcast_to(mixing, (*mixing.shape[:-3], self.l_max + 1, *mixing.shape[-2:]))

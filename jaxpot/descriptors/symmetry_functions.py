@@ -98,7 +98,7 @@ class AngularFunctions(SymmetryFunctions):
         lam, zeta = (jnp.atleast_1d(jnp.asarray(x, dtype)) for x in (self.lam, self.zeta))
         # as a sum of two squares the base is never negative, and smooth where the angle ends
         base = 0.5 * ((1 + lam)[:, None] * pairs.aligned[None] + (1 - lam)[:, None] * pairs.opposed[None])
-        return 2 * power(base[:, None], zeta[None, :, None]).reshape(-1, pairs.first.shape[0])
+        return 2 * power(base[:, None], zeta[None, :, None]).reshape(len(lam) * len(zeta), -1)
 
     def values(self, neighbors: Neighbors, pairs: Pairs | None) -> Array:
         cutoff = self.cutoff(neighbors.r)

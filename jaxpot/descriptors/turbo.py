@@ -222,8 +222,7 @@ class TurboDensity(NeighborDensity):
         for s, (radial, angular) in enumerate(self._of_species(from_table(self.table[0].astype(r.dtype), r, reach), r / reach)):
             radial = radial * jnp.where(env.species == s, self._amplitude(s, r / reach), 0)[:, None]
             channels.append(radial[:, None, :] * angular[:, :, None])
-        # without the barrier XLA fuses the recursion for the harmonics into each of the products below and computes it l_max times
-        return jnp.concatenate(channels, axis=2), jax.lax.optimization_barrier(spherical_harmonics(env.vectors, self.l_max))
+        return jnp.concatenate(channels, axis=2), spherical_harmonics(env.vectors, self.l_max)
 
     def itself(self, center: Array, dtype: Any) -> Array:
         own = np.repeat(np.arange(len(self.species)), [basis.n_max for basis in self._radials])

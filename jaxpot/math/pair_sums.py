@@ -131,10 +131,10 @@ def square_sum(table: PairTable, x: Array) -> Array:
 
 
 def _batched(args, dims, *, table):
-    size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not batching.not_mapped)
+    size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
 
     def flat(x, d):
-        x = jnp.broadcast_to(x[:, None], (x.shape[0], size, x.shape[1])) if d is batching.not_mapped else jnp.moveaxis(x, d, 1)
+        x = jnp.broadcast_to(x[:, None], (x.shape[0], size, x.shape[1])) if d is None else jnp.moveaxis(x, d, 1)
         return x.reshape(x.shape[0], -1)
 
     out = pair_sum(table, *(flat(x, d) for x, d in zip(args, dims, strict=True)))

@@ -136,7 +136,15 @@ def spherical_harmonics(vectors: jax.Array, l_max: int) -> jax.Array:
     is_zero = square == 0
     units = jnp.where(is_zero, 0, vectors / jnp.sqrt(jnp.where(is_zero, 1, square)))
     one = jnp.where(is_zero[..., 0], jnp.zeros_like(units[..., 0]), 1)
-    return jnp.stack(harmonic_polynomials(jnp, *_components(units), one, l_max), axis=-1)
+    return _stacked(harmonic_polynomials(jnp, *_components(units), one, l_max))
+
+
+def _stacked(columns: list[jax.Array]) -> jax.Array:
+    """Functions of shape [...] as one array [..., n], evaluated once: without a barrier XLA fuses the recursion into whatever uses it."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.optimization_barrier(jnp.stack(columns, axis=-1))
+    # an accelerator computes every element in a thread of its own: along the first axis neighbouring threads are at the same function
+    return jnp.moveaxis(jax.lax.optimization_barrier(jnp.stack(columns)), 0, -1)
 
 
 def by_degree(coefficients: jax.Array, l_max: int) -> list[jax.Array]:

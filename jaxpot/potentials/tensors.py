@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import poison
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, atoms_at_once
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.linear import Linear
 from jaxpot.heads.tensor import degree
@@ -25,8 +25,6 @@ from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
 
-_CPU_BLOCK = 128  # atoms, as in AtomicPotential
-
 
 class TensorModel(Model):
     """Interface: a Graph in, a Cartesian tensor out, linear in coefficients with a Gaussian prior.
@@ -35,7 +33,7 @@ class TensorModel(Model):
       parts: what is added up.
       groups: one label per index of the tensor; indices with equal labels may be exchanged.
       per_atom: whether each atom has a tensor, instead of their sum.
-      chunk: atoms per checkpointed block; None takes 128 on CPU and all atoms elsewhere.
+      chunk: atoms per checkpointed block; None takes 128 on CPU and 65 536 elsewhere.
       field: where in Properties the tensor stands.
     """
 
@@ -142,7 +140,7 @@ class TensorModel(Model):
             return jnp.concatenate(tensors, axis=-1) if as_basis else functools.reduce(jnp.add, tensors)
 
         stack = environments(graph, self.reach, self.species), real, arms
-        block = self.chunk or (_CPU_BLOCK if jax.default_backend() == "cpu" else n)
+        block = self.chunk or atoms_at_once()
         if n <= block:
             tensor = one_block(stack)
         else:
@@ -215,7 +213,7 @@ class Tensor(TensorModel):
       head: Linear, which has one coefficient per feature and centre species, or LambdaGP, the sparse kernel model; or a mapping from
         the degree to a head.
       per_atom: True for a tensor of each atom, False for their sum.
-      chunk: atoms per checkpointed block; None takes 128 on CPU and all atoms elsewhere.
+      chunk: atoms per checkpointed block; None takes 128 on CPU and 65 536 elsewhere.
 
     Raises:
       TypeError: for descriptors that are not local, or a head that is not linear in its coefficients.

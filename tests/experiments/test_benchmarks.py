@@ -32,7 +32,7 @@ def test_smallest_case_without_peers(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "program", lambda f, *args: timing.Program(quick_jit(f).lower(*args).compile(), jax.device_put(args), 0.0))
     monkeypatch.setattr(timing, "peaks", functools.partial(timing.peaks, size=128, megabytes=1))
     monkeypatch.setattr(survey, "load", lambda name: [a for a in datasets_load(name) if len(a) == 8][:8])
-    options = "--parts survey fits gap ace_fit --sizes 64 --base 64 --runs 1 --precisions float64 --species 1 --scaling-family tiny"
+    options = "--parts survey throughput fits gap ace_fit --sizes 64 --base 64 --runs 1 --precisions float64 --species 1 --throughput-family tiny --throughput-atoms 64"
     monkeypatch.setattr(sys, "argv", ["benchmarks", *options.split(), "--output", str(tmp_path)])
     with jax.numpy_rank_promotion("allow"):
         script.main()
@@ -41,6 +41,7 @@ def test_smallest_case_without_peers(tmp_path, monkeypatch):
     assert [row["quantity"] for row in rows] == ["energy", "energy, forces", "energy, forces, virial", "NVT step"]
     assert all(row["microseconds per atom"]["lowest"] > 0 for row in rows) and all(row["times the floor"] > 1 for row in rows[:3])
     assert rows[2]["flops per atom"] > rows[0]["flops per atom"] > 1000
+    assert 0 < results["throughput"][0]["million atom-steps per second"]["NVT step"]
     assert results["fits"][0]["fit"]["median"] > 0 and results["fits"][0]["evidence gradient"]["median"] > 0
     assert len(results["missing"]) == 2 and all("here" in reason for reason in results["missing"]) and results["failed"] == []
     assert "| tiny | NVT step | 64 |" in (tmp_path / "results.md").read_text() and (tmp_path / "cost_and_size.png").exists()
