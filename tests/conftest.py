@@ -1,9 +1,9 @@
-"""Every test runs in float64, with rank promotion refused and four pretend CPU devices."""
+"""Every test runs in float64, with rank promotion refused and eight pretend CPU devices."""
 
 import itertools
 import os
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 
 import jax
 import pytest

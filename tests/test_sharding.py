@@ -50,7 +50,7 @@ def test_parts_are_compact_and_of_equal_size():
 def test_structure_in_parts(name):
     """Periodic with a cell smaller than the range, and free with a number of atoms that does not divide."""
     model = catalog.potential(name)
-    for atoms, n in ((crystal(), 4), (cluster()[:17], 3)):
+    for atoms, n in ((crystal(), 8), (cluster()[:17], 3)):
         graph = jp.from_atoms(atoms, 3.6)
         mesh = sharding.make_mesh(n)
         found = sharding.evaluate(model, sharding.partition(graph, mesh), mesh)
@@ -89,8 +89,8 @@ def data():
 
 def test_evidence_and_its_gradient_of_shared_batches():
     whole = data()
-    shared = sharding.shard(whole, sharding.make_mesh(4))
-    assert all(len(ids) % 4 == 0 for ids in shared.index) and all(len(x.sharding.device_set) == 4 for x in jax.tree_util.tree_leaves(shared.batches))
+    shared = sharding.shard(whole, sharding.make_mesh(8))
+    assert all(len(ids) % 8 == 0 for ids in shared.index) and all(len(x.sharding.device_set) == 8 for x in jax.tree_util.tree_leaves(shared.batches))
     density = jp.Density(SPECIES, jp.CosineCutoff(3.0, width=0.8), jp.GTO(2), 1, sigma=0.5)
     params, build = jp.free(jp.AtomicPotential(jp.SOAP(density), jp.Linear()), "*.sigma", "*.radius", "*.scale")
     one, many = (quick_jit(jax.value_and_grad(lambda p, d=d: jp.fit.log_evidence(build(p), d)))(params) for d in (whole, shared))
@@ -122,7 +122,7 @@ def test_training_by_several_devices(settings, tmp_path):
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"99 devices asked for, JAX has 4; on CPU write jax.config.update\('jax_num_cpu_devices', 99\)"):
+    with pytest.raises(ValueError, match=r"99 devices asked for, JAX has 8; on CPU write jax.config.update\('jax_num_cpu_devices', 99\)"):
         sharding.make_mesh(99)
     with pytest.raises(ValueError, match="2 atoms for 4 devices"):
         sharding.partition(jp.from_atoms(ase.build.bulk("Si"), 3.0), sharding.make_mesh(4))

@@ -176,12 +176,14 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=200, help="sparse points of the search")
     parser.add_argument("--final-points", type=int, default=1000, help="sparse points of the fits that are tested")
     parser.add_argument("--trials", type=int, default=150, help="evidences of random search and of the Parzen estimator")
+    parser.add_argument("--random-trials", type=int, help="evidences of random search, if other than those of the Parzen estimator")
     parser.add_argument("--steps", type=int, default=20, help="steps of L-BFGS-B")
     parser.add_argument("--curve", type=int, default=8, help="stages of each search at which the model of the search is tested")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     element, output = arguments.element, arguments.output
+    arguments.random_trials = arguments.random_trials or arguments.trials
     output.mkdir(parents=True, exist_ok=True)
 
     train, test = datasets.load(f"mlearn/{element}_train"), labelled(datasets.load(f"mlearn/{element}_test"))
@@ -189,7 +191,7 @@ def main() -> None:
     problem = Problem(element, train[:: arguments.every], arguments.points, mean, arguments.seed)
     start, file = problem.of_start(), output / f"{element}.json"
     print(f"{element}: {len(problem.data)} structures, {sum(problem.data.n_atoms)} atoms, {arguments.points} sparse points in the search")
-    settings = {name: getattr(arguments, name) for name in ("element", "every", "points", "trials", "steps", "seed")}
+    settings = {name: getattr(arguments, name) for name in ("element", "every", "points", "trials", "random_trials", "steps", "seed")}
     result = json.loads(file.read_text()) if file.exists() else {}
     if result.get("settings") != settings:  # else it goes on where it was stopped
         evidence_s, gradient_s = problem.cost_of_gradient()
@@ -200,7 +202,7 @@ def main() -> None:
 
     searches = {
         "gradient": (ratio, lambda: gradient_search(problem, arguments.steps, output / f"{element}_checkpoint.npz")),
-        "random": (1.0, lambda: random_search(problem, arguments.trials, arguments.seed, output / f"{element}_random_{arguments.seed}.json")),
+        "random": (1.0, lambda: random_search(problem, arguments.random_trials, arguments.seed, output / f"{element}_random_{arguments.seed}.json")),
         "Parzen": (1.0, lambda: parzen_search(problem, arguments.trials, arguments.seed)),
     }
     for name, (unit, search) in searches.items():

@@ -138,6 +138,13 @@ def test_unknown_element(name):
 
 
 @pytest.mark.parametrize("name", POTENTIALS)
+def test_a_pair_alone(name):
+    """One neighbour has no partner: sums over pairs and triplets of neighbours are empty."""
+    model, graph = catalog.potential(name), from_atoms(Atoms("SiC", positions=[[0, 0, 0], [0, 0, 1.7]]), LIST)
+    assert jax.eval_shape(lambda model, graph: model.energies(graph), model, graph).shape == (2,)
+
+
+@pytest.mark.parametrize("name", POTENTIALS)
 def test_nothing_to_diagnose(name):
     for structure in STRUCTURES:
         assert diagnose(catalog.potential(name), catalog.graph(structure)) == ()
