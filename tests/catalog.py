@@ -1,7 +1,7 @@
 """Every descriptor, head and potential once, small, with fixed random coefficients, and the structures the laws run on.
 
-A new descriptor is one line in `DESCRIPTORS`, a new head one in `HEADS`, a new potential one in `POTENTIALS`; the laws then hold
-it to everything in tests/laws. All know the elements C and Si and look at most 3.2 Å far, so that the neighbour lists (LIST Å) leave
+A new descriptor is one line in `DESCRIPTORS`, a new head one in `HEADS`, a new potential one in `POTENTIALS`, or in `MOLECULAR` if it is one
+molecule's; the laws then hold it to everything in tests/laws. All know the elements C and Si and look at most 3.2 Å far, so that the neighbour lists (LIST Å) leave
 room for finite differences of cutoffs, and all structures share one padded shape, so that a potential is compiled once per law.
 """
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
-from flax import nnx
+from flax import linen, nnx
 
 import jaxpot
 from jaxpot import (
@@ -29,15 +29,20 @@ from jaxpot import (
     MBTR,
     MLP,
     MTP,
+    PIP,
+    SLATM,
     SOAP,
     ZBL,
     Agnesi,
+    Angles,
     AtomicPotential,
     Average,
+    BagOfBonds,
     Bessel,
     BestMatch,
     Bispectrum,
     BondDensity,
+    Bonds,
     Buckingham,
     BumpCutoff,
     ByCoreEnergy,
@@ -49,21 +54,27 @@ from jaxpot import (
     CompressedSOAP,
     CoreRepulsion,
     CosineCutoff,
+    CoulombMatrix,
+    CoulombSpectrum,
     CubicSpline,
     CutCoulomb,
     DeepPotSE,
     Density,
+    Dihedrals,
     Embedding,
     EquispacedGaussians,
     ForceShifted,
     GlobalSOAP,
+    GradientDomain,
     HiddenLayer,
     Histogram,
     InnerCutoff,
     Instances,
+    InverseDistances,
     IsolatedAtoms,
     LennardJones,
     Linear,
+    LinenHead,
     LocalSLATM,
     Matern,
     ModifiedTersoff,
@@ -98,6 +109,7 @@ from jaxpot import (
     TwoBody,
     TwoSided,
     Willatt,
+    exchanges,
 )
 
 SPECIES = ("C", "Si")
@@ -121,7 +133,7 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
     "ace-alchemical", "ace-smeared", "bispectrum-by-element", "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-squared-exponential",
-    "hidden-layer", "soap-bessel", "soap-chebyshev", "soap-compressed", "soap-equispaced", "soap-no-center", "soap-solid-gto",
+    "hidden-layer", "linen", "soap-bessel", "soap-chebyshev", "soap-compressed", "soap-equispaced", "soap-no-center", "soap-solid-gto",
     "soap-unnormalized", "structure-best-match", "structure-rematch", "tersoff-modified", "three-body-frozen",
 }
 
@@ -224,6 +236,7 @@ HEADS = {
     ),
     "mlp": lambda: MLP((5, 4), shift=_random(2, _HEAD_DESCRIPTOR().n_features, seed=3), scale=np.full((2, _HEAD_DESCRIPTOR().n_features), 0.3)),
     "nnx": lambda: NNXHead(Network(_HEAD_DESCRIPTOR().n_features, nnx.Rngs(3))),
+    "linen": lambda: LinenHead(linen.Sequential((linen.Dense(4, param_dtype=float), linen.tanh, linen.Dense(1, param_dtype=float)))),
     "gp-frozen": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), _sparse(PolynomialKernel(2.0))())).frozen().head,
 }
 
@@ -284,12 +297,13 @@ POTENTIALS = {
     **{
         name: lambda make=make: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), make()))
         for name, make in HEADS.items()
-        if name not in ("linear", "embedding", "mlp", "nnx")
+        if name not in ("linear", "embedding", "mlp", "nnx", "linen")
     },
     "embedding": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["embedding"]()),
     "mlp": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["mlp"]()),
     "pace": _pace,
     "nnx": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["nnx"]()),
+    "linen": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["linen"]()),
     "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
     "tabulated": lambda: jaxpot.tabulate(
         _fitted(AtomicPotential(SOAP(Density(SPECIES, COSINE, GTO(3), 2, sigma=0.5)), Linear()))
@@ -344,6 +358,44 @@ POTENTIALS = {
 
 descriptor = functools.cache(lambda name: DESCRIPTORS[name]())
 potential = functools.cache(lambda name: POTENTIALS[name]())
+
+# of one molecule, with atoms in this order
+MOLECULE = Atoms("CSiCSiC", positions=[[0, 0, 0], [1.8, 0.2, 0.1], [0.3, 1.6, -0.4], [-1.3, -0.5, 1.2], [0.6, -1.1, -1.4]])
+_SYMBOLS = tuple(MOLECULE.symbols)
+
+
+def rattled(seed):
+    return Atoms(_SYMBOLS, positions=MOLECULE.positions + 0.1 * _random(5, 3, seed=seed))
+
+
+def _whole(descriptor, kernel):
+    references = [to_graph(rattled(seed)) for seed in (1, 2)]
+    return _fitted(StructureGP(descriptor, kernel, Average(), normalize=False, extensive=False).with_points(references))
+
+
+def _bonded():
+    bonds = Bonds(SPECIES, [[0, 1], [0, 2], [0, 3], [0, 4]], stiffness=[20.0, 24.0, 18.0, 22.0], length=1.5)
+    angles = Angles(SPECIES, [[1, 0, 2], [3, 0, 4]], stiffness=3.0, angle=[1.9, 2.0])
+    return bonds + angles + Dihedrals(SPECIES, [[1, 2, 0, 3], [4, 1, 0, 2]], amplitudes=[0.3, 0.2], phases=[0.0, np.pi], multiplicities=(3, 1))
+
+
+def _sgdml():
+    model = GradientDomain(InverseDistances(_SYMBOLS), Matern(1.5), ((0, 1, 2, 3, 4), (0, 1, 4, 3, 2)), delta=0.7)
+    return _fitted(model.with_points([to_graph(rattled(seed)) for seed in (1, 2)]))
+
+
+MOLECULAR = {
+    "pip": lambda: _fitted(PIP(SPECIES, [range(5)], MorseTransform(1.6, decay=1.3), degree=2, symmetry=exchanges(_SYMBOLS))),
+    "sgdml": _sgdml,
+    "bonded": _bonded,
+    "coulomb-matrix": lambda: _whole(CoulombMatrix(SPECIES, 6), SquaredExponential(30.0)),
+    "coulomb-spectrum": lambda: _whole(CoulombSpectrum(SPECIES, 6), SquaredExponential(30.0)),
+    "bag-of-bonds": lambda: _whole(BagOfBonds(SPECIES, (3, 2)), SquaredExponential(30.0)),
+    "slatm-molecule": lambda: _whole(SLATM(LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5)), SquaredExponential(3.0)),
+}
+# which atoms may be exchanged: all, only these, or none, where a list names them
+EXCHANGED = {"sgdml": [0, 1, 4, 3, 2], "bonded": range(5), "pip": [2, 3, 4, 1, 0]}
+molecular = functools.cache(lambda name: MOLECULAR[name]())
 
 
 TRICLINIC = [[3.0, 0.2, -0.1], [0.7, 2.8, 0.3], [-0.4, 0.5, 3.2]]

@@ -1,7 +1,4 @@
-"""Bonded potentials: closed forms, the laws that a list of atoms can obey, periodic chains, and what makes them NaN.
-
-They are not in the catalogue: a list belongs to one topology, and the catalogue's structures are several.
-"""
+"""Bonded potentials: closed forms, the laws with a cell and with phases, periodic chains, and what makes them NaN."""
 
 import jax
 import jax.numpy as jnp

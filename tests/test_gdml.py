@@ -161,22 +161,6 @@ def test_fixed_terms_are_subtracted():
 ROTATION = np.asarray(jp.random_rotation(jax.random.key(1)))
 
 
-def test_symmetries():
-    atoms = Atoms(SYMBOLS, positions=POSITIONS)
-    before = evaluate(fitted(), to_graph(atoms))
-    forces, virial = np.asarray(before.forces), np.asarray(before.virial)
-    assert np.max(np.abs(forces)) > 0.01 and not np.any(forces[4:])
-    order = np.array([0, 2, 1, 3, 4, 5])
-    for q, swap in ((ROTATION, np.arange(6)), (-ROTATION, np.arange(6)), (np.eye(3), order)):
-        moved = Atoms(SYMBOLS, positions=(POSITIONS @ q.T)[swap[:4]] + [0.3, -2.0, 8.0])
-        expected = before.replace(forces=(forces @ q.T)[swap], virial=q @ virial @ q.T)
-        assert_below(deviations(evaluate(fitted(), to_graph(moved)), expected, 6), 1e-10)
-    scale = np.max(np.abs(forces))
-    assert np.max(np.abs(forces.sum(axis=0))) < 1e-12 * scale
-    assert np.max(np.abs(np.cross(POSITIONS, forces[:4]).sum(axis=0))) < 1e-12 * scale
-    assert np.max(np.abs(POSITIONS.T @ forces[:4] - virial)) < 1e-12 * scale
-
-
 @quick_jit
 def derivatives(model, params, graph):
     build = jp.free(model, *params)[1]
@@ -208,16 +192,6 @@ def test_derivatives():
         lambda h: np.asarray(evaluate(fitted(), to_graph(frames()[0]).replace(positions=to_graph(frames()[0]).positions + h * direction)).forces), 1e-4
     )
     assert relative(np.einsum("iajb,jb->ia", at_reference[2], direction), numeric) < 1e-6  # there one distance is zero
-
-
-def test_padding_batches_types_and_files(tmp_path):
-    model, batch = fitted(), jp.stack([jp.from_atoms(a, 2.0) for a in frames()[:2]])
-    results = quick_jit(jax.vmap(jp.evaluate, (None, 0)))(model, batch)
-    for i in range(2):
-        assert_below(deviations(jax.tree_util.tree_map(lambda x, i=i: x[i], results), evaluate(model, to_graph(frames()[i])), 4), 1e-10)
-    single = jax.eval_shape(jp.evaluate, jp.cast(model, jnp.float32), jp.cast(to_graph(frames()[0]), jnp.float32))
-    assert {x.dtype for x in jax.tree_util.tree_leaves(single)} == {jnp.dtype("float32")}
-    assert jp.load(jp.save(tmp_path / "model", model)) == model
 
 
 def test_planar_references():

@@ -362,14 +362,6 @@ def test_many_body_expansion_is_recovered():
     assert deviation(fitted, held_out, 1.0) < 1e-8
 
 
-def test_molecule_in_a_file_and_in_single_precision(tmp_path):
-    model, graph = fixed(DIMER), from_atoms(waters(2, 1, 0)[0], 1.0)
-    loaded = jaxpot.load(jaxpot.save(tmp_path / "model", model))
-    assert loaded == model and loaded.labels() == model.labels()
-    single = jax.eval_shape(jaxpot.evaluate, jaxpot.cast(model, "float32"), jaxpot.cast(graph, "float32"))
-    assert single.energy.dtype == single.forces.dtype == np.float32
-
-
 def test_another_molecule_is_nan():
     model = fixed(WATER)
     for atoms in (Atoms("OH", positions=[[0, 0, 0], [1, 0, 0]]), molecule("NH3")):

@@ -86,7 +86,7 @@ def test_single_precision(name):
 def test_save_and_load(name, tmp_path):
     kind, _, rest = name.rpartition(":")
     model = catalog.descriptor(rest) if kind else catalog.potential(name)
-    loaded = load(save(tmp_path / "model", model), like=model if name == "nnx" else None)
+    loaded = load(save(tmp_path / "model", model), like=model if name in ("nnx", "linen") else None)
     assert loaded == model and type(loaded) is type(model)
     assert jax.tree_util.tree_structure(loaded) == jax.tree_util.tree_structure(model)
     if not kind:
