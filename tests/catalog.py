@@ -306,7 +306,7 @@ POTENTIALS = {
     "linen": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["linen"]()),
     "chunked": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear(), chunk=4)),
     "tabulated": lambda: jaxpot.tabulate(
-        _fitted(AtomicPotential(SOAP(Density(SPECIES, COSINE, GTO(3), 2, sigma=0.5)), Linear()))
+        _fitted(AtomicPotential(SOAP(Density(SPECIES, COSINE, GTO(3), 2, sigma=0.5, channels=ALCHEMICAL[:, :1])), Linear()))
         + _fitted(AtomicPotential(ACE(_sharp(Agnesi(2, nearest=1.6), 1, mixing=_random(2, 2, 3)), TotalDegree((2, 2))), Linear())),
         accuracy=1e-6,
     ),

@@ -75,6 +75,14 @@ class NeighborDensity:
         ready = self.at()
         return ready.summed(env) + ready.itself(env.center, env.vectors.dtype)
 
+    def quadratic(self, envs: Environment, forms: Array) -> Array:
+        """Σ_lm c_lm · F_l c_lm of a stack of n atoms, shape [n], with the symmetric forms F of each centre's own species, [S, l_max + 1, Q, Q]."""
+        density = jax.vmap(self.at())(envs)
+        total = jnp.zeros((density.shape[0], len(forms)), density.dtype)
+        for l, c in enumerate(by_degree(density, self.l_max)):
+            total = total + einsum("nsam,nam->ns", einsum("sab,nbm->nsam", forms[:, l], c), c)
+        return einsum("ns,ns->n", total, jax.nn.one_hot(envs.center, len(forms), dtype=total.dtype))
+
     def factors_with_slopes(self, env: Environment) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """`factors` and their derivatives, each with a leading axis [3]: a neighbour's factors depend on its own vector only, so
         three directional derivatives give all of them."""
@@ -271,6 +279,31 @@ class Density(NeighborDensity):
         blocks = [einsum(subscripts, block, mixing[..., l, :, :]) for l, block in enumerate(by_degree(sums, self.l_max))]
         return jnp.concatenate(blocks, axis=-1).reshape(self.n_channels, -1)
 
+    def quadratic(self, envs: Environment, forms: Array) -> Array:
+        one_channel = self.mixing is None and self.n_channels == self.radial.n_max
+        if not (isinstance(self.radial, Tabulated) and one_channel):
+            return super().quadratic(envs, forms)
+        # of one channel there are so few primitives that forms of their sums are cheaper than mixing first
+        dtype = forms.dtype
+        mixing = jnp.broadcast_to(jnp.asarray(self.radial.mixing, dtype), (self.l_max + 1, *self.radial.mixing.shape[1:]))
+        sums = jax.vmap(self._sums_of_primitives)(envs)
+        itself = jax.vmap(lambda center: self.itself(center, dtype)[:, 0])(jnp.arange(len(forms)))
+        linear = einsum("tq,sqr,sr->st", mixing[0], 2 * forms[:, 0], itself)
+        constant = einsum("sq,sqr,sr->s", itself, forms[:, 0], itself)
+        own = jax.nn.one_hot(envs.center, len(forms), dtype=dtype)
+        total = einsum("nt,st,ns->n", sums[:, 0], linear, own) + einsum("ns,s->n", own, constant)
+        forms = einsum("ltq,slqr,lur->lstu", mixing, forms, mixing)
+        for form, part in zip(forms, jax.lax.split(sums, tuple(2 * l + 1 for l in range(self.l_max + 1)), axis=1), strict=True):
+            total = total + quadratic_form(form, envs.center, part)
+        return total
+
+    def _sums_of_primitives(self, env: Environment) -> Array:
+        """Σ_k Y_lm(k) P_t(k) of one channel, shape [L, T]."""
+        r = safe_norm(env.vectors)
+        weight = self.cutoff(r).astype(r.dtype)
+        weight = weight if self.channels is None else weight * jnp.asarray(self.channels, r.dtype)[env.species, 0]
+        return einsum("km,kt->mt", spherical_harmonics(env.vectors, self.l_max), self.radial.primitives(r) * weight[:, None])
+
     def _mixing_of_primitives(self, species: Array, dtype) -> tuple[Array, Array]:
         """Weights of neighbours in the sums over primitives, [K, D], and what mixes these into channels: [l, T, n] for every D, or [D, l, T, Q]."""
         own = jax.nn.one_hot(species, len(self.species), dtype=dtype)
@@ -290,6 +323,26 @@ class Density(NeighborDensity):
         values = self._channel_functions(center[None], radial, everywhere=self.center_channels == "all")[0, 0]
         values = jnp.asarray(self.center_weight, dtype) * values
         return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, n_lm - 1), dtype)], axis=1)
+
+
+@jax.custom_jvp
+def quadratic_form(forms: Array, which: Array, x: Array) -> Array:
+    """Σ_m x_m · F x_m, shape [n], of x [n, m, a], with which [n] of the symmetric forms F [S, a, a]. Its derivative by x is at hand with it."""
+    return jnp.sum(_images(forms, which, x) * x, axis=(1, 2))
+
+
+@quadratic_form.defjvp
+def _quadratic_form_jvp(primals, tangents):
+    (forms, which, x), (dforms, _, dx) = primals, tangents
+    images = _images(forms, which, x)
+    return jnp.sum(images * x, axis=(1, 2)), jnp.sum(2 * images * dx, axis=(1, 2)) + quadratic_form(dforms, which, x)
+
+
+def _images(forms: Array, which: Array, x: Array) -> Array:
+    """F x_m, shape [n, m, a]."""
+    if len(forms) == 1:
+        return einsum("nmb,ba->nma", x, forms[0])
+    return einsum("ns,nsma->nma", jax.nn.one_hot(which, len(forms), dtype=x.dtype), einsum("nmb,sba->nsma", x, forms))
 
 
 def _broadcast(radial: Array, mixing: Array) -> tuple[Array, Array]:

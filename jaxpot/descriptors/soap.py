@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor, own_species
+from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.density import NeighborDensity, pair_factors, power_spectrum
 from jaxpot.graph import Environment
 from jaxpot.math.coupling import clebsch_gordan
@@ -76,14 +76,10 @@ class SOAP(LocalDescriptor):
         first, second = np.triu_indices(q)
         pair[first, second] = pair[second, first] = np.arange(len(first))
         forms = coefficients[:, pair] * jnp.asarray(0.5 + 0.5 * np.eye(q), coefficients.dtype)[None, :, :, None]  # [S, Q, Q, l]
-        density = jax.vmap(self.density.at())(envs)
-        total = jnp.zeros((density.shape[0], len(coefficients)), density.dtype)
-        for l, c in enumerate(by_degree(density, l_max)):
-            total = total + einsum("nsam,nam->ns", einsum("sab,nbm->nsam", forms[..., l], c), c)
-        total = einsum("ns,ns->n", total, own_species(envs, coefficients))
+        total = self.density.quadratic(envs, jnp.moveaxis(forms, -1, 1))
         if not self.normalize:
             return total
-        square = jax.vmap(lambda c: _scalar_square(c, l_max))(density)
+        square = jax.vmap(lambda env: _scalar_square(self.density(env), l_max))(envs)
         is_zero = square == 0
         return jnp.where(is_zero, 0, total / jnp.sqrt(jnp.where(is_zero, 1, square)))
 
