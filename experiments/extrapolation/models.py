@@ -45,7 +45,7 @@ def gap(frames: list, isolated: dict, settings: dict):
     soap = jp.SOAP(jp.Density(species, cutoff, jp.GTO(settings["n_max"]), l_max=settings["l_max"], sigma=settings["sigma"]))
     model = jp.IsolatedAtoms(isolated)
     for descriptor, head, n in (
-        (pairs, jp.SparseGP(jp.SquaredExponential(settings["pair_length"]), delta=settings["pair_delta"]), settings["n_pairs"]),
+        (pairs, jp.SparseGP(jp.SquaredExponential(settings["pair_length"]), delta=settings["pair_delta"]), dict.fromkeys(pairs.kinds, settings["n_pairs"])),
         (soap, jp.SparseGP(jp.PolynomialKernel(settings["zeta"]), delta=settings["delta"]), settings["n_sparse"]),
     ):
         points = jp.fit.select_environments(descriptor, data, n, key=jax.random.key(settings["seed"]))

@@ -38,7 +38,7 @@ def all_derivatives(name, graph):
     return params, build, derivatives(model, params, graph)
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", variants_slow(SHORT))
 @pytest.mark.parametrize("structure", ["slab", "small-cell"])
 def test_forces_and_virial(name, structure):
     model, graph, n = catalog.potential(name), catalog.graph(structure), len(STRUCTURES[structure])
@@ -125,7 +125,7 @@ def with_atoms_at(distance):
     return Atoms("SiCSiCC", positions=[[0, 0, 0], [1.7, 0.3, 0], [-0.2, 1.6, 0.9], [0, 0, -distance], [0.3, 0, -distance - 1.8]])
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", variants_slow(SHORT))
 def test_continuous_as_an_atom_crosses_the_cutoff(name):
     """Energy and forces; ±1e-6 Å around the cutoff they change in proportion, by a slope of the order of the Hessian."""
     model, delta = catalog.potential(name), 1e-6
