@@ -77,11 +77,7 @@ class NeighborDensity:
 
     def quadratic(self, envs: Environment, forms: Array) -> Array:
         """Σ_lm c_lm · F_l c_lm of a stack of n atoms, shape [n], with the symmetric forms F of each centre's own species, [S, l_max + 1, Q, Q]."""
-        density = jax.vmap(self.at())(envs)
-        total = jnp.zeros((density.shape[0], len(forms)), density.dtype)
-        for l, c in enumerate(by_degree(density, self.l_max)):
-            total = total + einsum("nsam,nam->ns", einsum("sab,nbm->nsam", forms[:, l], c), c)
-        return einsum("ns,ns->n", total, jax.nn.one_hot(envs.center, len(forms), dtype=total.dtype))
+        return quadratic_forms(forms, envs.center, jax.vmap(self.at())(envs))
 
     def factors_with_slopes(self, env: Environment) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """`factors` and their derivatives, each with a leading axis [3]: a neighbour's factors depend on its own vector only, so
@@ -294,7 +290,7 @@ class Density(NeighborDensity):
         total = einsum("nt,st,ns->n", sums[:, 0], linear, own) + einsum("ns,s->n", own, constant)
         forms = einsum("ltq,slqr,lur->lstu", mixing, forms, mixing)
         for form, part in zip(forms, jax.lax.split(sums, tuple(2 * l + 1 for l in range(self.l_max + 1)), axis=1), strict=True):
-            total = total + quadratic_form(form, envs.center, part)
+            total = total + _quadratic_form(form, envs.center, part)
         return total
 
     def _sums_of_primitives(self, env: Environment) -> Array:
@@ -325,17 +321,25 @@ class Density(NeighborDensity):
         return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, n_lm - 1), dtype)], axis=1)
 
 
+def quadratic_forms(forms: Array, which: Array, coefficients: Array) -> Array:
+    """`NeighborDensity.quadratic` of coefficients [n, Q, L] that are at hand, with which [n] of the forms."""
+    total = jnp.zeros((len(which), len(forms)), coefficients.dtype)
+    for l, c in enumerate(by_degree(coefficients, forms.shape[1] - 1)):
+        total = total + einsum("nsam,nam->ns", einsum("sab,nbm->nsam", forms[:, l], c), c)
+    return einsum("ns,ns->n", total, jax.nn.one_hot(which, len(forms), dtype=total.dtype))
+
+
 @jax.custom_jvp
-def quadratic_form(forms: Array, which: Array, x: Array) -> Array:
+def _quadratic_form(forms: Array, which: Array, x: Array) -> Array:
     """Σ_m x_m · F x_m, shape [n], of x [n, m, a], with which [n] of the symmetric forms F [S, a, a]. Its derivative by x is at hand with it."""
     return jnp.sum(_images(forms, which, x) * x, axis=(1, 2))
 
 
-@quadratic_form.defjvp
+@_quadratic_form.defjvp
 def _quadratic_form_jvp(primals, tangents):
     (forms, which, x), (dforms, _, dx) = primals, tangents
     images = _images(forms, which, x)
-    return jnp.sum(images * x, axis=(1, 2)), jnp.sum(2 * images * dx, axis=(1, 2)) + quadratic_form(dforms, which, x)
+    return jnp.sum(images * x, axis=(1, 2)), jnp.sum(2 * images * dx, axis=(1, 2)) + _quadratic_form(dforms, which, x)
 
 
 def _images(forms: Array, which: Array, x: Array) -> Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.base import LocalDescriptor
-from jaxpot.descriptors.density import NeighborDensity, pair_factors, power_spectrum
+from jaxpot.descriptors.density import NeighborDensity, pair_factors, power_spectrum, quadratic_forms
 from jaxpot.graph import Environment
 from jaxpot.math.coupling import clebsch_gordan
 from jaxpot.math.linalg import einsum, unit
@@ -76,10 +76,11 @@ class SOAP(LocalDescriptor):
         first, second = np.triu_indices(q)
         pair[first, second] = pair[second, first] = np.arange(len(first))
         forms = coefficients[:, pair] * jnp.asarray(0.5 + 0.5 * np.eye(q), coefficients.dtype)[None, :, :, None]  # [S, Q, Q, l]
-        total = self.density.quadratic(envs, jnp.moveaxis(forms, -1, 1))
+        forms = jnp.moveaxis(forms, -1, 1)
         if not self.normalize:
-            return total
-        square = jax.vmap(lambda env: _scalar_square(self.density(env), l_max))(envs)
+            return self.density.quadratic(envs, forms)
+        density = jax.vmap(self.density.at())(envs)
+        total, square = quadratic_forms(forms, envs.center, density), jax.vmap(lambda c: _scalar_square(c, l_max))(density)
         is_zero = square == 0
         return jnp.where(is_zero, 0, total / jnp.sqrt(jnp.where(is_zero, 1, square)))
 
