@@ -26,5 +26,5 @@ def _bounded_memory():
 def _bounded_programs():
     """Linux lets a process map 65 530 pieces of memory, and a compiled program takes up to hundreds."""
     yield
-    if next(_done) % 50 == 0:
+    if next(_done) % 200 == 0:
         jax.clear_caches()
