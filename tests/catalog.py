@@ -403,7 +403,7 @@ SLAB = [[2.9, 0, 0], [0.4, 3.1, 0], [0, 0, 9.0]]
 
 SPARSE = Atoms("SiCSi", positions=[[0, 0, 0], [1.2, 1.3, 0.6], [-0.9, 0.8, 1.9]])
 STRUCTURES = {
-    "molecule": Atoms("CSiCSiC", positions=[[0, 0, 0], [1.8, 0.2, 0.1], [0.3, 1.6, -0.4], [-1.3, -0.5, 1.2], [0.6, -1.1, -1.4]]),
+    "molecule": MOLECULE,
     "triclinic": Atoms("SiC", positions=[[0.1, 0.2, 0.3], [1.5, 1.4, 1.1]], cell=TRICLINIC, pbc=True),
     "small-cell": Atoms("Si", positions=[[0.4, -0.2, 5.0]], cell=[[2.2, 0.1, 0], [0.3, 2.3, 0.2], [0, -0.2, 2.4]], pbc=True),
     "slab": Atoms("SiCSi", positions=[[0, 0, 0], [1.3, 1.2, 0.9], [0.2, 0.1, 1.9]], cell=SLAB, pbc=(True, True, False)),

@@ -80,7 +80,7 @@ def test_derivatives(name):
 
 
 HARD = {
-    "at its references' own place": MOLECULE.positions,
+    "at a reference": rattled(1).positions,
     "planar": MOLECULE.positions * [1, 1, 0],
     "equal distances": np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * 1.1,
 }
