@@ -142,7 +142,7 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
             f"atoms {int(centers[k])} and {int(neighbors[k])} are at the same place (distance {distances[k]:.3g} Å); "
             "remove duplicates, for example with ase.geometry.get_duplicate_atoms(atoms, delete=True)"
         )
-    needed = int(np.bincount(centers, minlength=n).max()) if len(centers) else 0
+    needed = int(np.bincount(centers).max()) if len(centers) else 0
     if max_neighbors is not None and needed > max_neighbors:
         raise ValueError(f"neighbour list overflow ({needed} neighbours, {max_neighbors} slots); rebuild with max_neighbors={needed}")
     if max_atoms is not None and n > max_atoms:
@@ -200,29 +200,24 @@ def from_edges(
 def _dense(xp, numbers, positions, cell, pbc, centers, neighbors, shifts, cutoff, max_neighbors) -> Graph:
     """The rows of a pair list, gathered by centre; xp is numpy on the host and jax.numpy under jit."""
     n, n_edges = numbers.shape[0], centers.shape[0]
-    invalid = (centers >= n) | (neighbors >= n)
-    centers = xp.where(invalid, n, centers)
+    centers = xp.where((centers >= n) | (neighbors >= n), n, centers)
+    if xp is np and n < 2**16:  # numpy sorts integers of 16 bits by their digits
+        centers = centers.astype(np.uint16)
     order = xp.argsort(centers, stable=True) if xp is jnp else np.argsort(centers, kind="stable")
-    centers, neighbors, shifts = centers[order], neighbors[order], shifts[order]
-    slot = xp.arange(n_edges) - xp.searchsorted(centers, xp.arange(n + 1))[centers]
-    fits = (centers < n) & (slot < max_neighbors)
-    target = xp.where(fits, centers * max_neighbors + slot, n * max_neighbors)
-    size = n * max_neighbors + 1
-    if xp is jnp:
-        dense = jnp.full(size, n, jnp.int32).at[target].set(neighbors.astype(jnp.int32))
-        dense_shifts = jnp.zeros((size, 3), jnp.int32).at[target].set(shifts.astype(jnp.int32))
-    else:
-        dense, dense_shifts = np.full(size, n, np.int32), np.zeros((size, 3), np.int32)
-        dense[target], dense_shifts[target] = neighbors, shifts
+    starts = xp.searchsorted(xp.take(centers, order), xp.arange(n + 1).astype(centers.dtype))
+    counts, slots = xp.diff(starts), xp.arange(max_neighbors)[None]
+    # entry E of a list of E pairs is an empty slot
+    place = xp.where(slots < counts[:, None], starts[:-1, None] + slots, n_edges)
+    edge = xp.take(xp.append(order, n_edges), place, mode="clip")
     return Graph(
         numbers=numbers,
         positions=positions,
         cell=cell,
         pbc=pbc,
-        neighbors=dense[:-1].reshape(n, max_neighbors),
-        shifts=dense_shifts[:-1].reshape(n, max_neighbors, 3),
+        neighbors=xp.take(xp.append(neighbors.astype(np.int32), np.int32(n)), edge, mode="clip"),
+        shifts=xp.take(xp.concatenate([shifts.astype(np.int32), xp.zeros((1, 3), np.int32)]), edge, axis=0, mode="clip"),
         cutoff=xp.asarray(cutoff, positions.dtype),
-        overflow=xp.any((centers < n) & (slot >= max_neighbors)),
+        overflow=xp.any(counts > max_neighbors),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxpot.checks import is_concrete, poison, species_tuple
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
-from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.radial import RadialBasis, from_table, tabulate
 from jaxpot.math.spherical import by_degree, spherical_harmonics
 from jaxpot.math.tables import Tabulated, tabulated
@@ -60,10 +60,10 @@ class NeighborDensity:
     def _product(self, channels: Array, harmonics: Array) -> Array:
         """Σ_k of the two factors, shape [Q, L]."""
         if channels.shape[1] == 1:
-            return einsum("kq,km->qm", channels[:, 0], harmonics)
+            return transposed_product(channels[:, 0], harmonics)
         blocks = []
         for l in range(self.l_max + 1):  # one small matrix product per degree: faster than one large one over primitives
-            blocks.append(einsum("kq,km->qm", channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
+            blocks.append(transposed_product(channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
         return jnp.concatenate(blocks, axis=-1)
 
     def itself(self, center: Array, dtype: Any) -> Array:
@@ -268,12 +268,13 @@ class Density(NeighborDensity):
         primitives = self.radial.primitives(r) * self.cutoff(r).astype(r.dtype)[:, None]
         weights, mixing = self._mixing_of_primitives(env.species, r.dtype)
         primitives = (weights[:, :, None] * primitives[:, None, :]).reshape(len(r), -1)
-        harmonics = spherical_harmonics(env.vectors, self.l_max)
-        sums = einsum("kp,km->pm", primitives, harmonics).reshape(weights.shape[1], -1, harmonics.shape[1])
-        subscripts = "dtm,tq->dqm" if mixing.ndim == 3 else "dtm,dtq->qm"
+        sums = transposed_product(spherical_harmonics(env.vectors, self.l_max), primitives)
+        sums = sums.reshape(len(sums), weights.shape[1], -1)
+        subscripts = "mdt,tq->mdq" if mixing.ndim == 3 else "mdt,dtq->mq"
         mixing = jnp.broadcast_to(mixing, (*mixing.shape[:-3], self.l_max + 1, *mixing.shape[-2:]))
-        blocks = [einsum(subscripts, block, mixing[..., l, :, :]) for l, block in enumerate(by_degree(sums, self.l_max))]
-        return jnp.concatenate(blocks, axis=-1).reshape(self.n_channels, -1)
+        degrees = jax.lax.split(sums, tuple(2 * l + 1 for l in range(self.l_max + 1)))
+        blocks = [einsum(subscripts, block, mixing[..., l, :, :]) for l, block in enumerate(degrees)]
+        return jax.lax.optimization_barrier(jnp.concatenate(blocks).reshape(len(sums), self.n_channels)).T
 
     def quadratic(self, envs: Environment, forms: Array) -> Array:
         one_channel = self.mixing is None and self.n_channels == self.radial.n_max
@@ -298,7 +299,7 @@ class Density(NeighborDensity):
         r = safe_norm(env.vectors)
         weight = self.cutoff(r).astype(r.dtype)
         weight = weight if self.channels is None else weight * jnp.asarray(self.channels, r.dtype)[env.species, 0]
-        return einsum("km,kt->mt", spherical_harmonics(env.vectors, self.l_max), self.radial.primitives(r) * weight[:, None])
+        return transposed_product(spherical_harmonics(env.vectors, self.l_max), self.radial.primitives(r) * weight[:, None])
 
     def _mixing_of_primitives(self, species: Array, dtype) -> tuple[Array, Array]:
         """Weights of neighbours in the sums over primitives, [K, D], and what mixes these into channels: [l, T, n] for every D, or [D, l, T, Q]."""

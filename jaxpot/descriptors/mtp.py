@@ -8,7 +8,7 @@ from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.contractions import LEVELS, Contractions, Program, graphs, monomials, of_level, program
 from jaxpot.graph import Environment
-from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.pair_sums import pair_sum, square_sum
 from jaxpot.math.radial import chebyshev
 from jaxpot.pytree import positive, pytree, static
@@ -208,7 +208,7 @@ class MTP(LocalDescriptor):
             values, slopes = [], []
             for n, m in self._blocks:
                 f, df, p, dp = radial[:, :n], radial_slopes[:, :, :n], products[:, m], product_slopes[:, :, m]
-                values.append(einsum("kq,km->qm", f, p).reshape(-1))
+                values.append(transposed_product(f, p).reshape(-1))
                 slope = df.transpose(2, 0, 1)[:, None] * p.T[None, :, None] + f.T[:, None, None] * dp.transpose(2, 0, 1)[None]
                 slopes.append(slope.reshape(-1, *slope.shape[2:]))
             return jnp.concatenate(values), jnp.concatenate(slopes)
