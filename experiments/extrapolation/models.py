@@ -44,8 +44,10 @@ def gap(frames: list, isolated: dict, settings: dict):
     pairs = jp.TwoBody(species, cutoff)
     soap = jp.SOAP(jp.Density(species, cutoff, jp.GTO(settings["n_max"]), l_max=settings["l_max"], sigma=settings["sigma"]))
     model = jp.IsolatedAtoms(isolated)
+    atoms = frames[0].get_chemical_symbols()
+    n_pairs = {(a, b): settings["n_pairs"] for a, b in pairs.kinds if a != b or atoms.count(a) > 1}  # those that the molecule has
     for descriptor, head, n in (
-        (pairs, jp.SparseGP(jp.SquaredExponential(settings["pair_length"]), delta=settings["pair_delta"]), dict.fromkeys(pairs.kinds, settings["n_pairs"])),
+        (pairs, jp.SparseGP(jp.SquaredExponential(settings["pair_length"]), delta=settings["pair_delta"]), n_pairs),
         (soap, jp.SparseGP(jp.PolynomialKernel(settings["zeta"]), delta=settings["delta"]), settings["n_sparse"]),
     ):
         points = jp.fit.select_environments(descriptor, data, n, key=jax.random.key(settings["seed"]))
