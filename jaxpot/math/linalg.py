@@ -18,8 +18,10 @@ def einsum(subscripts: str, *operands: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def transposed_product(x: jax.Array, y: jax.Array) -> jax.Array:
     """xᵀy of x [K, A] and y [K, B], shape [A, B]. XLA's CPU has slow code, of one thread, for a first factor that is transposed within the
-    product; here it is transposed before. Derivatives are products of the fast kinds.
+    product; there it is transposed before. Derivatives are products of the fast kinds.
     """
+    if jax.default_backend() != "cpu":
+        return einsum("ka,kb->ab", x, y)
     return einsum("ak,kb->ab", jax.lax.optimization_barrier(x.T), y)
 
 
