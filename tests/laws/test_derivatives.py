@@ -10,7 +10,13 @@ from catalog import POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, 
 from jaxpot import free, strain
 from jaxpot.pytree import walk
 
-SHORT = {name: p for name, p in POTENTIALS.items() if name != "isolated-atoms"}
+SHORT = [name for name in POTENTIALS if name != "isolated-atoms"]
+ALL = [*SHORT, "isolated-atoms"]
+
+
+def each(names):
+    """One entry after the other through all laws, so that its second derivatives are compiled once."""
+    return pytest.mark.parametrize("name", names, scope="module")
 
 
 def central(function, h):
@@ -38,7 +44,7 @@ def all_derivatives(name, graph):
     return params, build, derivatives(model, params, graph)
 
 
-@pytest.mark.parametrize("name", variants_slow(SHORT))
+@each(variants_slow(SHORT))
 @pytest.mark.parametrize("structure", ["slab", "small-cell"])
 def test_forces_and_virial(name, structure):
     model, graph, n = catalog.potential(name), catalog.graph(structure), len(STRUCTURES[structure])
@@ -58,7 +64,7 @@ def test_forces_and_virial(name, structure):
     assert_below(deviations(result.replace(forces=forces, virial=virial), result, n), 1e-9)
 
 
-@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
+@each(variants_slow(ALL))
 def test_every_leaf(name):
     """Leaves declared positive, and all others, along one random direction each."""
     graph = catalog.graph("molecule")
@@ -74,7 +80,7 @@ def test_every_leaf(name):
     assert_below(errors, 1e-8)
 
 
-@pytest.mark.parametrize("name", variants_slow(SHORT))
+@each(variants_slow(SHORT))
 def test_hessian(name):
     """Symmetric, and the derivative of the forces; so are the mixed derivatives by positions and parameters."""
     model, graph, n = catalog.potential(name), catalog.graph("molecule"), len(STRUCTURES["molecule"])
@@ -107,7 +113,7 @@ def hard_cases(reach, kinks):
         yield f"third atom at {distance}", Atoms("SiCSi", positions=[[0, 0, 0], [0, 0, distance], [1.8, 0, 0]])
 
 
-@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
+@each(variants_slow(ALL))
 def test_second_derivatives_are_finite(name):
     reach = float(catalog.potential(name).reach)
     kinks = {float(p) for p in (2.2, 1.6, 1.5) if p < reach}
@@ -125,7 +131,7 @@ def with_atoms_at(distance):
     return Atoms("SiCSiCC", positions=[[0, 0, 0], [1.7, 0.3, 0], [-0.2, 1.6, 0.9], [0, 0, -distance], [0.3, 0, -distance - 1.8]])
 
 
-@pytest.mark.parametrize("name", variants_slow(SHORT))
+@each(variants_slow(SHORT))
 def test_continuous_as_an_atom_crosses_the_cutoff(name):
     """Energy and forces; ±1e-6 Å around the cutoff they change in proportion, by a slope of the order of the Hessian."""
     model, delta = catalog.potential(name), 1e-6
@@ -138,7 +144,7 @@ def test_continuous_as_an_atom_crosses_the_cutoff(name):
         assert np.max(np.abs(inside.forces - other.forces)) < 10 * delta * slope
 
 
-@pytest.mark.parametrize("name", SHORT)
+@each(SHORT)
 def test_neighbours_beyond_the_cutoff_do_not_count(name):
     model, errors = catalog.potential(name), {}
     for structure, atoms in STRUCTURES.items():
