@@ -284,7 +284,7 @@ def test_memory_does_not_grow_with_the_number_of_structures():
 
     rng = np.random.default_rng(0)
     p = 40
-    qr = StreamingQR(p)
+    qr = StreamingQR(p, block=64)
     largest = 0
     rows_all, y_all = [], []
     for _ in range(200):

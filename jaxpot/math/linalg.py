@@ -58,7 +58,8 @@ class StreamingQR:
 
     Args:
       n_columns: P, the number of columns of A.
-      block: rows gathered before a factorisation; None chooses P, which keeps the cost within twice that of one large QR.
+      block: rows gathered before a factorisation; None chooses P, which keeps the cost within twice that of one large QR, or more where that is
+        less than 16 MiB.
 
     Example:
       >>> qr = StreamingQR(2)
@@ -69,7 +70,7 @@ class StreamingQR:
 
     def __init__(self, n_columns: int, block: int | None = None):
         self.n_columns = n_columns
-        self._block = max(block or n_columns, 64)
+        self._block = block or max(n_columns, 2**21 // (n_columns + 1))
         self._triangle = np.zeros((0, n_columns + 1))
         self._waiting: list[np.ndarray] = []
         self._n_waiting = 0
