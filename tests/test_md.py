@@ -89,8 +89,9 @@ def space_of(box, fractional):
     return space.periodic_general(jnp.asarray(box), fractional_coordinates=fractional)
 
 
-@pytest.mark.parametrize("fractional", [False, True])
-@pytest.mark.parametrize("triclinic", [False, True])
+@pytest.mark.parametrize(
+    ("triclinic", "fractional"), [pytest.param(False, False, marks=pytest.mark.slow), (False, True), (True, False), (True, True)]
+)
 def test_own_lists(model, triclinic, fractional):
     atoms = silicon(repeat=2, triclinic=triclinic)
     box = jnp.asarray(atoms.cell.array.T)

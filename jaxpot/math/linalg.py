@@ -18,7 +18,7 @@ def einsum(subscripts: str, *operands: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def transposed_product(x: jax.Array, y: jax.Array) -> jax.Array:
     """xᵀy of x [K, A] and y [K, B], shape [A, B]. XLA's CPU has slow code, of one thread, for a first factor that is transposed within the
-    product; there it is transposed before. Derivatives are products of the fast kinds.
+    product; there it is transposed before. Those of the gradient are of the fast kinds, AB and ABᵀ.
     """
     if jax.default_backend() != "cpu":
         return einsum("ka,kb->ab", x, y)
