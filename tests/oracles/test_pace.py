@@ -112,13 +112,15 @@ def test_written_and_read(name, tmp_path):
 
 
 def errors(potential, frames, shift=None):
-    """Mean absolute errors of energies per atom and of force components; shift: energies that the fit had added to the labels."""
+    """Mean absolute errors of energies per atom and of force components along the axes of LAMMPS, in which FitSNAP counts them; shift: energies
+    that the fit had added to the labels."""
     data = jaxpot.Dataset.from_atoms(frames, float(potential.reach), sigma=jaxpot.noise_levels(1.0, 1.0))
     predicted = jaxpot.fit.predict(potential, data, progress=False)
     energy = [float(p.energy) / len(a) - a.get_potential_energy() / len(a) for p, a in zip(predicted, frames, strict=True)]
     if shift:
         energy -= np.array([np.mean([shift[s] for s in a.symbols]) for a in frames])
-    forces = np.concatenate([(p.forces[: len(a)] - a.get_forces()).reshape(-1) for p, a in zip(predicted, frames, strict=True)])
+    axes = [a.cell.standard_form()[1] for a in frames]
+    forces = np.concatenate([((p.forces[: len(a)] - a.get_forces()) @ q.T).reshape(-1) for p, a, q in zip(predicted, frames, axes, strict=True)])
     return np.mean(np.abs(energy)), np.mean(np.abs(forces))
 
 
