@@ -172,4 +172,6 @@ def test_errors_of_indium_phosphide(group):
     with lzma.open(folder / "InP_1894.extxyz.xz") as file:
         frames = [a for a in ase.io.read(io.TextIOWrapper(file), ":", format="extxyz") if a.info["config_type"] == group]
     found = errors(read_yace(folder / "pace_InP_pot.yace"), frames, {"In": -1.65967588701534, "P": 4.38159549501534})
-    np.testing.assert_allclose(found, printed("InP_fitsnap/pace_InP_metrics.md", group), rtol=1e-5, atol=1e-12)
+    # the printed ones are of LAMMPS' tables, whose forces differ from exact radial functions by up to 4e-9 eV/Å (README of the oracles);
+    # in strained cells that is what stands out, since symmetry makes most forces zero
+    np.testing.assert_allclose(found, printed("InP_fitsnap/pace_InP_metrics.md", group), rtol=1e-5, atol=4e-9)
