@@ -1,9 +1,21 @@
 """Every test runs in float64, with rank promotion refused and eight pretend CPU devices."""
 
+import atexit
 import itertools
 import os
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # the processes of a run share what they compile; half of the time of all tests is compilation, a tenth of it of the same programs
+    _folder = tempfile.mkdtemp(prefix="jaxpot-tests-")
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": _folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
 import jax
 import pytest
