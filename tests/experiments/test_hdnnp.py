@@ -27,7 +27,7 @@ def test_ends_alike_after_a_kill(run, tmp_path, monkeypatch):
     config["functions"] |= {"cutoff": 4.0, "shifted": 2, "centered": 1, "angular": 1, "wide": [1.0], "narrow": [1.0]}
     config["network"]["hidden"], config["data"]["held_out"] = [4], 0.25
     config["training"] |= {"batch": 2, "epochs": 6, "every": 1}
-    model, history, _ = run.train(config, frames, 0, tmp_path / "whole.npz")
+    model, history = run.train(config, frames, 0, tmp_path / "whole.npz")
     assert len(history["loss"]) == 6 and history["loss"][-1] < history["loss"][0]
 
     store, calls = descent.Descent.store, []
@@ -42,7 +42,7 @@ def test_ends_alike_after_a_kill(run, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run.train(config, frames, 0, tmp_path / "state.npz")
     monkeypatch.setattr(descent.Descent, "store", store)
-    again, resumed, _ = run.train(config, frames, 0, tmp_path / "state.npz")
+    again, resumed = run.train(config, frames, 0, tmp_path / "state.npz")
     assert resumed == history and again == model
     assert np.isfinite(history["validation_forces_rmse"]).all()
 
