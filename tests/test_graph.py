@@ -99,6 +99,18 @@ def test_forty_thousand_edges():
     np.testing.assert_allclose(np.sort(squares), np.sort(expected), rtol=1e-12)
 
 
+@pytest.mark.parametrize("n", [2**16 - 1, 2**16, 2**16 + 2])
+def test_more_atoms_than_sixteen_bits_count(n, monkeypatch):
+    """A ring, whose pairs come in any order."""
+    ring = np.arange(n)
+    neighbors = np.stack([(ring + 1) % n, (ring - 1) % n], axis=1)
+    order = np.random.default_rng(0).permutation(2 * n)
+    pairs = (np.repeat(ring, 2)[order], neighbors.reshape(-1)[order], np.zeros((2 * n, 3), int), np.ones(2 * n))
+    monkeypatch.setattr(sys.modules["jaxpot.graph"], "neighbor_pairs", lambda atoms, cutoff: pairs)
+    graph = jp.from_atoms(ase.Atoms(numbers=np.full(n, 14), positions=np.zeros((n, 3))), 2.0)
+    np.testing.assert_array_equal(np.sort(graph.neighbors, axis=1), np.sort(neighbors, axis=1))
+
+
 def test_gate_poisons_and_diagnose_says_why():
     atoms = bulk("Si", cubic=True)
     soap = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(4.0), jp.GTO(2), 1, sigma=0.5))
