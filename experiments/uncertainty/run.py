@@ -34,7 +34,7 @@ import datasets  # noqa: E402
 import jaxpot as jp  # noqa: E402
 
 SETTINGS = {  # all with n 8, l 8; lengths in Å, delta in eV, noise in eV per √atom and eV/Å
-    # what the gradient of the evidence of training frames found in experiments/hyperparameters, with zeta rounded as there
+    # what the gradient of the evidence of training frames found (experiments/hyperparameters, earlier run), with zeta rounded as there
     "evidence": {"cutoff": 5.42, "width": 2.47, "scale": 3.2, "sigma": 0.59, "zeta": 2.0, "delta": 15.0, "energy": 0.056, "forces": 0.1},
     # the published GAP of this set, whose densities are not scaled, with a lower noise level of energies
     "published": {"cutoff": 5.4, "width": 0.5, "scale": None, "sigma": 0.5, "zeta": 4.0, "delta": 1.0, "energy": 0.003, "forces": 0.05},
