@@ -298,3 +298,18 @@ def test_memory_does_not_grow_with_the_number_of_structures():
     np.testing.assert_allclose(qr.solve(), expected, atol=1e-12)
     np.testing.assert_allclose(qr.residual_square(), residual[0], rtol=1e-12)
     assert largest < 8 * (p + 1) * (p + 64 + 25)
+
+
+@pytest.mark.parametrize("n", [1, 6, 7, 20])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_cholesky_in_blocks(n, order):
+    from jaxpot.math.linalg import cholesky_in_place
+
+    x = np.random.default_rng(n).normal(size=(n, n + 3))
+    a = np.array(x @ x.T, order=order)
+    expected = np.linalg.cholesky(a)
+    cholesky_in_place(a, block=6)
+    np.testing.assert_allclose(np.tril(a), expected, rtol=1e-10, atol=1e-12)
+    bad = np.array(np.eye(n) - 2 * np.eye(n)[:, [-1]] @ np.eye(n)[[-1]], order=order)
+    with pytest.raises(np.linalg.LinAlgError):
+        cholesky_in_place(bad, block=6)

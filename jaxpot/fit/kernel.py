@@ -9,6 +9,7 @@ import numpy as np
 from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design import linear_terms
 from jaxpot.fit.rows import explain, fixed_part, residuals
+from jaxpot.math.linalg import cholesky_in_place
 from jaxpot.potentials.base import Model, terms_of
 from jaxpot.potentials.gdml import GradientDomain, geometry
 
@@ -76,15 +77,16 @@ def solve_references(model: Model, data: Dataset, structures: Iterable[tuple[int
 
 
 def _solved(k: np.ndarray, y: np.ndarray) -> np.ndarray:
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+    from scipy.linalg import cho_solve
 
     try:
-        return cho_solve(cho_factor(k, lower=True, overwrite_a=True, check_finite=False), y)
-    except LinAlgError:
+        cholesky_in_place(k)
+    except np.linalg.LinAlgError:
         raise ValueError(
             "the covariance of the forces is not positive definite: their noise level is below its round-off; write for example "
             "jaxpot.noise_levels(energy=1.0, forces=1e-3)"
         ) from None
+    return cho_solve((k, True), y, check_finite=False)
 
 
 @jax.jit
