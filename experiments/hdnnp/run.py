@@ -89,11 +89,6 @@ def train(config: dict, frames, seed: int, checkpoint: Path):
     return jp.cast(trained, "float64"), history
 
 
-def mean(predictions: list) -> list:
-    """The prediction of a committee from those of its members, for every structure."""
-    return [jax.tree_util.tree_map(lambda *values: np.mean(values, axis=0), *of) for of in zip(*predictions, strict=True)]
-
-
 def draw(folder: Path, histories: list[dict], test, predictions) -> None:
     import matplotlib
 
@@ -136,24 +131,25 @@ def main() -> None:
 
     started, used = time.perf_counter(), processor_seconds()
     frames, members, histories = datasets.load("mlearn/Si_train"), [], []
-    what, test_frames = "published test set", datasets.load("mlearn/Si_test")
     if arguments.validate:
         what, test_frames, frames = "every tenth training frame", frames[::10], [a for i, a in enumerate(frames) if i % 10]
+    else:
+        what, test_frames = "published test set", datasets.load("mlearn/Si_test")
     for number in tqdm(range(config["training"]["members"]), desc="members"):
         model, history = train(config, frames, arguments.seed + number, arguments.output / f"state-{number}.npz")
         members.append(model)
         histories.append(history)
     seconds = {"wall": time.perf_counter() - started, "processor": processor_seconds() - used}
-    jp.save(arguments.output / "model.npz", jp.Committee(tuple(members)) if len(members) > 1 else members[0])
+    model = jp.Committee(tuple(members)) if len(members) > 1 else members[0]
+    jp.save(arguments.output / "model.npz", model)
     n = members[0].terms[0].descriptor.n_features
     spent = f"{seconds['wall']:.0f} s ({seconds['processor']:.0f} s of processor time)"
     print(f"{len(members)} networks on {n} functions, {config['training']['epochs']} epochs, in {spent}")
 
     test = jp.Dataset.from_atoms(test_frames, config["functions"]["cutoff"], sigma=noise(config["data"]))
-    alone = [jp.fit.predict(member, test, progress=False) for member in members]
-    predictions = mean(alone)
-    reports = [jp.fit.report(member, test, predictions=own) for member, own in zip(members, alone, strict=True)]
-    report = jp.fit.report(members[0], test, predictions=predictions)
+    predictions = jp.fit.predict(model, test)
+    report = jp.fit.report(model, test, predictions=predictions)
+    reports = [jp.fit.report(member, test, progress=False) for member in members]
     print(f"{what}\n{jp.fit.table(report)}\n\nMAE           energy meV/atom   force eV/Å")
     rows = {"jaxpot": report, **{f"member {number}": own for number, own in enumerate(reports)}}
     rows = {who: (1e3 * own["all"]["energy"]["mae"], own["all"]["forces"]["mae"]) for who, own in rows.items()}

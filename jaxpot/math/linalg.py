@@ -55,6 +55,10 @@ def cholesky_in_place(a: np.ndarray, block: int = 1024) -> None:
 
     LAPACK's own routine in OpenBLAS 0.3.30, SciPy's, is killed by a segmentation fault with two threads from about 16 000 rows on.
 
+    Args:
+      a: the matrix, shape [n, n], float64; only its lower triangle matters.
+      block: columns factorised at once; a copy of n times as many numbers is held beside the matrix.
+
     Raises:
       numpy.linalg.LinAlgError: if the matrix is not positive definite.
 
