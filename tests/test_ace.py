@@ -256,8 +256,11 @@ def test_smoothness_counts_degrees():
     for (factors, _), value in zip(model.labels(), model.smoothness(1.0), strict=True):
         total = sum(q % 3 + 1.5 * l for q, l in factors)
         assert value == 1 + total and total <= (2, 4)[len(factors) - 1]
+    orders = np.array([len(factors) for factors, _ in model.labels()])
+    np.testing.assert_allclose(model.smoothness(2.0, order=3.0), 3.0 ** (orders - 1) * model.smoothness(2.0), rtol=1e-14)
     reduced = ACE(sharp(2, 2, mixing=MIXING), TotalDegree((0, 4)), tensor_reduced=True)
     np.testing.assert_array_equal(reduced.smoothness(1.0), [1 + sum(ls) for _, ls, _ in reduced.labels()])
+    np.testing.assert_array_equal(reduced.smoothness(0.0, order=5.0), [5.0 ** (len(ls) - 1) for _, ls, _ in reduced.labels()])
 
 
 def test_selections_are_what_they_say():

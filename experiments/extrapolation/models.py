@@ -31,8 +31,7 @@ def ace(frames: list, isolated: dict, settings: dict):
         center_weight=0.0,
     )
     basis = jp.ACE(density, jp.TotalDegree(degrees, settings["weight"]))
-    factors = np.array([len(factors) for factors, _ in basis.labels()])
-    roughness = basis.smoothness(settings["smoothness"]) * settings["per_factor"] ** (factors - 1.0)
+    roughness = basis.smoothness(settings["smoothness"], order=settings["per_factor"])
     model = jp.AtomicPotential(basis, jp.Linear(scale=settings["scale"], roughness=roughness)) + jp.IsolatedAtoms(isolated)
     return jp.fit.linear(model, dataset(frames, settings["cutoff"], settings), method="cholesky", covariance=settings["covariance"])
 

@@ -59,7 +59,7 @@ def ace(element: str, settings: dict, nearest: float, data, seed: int):
         center_weight=0.0,
     )
     basis = jp.ACE(density, jp.TotalDegree(tuple(settings["degrees"]), settings["weight"]))
-    return jp.AtomicPotential(basis, jp.Linear(scale=settings["scale"], roughness=basis.smoothness(settings["smoothness"])))
+    return jp.AtomicPotential(basis, jp.Linear(scale=settings["scale"], roughness=basis.smoothness(settings["smoothness"], settings["order"])))
 
 
 def gap(element: str, settings: dict, nearest: float, data, seed: int):
@@ -97,11 +97,13 @@ def study(element: str, kind: str, config: dict, arguments) -> dict:
     train, test_frames, what = frames_of(element, config, arguments.validate)
     settings, nearest = config[kind], config["nearest"][element]
     cutoff = settings["cutoff"]
-    noise = jp.noise_levels(config["data"]["energy"], config["data"]["forces"])
+    noise = jp.noise_levels(settings["energy"], settings["forces"])
     data, test = (jp.Dataset.from_atoms(frames, cutoff, sigma=noise) for frames in (train, test_frames))
     term = {"ace": ace, "gap": gap}[kind](element, settings, nearest, data, arguments.seed)
-    mean = float(np.mean([a.get_potential_energy() / len(a) for a in train]))
-    model = term + jp.IsolatedAtoms({element: mean})
+    isolated = float(np.mean([a.get_potential_energy() / len(a) for a in train]))
+    if kind == "ace":  # its functions vanish without neighbours; a normalised SOAP has no such point, there the mean is all there is to say
+        isolated += config["cohesive"][element]
+    model = term + jp.IsolatedAtoms({element: isolated})
     start = time.perf_counter()
     jp.fit.linear(model, one_of_each_shape(data), progress=False)
     compilation = time.perf_counter() - start

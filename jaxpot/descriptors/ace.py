@@ -155,20 +155,24 @@ class ACE(LocalDescriptor):
             return tuple(own)
         return tuple((k, tuple(l for _, l in t), r) for k in range(self._copies) for t, r in own)
 
-    def smoothness(self, power: float = 2.0) -> np.ndarray:
+    def smoothness(self, power: float = 2.0, order: float = 1.0) -> np.ndarray:
         r"""How much rougher than the first every function is, shape [F], for the prior of `Linear(roughness=...)`.
 
-        .. math:: \gamma = \Bigl(1 + \sum_t (n_t + w\, l_t)\Bigr)^{p}
+        .. math:: \gamma = c^{\,\nu - 1} \Bigl(1 + \sum_t (n_t + w\, l_t)\Bigr)^{p}
 
-        with w of the selection (1 for `PerOrder`).
+        with ν factors and with w of the selection (1 for `PerOrder`).
 
         Args:
-          power: p; 0 makes all functions equal.
+          power: p; 0 makes all degrees equal.
+          order: c, by how much every further factor makes a function rougher; 1 makes all orders equal. A larger one expects that the
+            body-order expansion converges, without which data of one coordination say nothing about another.
         """
         weight = getattr(self.selection, "weight", 1.0)
         n_max = self.density.n_max
-        totals = [sum(q % n_max + weight * l for q, l in t) for b in self._program.blocks for t in b.factors for _ in range(b.table.shape[0])]
-        return np.tile((1 + np.array(totals)) ** power, self._copies)
+        products = [t for b in self._program.blocks for t in b.factors for _ in range(b.table.shape[0])]
+        totals = np.array([sum(q % n_max + weight * l for q, l in t) for t in products])
+        orders = np.array([len(t) for t in products])
+        return np.tile(order ** (orders - 1.0) * (1 + totals) ** power, self._copies)
 
     def environment(self, env: Environment) -> Array:
         return self.stack(jax.tree_util.tree_map(lambda x: x[None], env))[0]
