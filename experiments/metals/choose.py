@@ -35,8 +35,7 @@ class Element:
         settings, (frames, _, _) = config["ace"], run.frames_of(name, config, False)
         term = run.ace(name, settings, config["nearest"][name], None, 0)
         self.basis, self.sizes = term.descriptor, np.array([len(a) for a in frames])
-        isolated = np.mean([a.get_potential_energy() / len(a) for a in frames]) + config["cohesive"][name]
-        self.target = np.array([a.get_potential_energy() for a in frames]) - isolated * self.sizes
+        self.target = np.array([a.get_potential_energy() for a in frames]) - run.isolated_energy(name, "ace", frames, config) * self.sizes
         self.forces = [a.get_forces().reshape(-1) for a in frames]
         rows, neighbors = jax.jit(design), max(jp.from_atoms(a, settings["cutoff"]).neighbors.shape[1] for a in frames)
         self.energy_rows, self.force_rows = [], []

@@ -5,7 +5,7 @@
 
 One configuration (config.toml) for all elements, fitted to energies and forces. Prints and stores test errors beside those of the
 published potentials, the time of the fit after compilation and the time per atom of energy, forces and virial, and draws both
-against each other. `--validate` uses every tenth training frame instead of the test set: that is how the settings were chosen.
+against each other. `--validate` uses every tenth training frame instead of the test set. How the settings were chosen: README.md, choose.py.
 """
 
 import argparse
@@ -47,6 +47,12 @@ def frames_of(element: str, config: dict, validate: bool):
     if validate or element in ("Cu", "Ni"):
         return [a for i, a in enumerate(train) if i % step], train[::step], f"every {step}th training frame"
     return train, datasets.load(f"mlearn/{element}_test"), "published test set"
+
+
+def isolated_energy(element: str, kind: str, train, config: dict) -> float:
+    """Energy in eV of an atom without neighbours. ACE vanishes there; a normalised SOAP does not, and the mean is all there is to say."""
+    mean = float(np.mean([a.get_potential_energy() / len(a) for a in train]))
+    return mean + config["cohesive"][element] if kind == "ace" else mean
 
 
 def ace(element: str, settings: dict, nearest: float, data, seed: int):
@@ -100,10 +106,7 @@ def study(element: str, kind: str, config: dict, arguments) -> dict:
     noise = jp.noise_levels(settings["energy"], settings["forces"])
     data, test = (jp.Dataset.from_atoms(frames, cutoff, sigma=noise) for frames in (train, test_frames))
     term = {"ace": ace, "gap": gap}[kind](element, settings, nearest, data, arguments.seed)
-    isolated = float(np.mean([a.get_potential_energy() / len(a) for a in train]))
-    if kind == "ace":  # its functions vanish without neighbours; a normalised SOAP has no such point, there the mean is all there is to say
-        isolated += config["cohesive"][element]
-    model = term + jp.IsolatedAtoms({element: isolated})
+    model = term + jp.IsolatedAtoms({element: isolated_energy(element, kind, train, config)})
     start = time.perf_counter()
     jp.fit.linear(model, one_of_each_shape(data), progress=False)
     compilation = time.perf_counter() - start
