@@ -62,3 +62,39 @@ def test_no_sparse_point_of_an_element_hides_no_overflow():
     assert float(jax.jit(jp.evaluate)(model, sound).energy) == 0.0
     lost = jax.jit(jp.evaluate)(model, sound.replace(overflow=jnp.asarray(True)))
     assert np.isnan(lost.energy) and np.all(np.isnan(lost.forces[:2]))
+
+
+def test_force_scales():
+    """A step along one feature, for the centres of both elements, moves the forces by as much; padded atoms and other elements do not count."""
+    frames = []
+    for seed in (0, 1):
+        atoms = bulk("Si", cubic=True)
+        atoms.rattle(0.1, seed=seed)
+        atoms.symbols[2] = "C"
+        frames.append(atoms)
+    frames[1] = frames[1][:5]  # of another size
+    data = jp.Dataset.from_atoms(frames, 4.0, sigma=jp.Properties(), keys={})
+    model = ace()
+    scales, n = jp.fit.force_scales(model, data), model.descriptor.n_features
+    forces = jax.jit(lambda w, graph: jp.evaluate(model.with_coefficients(w), graph).forces)
+    graphs = [jp.from_atoms(a, 4.0) for a in frames]
+    for f in (0, n // 2, n - 1):
+        w = np.zeros((2, n))
+        w[:, f] = 1.0
+        found = np.concatenate([forces(w.reshape(-1), g) for g in graphs])
+        np.testing.assert_allclose(scales[f], np.sqrt(np.mean(found**2)), rtol=1e-12)
+    silicon, frames = jp.AtomicPotential(ace(("Si",)).descriptor, jp.Linear()), [a[a.symbols == "Si"] for a in frames]
+    with_argon = [a + Atoms("Ar", positions=[a.cell.sum(0) / 2 + 0.3]) for a in frames]
+    without, with_it = (jp.fit.force_scales(silicon, jp.Dataset.from_atoms(x, 4.0, sigma=jp.Properties(), keys={})) for x in (frames, with_argon))
+    np.testing.assert_allclose(with_it, without, rtol=1e-12)
+
+
+def test_force_scales_refuses():
+    crystal, dimer = bulk("Si", cubic=True), Atoms("Si2", positions=[[0, 0, 0], [0, 0, 4.5]])
+    data = jp.Dataset.from_atoms([dimer], 4.0, sigma=jp.Properties(), keys={})
+    with pytest.raises(ValueError, match="give no force in these data"):
+        jp.fit.force_scales(ace(("Si",)), data)
+    with pytest.raises(TypeError, match="of a Sum pass one of its terms"):
+        jp.fit.force_scales(ace() + jp.IsolatedAtoms({"Si": 0.0}), data)
+    with pytest.raises(ValueError, match="frame 0"):
+        jp.fit.force_scales(ace(("Si",)), jp.Dataset.from_atoms([crystal], 3.0, sigma=jp.Properties(), keys={}))

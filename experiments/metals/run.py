@@ -56,16 +56,28 @@ def isolated_energy(element: str, kind: str, train, config: dict) -> float:
 
 
 def ace(element: str, settings: dict, nearest: float, data, seed: int):
-    density = jp.Density(
-        species=(element,),
-        cutoff=jp.PowerCutoff(settings["cutoff"]),
-        radial=jp.Agnesi(int(max(settings["degrees"])) + 1, nearest=nearest),
-        l_max=settings["l_max"],
-        sigma=None,
-        center_weight=0.0,
-    )
-    basis = jp.ACE(density, jp.TotalDegree(tuple(settings["degrees"]), settings["weight"]))
-    return jp.AtomicPotential(basis, jp.Linear(scale=settings["scale"], roughness=basis.smoothness(settings["smoothness"], settings["order"])))
+    """A sum of linear ACE, each with a range and a selection of its own. The prior is that of `rough`."""
+    terms = []
+    for part in settings["terms"]:
+        density = jp.Density(
+            species=(element,),
+            cutoff=jp.PowerCutoff(part["cutoff"]),
+            radial=jp.Agnesi(int(max(part["degrees"])) + 1, nearest=nearest),
+            l_max=settings["l_max"],
+            sigma=None,
+            center_weight=0.0,
+        )
+        terms.append(jp.AtomicPotential(jp.ACE(density, jp.TotalDegree(tuple(part["degrees"]))), jp.Linear(scale=settings["scale"])))
+    return jp.Sum(tuple(terms))
+
+
+def rough(model, data, order: float):
+    """Forces of every function equally large a priori, but smaller by `order` with every further factor of its product."""
+    terms = []
+    for term in model.terms:
+        roughness = term.descriptor.smoothness(0.0, order) * jp.fit.force_scales(term, data, progress=False)
+        terms.append(term.replace(head=term.head.replace(roughness=roughness)))
+    return jp.Sum(tuple(terms))
 
 
 def gap(element: str, settings: dict, nearest: float, data, seed: int):
@@ -79,7 +91,7 @@ def gap(element: str, settings: dict, nearest: float, data, seed: int):
     soap = jp.SOAP(density)
     points = jp.fit.select_environments(soap, data, settings["n_sparse"], key=jax.random.key(seed))
     head = jp.SparseGP(jp.PolynomialKernel(settings["zeta"]), delta=settings["delta"], jitter=settings["jitter"])
-    return jp.AtomicPotential(soap, head).with_points(points)
+    return jp.Sum((jp.AtomicPotential(soap, head).with_points(points),))
 
 
 def one_of_each_shape(data):
@@ -102,23 +114,28 @@ def microseconds_per_atom(model, atoms, cutoff: float) -> float:
 def study(element: str, kind: str, config: dict, arguments) -> dict:
     train, test_frames, what = frames_of(element, config, arguments.validate)
     settings, nearest = config[kind], config["nearest"][element]
-    cutoff = settings["cutoff"]
+    cutoff = max(part["cutoff"] for part in settings.get("terms", [settings]))
     noise = jp.noise_levels(settings["energy"], settings["forces"])
     data, test = (jp.Dataset.from_atoms(frames, cutoff, sigma=noise) for frames in (train, test_frames))
-    term = {"ace": ace, "gap": gap}[kind](element, settings, nearest, data, arguments.seed)
-    model = term + jp.IsolatedAtoms({element: isolated_energy(element, kind, train, config)})
+    terms = {"ace": ace, "gap": gap}[kind](element, settings, nearest, data, arguments.seed)
+    isolated = jp.IsolatedAtoms({element: isolated_energy(element, kind, train, config)})
+
+    def fit(data):
+        prior = rough(terms, data, settings["order"]) if kind == "ace" else terms
+        return jp.fit.linear(prior + isolated, data, progress=False)
+
     start = time.perf_counter()
-    jp.fit.linear(model, one_of_each_shape(data), progress=False)
+    fit(one_of_each_shape(data))
     compilation = time.perf_counter() - start
     start = time.perf_counter()
-    fitted = jp.fit.linear(model, data)
+    fitted = fit(data)
     seconds = time.perf_counter() - start
     errors = jp.fit.report(fitted, test)
     sample = max(train, key=len)
     sample = sample * (2, 2, 2) if len(sample) < 200 else sample
     return {
         "test": what,
-        "functions": term.n_coefficients,
+        "functions": sum(term.n_coefficients for term in terms.terms),
         "atoms": sum(map(len, train)),
         "errors": errors,
         "fit_seconds": seconds,

@@ -3,6 +3,7 @@
 from jaxpot.fit.bootstrap import bootstrap
 from jaxpot.fit.design import design
 from jaxpot.fit.evidence import log_evidence
+from jaxpot.fit.force_scales import force_scales
 from jaxpot.fit.history import plot_history
 from jaxpot.fit.last_layer import last_layer
 from jaxpot.fit.linear import linear
@@ -16,7 +17,7 @@ from jaxpot.fit.uncertainty import calibration, covariance, coverage, evaluate_s
 from jaxpot.fit.validation import validation_loss
 
 __all__ = [
-    "Maximum", "bootstrap", "calibration", "count_distinct", "covariance", "coverage", "design", "evaluate_samples", "last_layer", "linear",
+    "Maximum", "bootstrap", "calibration", "count_distinct", "covariance", "coverage", "design", "evaluate_samples", "force_scales", "last_layer", "linear",
     "log_evidence", "maximise_evidence", "most_uncertain", "plot_history", "posterior_samples", "predict", "report", "select_environments", "split",
     "standardise", "steps_per_epoch", "table", "train", "validation_loss", "variance",
 ]  # fmt: skip
