@@ -4,8 +4,8 @@
 
 Only training frames are read. For every setting of a grid it prints, element by element, the cross-validation errors of energies and forces
 (six folds of all frames but surfaces, three of the surfaces, which are few), and their geometric mean, by which settings are ranked: first
-those that meet what is asked of the test set, every error at or below the published GAP's. The first is the one of config.toml. The rows of a
-selection are made once; a fit is one Cholesky decomposition.
+those that meet what is asked of the test set with a hundredth to spare, every error below the published GAP's. The first is the one of
+config.toml. The rows of a selection are made once; a fit is one Cholesky decomposition.
 """
 
 import argparse
@@ -26,18 +26,16 @@ import jaxpot as jp  # noqa: E402
 from jaxpot.fit.design import design  # noqa: E402
 
 ELEMENTS = ("Mo", "Si", "Li")
-# cutoff in Å and degrees of every term
+# cutoff in Å, its power, and degrees of every term
 TERMS = {
-    "one": ((5.2, (14, 12, 11, 8)),),
-    "6.0 and 4.6": ((6.0, (14, 12, 9)), (4.6, (12, 11, 10, 6))),
-    "6.4 and 4.6": ((6.4, (14, 12, 9)), (4.6, (12, 11, 10, 6))),
-    "6.8 and 4.6": ((6.8, (14, 12, 9)), (4.6, (12, 11, 10, 6))),
-    "6.4 and 5.0": ((6.4, (14, 12, 9)), (5.0, (12, 11, 10, 6))),
-    "three bodies more": ((6.4, (14, 12, 7)), (4.6, (12, 11, 11, 6))),
-    "three bodies only": ((6.4, (14, 12, 8)), (4.6, (12, 11, 11))),
+    "one": ((5.2, 3, (14, 12, 11, 8)),),
+    "6.4": ((6.4, 3, (14, 12, 9)), (4.6, 3, (12, 11, 10, 6))),
+    "6.8": ((6.8, 3, (14, 12, 9)), (4.6, 3, (12, 11, 10, 6))),
+    "6.8, smooth": ((6.8, 4, (14, 12, 9)), (4.6, 3, (12, 11, 10, 6))),
+    "7.4, smoother": ((7.4, 5, (14, 12, 9)), (4.6, 3, (12, 11, 10, 6))),
 }
-PRIORS = ((2, 0.5), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4), (8, 4), (8, 8), (8, 16))  # order, scale in eV/Å
-FORCES = (0.1, 0.15, 0.2, 0.3)  # noise level, eV/Å
+PRIORS = ((4, 0.5), (4, 1), (4, 2), (8, 4))  # order, scale in typical forces
+FORCES = (0.06, 0.08, 0.1, 0.13, 0.17)  # noise level, likewise
 
 
 class Element:
@@ -45,9 +43,10 @@ class Element:
 
     def __init__(self, name: str, terms: tuple, config: dict):
         frames, _, _ = run.frames_of(name, config, False)
-        settings = config["ace"] | {"terms": [{"cutoff": cutoff, "degrees": degrees} for cutoff, degrees in terms]}
-        cutoff = max(cutoff for cutoff, _ in terms)
-        model = run.ace(name, settings, config["nearest"][name], None, 0)
+        settings = config["ace"] | {"terms": [{"cutoff": cutoff, "power": power, "degrees": degrees} for cutoff, power, degrees in terms]}
+        cutoff = max(cutoff for cutoff, _, _ in terms)
+        self.unit = run.typical_force(frames)
+        model = run.ace(name, settings, config["nearest"][name], self.unit)
         self.sizes = np.array([len(a) for a in frames])
         self.target = np.array([a.get_potential_energy() for a in frames]) - run.isolated_energy(name, "ace", frames, config) * self.sizes
         self.forces = [a.get_forces().reshape(-1) for a in frames]
@@ -67,7 +66,8 @@ class Element:
         self.products = [sum(self.force_rows[i].T @ self.forces[i] for i in fold) for fold in self.folds]
 
     def errors(self, order: float, scale: float, energy: float, forces: float) -> np.ndarray:
-        """MAE in meV/atom and eV/Å in cross-validation."""
+        """MAE in meV/atom and eV/Å in cross-validation; `scale` and `forces` in typical forces, `energy` in eV per √atom."""
+        scale, forces = scale * self.unit, forces * self.unit
         prior = scale / (order**self.orders * self.force_scales)  # standard deviations, the unit of every coefficient in what is solved
         weight = 1 / (energy * np.sqrt(self.sizes))
         rows, target = self.energy_rows * weight[:, None] * prior, self.target * weight
@@ -94,8 +94,8 @@ def main() -> None:
     path.parent.mkdir(exist_ok=True)
     for name, terms in itertools.product(ELEMENTS, arguments.terms):
         settings = list(itertools.product(PRIORS, FORCES))
-        what = " + ".join(f"{cutoff} Å {degrees}" for cutoff, degrees in TERMS[terms])
-        keys = [f"{what}; order {order:g}, scale {scale:g} eV/Å, forces {forces:g} eV/Å" for (order, scale), forces in settings]
+        what = " + ".join(f"{cutoff} Å, power {power}, {degrees}" for cutoff, power, degrees in TERMS[terms])
+        keys = [f"{what}; order {order:g}, scale {scale:g}, forces {forces:g}" for (order, scale), forces in settings]
         if all(name in found.get(key, {}) for key in keys):
             continue
         element = Element(name, TERMS[terms], config)
@@ -103,9 +103,9 @@ def main() -> None:
             found.setdefault(key, {})[name] = element.errors(order, scale, config["ace"]["energy"], forces).tolist()
         path.write_text(json.dumps(found, indent=1, ensure_ascii=False))
         jax.clear_caches()
-    print("meets what is asked | geometric mean | energies (meV/atom), forces (eV/Å) of Mo, Si, Li | setting")
+    print("below what is asked | geometric mean | energies (meV/atom), forces (eV/Å) of Mo, Si, Li | setting")
     ranked = {key: np.array([of[name] for name in ELEMENTS]) for key, of in found.items() if len(of) == len(ELEMENTS)}
-    asked = np.array([run.PUBLISHED[name]["GAP"] for name in ELEMENTS])
+    asked = 0.99 * np.array([run.PUBLISHED[name]["GAP"] for name in ELEMENTS])
     for key, errors in sorted(ranked.items(), key=lambda item: (np.any(item[1] > asked), np.log(item[1]).mean())):
         means = " | ".join(f"{a:5.3f} {b:.4f}" for a, b in errors)
         print(f"{'yes' if np.all(errors <= asked) else 'no ':3} | {np.exp(np.log(errors).mean()):.4f} | {means} | {key}")

@@ -55,19 +55,24 @@ def isolated_energy(element: str, kind: str, train, config: dict) -> float:
     return mean + config["cohesive"][element] if kind == "ace" else mean
 
 
-def ace(element: str, settings: dict, nearest: float, data, seed: int):
-    """A sum of linear ACE, each with a range and a selection of its own. The prior is that of `rough`."""
+def typical_force(train) -> float:
+    """Root mean square of all force components, eV/Å: what the noise level of forces and the prior of ACE are given in."""
+    return float(np.sqrt(np.mean(np.concatenate([a.get_forces().reshape(-1) for a in train]) ** 2)))
+
+
+def ace(element: str, settings: dict, nearest: float, unit: float):
+    """A sum of linear ACE, each with a range and a selection of its own. Their prior is completed by `rough`."""
     terms = []
     for part in settings["terms"]:
         density = jp.Density(
             species=(element,),
-            cutoff=jp.PowerCutoff(part["cutoff"]),
+            cutoff=jp.PowerCutoff(part["cutoff"], part["power"]),
             radial=jp.Agnesi(int(max(part["degrees"])) + 1, nearest=nearest),
             l_max=settings["l_max"],
             sigma=None,
             center_weight=0.0,
         )
-        terms.append(jp.AtomicPotential(jp.ACE(density, jp.TotalDegree(tuple(part["degrees"]))), jp.Linear(scale=settings["scale"])))
+        terms.append(jp.AtomicPotential(jp.ACE(density, jp.TotalDegree(tuple(part["degrees"]))), jp.Linear(scale=settings["scale"] * unit)))
     return jp.Sum(tuple(terms))
 
 
@@ -80,7 +85,7 @@ def rough(model, data, order: float):
     return jp.Sum(tuple(terms))
 
 
-def gap(element: str, settings: dict, nearest: float, data, seed: int):
+def gap(element: str, settings: dict, data, seed: int):
     density = jp.Density(
         species=(element,),
         cutoff=jp.CosineCutoff(settings["cutoff"], width=settings["width"]),
@@ -115,9 +120,10 @@ def study(element: str, kind: str, config: dict, arguments) -> dict:
     train, test_frames, what = frames_of(element, config, arguments.validate)
     settings, nearest = config[kind], config["nearest"][element]
     cutoff = max(part["cutoff"] for part in settings.get("terms", [settings]))
-    noise = jp.noise_levels(settings["energy"], settings["forces"])
+    unit = typical_force(train) if kind == "ace" else 1.0
+    noise = jp.noise_levels(settings["energy"], settings["forces"] * unit)
     data, test = (jp.Dataset.from_atoms(frames, cutoff, sigma=noise) for frames in (train, test_frames))
-    terms = {"ace": ace, "gap": gap}[kind](element, settings, nearest, data, arguments.seed)
+    terms = ace(element, settings, nearest, unit) if kind == "ace" else gap(element, settings, data, arguments.seed)
     isolated = jp.IsolatedAtoms({element: isolated_energy(element, kind, train, config)})
 
     def fit(data):

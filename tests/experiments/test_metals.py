@@ -49,15 +49,16 @@ def made_up() -> list:
 
 def test_cross_validation_is_that_of_fits(experiment, monkeypatch):
     run, choose = experiment
-    frames, terms, order, scale, energy, forces = made_up(), ((5.0, (3, 3)), (4.0, (3, 3, 2))), 3.0, 0.5, 0.01, 0.3
+    frames, terms, order, scale, energy, forces = made_up(), ((5.0, 4, (3, 3)), (4.0, 3, (3, 3, 2))), 3.0, 0.5, 0.01, 0.3
     config = {"cohesive": {"Si": 4.63}, "nearest": {"Si": 2.35}, "ace": {"l_max": 2, "scale": scale}}
     monkeypatch.setattr(run, "frames_of", lambda *_: (frames, None, None))
     element = choose.Element("Si", terms, config)
     assert sorted(np.concatenate(element.folds)) == list(range(9)) and len(element.folds) == 9
 
-    parts = [{"cutoff": cutoff, "degrees": degrees} for cutoff, degrees in terms]
-    data = jp.Dataset.from_atoms(frames, 5.0, sigma=jp.noise_levels(energy, forces))
-    model = run.rough(run.ace("Si", config["ace"] | {"terms": parts}, 2.35, None, 0), data, order)
+    parts = [{"cutoff": cutoff, "power": power, "degrees": degrees} for cutoff, power, degrees in terms]
+    unit = np.sqrt(np.mean(np.concatenate([a.get_forces() for a in frames]) ** 2))
+    data = jp.Dataset.from_atoms(frames, 5.0, sigma=jp.noise_levels(energy, forces * unit))
+    model = run.rough(run.ace("Si", config["ace"] | {"terms": parts}, 2.35, unit), data, order)
     model = model + jp.IsolatedAtoms({"Si": run.isolated_energy("Si", "ace", frames, config)})
     energies, of_forces, sizes = np.zeros(9), np.zeros(9), np.array([len(a) for a in frames])
     evaluate, neighbors = jax.jit(jp.evaluate), max(jp.from_atoms(a, 5.0).neighbors.shape[1] for a in frames)
