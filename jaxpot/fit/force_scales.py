@@ -39,7 +39,7 @@ def force_scales(model: AtomicPotential, data: Dataset, *, progress: bool | None
       >>> atoms = ase.build.bulk("Si", cubic=True); atoms.rattle(0.1, seed=0)
       >>> density = jp.Density(("Si",), jp.PowerCutoff(4.0), jp.Agnesi(4, nearest=2.35), l_max=2, sigma=None, center_weight=0.0)
       >>> model = jp.AtomicPotential(jp.ACE(density, jp.TotalDegree((3, 3))), jp.Linear(scale=10.0))
-      >>> data = jp.Dataset.from_atoms([atoms], 4.0, sigma=jp.Properties(forces=0.1), keys={})
+      >>> data = jp.Dataset.from_atoms([atoms], 4.0, sigma=jp.Properties(), keys={})
       >>> model = model.replace(head=model.head.replace(roughness=jp.fit.force_scales(model, data)))
     """
     from tqdm import tqdm
