@@ -80,7 +80,7 @@ def rough(model, data, order: float):
     """Forces of every function equally large a priori, but smaller by `order` with every further factor of its product."""
     terms = []
     for term in model.terms:
-        roughness = term.descriptor.smoothness(0.0, order) * jp.fit.force_scales(term, data, progress=False)
+        roughness = term.descriptor.smoothness(0.0, order) * jp.fit.force_scales(term, data)
         terms.append(term.replace(head=term.head.replace(roughness=roughness)))
     return jp.Sum(tuple(terms))
 
@@ -128,7 +128,7 @@ def study(element: str, kind: str, config: dict, arguments) -> dict:
 
     def fit(data):
         prior = rough(terms, data, settings["order"]) if kind == "ace" else terms
-        return jp.fit.linear(prior + isolated, data, progress=False)
+        return jp.fit.linear(prior + isolated, data)
 
     start = time.perf_counter()
     fit(one_of_each_shape(data))
