@@ -1,0 +1,60 @@
+"""Text files of other codes: encodings, line ends, numbers, refusals."""
+
+import pytest
+
+from jaxpot.io.text import integer, number, one_line_refusals, read_text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"# \xe9t\xe9\r\n1.0\r\n", b"\xef\xbb\xbf# \xc3\xa9t\xc3\xa9\n1.0\n", b"# \xe9t\xe9\r1.0\r", b"# \xe9\x85t\xe9\n1.0\n"],
+    ids=["latin-1, dos", "byte-order mark", "old mac", "windows ellipsis"],
+)
+def test_comments_in_any_encoding_and_any_line_ends(tmp_path, content):
+    (tmp_path / "a.txt").write_bytes(content)
+    lines = read_text(tmp_path / "a.txt", "numbers").splitlines()
+    assert len(lines) == 2 and number(lines[1], "a.txt") == 1.0
+
+
+@pytest.mark.parametrize(("content", "words"), [("1".encode("utf-16"), "UTF-16"), (b"1\0002", "byte 1 is zero")])
+def test_what_is_no_text_is_refused(tmp_path, content, words):
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.txt.*{words}"):
+        read_text(tmp_path / "a.txt", "numbers")
+    with pytest.raises(ValueError, match="is a folder"):
+        read_text(tmp_path, "numbers")
+
+
+@pytest.mark.parametrize("word", ["1_000", "１２", "0x1p3", "nan", "inf", "1e999", "1,5", "", "1.5-3"])
+def test_only_finite_numbers_are_numbers(word):
+    with pytest.raises(ValueError, match=r"a\.txt"):
+        number(word, "a.txt")
+
+
+def test_typographic_minus_is_named():
+    with pytest.raises(ValueError, match="plain -"):
+        number("−1.5", "a.txt")
+
+
+def test_integers_may_be_written_as_floats():
+    assert [integer(word, "") for word in ("4", "4.0", "-3.", "+7")] == [4, 4, -3, 7]
+    for word in ("4.5", "4e0", "", "x", "٤", "9" * 30):
+        with pytest.raises(ValueError, match="integer"):
+            integer(word, "a.txt")
+
+
+def test_every_refusal_is_one_line_with_the_file(tmp_path):
+    failures = {"a": KeyError("x"), "b": ValueError("wrong\n  here"), "c": StopIteration(), "d": ValueError(f"{tmp_path / 'd'}: own words")}
+
+    @one_line_refusals("a test")
+    def read(path, *, option=1):
+        raise failures[path.name]
+
+    for name, error in failures.items():
+        with pytest.raises(ValueError) as caught:
+            read(tmp_path / name)
+        text = str(caught.value)
+        assert "\n" not in text and text.count(str(tmp_path / name)) == 1
+        assert isinstance(error, ValueError) or type(error).__name__ in text
+    with pytest.raises(TypeError):
+        read(tmp_path / "a", other=1)
