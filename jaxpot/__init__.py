@@ -69,7 +69,8 @@ from jaxpot.potentials.stillinger_weber import StillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
 from jaxpot.potentials.tersoff import ModifiedTersoff, Tersoff
-from jaxpot.pytree import cast, free, positive, pytree, static
+from jaxpot.precision import cast
+from jaxpot.pytree import free, positive, pytree, static
 
 
 def __getattr__(name: str):

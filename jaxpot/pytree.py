@@ -37,6 +37,11 @@ def code() -> Any:
     return dataclasses.field(metadata={"static": True, "code": True})
 
 
+def derived() -> Any:
+    """A static field that `__post_init__` sets from the others: neither given, nor shown, nor written to disk."""
+    return dataclasses.field(default=None, init=False, metadata={"static": True})
+
+
 def positive(default: Any = dataclasses.MISSING) -> Any:
     """A differentiable leaf that must be > 0: checked at construction, kept positive by `free`."""
     return dataclasses.field(default=default, metadata={"positive": True})
@@ -128,8 +133,8 @@ def _describe(value: Any) -> str:
 
 
 def _repr(self) -> str:
-    parts = (type(value).__name__ if field.metadata.get("code") else _describe(value) for _, value, field in fields(self))
-    return f"{type(self).__name__}({', '.join(f'{f.name}={part}' for f, part in zip(dataclasses.fields(self), parts, strict=True))})"
+    parts = ((name, type(value).__name__ if field.metadata.get("code") else _describe(value)) for name, value, field in fields(self) if field.init)
+    return f"{type(self).__name__}({', '.join(f'{name}={part}' for name, part in parts)})"
 
 
 def _equal(self, other: Any) -> bool:
@@ -140,7 +145,7 @@ def _equal(self, other: Any) -> bool:
     return structure == other_structure and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(static, positive, dataclasses.field))
+@dataclass_transform(frozen_default=True, field_specifiers=(static, derived, positive, dataclasses.field))
 def pytree(cls: type) -> type:
     """Frozen dataclass registered with JAX, with `.replace(**changes)`.
 
@@ -224,6 +229,17 @@ def with_leaves(value: Any, changes: Mapping[str, Any], prefix: str = "") -> Any
     if isinstance(value, dict):
         return {k: with_leaves(c, changes, f"{prefix}.{k}" if prefix else str(k)) for k, c in value.items()}
     return changes.get(prefix, value)
+
+
+def rewrite(value: Any, rule: Callable[[Any], Any]) -> Any:
+    """A model with every `@pytree` instance in it replaced by `rule` of it, from the innermost outwards; no validation."""
+    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
+        return type(value)(rewrite(child, rule) for child in value)
+    if isinstance(value, dict):
+        return {key: rewrite(child, rule) for key, child in value.items()}
+    if not is_pytree(value):
+        return value
+    return rule(rebuild(type(value), {name: child if _is_static(field) else rewrite(child, rule) for name, child, field in fields(value)}))
 
 
 def _is_floating(value: Any) -> bool:
@@ -314,11 +330,6 @@ def change_by_leaves(function: Callable[[Any], jax.Array], tree: Any, steps: Any
     return jax.jvp(moved, ([leaves[i] for i in moving],), ([steps[i] for i in moving],))[1]
 
 
-def cast(tree: Any, dtype: Any) -> Any:
-    """The same tree with its floating leaves in this dtype; integers and booleans stay.
-
-    Example:
-      >>> cast({"x": np.ones(2), "i": np.arange(2)}, "float32")["x"].dtype.name
-      'float32'
-    """
-    return jax.tree_util.tree_map(lambda x: jnp.asarray(x, dtype) if _is_floating(x) else x, tree)
+def map_floating(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The same tree with a function of its floating leaves in their places; integers and booleans stay."""
+    return jax.tree_util.tree_map(lambda x: function(x) if _is_floating(x) else x, tree)

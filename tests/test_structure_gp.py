@@ -157,7 +157,7 @@ def test_freeze(tmp_path):
 
 def test_single_precision():
     before = catalog.evaluate(model("rematch"), catalog.graph("slab"))
-    single = catalog.evaluate(jp.cast(model("rematch"), jnp.float32), jp.cast(catalog.graph("slab"), jnp.float32))
+    single = catalog.evaluate(jp.cast(model("rematch"), jnp.float32, insist=True), jp.cast(catalog.graph("slab"), jnp.float32))
     assert single.energy.dtype == single.forces.dtype == jnp.float32
     assert_below(deviations(single, before, 3), 3e-5)
 

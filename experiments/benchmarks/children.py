@@ -48,7 +48,7 @@ def memory(family: str, n_atoms: int, dtype: str) -> dict:
     model = models.for_dynamics(models.FAMILIES[family](("Si",)))
     graph = jp.from_atoms(models.crystal(n_atoms), models.CUTOFF)
     lists = sum(x.nbytes for x in (graph.neighbors, graph.shifts)) / n_atoms
-    program = timing.program(jp.evaluate, jp.cast(model, dtype), jp.cast(graph, dtype))
+    program = timing.program(jp.evaluate, jp.cast(model, dtype, insist=True), jp.cast(graph, dtype))
     del graph
     grown = timing.memory_of(program)
     return {

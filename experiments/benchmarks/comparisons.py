@@ -86,7 +86,7 @@ class Comparison:
 
 def here(function: Callable, model, atoms: Atoms, cutoff: float, dtype: str = "float64") -> dict[str, timing.Timed]:
     """The two forms of a function of a model and a graph: list at hand, and list searched."""
-    model = jax.device_put(jp.cast(model, dtype))
+    model = jax.device_put(jp.cast(model, dtype, insist=True))
     program = timing.program(function, model, jp.cast(jp.from_atoms(atoms, cutoff), dtype))
 
     def searched():

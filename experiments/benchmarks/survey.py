@@ -46,7 +46,7 @@ def of_family(family: str, wanted: list[Case], peaks: dict[str, dict[str, float]
         species = models.elements(case.n_species)
         model = models.for_dynamics(models.FAMILIES[family](species))
         atoms = models.crystal(case.n_atoms, species)
-        model, graph = (jp.cast(x, case.dtype) for x in (model, jp.from_atoms(atoms, models.CUTOFF)))
+        model, graph = (jp.cast(x, case.dtype, insist=True) for x in (model, jp.from_atoms(atoms, models.CUTOFF)))
         row = dataclasses.asdict(case)
         if case.quantity == "NVT step":
             program, per = nvt(model, atoms, case.dtype), case.n_atoms * STEPS
@@ -73,7 +73,7 @@ def of_family(family: str, wanted: list[Case], peaks: dict[str, dict[str, float]
 def throughput(family: str, n_atoms: int, dtype: str, peak: dict[str, float], runs: int) -> dict:
     """Steps per second of one large structure times its atoms, and the parts of the machine's bandwidth and arithmetic that energy, forces
     and virial use; counted in one block of 4096 atoms."""
-    model = jp.cast(models.for_dynamics(models.FAMILIES[family](("Si",))), dtype)
+    model = jp.cast(models.for_dynamics(models.FAMILIES[family](("Si",))), dtype, insist=True)
     atoms = models.crystal(n_atoms)
     programs = {
         ALL_THREE: timing.program(jp.evaluate, model, jp.cast(jp.from_atoms(atoms, models.CUTOFF), dtype)),

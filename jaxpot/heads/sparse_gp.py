@@ -12,7 +12,8 @@ from jaxpot.heads.base import LinearHead
 from jaxpot.heads.linear import Linear, Quadratic
 from jaxpot.math.kernels import Kernel, PolynomialKernel
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import positive, pytree, set_fields
+from jaxpot.precision import note_precision, require_precision
+from jaxpot.pytree import derived, positive, pytree, set_fields
 
 Array = jax.Array
 
@@ -64,8 +65,10 @@ class SparseGP(LinearHead):
     coefficients: Array | None = None
     covariance: Array | None = None
     root: Array | None = None
+    made_in: str | None = derived()
 
     def __post_init__(self):
+        note_precision(self)
         for name in ("coefficients", "species", "weights", "covariance"):
             value = getattr(self, name)
             if value is not None and self.n_coefficients and np.shape(value)[0] != self.n_coefficients:
@@ -107,6 +110,8 @@ class SparseGP(LinearHead):
         is_polynomial = isinstance(self.kernel, PolynomialKernel) and float(self.kernel.offset) == 0 and float(self.kernel.zeta) in (1, 2)
         if not is_polynomial or self.weights is not None or self.coefficients is None:
             return self
+        if self.made_in != "float64":
+            raise TypeError(f'SparseGP: collapsed in {self.made_in} its energies would be wrong; write jaxpot.cast(jaxpot.tabulate(model), "float32")')
         n_species, x = len(descriptor.species), np.asarray(self.features)
         own = np.eye(n_species)[np.asarray(self.species)] * (float(self.delta) ** 2 * np.asarray(self.coefficients))[:, None]  # [M, S]
         if self.kernel.zeta == 1:
@@ -116,6 +121,7 @@ class SparseGP(LinearHead):
         return Quadratic(coefficients=np.concatenate([np.zeros((n_species, x.shape[1])), pairs], axis=1).reshape(-1)).sized(descriptor)
 
     def basis(self, features: Array, species: Array) -> Array:
+        require_precision(self, features.dtype)
         same = species[:, None] == self.species[None, :]
         rows = jnp.where(same, jnp.asarray(self.delta, features.dtype) ** 2 * self.kernel(features, self.features.astype(features.dtype)), 0)
         if self.weights is not None:

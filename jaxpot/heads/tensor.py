@@ -8,7 +8,8 @@ from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.math.kernels import power
 from jaxpot.math.linalg import einsum, unit
-from jaxpot.pytree import positive, pytree, set_fields, static
+from jaxpot.precision import note_precision, require_precision
+from jaxpot.pytree import derived, positive, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -104,8 +105,10 @@ class LambdaGP:
     species: Array | None = None
     coefficients: Array | None = None
     lam: int | None = static(None)
+    made_in: str | None = derived()
 
     def __post_init__(self):
+        note_precision(self)
         if not isinstance(self.kernel, LambdaKernel):
             raise TypeError(f"LambdaGP: expected a LambdaKernel, got {type(self.kernel).__name__}; write LambdaGP(LambdaKernel(zeta=2.0))")
         if self.lam is not None and self.coefficients is not None and np.shape(self.coefficients) != (self.n_coefficients,):
@@ -161,6 +164,7 @@ class LambdaGP:
 
     def basis(self, features: Array, invariants: Array, species: Array) -> Array:
         """[n, F, 2λ + 1], [n, F₀], [n] -> [n, 2λ + 1, P]; tensors are basis @ coefficients."""
+        require_precision(self, features.dtype)
         blocks = self.kernel(features, self.features.astype(features.dtype), invariants, self.invariants.astype(features.dtype))
         same = (species[:, None] == self.species[None, :])[:, None, :, None]
         blocks = jnp.where(same, jnp.asarray(self.delta, features.dtype) ** 2 * blocks, 0)
@@ -170,6 +174,7 @@ class LambdaGP:
         """[n, F, 2λ + 1], [n, F₀], [n] -> tensors [n, 2λ + 1]."""
         if self.coefficients is None:
             raise ValueError("LambdaGP has no coefficients yet; write model = jaxpot.fit.linear(model, data)")
+        require_precision(self, features.dtype)
         w = jnp.asarray(self.coefficients, features.dtype).reshape(self.n_points, -1)
         # contracted with the coefficients first, the blocks are never formed: (2λ + 1)² times fewer operations
         projected = einsum("nm,mf->nf", self._weight(invariants, species), einsum("mfu,mu->mf", self.features.astype(features.dtype), w))

@@ -272,7 +272,7 @@ def _term(blocks: list[dict]) -> AtomicPotential:
             raise ValueError(f"{first['label']}: {first['name']} with sparseCutoff other than 1 is not implemented")
         zeta = first["zeta"]
         kernel = PolynomialKernel(zeta, offset=scale * float(first["settings"].get("covariance_sigma0", 0)))
-        head = SparseGP(kernel, delta=first["delta"] / scale**zeta, features=jnp.asarray(features), species=jnp.asarray(kind))
+        head = SparseGP(kernel, delta=first["delta"] / scale**zeta, features=features, species=jnp.asarray(kind))
     else:
         kinds = tuple(b["kinds"][0] for b in blocks)
         descriptor = first["class"](symbols, first["cutoff"], kinds)
@@ -281,9 +281,9 @@ def _term(blocks: list[dict]) -> AtomicPotential:
         if descriptor.permutations:
             kernel = Symmetrised(kernel, descriptor.permutations)
         head = SparseGP(
-            kernel, delta=first["delta"], features=jnp.asarray(joined["points"]), species=jnp.asarray(kind), weights=jnp.asarray(joined["weights"])
+            kernel, delta=first["delta"], features=joined["points"], species=jnp.asarray(kind), weights=joined["weights"]
         )
-    return AtomicPotential(descriptor, head.replace(coefficients=jnp.asarray(joined["alpha"])))
+    return AtomicPotential(descriptor, head.replace(coefficients=joined["alpha"]))
 
 
 def _power_spectrum(block: dict, points: np.ndarray) -> tuple[LocalDescriptor, np.ndarray, float]:

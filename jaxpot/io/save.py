@@ -24,6 +24,8 @@ def describe(value: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
     if is_pytree(value):
         out: dict[str, Any] = {"class": type(value).__name__}
         for name, child, field in fields(value):
+            if not field.init:
+                continue
             where = f"{path}.{name}" if path else name
             if field.metadata.get("code"):
                 out[name] = {"code": type(child).__name__}
@@ -121,8 +123,8 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
         if text["array"] not in arrays:
             raise ValueError(f"{file}: the array {text['array']} is missing")
         value = arrays[text["array"]]
-        # small leaves stay float64 whatever the x64 switch says, as at construction
-        return value if value.ndim == 0 and value.dtype == np.float64 else jnp.asarray(value)
+        # float64 stays float64 whatever the x64 switch says, as at construction
+        return value if value.dtype == np.float64 and (value.ndim == 0 or not jax.config.jax_enable_x64) else jnp.asarray(value)
     if "mapping" in text:
         likes = like if isinstance(like, dict) else {}
         return {key: _build(child, arrays, file, f"{path}.{key}" if path else str(key), likes.get(key)) for key, child in text["mapping"]}
@@ -132,7 +134,7 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
         raise ValueError(f"{file}: {path or 'the model'} has the unknown class {name!r}; import the module that defines it first")
     import dataclasses
 
-    known = {f.name: f for f in dataclasses.fields(cls)}
+    known = {f.name: f for f in dataclasses.fields(cls) if f.init}
     given = set(text) - {"class"}
     if given != set(known):
         missing, extra = sorted(set(known) - given), sorted(given - set(known))

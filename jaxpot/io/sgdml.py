@@ -4,7 +4,6 @@ import os
 import zipfile
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import require_finite
@@ -83,10 +82,10 @@ def read_sgdml(path: str | os.PathLike, *, energy_unit: str | None = None) -> Gr
     if sorted(map(tuple, stored % d)) != sorted(map(tuple, index)):
         raise ValueError(f"{path}: perms and tril_perms_lin are not the same permutations")
     model = GradientDomain(
-        descriptor, Matern(float(content["sig"])), permutations, features=jnp.asarray(features.T), directions=jnp.asarray(pushed[:, None, :])
+        descriptor, Matern(float(content["sig"])), permutations, features=features.T, directions=pushed[:, None, :]
     )
     factor = require_finite(content["std"], f"{path}: std") * unit
-    return model.with_coefficients(jnp.asarray(np.append(np.full(m, -factor), require_finite(content["c"], f"{path}: c") * unit)))
+    return model.with_coefficients(np.append(np.full(m, -factor), require_finite(content["c"], f"{path}: c") * unit))
 
 
 def _unit(content: dict[str, np.ndarray], path: Path, given: str | None) -> float:

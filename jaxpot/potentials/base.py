@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxpot.checks import poison, species_tuple
 from jaxpot.graph import Graph, neighbor_pairs, only, strain, to_atoms
+from jaxpot.precision import in_float64, promoted
 from jaxpot.pytree import fields, is_pytree, pytree, rebuild, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
@@ -83,6 +84,7 @@ class Potential(Model):
 
     def __call__(self, graph: Graph) -> Array:
         """The energy of a structure, shape [], in eV."""
+        graph = promoted(graph, self)
         return jnp.sum(jnp.where(graph.centers > 0, self.energies(graph), 0))
 
     def __add__(self, other: "Potential") -> "Sum":
@@ -250,7 +252,8 @@ def evaluate(model: Model, graph: Graph) -> Properties:
 
     .. math:: F = -\partial E/\partial R, \qquad W = -\partial E/\partial \epsilon
 
-    Pure; write `jax.jit(evaluate)`, and `jax.jit(jax.vmap(evaluate, (None, 0)))` for a batch.
+    Pure; write `jax.jit(evaluate)`, and `jax.jit(jax.vmap(evaluate, (None, 0)))` for a batch. It computes in the promoted floating type of
+    model and graph.
 
     Args:
       model: a potential, or a model of dipoles, polarizabilities or other tensors.
@@ -266,12 +269,12 @@ def evaluate(model: Model, graph: Graph) -> Properties:
       >>> float(evaluate(IsolatedAtoms({"Si": -1.0}), from_atoms(bulk("Si"), cutoff=3.0)).energy)
       -2.0
     """
-    return model.properties(graph)
+    return model.properties(promoted(graph, model))
 
 
 def freeze(model: Model) -> Model:
-    """The model with its sparse points stored as features: faster, smaller, and no longer following hyper-parameters."""
-    return model.frozen()
+    """The model with its sparse points stored as features: faster, smaller, and no longer following hyper-parameters; made in float64."""
+    return in_float64(lambda model: model.frozen(), model)
 
 
 def tabulate(model: Any, *, accuracy: float = 1e-9) -> Any:
@@ -279,7 +282,8 @@ def tabulate(model: Any, *, accuracy: float = 1e-9) -> Any:
 
     It no longer follows hyper-parameters of radial functions and sigma. Energies and forces deviate from those of the model by about
     the accuracy; energy is conserved, since forces are the derivatives of the energies of the tables, which are twice differentiable.
-    Sparse GPs with polynomial kernels of ζ = 1 or 2 become linear or quadratic heads, exactly, and lose their variance.
+    Sparse GPs with polynomial kernels of ζ = 1 or 2 become linear or quadratic heads, exactly, and lose their variance. All of it is
+    computed in float64, also in 32-bit mode; `cast` comes afterwards.
 
     Args:
       model: a potential, a model of tensors or a descriptor.
@@ -308,7 +312,7 @@ def tabulate(model: Any, *, accuracy: float = 1e-9) -> Any:
         value = rebuild(type(value), {name: visited(child) for name, child, _ in fields(value)})
         return value.collapsed() if isinstance(value, Model) else value
 
-    return visited(model.frozen() if isinstance(model, Model) else model)
+    return in_float64(lambda model: visited(model.frozen() if isinstance(model, Model) else model), model)
 
 
 def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:

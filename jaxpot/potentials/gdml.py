@@ -12,7 +12,8 @@ from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
 from jaxpot.potentials.base import LinearModel, diagnose
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.precision import note_precision, require_precision
+from jaxpot.pytree import derived, positive, pytree, static
 
 Array = jax.Array
 
@@ -70,8 +71,10 @@ class GradientDomain(LinearModel):
     features: Array | None = None
     directions: Array | None = None
     coefficients: Array | None = None
+    made_in: str | None = derived()
 
     def __post_init__(self):
+        note_precision(self)
         for name, expected in (("descriptor", InverseDistances), ("kernel", Stationary)):
             if not isinstance(getattr(self, name), expected):
                 raise TypeError(f"GradientDomain: expected a {name} of type {expected.__name__}, got {type(getattr(self, name)).__name__}")
@@ -130,6 +133,7 @@ class GradientDomain(LinearModel):
 
     def _against_references(self, x: Array) -> tuple[Array, Array, Array, Array]:
         """What the kernels of all images of x [D] with the references are made of: δ = (πx − x_m)/θ [P, M, D]; h'(δ²), h''(δ²) [P, M], in eV²; θ [D]."""
+        require_precision(self, x.dtype)
         length = jnp.broadcast_to(jnp.asarray(self.kernel.length, x.dtype), x.shape)
         images = x[place_permutations(self.permutations)] / length[None, :]
         steps = images[:, None, :] - (jnp.asarray(self.features, x.dtype) / length[None, :])[None, :, :]

@@ -14,7 +14,8 @@ from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.math.matching import Matching
 from jaxpot.potentials.base import LinearModel, diagnose
-from jaxpot.pytree import positive, pytree, set_fields, static
+from jaxpot.precision import note_precision, require_precision
+from jaxpot.pytree import derived, positive, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -85,8 +86,10 @@ class StructureGP(LinearModel):
     coefficients: Array | None = None
     covariance: Array | None = None
     self_kernels: Array | None = None
+    made_in: str | None = derived()
 
     def __post_init__(self):
+        note_precision(self)
         for name, expected in (("descriptor", (Descriptor, StructureDescriptor)), ("kernel", Kernel), ("matching", Matching)):
             value = getattr(self, name)
             if not isinstance(value, expected):
@@ -197,6 +200,7 @@ class StructureGP(LinearModel):
     def basis(self, graph: Graph) -> Array:
         ready = self.at()
         a = ready._atoms_of(graph)
+        require_precision(self, a[0].dtype)
         row = ready._row(a, ready._similarity(a, a) if self.normalize else None)
         return self._size(graph, row.dtype) * self._scale(row.dtype) * row
 

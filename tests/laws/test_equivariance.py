@@ -220,7 +220,7 @@ def test_save_load_and_freeze(name, tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 def test_dtype(name):
     model, graph = model_of(name), catalog.graph("molecule")
-    single = jax.jit(lambda m, g: m(g))(cast(model, jnp.float32), cast(graph, jnp.float32))
+    single = jax.jit(lambda m, g: m(g))(cast(model, jnp.float32, insist=True), cast(graph, jnp.float32))
     assert single.dtype == jnp.float32 and relative(single, predict(model, graph)) < 3e-5
 
 

@@ -70,13 +70,13 @@ def test_jit_equals_eager(name):
 @pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_dtype_is_kept(name):
     for dtype in (jnp.float32, jnp.float64):
-        result = jax.eval_shape(jaxpot.evaluate, cast(catalog.potential(name), dtype), cast(catalog.graph("slab"), dtype))
+        result = jax.eval_shape(jaxpot.evaluate, cast(catalog.potential(name), dtype, insist=True), cast(catalog.graph("slab"), dtype))
         assert {field: getattr(result, field).dtype for field in FIELDS} == dict.fromkeys(FIELDS, dtype)
 
 
 @pytest.mark.parametrize("name", ["soap-gto", "soap-equispaced", "soap-bessel", "soap-sharp", "gp-polynomial-offset", "zbl", "stillinger-weber", "tersoff", "eam"])
 def test_single_precision(name):
-    model, single = catalog.potential(name), cast(catalog.potential(name), jnp.float32)
+    model, single = catalog.potential(name), cast(catalog.potential(name), jnp.float32, insist=True)
     for structure, atoms in STRUCTURES.items():
         graph = catalog.graph(structure)
         assert_below(deviations(evaluate(single, cast(graph, jnp.float32)), evaluate(model, graph), len(atoms)), 3e-5)

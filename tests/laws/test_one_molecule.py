@@ -105,7 +105,7 @@ def test_evaluation(name, tmp_path):
     other = graph.replace(positions=jnp.where(REAL, graph.positions, 1.7))
     assert_below(deviations(evaluate(model, other), evaluate(model, graph), catalog.MAX_ATOMS), 1e-13)
     for dtype in (jnp.float32, jnp.float64):
-        result = jax.eval_shape(jaxpot.evaluate, jaxpot.cast(model, dtype), jaxpot.cast(graph, dtype))
+        result = jax.eval_shape(jaxpot.evaluate, jaxpot.cast(model, dtype, insist=True), jaxpot.cast(graph, dtype))
         assert result.energy.dtype == result.forces.dtype == result.virial.dtype == dtype
     assert jaxpot.diagnose(model, graph) == ()
     loaded = jaxpot.load(jaxpot.save(tmp_path / "model", model))

@@ -1,0 +1,157 @@
+"""What float32 would make wrong is refused, in 32-bit mode too, and what is condensed once is made in float64."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import jaxpot as jp
+
+ATOMS = bulk("Si", cubic=True)
+ATOMS.rattle(0.1, seed=1)
+DENSITY = jp.Density(("Si",), jp.CosineCutoff(4.0, width=1.0), jp.GTO(n_max=3), l_max=2, sigma=0.5)
+
+
+def gaussian_process(zeta=2.0):
+    """A sparse Gaussian process with large coefficients of both signs, as fits have them."""
+    soap, rng = jp.SOAP(DENSITY), np.random.default_rng(0)
+    features = np.asarray(soap(jp.from_atoms(ATOMS, 4.0)))
+    coefficients = rng.normal(size=8) * 1e4
+    head = jp.SparseGP(jp.PolynomialKernel(zeta), features=features, species=np.zeros(8, int), coefficients=coefficients - coefficients.mean())
+    return jp.AtomicPotential(soap, head)
+
+
+MODEL = gaussian_process()
+
+
+def structure_gp():
+    soap = jp.SOAP(DENSITY)
+    model = jp.StructureGP(soap, jp.PolynomialKernel(2.0), jp.Average()).with_points([jp.from_atoms(ATOMS, 4.0)])
+    return model.with_coefficients(np.ones(1))
+
+
+def one_molecule():
+    graph = jp.from_atoms(ATOMS, 4.0).replace(pbc=np.zeros(3, bool))
+    model = jp.GradientDomain(jp.InverseDistances(("Si",) * 8), jp.Matern(10.0)).with_points([graph])
+    return model.with_coefficients(np.ones(model.n_coefficients))
+
+
+def dipole():
+    points = jp.environments(jp.from_atoms(ATOMS, 4.0), 4.0, ("Si",))
+    model = jp.Dipole(tensor=jp.LambdaSOAP(DENSITY, lam=1), head=jp.LambdaGP(jp.LambdaKernel(2.0))).with_points(points)
+    return model.with_coefficients(np.ones(model.n_coefficients))
+
+
+ALL = {"SparseGP": gaussian_process, "StructureGP": structure_gp, "GradientDomain": one_molecule, "LambdaGP": dipole}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_gaussian_process_refuses_less_than_it_was_made_in(name):
+    model, graph = ALL[name](), jp.from_atoms(ATOMS, 4.0)
+    with pytest.raises(TypeError, match=rf"{name} was made in float64.*tabulate.*insist=True"):
+        jp.cast((model, graph), "float32")
+    with pytest.raises(TypeError, match=rf"{name} was made in float64, and in float32"):  # a cast behind the library's back
+        truncated = jax.tree_util.tree_map(lambda x: jnp.asarray(x, jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, model)
+        jax.eval_shape(jp.evaluate, truncated, graph)
+    single = jp.cast(model, "float32", insist=True)
+    result = jax.eval_shape(jp.evaluate, single, jp.cast(graph, "float32"))
+    assert {leaf.dtype.name for leaf in jax.tree_util.tree_leaves(result)} == {"float32"}
+    assert jp.cast(model, "float64") == model
+
+
+def test_a_refit_is_made_in_float64_again():
+    single = jp.cast(MODEL, "float32", insist=True)
+    assert single.head.made_in == "float32" and single.with_coefficients(MODEL.head.coefficients).head.made_in == "float64"
+    assert MODEL.with_points(jp.environments(jp.from_atoms(ATOMS, 4.0), 4.0, ("Si",))).head.made_in is None
+
+
+def test_results_have_the_promoted_type():
+    graph = jp.from_atoms(ATOMS, 4.0)
+    single = jp.cast(graph, "float32")
+    mixed, double = jp.evaluate(MODEL, single), jp.evaluate(MODEL, jp.cast(single, "float64"))
+    assert mixed.forces.dtype == jnp.float64 and jnp.array_equal(mixed.forces, double.forces) and MODEL(single).dtype == jnp.float64
+
+
+def test_collapsed_first_and_cast_then():
+    """Of ζ = 1 and 2 the sum over sparse points is made once, in float64."""
+    graph = jp.from_atoms(ATOMS, 4.0)
+    for zeta in (1.0, 2.0):
+        model = gaussian_process(zeta)
+        exact = float(jp.evaluate(model, graph).energy)
+        single = jp.evaluate(jp.cast(jp.tabulate(model), "float32"), jp.cast(graph, "float32"))
+        assert abs(float(single.energy) - exact) < 1e-5 * abs(exact)
+        with pytest.raises(TypeError, match=r"jaxpot\.cast\(jaxpot\.tabulate"):
+            jp.tabulate(jp.cast(model, "float32", insist=True))
+
+
+IN_32_BIT_MODE = """
+import json, sys
+import jax, numpy as np
+from ase.build import bulk
+import jaxpot as jp
+
+folder = sys.argv[1]
+atoms = bulk("Si", cubic=True)
+atoms.rattle(0.1, seed=1)
+graph = jp.from_atoms(atoms, 4.0)
+found = {}
+
+def tried(name, function):
+    try:
+        found[name] = float(function())
+    except Exception as error:
+        found[name] = f"{type(error).__name__}: {error}"
+
+gp = jp.load(folder + "/gp.npz")
+tried("eager", lambda: jp.evaluate(gp, graph).energy)
+tried("jit", lambda: jax.jit(jp.evaluate)(gp, graph).energy)
+tried("called", lambda: gp(graph))
+tried("cast", lambda: jp.evaluate(jp.cast(gp, "float32"), graph).energy)
+def calculated():
+    atoms.calc = jp.Calculator(gp)
+    return atoms.get_potential_energy()
+tried("calculator", calculated)
+tried("insisted", lambda: jp.evaluate(jp.cast(gp, "float32", insist=True), graph).energy)
+tried("saved again", lambda: jp.evaluate(jp.load(jp.save(folder + "/again.npz", gp)), graph).energy)
+tried("collapsed", lambda: jp.evaluate(jp.tabulate(gp), graph).energy)
+one = jp.Density(("Si",), jp.PowerCutoff(4.0), jp.Agnesi(5, 2.35), l_max=2, sigma=None, center_weight=0.0)
+ace = jp.tabulate(jp.ACE(one, jp.TotalDegree((5, 4))), accuracy=1e-9)
+tried("ace", lambda: ace.density.radial.error)
+tried("ace features", lambda: np.max(np.abs(ace(graph) - jp.ACE(one, jp.TotalDegree((5, 4)))(graph)) / np.max(np.abs(ace(graph)))))
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def in_32_bit_mode(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    jp.save(folder / "gp.npz", MODEL)
+    run = subprocess.run(
+        [sys.executable, "-c", IN_32_BIT_MODE, str(folder)], capture_output=True, text=True, check=False,
+        env={**os.environ, "JAX_ENABLE_X64": "0", "PYTHONPATH": str(Path(jp.__file__).parent.parent)},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("way", ["eager", "jit", "called", "calculator", "saved again"])
+def test_32_bit_mode_is_refused(way, in_32_bit_mode):
+    assert in_32_bit_mode[way].startswith("TypeError: SparseGP was made in float64") and 'update("jax_enable_x64", True)' in in_32_bit_mode[way]
+
+
+def test_32_bit_mode_refuses_to_cast_unless_insisted(in_32_bit_mode):
+    assert in_32_bit_mode["cast"].startswith("TypeError: cast: SparseGP")
+    assert abs(in_32_bit_mode["insisted"] - float(jp.evaluate(MODEL, jp.from_atoms(ATOMS, 4.0)).energy)) > 1e-3
+
+
+def test_32_bit_mode_condenses_in_float64(in_32_bit_mode):
+    exact = float(jp.evaluate(MODEL, jp.from_atoms(ATOMS, 4.0)).energy)
+    assert abs(in_32_bit_mode["collapsed"] - exact) < 1e-5 * abs(exact)
+    assert in_32_bit_mode["ace"] <= 1e-9 and in_32_bit_mode["ace features"] < 1e-5
