@@ -320,7 +320,7 @@ def test_what_files_cannot_hold(tmp_path, error, make, message):
         (ValueError, lambda: BondDensity(SPECIES, 3.0, SBessel(2), 1, kinds=((0, 0), (0, 0))), "give both or neither"),
         (ValueError, lambda: BondDensity(SPECIES, 3.0, (SBessel(2), SBessel(2)), 1, kinds=((0, 2), (1, 0))), "kinds must be 2 tuples of 2 numbers below 2"),
         (ValueError, lambda: BondDensity(SPECIES, [3.0, 4.0], SBessel(2), 1), r"shape \[\] or \[2, 2\], got \(2,\)"),
-        (ValueError, lambda: BondDensity(SPECIES, 3.0, ChebPow(2, lam=[1.0, 2.0]), 1), r"shape \[\] or \[2, 2\], got \(2,\)"),
+        (ValueError, lambda: BondDensity(SPECIES, 3.0, ChebPow(2, lam=[1.0, 2.0]), 1), r"shape \[\] or \[S, S\], got \(2,\)"),
         (ValueError, lambda: BondDensity(SPECIES, 3.0, SBessel(2), 1, mixing=np.ones((2, 2, 2, 3, 1))), r"mixing must have shape \[2, 2, 2, 2, 'n'\]"),
         (TypeError, lambda: InnerCutoff(Chebyshev(2), 1.0, 0.2), "expected ChebExpCos.*Chebyshev"),
         (ValueError, lambda: ChebPow(2, lam=-1.0), "lam must be > 0"),

@@ -1,6 +1,5 @@
 """Sets of atom-centred symmetry functions: the parts of an ACSF."""
 
-import dataclasses
 import math
 
 import jax
@@ -12,7 +11,7 @@ from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_o
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.math.powers import power
-from jaxpot.pytree import positive, pytree
+from jaxpot.pytree import leaf, positive, pytree
 
 Array = jax.Array
 
@@ -161,8 +160,8 @@ class G2(RadialFunctions):
     """
 
     cutoff: Cutoff
-    eta: Array = 0.0
-    r_s: Array = 0.0
+    eta: Array = leaf(0.0, shape="[] OR [N]")
+    r_s: Array = leaf(0.0, shape="[] or [N]")
     mixing: Array | None = None
 
     def __post_init__(self):
@@ -211,7 +210,7 @@ class G3(RadialFunctions):
     """
 
     cutoff: Cutoff
-    kappa: Array
+    kappa: Array = leaf(shape="[] or [N]")
     mixing: Array | None = None
 
     def __post_init__(self):
@@ -256,10 +255,10 @@ class G4(AngularFunctions):
     """
 
     cutoff: Cutoff
-    eta: Array = 0.0
-    r_s: Array = 0.0
-    lam: Array = dataclasses.field(default_factory=lambda: np.array([-1.0, 1.0]))
-    zeta: Array = positive(1.0)
+    eta: Array = leaf(0.0, shape="[] or [R]")
+    r_s: Array = leaf(0.0, shape="[] or [R]")
+    lam: Array = leaf((-1.0, 1.0), shape="[] or [L]")
+    zeta: Array = positive(1.0, shape="[] or [Z]")
     mixing: Array | None = None
 
     def __post_init__(self):
@@ -291,10 +290,10 @@ class G5(AngularFunctions):
     """
 
     cutoff: Cutoff
-    eta: Array = 0.0
-    r_s: Array = 0.0
-    lam: Array = dataclasses.field(default_factory=lambda: np.array([-1.0, 1.0]))
-    zeta: Array = positive(1.0)
+    eta: Array = leaf(0.0, shape="[] or [R]")
+    r_s: Array = leaf(0.0, shape="[] or [R]")
+    lam: Array = leaf((-1.0, 1.0), shape="[] or [L]")
+    zeta: Array = positive(1.0, shape="[] or [Z]")
     mixing: Array | None = None
 
     def __post_init__(self):

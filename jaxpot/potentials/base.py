@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpot.checks import poison, species_tuple
 from jaxpot.graph import Graph, neighbor_pairs, only, strain, to_atoms
-from jaxpot.pytree import fields, is_pytree, pytree, rebuild, set_fields, static, walk
+from jaxpot.pytree import fields, is_pytree, leaf, pytree, rebuild, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
@@ -218,7 +218,7 @@ class IsolatedAtoms(Potential):
     """
 
     species: tuple[str, ...] = static()
-    values: Array
+    values: Array = leaf(shape="[S]")
     is_local = True
 
     def __init__(self, energies_of: Mapping[str, float]):
