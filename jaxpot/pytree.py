@@ -111,8 +111,11 @@ def _as_leaf(value: Any) -> Any:
         return np.asarray(value, dtype=np.float64)
     if isinstance(value, (list, tuple)):
         numbers = jax.tree_util.tree_leaves(value)
-        if numbers and all(isinstance(v, (int, float)) for v in numbers):
-            return np.asarray(value, dtype=np.float64)
+        if numbers and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in numbers):
+            try:
+                return np.asarray(value, dtype=np.float64)
+            except ValueError:  # rows of several lengths, which the field's own check refuses
+                return value
     return value
 
 
@@ -164,7 +167,7 @@ def _check_leaf(where: str, value: Any, metadata: Mapping, sizes: dict[str, int]
     shown = re.sub(r"\b(?!or\b)[A-Za-z]+", lambda letter: str(sizes.get(letter[0], letter[0])), shape)
     expected = "must be a number" if shape == "[]" else f"must have shape {shown}"
     if not jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.complexfloating):
-        raise TypeError(f"{where} {expected.replace('have', 'be numbers of')}, got {repr(value)[:60]}")
+        raise ValueError(f"{where} {expected.replace('have', 'be numbers of')}, got {repr(value)[:60]}")
     if not any(_fits(value.shape, option, sizes) for option in shape.split(" or ")):
         raise ValueError(f"{where} {expected}, got {'shape ' if shape == '[]' else ''}{value.shape}")
     value, (low, high) = np.asarray(value), metadata["range"]

@@ -526,7 +526,7 @@ class Unfinished(Selection):
         (ValueError, lambda: TotalDegree((2,), weight=0.0), "weight > 0"),
         (ValueError, lambda: PerOrder((), ()), "whole n_max and l_max ≥ 0 per order"),
         (ValueError, lambda: PerOrder((2, -1), (1, 1)), "whole n_max and l_max ≥ 0 per order"),
-        (ValueError, lambda: PerOrder((1.5,), (1,)), "whole n_max and l_max ≥ 0 per order"),
+        (ValueError, lambda: PerOrder((1.5,), (1,)), "must be an integer, got 1.5"),
         (ValueError, lambda: PerOrder((2, 2), (1,)), "whole n_max and l_max ≥ 0 per order"),
         (TypeError, lambda: ACE(sharp(2, 2), (3, 3)), "TotalDegree"),
         (ValueError, lambda: ACE(sharp(2, 2), PerOrder((3,), (2,))), "n_max = 3, there are 2 to multiply"),

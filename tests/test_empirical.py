@@ -146,7 +146,7 @@ BAD = [
     (lambda: jp.CutCoulomb(("C", "Si"), charges=0.5, cutoff=COSINE), r"charges must have shape \[2\]"),
     (lambda: catalog.potential("stillinger-weber").replace(lam=np.ones((2, 2))), r"lam must have shape \[\] or \[2, 2, 2\]"),
     (lambda: catalog.potential("stillinger-weber").replace(sigma=[[1.0, 2.0], [1.0, 1.0]]), "sigma must be symmetric"),
-    (lambda: catalog.potential("stillinger-weber").replace(a=-1.0), "not negative"),
+    (lambda: catalog.potential("stillinger-weber").replace(a=-1.0), "must not be negative"),
     (lambda: catalog.potential("tersoff").replace(D=0.0), "D must be > 0"),
     (lambda: catalog.potential("tersoff").replace(n=0.0), "n must be > 0"),
     (lambda: catalog.potential("tersoff").replace(m=2), "m must be 1 or 3"),

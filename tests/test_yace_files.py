@@ -343,7 +343,7 @@ def test_what_files_cannot_hold(tmp_path, error, make, message):
         (TypeError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), 3.0), "expected a switch such as"),
         (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(("C",), 1.0, 1.0, 3.0), ByCoreEnergy(1.0, 0.5)), "the core \\('C',\\)"),
         (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByCoreEnergy([1.0, 2.0, 3.0], 0.5)), r"\[\] or \[2\]"),
-        (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByDistance([1.0, 2.0], 0.5)), r"\[\] or \[2, 2\]"),
+        (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByDistance([1.0, 2.0], 0.5)), r"\[\] or \[S, S\]"),
         (ValueError, lambda: AtomicPotential(ace(density()), Embedding(np.ones((1, 2 * ace(density()).n_features)), np.ones((3, 1)), np.ones(1))), r"\[2, densities\]"),
     ],
 )

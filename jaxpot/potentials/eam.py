@@ -50,7 +50,7 @@ class EAM(Potential):
 
     species: tuple[str, ...] = static()
     embedding: Array = leaf(shape="[S, n]")
-    density: Array = leaf(shape="[S, S, R] or [S, C, R]")
+    density: Array = leaf(shape="[S, S, K] or [S, C, K]")
     pair: Array = leaf(shape="[S, S, R]")
     density_step: Array = positive()
     step: Array = positive()
