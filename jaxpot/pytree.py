@@ -151,7 +151,7 @@ def _finish(self) -> None:
                 raise TypeError(f"{where} is structure and must be hashable, got {type(value).__name__}; write a tuple") from None
             value = _as_structure(where, value, field)
             if name == "species":
-                sizes["S"] = len(value) if isinstance(value, tuple) else 0
+                sizes["S"] = len(value) if isinstance(value, tuple) else 0  # a species tuple that is none, the class refuses
         object.__setattr__(self, name, value)
     if self._validate is not None:
         self._validate()

@@ -300,7 +300,7 @@ def test_info(folder, capsys):
         ('energies_of = "mean"', 'energies_of = "isolated"', "no frame holds an isolated atom of Si"),
         ("n = 4", "", "sparse.n is missing"),
         ("n = 4", "n = 400", "distinct environments"),
-        ("n = 4", 'n = 4\nmethod = "random"', 'method for SOAP must be one of cur, fps, kmeans'),
+        ("n = 4", 'n = 4\nmethod = "random"', 'sparse.method is \'random\'; expected "cur" or "fps"'),
         ("n = 4", 'n = 4\n[fit]\nmethod = "svd"', "fit.method is 'svd'"),
         ('index = "0:5"', 'index = "0:5"\ncutoff = 2.0', "data.cutoff is 2.0 Å, but the model looks 3.2 Å far"),
         ("[data]", "[data", "is not valid TOML"),

@@ -142,7 +142,7 @@ class Density(NeighborDensity):
     cutoff: Cutoff
     radial: RadialBasis
     l_max: int = static(most=50)
-    sigma: Array | None = positive(low=1e-4)
+    sigma: Array | None = positive(low=1e-4, high=100)
     channels: Array | None = None
     center_weight: Array = leaf(1.0)
     center_channels: str = static("own")

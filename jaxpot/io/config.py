@@ -175,7 +175,7 @@ def _object(value: Any, path: str, kind: type) -> Any:
         out = rebuild(cls, values)
         out.__post_init__()
         return out
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
         text = str(error)
         raise ValueError(f"{path}: {text if text.startswith(name) else f'{name}: {text}'}") from None
 
@@ -208,6 +208,8 @@ def _structure(value: Any, path: str, options: list[Any]) -> Any:
     """A static field: numbers, strings and tuples of them."""
     scalars = [o for o in options if o in _SCALARS]
     if isinstance(value, list):
+        if any(isinstance(item, Mapping) for item in jax.tree_util.tree_leaves(value, is_leaf=lambda item: isinstance(item, Mapping))):
+            raise ValueError(f"{path} is {value!r}; expected a list without tables")
         if scalars and len(scalars) == len(options):
             raise ValueError(f"{path} is {value!r}; expected {' or '.join(_SCALARS[o] for o in scalars)}")
         return _tuples(value)
@@ -235,9 +237,12 @@ def _leaf(value: Any, path: str) -> np.ndarray:
     if not numeric(value):
         raise ValueError(f"{path} is {value!r}; expected a number or a list of numbers")
     try:
-        return np.asarray(value, dtype=np.float64)
-    except ValueError:
-        raise ValueError(f"{path} is a ragged list; expected rows of one length") from None
+        found = np.asarray(value, dtype=np.float64)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{path} is a ragged list, or has too large a number; expected rows of one length") from None
+    if not found.size or not np.all(np.isfinite(found)):
+        raise ValueError(f"{path} is {value!r}; expected finite numbers, at least one")
+    return found
 
 
 def check_keys(table: Any, known: tuple[str, ...], path: str) -> None:

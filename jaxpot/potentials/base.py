@@ -223,7 +223,10 @@ class IsolatedAtoms(Potential):
 
     def __init__(self, energies_of: Mapping[str, float]):
         if not isinstance(energies_of, Mapping):
-            raise TypeError(f'IsolatedAtoms: expected a mapping such as {{"Si": -158.54}}, got {energies_of!r}')
+            raise TypeError(f'IsolatedAtoms: energies_of is {energies_of!r}; expected a mapping such as {{"Si": -158.54}}')
+        for symbol, energy in energies_of.items():
+            if isinstance(energy, bool) or np.ndim(energy) or not np.issubdtype(np.asarray(energy).dtype, np.number):
+                raise TypeError(f"IsolatedAtoms: energies_of {symbol} must be a number of eV, got {energy!r}")
         object.__setattr__(self, "species", tuple(energies_of))
         object.__setattr__(self, "values", np.array([float(e) for e in energies_of.values()]))
         self.__post_init__()
