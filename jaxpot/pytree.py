@@ -153,8 +153,27 @@ def _finish(self) -> None:
             if name == "species":
                 sizes["S"] = len(value) if isinstance(value, tuple) else 0  # a species tuple that is none, the class refuses
         object.__setattr__(self, name, value)
-    if self._validate is not None:
-        self._validate()
+    try:
+        if self._validate is not None:
+            self._validate()
+    except AttributeError:  # of a part that is no such object
+        _check_parts(self)
+        raise
+    _check_parts(self)
+
+
+def _check_parts(self) -> None:
+    """Raises where a field annotated with classes holds something else."""
+    for name, value, field in fields(self):
+        options = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
+        lists = [typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple]
+        kinds = (*(option for option in options if isinstance(option, type)), *lists)
+        if _is_static(field) or not kinds or not all(isinstance(kind, type | types.UnionType) and kind is not jax.Array for kind in kinds):
+            continue
+        values = value if lists and isinstance(value, tuple | list) else (value,)
+        for wrong in (part for part in values if is_concrete(part) and not isinstance(part, kinds)):
+            names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds if kind is not type(None))
+            raise TypeError(f"{type(self).__name__}.{name} must be a {names}, got {repr(wrong)[:60]}")
 
 
 def _allows_none(field: dataclasses.Field) -> bool:
