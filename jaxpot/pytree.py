@@ -150,8 +150,8 @@ def _finish(self) -> None:
             except TypeError:
                 raise TypeError(f"{where} is structure and must be hashable, got {type(value).__name__}; write a tuple") from None
             value = _as_structure(where, value, field)
-            if name == "species":
-                sizes["S"] = len(value) if isinstance(value, tuple) else 0  # a species tuple that is none, the class refuses
+            if name == "species" and isinstance(value, tuple) and value:
+                sizes["S"] = len(value)
         object.__setattr__(self, name, value)
     try:
         if self._validate is not None:
@@ -173,7 +173,7 @@ def _check_parts(self) -> None:
         values = value if lists and isinstance(value, tuple | list) else (value,)
         for wrong in (part for part in values if is_concrete(part) and not isinstance(part, kinds)):
             names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds if kind is not type(None))
-            raise TypeError(f"{type(self).__name__}.{name} must be a {names}, got {repr(wrong)[:60]}")
+            raise TypeError(f"{type(self).__name__}.{name} must be a {names}, got {_describe(wrong)[:60]}")
 
 
 def _allows_none(field: dataclasses.Field) -> bool:

@@ -20,6 +20,7 @@ from jaxpot.potentials.base import IsolatedAtoms, Potential
 from jaxpot.pytree import class_table, fields, is_pytree, rebuild
 
 _NONE = "none"
+_LARGEST = 1e30
 _SCALARS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -166,7 +167,9 @@ def _object(value: Any, path: str, kind: type) -> Any:
         if key not in given:
             raise ValueError(f"{path}.{key} is missing; {name} needs {', '.join(required)}")
     values = {
-        key: _field(item, f"{path}.{key}", known[key].type, known[key].metadata.get("static", False)) if key in known else item
+        key: _field(item, f"{path}.{key}", known[key].type, known[key].metadata.get("static", False))
+        if key in known
+        else _numbers(item, f"{path}.{key}")
         for key, item in given.items()
     }
     try:
@@ -202,6 +205,18 @@ def _field(value: Any, path: str, annotation: Any, is_static: bool) -> Any:
         if isinstance(option, type) and option is not jax.Array:
             return _object(value, path, option)
     return _leaf(value, path)
+
+
+def _numbers(value: Any, path: str) -> Any:
+    """An argument that is no field, such as energies_of: a table of numbers; whatever else its class refuses."""
+    if not isinstance(value, Mapping):
+        return value
+    if not value:
+        raise ValueError(f"{path} is empty; expected a table of numbers")
+    for key, item in value.items():
+        if np.ndim(_leaf(item, f"{path}.{key}")):
+            raise ValueError(f"{path}.{key} is {item!r}; expected a number")
+    return value
 
 
 def _structure(value: Any, path: str, options: list[Any]) -> Any:
@@ -240,8 +255,8 @@ def _leaf(value: Any, path: str) -> np.ndarray:
         found = np.asarray(value, dtype=np.float64)
     except (ValueError, OverflowError):
         raise ValueError(f"{path} is a ragged list, or has too large a number; expected rows of one length") from None
-    if not found.size or not np.all(np.isfinite(found)):
-        raise ValueError(f"{path} is {value!r}; expected finite numbers, at least one")
+    if not found.size or not np.all(np.abs(found) <= _LARGEST):
+        raise ValueError(f"{path} is {value!r}; expected finite numbers up to {_LARGEST:g}, at least one")
     return found
 
 

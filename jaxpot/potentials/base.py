@@ -222,7 +222,7 @@ class IsolatedAtoms(Potential):
     is_local = True
 
     def __init__(self, energies_of: Mapping[str, float]):
-        if not isinstance(energies_of, Mapping):
+        if not isinstance(energies_of, Mapping) or not energies_of:
             raise TypeError(f'IsolatedAtoms: energies_of is {energies_of!r}; expected a mapping such as {{"Si": -158.54}}')
         for symbol, energy in energies_of.items():
             if isinstance(energy, bool) or np.ndim(energy) or not np.issubdtype(np.asarray(energy).dtype, np.number):
