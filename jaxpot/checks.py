@@ -33,7 +33,7 @@ def species_tuple(species: Any, owner: str) -> tuple[str, ...]:
         raise ValueError(f"{owner}: species is empty; name at least one element")
     unknown = [s for s in species if s not in ATOMIC_NUMBERS]
     if unknown:
-        raise ValueError(f"{owner}: {unknown} are not chemical symbols")
+        raise ValueError(f"{owner}: in species, {unknown} are not chemical symbols")
     if len(set(species)) != len(species):
         raise ValueError(f"{owner}: species {species} has repetitions")
     return species

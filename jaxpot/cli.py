@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("jaxpot: interrupted; fit goes on with the same command, md with --restart", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, LookupError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, LookupError, RuntimeError, ArithmeticError, AttributeError, MemoryError) as error:
         if "--debug" in argv:
             raise
         text = f"no such key: {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         print("jaxpot: error: " + " ".join(text.split()), file=sys.stderr)
-        return 1 if isinstance(error, (RuntimeError, ArithmeticError)) else 2
+        return 1 if isinstance(error, (RuntimeError, ArithmeticError, MemoryError)) else 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
     md = command("md", _md, "Molecular dynamics with jax-md.")
     md.add_argument("model", metavar="MODEL.npz")
-    md.add_argument("start", metavar="START", help="a structure; of several the last; its velocities are used if it has any")
+    md.add_argument("start", metavar="START", help="a structure; of several the last; its momenta are used if it has any, and fixed atoms (move_mask) stay")
     md.add_argument("--ensemble", choices=("nve", "nvt", "npt"), default="nvt", help="(default: %(default)s)")
     md.add_argument("--temperature", type=float, default=300.0, help="K (default: %(default)s)")
     md.add_argument("--pressure", type=float, default=0.0, help="GPa, for npt (default: %(default)s)")
@@ -152,7 +152,10 @@ def _fit(args: argparse.Namespace) -> int:
     settings = resolved["data"]
     keys, shape = settings.get("keys"), {"cutoff": settings["cutoff"], "batch_size": settings["batch_size"]}
     with located(origins):
-        data = jaxpot.Dataset.from_atoms(frames, sigma=noise(resolved["noise"]), keys=keys, **shape)
+        try:
+            data = jaxpot.Dataset.from_atoms(frames, sigma=noise(resolved["noise"]), keys=keys, **shape)
+        except ValueError as error:
+            raise ValueError(f"data.keys: {error}" if str(error).startswith("no frame has") else str(error)) from None
         model = _with_points(model, data, resolved.get("sparse"))
     test = None
     if test_frames:
@@ -262,7 +265,9 @@ def _md(args: argparse.Namespace) -> int:
     from jaxpot.io.frames import read_frames
 
     model = _potential(args.model)
-    frames, _ = read_frames([args.start])
+    frames, origins = read_frames([args.start])
+    if len(frames) > 1:
+        print(f"starting from the last of {len(frames)} structures: {origins[-1]}")
     summary = dynamics.run(
         model, frames[-1], args.output, ensemble=args.ensemble, temperature=args.temperature, pressure=args.pressure,
         timestep=args.timestep, steps=args.steps, interval=args.interval, seed=args.seed, skin=args.skin,

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.graph import from_atoms
+from jaxpot.io.start import given_momenta, mobile
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.base import Potential, diagnose
 from jaxpot.units import BOLTZMANN, FEMTOSECOND, GPA
@@ -25,6 +25,9 @@ Array = jax.Array
 
 _SAVE_EVERY = 30.0  # seconds between restart states
 _EXPLODED = 1e6  # K; no interatomic potential means anything there
+_MOST = 10**12  # steps
+_THICKEST = 100.0  # Å, of a skin
+_LOG = ("start", "t", "tt", "e", "te", "kelvin")  # sums of the summary
 _LINES = 20  # of the table printed during a run
 
 
@@ -48,12 +51,13 @@ def run(
     """Runs NVE, NVT or NPT (Nosé–Hoover chains, isotropic) and writes extended XYZ.
 
     Structures are periodic in all directions or in none. A frame holds energy, forces, momenta (ASE's units), `step`, `time`
-    (fs), `temperature` (K, of 3N − 3 degrees of freedom) and `conserved` (eV). The restart state is kept in `output` +
-    ".restart.npz"; what a killed run wrote after its last state is written again.
+    (fs), `temperature` (K, of 3N − 3 degrees of freedom) and `conserved` (eV). What ASE's FixAtoms and FixCartesian hold stays where it
+    is and counts as no degree of freedom. The restart state is kept in `output` + ".restart.npz"; what a killed run wrote after its last
+    state is written again.
 
     Args:
       potential: any potential.
-      atoms: `ase.Atoms`; their velocities are used if they have any, else drawn at `temperature`.
+      atoms: `ase.Atoms`; their momenta are used if they have any, else drawn at `temperature`, and so are their masses.
       output: the trajectory.
       steps: of the whole trajectory, an earlier part included.
       ensemble: "nve", "nvt" or "npt".
@@ -77,19 +81,23 @@ def run(
     """
     from tqdm import tqdm
 
-    _check(ensemble, temperature, pressure, timestep, steps, interval, skin)
+    _check(ensemble, temperature, pressure, timestep, steps, interval, seed, skin)
+    steps, interval, seed = int(steps), int(interval), int(seed)
     settings = {"ensemble": ensemble, "temperature": temperature, "timestep": timestep, "model": _digest(potential, atoms)}
     if ensemble == "npt":
         settings["pressure"] = pressure
     output = Path(output)
     kept = output.with_name(output.name + ".restart.npz")
     if not restart and (output.exists() or kept.exists()) and not overwrite:
-        raise FileExistsError(f"{output} or its restart state exists; write --restart to go on, or --overwrite to replace it")
+        if output.exists() and kept.exists():
+            raise FileExistsError(f"{output} exists; write --restart to go on, or --overwrite to replace it")
+        there, lacks = (output, "has no restart state") if output.exists() else (kept, "has no trajectory")
+        raise FileExistsError(f"{there} exists but {lacks} beside it, so it cannot go on; write --overwrite to replace it, or another --output")
     system = _System(potential, atoms, settings, skin)
     if restart:
         state, log = _restored(kept, lambda: system.initial(seed, jax.eval_shape), settings)
         if not output.exists() or output.stat().st_size < log["bytes"]:
-            raise ValueError(f"{output} is shorter than when its restart state was written; it cannot be continued")
+            raise ValueError(f"{output} is shorter than when its restart state was written, so it cannot go on; write --overwrite in place of --restart")
         os.truncate(output, log["bytes"])
     else:
         kept.unlink(missing_ok=True)
@@ -101,8 +109,9 @@ def run(
             raise ValueError("the energy of the first structure is not finite: " + system.why(state))
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("")
-        log = {"step": 0, "bytes": 0, "start": found["conserved"], "n": 0, "t": 0.0, "tt": 0.0, "e": 0.0, "te": 0.0, "kelvin": 0.0}
+        log = dict.fromkeys(_LOG, 0.0) | {"step": 0, "bytes": 0, "n": 0, "start": found["conserved"]}
         system.write(output, state, found, log)
+        _store(kept, state, log, settings)  # a run that is killed from here on can go on
 
     begin, saved, next_line = log["step"], time.monotonic(), log["step"]
     bar = tqdm(total=steps, initial=begin, desc=ensemble, unit="step", disable=None if progress is None else not progress)
@@ -137,16 +146,27 @@ def run(
     }
 
 
-def _check(ensemble: str, temperature: float, pressure: float, timestep: float, steps: int, interval: int, skin: float) -> None:
+def _check(
+    ensemble: str, temperature: float, pressure: float, timestep: float, steps: int, interval: int, seed: int, skin: float
+) -> None:
     if ensemble not in ("nve", "nvt", "npt"):
         raise ValueError(f'ensemble must be "nve", "nvt" or "npt", got {ensemble!r}')
-    for name, value, low in (("temperature", temperature, 0), ("timestep", timestep, 0), ("steps", steps, 0), ("interval", interval, 0)):
-        if not (np.isfinite(value) and value > low):
-            raise ValueError(f"{name} must be a positive number, got {value}")
-    if not np.isfinite(pressure):
+    for name, value, unit in (("temperature", temperature, "K"), ("timestep", timestep, "fs")):
+        if not (_is_number(value) and value > 0):
+            raise ValueError(f"{name} must be a positive number of {unit}, got {value}")
+    if temperature > _EXPLODED:
+        raise ValueError(f"temperature must be at most {_EXPLODED:g} K, got {temperature}")
+    for name, value, low in (("steps", steps, 1), ("interval", interval, 1), ("seed", seed, 0)):
+        if not (_is_number(value) and value == int(value) and low <= value <= _MOST):
+            raise ValueError(f"{name} must be an integer from {low} to {_MOST:.0e}, got {value}")
+    if not _is_number(pressure):
         raise ValueError(f"pressure must be a number of GPa, got {pressure}")
-    if not (np.isfinite(skin) and skin >= 0):
-        raise ValueError(f"skin must be a number of Å >= 0, got {skin}")
+    if not (_is_number(skin) and 0 <= skin <= _THICKEST):
+        raise ValueError(f"skin must be a number of Å from 0 to {_THICKEST:g}, got {skin}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 class _System:
@@ -174,7 +194,12 @@ class _System:
             raise ValueError("npt needs a periodic structure; choose nve or nvt")
         if self.ensemble == "npt" and np.linalg.det(atoms.cell.array) < 0:
             raise ValueError("npt needs a right-handed cell; exchange two lattice vectors")
-        self.degrees_of_freedom = 3 * self.n - 3 if self.n > 1 else 3
+        self.free = mobile(atoms)
+        if self.ensemble == "npt" and not self.free.all():
+            raise ValueError("npt cannot keep atoms fixed while their cell moves; choose nve or nvt, or free them: del atoms.constraints")
+        self.momenta = given_momenta(atoms, self.free, self.ensemble)
+        self.drifting = self.free.all(axis=0) if self.n > 1 else np.zeros(3, bool)  # directions in which the total momentum is conserved
+        self.degrees_of_freedom = int(np.sum(self.free)) - int(np.sum(self.drifting))
         self.kT, self.pressure = BOLTZMANN * settings["temperature"], GPA * settings.get("pressure", 0.0)
         self.box = jnp.asarray(atoms.cell.array.T) if self.periodic else None
         displacement, shift = jax_md.space.periodic_general(self.box) if self.periodic else jax_md.space.free()
@@ -184,11 +209,12 @@ class _System:
             potential, displacement, self.box, atoms.numbers, skin=skin, fractional_coordinates=self.periodic, multi_image=small
         )
         self._energy_fn, dt = energy_fn, settings["timestep"] * FEMTOSECOND
-        simulate = jax_md.simulate
+        self._force_fn = jax_md.quantity.force(energy_fn)
+        simulate, moving = jax_md.simulate, energy_fn if self.free.all() else lambda R, **kwargs: self._force_fn(R, **kwargs) * self.free
         if self.ensemble == "nve":
-            self._init, self._step = simulate.nve(energy_fn, shift, dt)
+            self._init, self._step = simulate.nve(moving, shift, dt)
         elif self.ensemble == "nvt":
-            self._init, self._step = simulate.nvt_nose_hoover(energy_fn, shift, dt, self.kT)
+            self._init, self._step = simulate.nvt_nose_hoover(moving, shift, dt, self.kT)
         else:
             self._init = simulate.npt_nose_hoover(energy_fn, shift, dt, self.pressure, self.kT)[0]
 
@@ -203,12 +229,14 @@ class _System:
         """jax-md's state of the first step; with `jax.eval_shape` only its structure."""
         atoms = self.atoms
         R = jnp.asarray(atoms.get_scaled_positions() if self.periodic else atoms.positions)
-        given = atoms.get_momenta() if atoms.has("momenta") else np.zeros((self.n, 3))
-        momenta = jnp.asarray(given) if np.any(given) else None
+        momenta = None if self.momenta is None else jnp.asarray(self.momenta)
         box = {"box": self.box} if self.ensemble == "npt" else {}
         kT = {"kT": self.kT} if self.ensemble == "nve" else {}
         neighbors = self.neighbor_fn.allocate(R, **box)
         mass, key = jnp.asarray(atoms.get_masses()), jax.random.key(seed)
+        if momenta is None and not self.free.all():  # as jax-md draws them
+            momenta = jnp.sqrt(mass * self.kT)[:, None] * jax.random.normal(key, R.shape, R.dtype) * self.free
+            momenta = momenta - jnp.mean(momenta, axis=0, keepdims=True) * self.drifting[None]
 
         def make():
             state = self._init(key, R, **box, **kT, mass=mass, momenta=momenta, neighbor=neighbors)
@@ -245,6 +273,7 @@ class _System:
         box = self._box(state)
         energy = self._energy_fn(state.position, neighbor=neighbors, **box)
         kinetic = 0.5 * jnp.sum(state.momentum**2 / state.mass)
+        drift = 0.5 * jnp.sum((jnp.sum(state.momentum, axis=0) * self.drifting) ** 2) / jnp.sum(state.mass)
         conserved = energy + kinetic
         if self.ensemble != "nve":
             chain = state.chain if self.ensemble == "nvt" else state.thermostat
@@ -255,8 +284,8 @@ class _System:
         return {
             "energy": energy,
             "conserved": conserved,
-            "temperature": 2 * kinetic / (self.degrees_of_freedom * BOLTZMANN),
-            "forces": state.force,
+            "temperature": 2 * (kinetic - drift) / (self.degrees_of_freedom * BOLTZMANN),
+            "forces": state.force if self.free.all() else self._force_fn(state.position, neighbor=neighbors),
             **box,
         }
 
@@ -297,6 +326,7 @@ class _System:
         atoms = Atoms(numbers=self.atoms.numbers, positions=R @ cell if self.periodic else R, cell=cell, pbc=self.atoms.pbc)
         atoms.set_masses(self.atoms.get_masses())
         atoms.set_momenta(np.asarray(state.momentum))
+        atoms.set_constraint(self.atoms.constraints)
         return atoms
 
     def write(self, output: Path, state: Any, found: Mapping[str, Any], log: dict) -> None:
@@ -348,10 +378,12 @@ def _slope(log: Mapping[str, float]) -> float:
 
 
 def _digest(potential: Potential, atoms: Any) -> str:
-    """Of the model, the elements, the cell and the masses, so that a trajectory is not continued with others."""
+    """Of the model, the elements, the cell, the masses and what is fixed, so that a trajectory is not continued with others."""
     leaves, structure = jax.tree_util.tree_flatten(potential)
     digest = hashlib.sha256(str(structure).encode())
-    for leaf in (*leaves, atoms.numbers, atoms.cell.array, atoms.pbc, atoms.get_masses()):
+    free = mobile(atoms)
+    fixed = () if free.all() else (free,)
+    for leaf in (*leaves, atoms.numbers, atoms.cell.array, atoms.pbc, atoms.get_masses(), *fixed):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
 
@@ -367,18 +399,22 @@ def _store(path: Path, state: Any, log: Mapping[str, Any], settings: Mapping[str
 
 def _restored(path: Path, initial: Callable[[], Any], settings: Mapping[str, Any]) -> tuple[Any, dict]:
     if not path.exists():
-        raise FileNotFoundError(f"no restart state at {path}; start without --restart")
+        trajectory = path.with_name(path.name.removesuffix(".restart.npz"))
+        way = "write --overwrite in place of --restart, to start anew" if trajectory.exists() else "start without --restart"
+        raise FileNotFoundError(f"no restart state at {path}; {way}")
     try:
         with np.load(path, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
         header = json.loads(str(content.pop("jaxpot")))
         before, log = header["settings"], header["log"]
         leaves = [content[f"leaf{i}"] for i in range(len(content))]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not a readable restart state ({error})") from None
+        log = {name: float(log[name]) for name in _LOG} | {name: int(log[name]) for name in ("step", "bytes", "n")}
+    except Exception as error:  # NumPy passes on what damaged archives set off
+        raise ValueError(f"{path} is not a readable restart state ({type(error).__name__}: {error}); write --overwrite to start anew") from None
     for name, value in settings.items():
         if before.get(name) != value:
-            what = "the model, the elements or the cell differ" if name == "model" else f"{name} was {before.get(name)} and is now {value}"
+            what = f"{name} was {before.get(name)} and is now {value}"
+            what = "the model, the elements, the cell, the masses or what is fixed differ" if name == "model" else what
             raise ValueError(f"{path} belongs to another run: {what}; use the same, or start anew without --restart")
     old, structure = jax.tree_util.tree_flatten(initial())
     if [a.shape for a in old] != [a.shape for a in leaves]:

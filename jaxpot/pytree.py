@@ -7,6 +7,10 @@
 
 import dataclasses
 import fnmatch
+import math
+import re
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, dataclass_transform
 
@@ -18,10 +22,16 @@ from jax.custom_derivatives import SymbolicZero
 from jaxpot.checks import is_concrete
 
 _CLASSES: dict[str, type] = {}
+_LARGEST = 1e30  # beyond, powers of a number leave double precision
+_KINDS = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
 
 
-def static(default: Any = dataclasses.MISSING) -> Any:
-    """A field that is structure: hashable, part of the jit key, written to disk as JSON.
+def static(default: Any = dataclasses.MISSING, *, most: int | None = None) -> Any:
+    """A field that is structure: hashable, part of the jit key, written to disk as JSON; a number has the type of its annotation.
+
+    Args:
+      default: the value where none is given.
+      most: the largest integer with which the class can be made.
 
     Example:
       >>> @pytree
@@ -29,7 +39,7 @@ def static(default: Any = dataclasses.MISSING) -> Any:
       ...     slope: jax.Array
       ...     n_points: int = static(3)
     """
-    return dataclasses.field(default=default, metadata={"static": True})
+    return dataclasses.field(default=default, metadata={"static": True, "most": most})
 
 
 def code() -> Any:
@@ -42,9 +52,33 @@ def derived() -> Any:
     return dataclasses.field(default=None, init=False, metadata={"static": True})
 
 
-def positive(default: Any = dataclasses.MISSING) -> Any:
-    """A differentiable leaf that must be > 0: checked at construction, kept positive by `free`."""
-    return dataclasses.field(default=default, metadata={"positive": True})
+def leaf(default: Any = dataclasses.MISSING, *, shape: str = "[]") -> Any:
+    """A differentiable leaf of finite numbers whose shape is checked at construction.
+
+    Args:
+      default: the value where none is given.
+      shape: as docstrings write it: "[]" is one number, "[] or [S, S]" a number or a table. S is the number of `species`, any other
+        letter one size in all fields of an object.
+
+    Example:
+      >>> @pytree
+      ... class Charges:
+      ...     species: tuple[str, ...] = static()
+      ...     values: jax.Array = leaf(shape="[S]")
+    """
+    return dataclasses.field(default=default, metadata={"shape": shape, "range": (-_LARGEST, _LARGEST)})
+
+
+def positive(default: Any = dataclasses.MISSING, *, shape: str = "[]", low: float = 1 / _LARGEST, high: float = _LARGEST) -> Any:
+    """A differentiable leaf that must be > 0: checked at construction, kept positive by `free`.
+
+    Args:
+      default: the value where none is given.
+      shape: as in `leaf`.
+      low: the smallest number with which the class can compute.
+      high: the largest.
+    """
+    return dataclasses.field(default=default, metadata={"positive": True, "shape": shape, "range": (low, high)})
 
 
 def _is_static(field: dataclasses.Field) -> bool:
@@ -82,8 +116,11 @@ def _as_leaf(value: Any) -> Any:
         return np.asarray(value, dtype=np.float64)
     if isinstance(value, (list, tuple)):
         numbers = jax.tree_util.tree_leaves(value)
-        if numbers and all(isinstance(v, (int, float)) for v in numbers):
-            return np.asarray(value, dtype=np.float64)
+        if numbers and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in numbers):
+            try:
+                return np.asarray(value, dtype=np.float64)
+            except ValueError:  # rows of several lengths, which the field's own check refuses
+                return value
     return value
 
 
@@ -104,23 +141,97 @@ def set_fields(value: Any, **changes: Any) -> Any:
 
 
 def _finish(self) -> None:
-    """Converts numbers to leaves, checks `positive` fields and runs the class's own validation."""
+    """Converts numbers to leaves, checks what fields declare and runs the class's own validation."""
+    owner, sizes = type(self).__name__, {}
     for name, value, field in fields(self):
+        where = f"{owner}.{name}"
         if not _is_static(field):
             value = _as_leaf(value)
-            object.__setattr__(self, name, value)
-            if field.metadata.get("positive") and value is not None and is_concrete(value):
-                if not np.all(np.asarray(value) > 0):
-                    raise ValueError(f"{type(self).__name__}.{name} must be > 0, got {np.asarray(value)}")
+            if "shape" in field.metadata and is_concrete(value) and not (value is None and _allows_none(field)):
+                _check_leaf(where, value, field.metadata, sizes)
         else:
             try:
                 hash(value)
             except TypeError:
-                raise TypeError(
-                    f"{type(self).__name__}.{name} is structure and must be hashable, got {type(value).__name__}; write a tuple"
-                ) from None
-    if self._validate is not None:
-        self._validate()
+                raise TypeError(f"{where} is structure and must be hashable, got {type(value).__name__}; write a tuple") from None
+            value = _as_structure(where, value, field)
+            if name == "species" and isinstance(value, tuple) and value:
+                sizes["S"] = len(value)
+        object.__setattr__(self, name, value)
+    try:
+        if self._validate is not None:
+            self._validate()
+    except AttributeError:  # of a part that is no such object
+        _check_parts(self)
+        raise
+    _check_parts(self)
+
+
+def _check_parts(self) -> None:
+    """Raises where a field annotated with classes holds something else."""
+    for name, value, field in fields(self):
+        options = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
+        lists = [typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple]
+        kinds = (*(option for option in options if isinstance(option, type)), *lists)
+        if _is_static(field) or not kinds or not all(isinstance(kind, type | types.UnionType) and kind is not jax.Array for kind in kinds):
+            continue
+        values = value if lists and isinstance(value, tuple | list) else (value,)
+        for wrong in (part for part in values if is_concrete(part) and not isinstance(part, kinds)):
+            names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds if kind is not type(None))
+            raise TypeError(f"{type(self).__name__}.{name} must be a {names}, got {_describe(wrong)[:60]}")
+
+
+def _allows_none(field: dataclasses.Field) -> bool:
+    return "None" in str(field.type)
+
+
+def _check_leaf(where: str, value: Any, metadata: Mapping, sizes: dict[str, int]) -> None:
+    """Raises unless the value is of finite numbers in a declared shape and range; notes the sizes of letters."""
+    shape, dtype = metadata["shape"], getattr(value, "dtype", np.dtype(object))
+    shown = re.sub(r"\b(?!or\b)[A-Za-z]+", lambda letter: str(sizes.get(letter[0], letter[0])), shape)
+    expected = "must be a number" if shape == "[]" else f"must have shape {shown}"
+    if not jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.complexfloating):
+        raise ValueError(f"{where} {expected.replace('have', 'be numbers of')}, got {repr(value)[:60]}")
+    if not any(_fits(value.shape, option, sizes) for option in shape.split(" or ")):
+        raise ValueError(f"{where} {expected}, got {'shape ' if shape == '[]' else ''}{value.shape}")
+    value, (low, high) = np.asarray(value), metadata["range"]
+    if metadata.get("positive") and not np.all(value > 0):
+        raise ValueError(f"{where} must be > 0, got {value}")
+    if not np.all(np.isfinite(value)):
+        raise ValueError(f"{where} must be finite, got {value}")
+    if not np.all((value >= low) & (value <= high)):
+        raise ValueError(f"{where} must be from {low:g} to {high:g}, got {value}")
+
+
+def _fits(shape: tuple[int, ...], declared: str, sizes: dict[str, int]) -> bool:
+    letters = declared.strip("[]").split(", ") if declared != "[]" else []
+    if len(letters) != len(shape):
+        return False
+    found = dict(sizes)
+    if any(n == 0 or found.setdefault(letter, n) != n for letter, n in zip(letters, shape, strict=True)):
+        return False
+    sizes.update(found)
+    return True
+
+
+def _as_structure(where: str, value: Any, field: dataclasses.Field) -> Any:
+    """Numbers, words and truth values of the annotated type, alone or in tuples; whatever else as it is."""
+    annotation, most = str(field.type), field.metadata.get("most")
+    options = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
+    in_tuples = any(typing.get_origin(option) is tuple for option in options)
+    kinds = [kind for kind in _KINDS if kind in options or (in_tuples and re.search(rf"\b{kind.__name__}\b", annotation))]
+    if isinstance(value, tuple) and in_tuples:
+        return tuple(_as_structure(f"{where}[{i}]", entry, field) for i, entry in enumerate(value)) if kinds else value
+    if not kinds or (value is None and _allows_none(field)) or (in_tuples and "[" not in where):
+        return value
+    value = value.item() if isinstance(value, np.generic) else value
+    if type(value) not in kinds and not (type(value) is int and float in kinds):
+        raise ValueError(f"{where} must be {' or '.join(_KINDS[kind] for kind in kinds)}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} must be a finite number, got {value}")
+    if most is not None and not isinstance(value, str) and value > most:
+        raise ValueError(f"{where} must be at most {most}, got {value}")
+    return value
 
 
 def _describe(value: Any) -> str:
@@ -145,13 +256,13 @@ def _equal(self, other: Any) -> bool:
     return structure == other_structure and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(static, derived, positive, dataclasses.field))
+@dataclass_transform(frozen_default=True, field_specifiers=(static, derived, leaf, positive, dataclasses.field))
 def pytree(cls: type) -> type:
     """Frozen dataclass registered with JAX, with `.replace(**changes)`.
 
-    Fields made with `static()` are structure, all others are leaves or subtrees. A class may define `__post_init__(self)`
-    to validate; it runs on construction and `replace`, never on unflatten, and must skip tracers. A class with its own
-    `__init__` ends it with `self.__post_init__()`.
+    Fields made with `static()` are structure, all others are leaves or subtrees; those made with `leaf()` and `positive()` have a known
+    shape. A class may define `__post_init__(self)` to validate; it runs on construction and `replace`, never on unflatten, and must
+    skip tracers. A class with its own `__init__` ends it with `self.__post_init__()`.
 
     Raises:
       TypeError: if another class of this name exists (files are read by class name), or a static field is not hashable.

@@ -1,6 +1,8 @@
 """The command line, in process: fit, evaluate, md, info, and everything a user can get wrong."""
 
+import functools
 import json
+import operator
 import shutil
 import subprocess
 import sys
@@ -13,11 +15,13 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixedPlane, Hookean
 
 import jaxpot
 from jaxpot import dynamics
 from jaxpot.cli import main
 from jaxpot.io.config import model_from_table, table_from_model, to_toml
+from jaxpot.io.fit_config import read_config, resolve
 
 LJ = jaxpot.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jaxpot.PolynomialCutoff(3.4, width=1.0))
 
@@ -220,7 +224,158 @@ def test_md_and_its_restart(folder, tmp_path, capsys, ensemble):
     assert [a.info["step"] for a in parts] == [0, 4, 8, 10]
     np.testing.assert_allclose(parts[-1].get_momenta(), whole[-1].get_momenta(), atol=2e-8)
     assert "--restart to go on" in refused(capsys, *command("parts.xyz", 10))
+    start = ase.io.read(folder / "start.xyz")
+    start.set_constraint(FixAtoms([0]))
+    with pytest.raises(ValueError, match="what is fixed differ"):
+        dynamics.run(LJ, start, tmp_path / "parts.xyz", steps=12, interval=4, temperature=50.0, restart=True)
     assert "temperature was 50.0 and is now 60.0" in refused(capsys, *command("parts.xyz", 12, "--restart", "--temperature", "60"))
+
+
+def test_a_killed_md_has_a_way_on(folder, tmp_path, capsys, monkeypatch):
+    command = ["md", str(folder / "lj.npz"), str(folder / "start.xyz"), "--ensemble", "nve", "--steps", "4", "--interval", "2", "--output"]
+    out, kept = tmp_path / "t.xyz", tmp_path / "t.xyz.restart.npz"
+    store, block = dynamics._store, dynamics._System.block
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*arguments):
+        raise Killed
+
+    monkeypatch.setattr(dynamics, "_store", killed)
+    with pytest.raises(Killed):  # before the first restart state
+        main([*command, str(out)])
+    assert out.exists() and not kept.exists()
+    monkeypatch.setattr(dynamics, "_store", store)
+    assert "has no restart state beside it, so it cannot go on; write --overwrite" in refused(capsys, *command, out)
+    assert "write --overwrite in place of --restart" in refused(capsys, *command, out, "--restart")
+
+    def power_failure(*arguments):
+        monkeypatch.setattr(dynamics, "_store", lambda *arguments: None)
+        raise Killed
+
+    monkeypatch.setattr(dynamics._System, "block", power_failure)
+    with pytest.raises(Killed):  # in the first block
+        main([*command, str(out), "--overwrite"])
+    monkeypatch.setattr(dynamics, "_store", store)
+    monkeypatch.setattr(dynamics._System, "block", block)
+    assert main([*command, str(out), "--restart"]) == 0
+    assert [a.info["step"] for a in ase.io.read(out, ":")] == [0, 2, 4]
+    out.unlink()
+    assert "has no trajectory beside it" in refused(capsys, *command, out)
+    assert "write --overwrite in place of --restart" in refused(capsys, *command, out, "--restart")
+    kept.write_bytes(kept.read_bytes()[:300])
+    assert "is not a readable restart state" in refused(capsys, *command, out, "--restart")
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "constraints", "held", "degrees"),
+    [
+        ("nve", [FixAtoms([0, 3])], [[0, 0], [0, 1], [0, 2], [3, 0], [3, 1], [3, 2]], 18),
+        ("nvt", [FixAtoms([0]), FixCartesian([2], mask=(True, False, False))], [[0, 0], [0, 1], [0, 2], [2, 0]], 20),
+        pytest.param("nvt", [FixCartesian(list(range(8)), mask=(0, 0, 1))], [[i, 2] for i in range(8)], 14, marks=pytest.mark.slow),
+    ],
+)
+def test_fixed_atoms_stay_and_count_as_no_degrees_of_freedom(folder, tmp_path, ensemble, constraints, held, degrees):
+    atoms = ase.io.read(folder / "start.xyz")
+    atoms.set_constraint(constraints)
+    ase.io.write(tmp_path / "start.xyz", atoms, format="extxyz")  # as the column move_mask
+    out = tmp_path / "t.xyz"
+    command = ["--ensemble", ensemble, "--temperature", "400", "--steps", "40", "--interval", "20", "--output", str(out)]
+    assert main(["md", str(folder / "lj.npz"), str(tmp_path / "start.xyz"), *command]) == 0
+    frames = ase.io.read(out, ":")
+    i, x = np.transpose(held)
+    for frame in frames:
+        moved = (frame.positions - atoms.positions) @ np.linalg.inv(atoms.cell.array)
+        moved = (moved - np.round(moved)) @ atoms.cell.array
+        np.testing.assert_allclose(moved[i, x], 0, atol=1e-7)
+        np.testing.assert_array_equal(frame.get_momenta()[i, x], 0)
+        assert abs(frame.info["conserved"] - frames[0].info["conserved"]) < 1e-3
+        kinetic = 0.5 * np.sum(frame.arrays["momenta"] ** 2 / frame.get_masses()[:, None])
+        assert frame.info["temperature"] == pytest.approx(2 * kinetic / (degrees * 8.617330337217213e-05), rel=1e-5)
+        assert not np.all(dynamics.mobile(frame))  # a frame is a start with the same atoms fixed
+        found = evaluate(LJ, jaxpot.from_atoms(frame, 3.4, max_neighbors=20))
+        np.testing.assert_allclose(frame.calc.results["forces"], found.forces, atol=1e-5)  # those of the potential, not of the constraint
+    assert np.max(np.abs(frames[-1].positions - frames[0].positions)) > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("constraint", [FixAtoms([0, 1]), FixCartesian([0, 1, 2, 3], mask=(False, False, True))])
+def test_thermostat_with_fixed_atoms_reaches_its_temperature(tmp_path, constraint):
+    atoms = bulk("Ar", "fcc", a=3.35, cubic=True)
+    atoms.symbols[:] = "Si"
+    atoms.rattle(0.05, seed=1)
+    atoms.set_constraint(constraint)
+    found = dynamics.run(LJ, atoms, tmp_path / "t.xyz", temperature=100.0, timestep=2.0, steps=20000, interval=20, progress=False)
+    assert found["mean_temperature_K"] == pytest.approx(100, abs=8)  # with 3N − 3 degrees of freedom it is 67 K and 75 K
+    assert abs(found["drift_eV_per_atom_per_ps"]) < 1e-5
+
+
+def _start(**changes):
+    atoms = bulk("Si", a=5.4, cubic=True)
+    atoms.rattle(0.02, seed=1)
+    for name, value in changes.items():
+        atoms.arrays[name] = np.asarray(value)
+    return atoms
+
+
+def _held(constraint, **changes):
+    atoms = _start(**changes)
+    atoms.set_constraint(constraint)
+    return atoms
+
+
+RANDOM = np.random.default_rng(0).normal(size=(8, 3))
+
+
+@pytest.mark.parametrize(
+    ("atoms", "ensemble", "message"),
+    [
+        *((_start(**{name: RANDOM}), "nve", f"a column '{name}', which ASE does not read.*del atoms.arrays")
+          for name in ("vel", "velo", "velocities", "Velocities", "velocity", "v", "momentum")),
+        (_start(vx=RANDOM[:, 0]), "nvt", "a column 'vx'"),
+        (_start(mass=np.ones(8)), "nvt", "a column 'mass', which ASE does not read; rename it to 'masses'"),
+        (_start(masses=np.zeros(8)), "nvt", "masses of the start must be positive numbers .*, atom 0 has 0.0"),
+        (_start(momenta=np.where(np.arange(24).reshape(8, 3) == 7, np.nan, 1)), "nve", "the momentum of atom 2 of the start is"),
+        (_start(momenta=RANDOM[:, 0]), "nve", r"must be numbers of shape \(8, 3\), got float64 of shape \(8,\)"),
+        (_start(momenta=np.zeros((8, 3))), "nvt", "momenta of the start are all zero, which no thermostat of nvt warms"),
+        (_start(momenta=RANDOM), "nvt", r"drifts as a whole.*Stationary\(atoms\)"),
+        (_start(momenta=RANDOM), "npt", "drifts as a whole"),
+        (_held(FixAtoms([3]), momenta=RANDOM), "nve", "fixes atom 3 and gives it a momentum"),
+        (_held(FixAtoms(range(8))), "nve", "every atom of the start is fixed"),
+        (_held(FixAtoms([3])), "npt", "npt cannot keep atoms fixed"),
+        (_held(FixedPlane(1, (0, 0, 1))), "nve", "the constraint FixedPlane, which molecular dynamics does not keep.*del atoms.constraints"),
+        (_held(FixBondLengths([[0, 1]])), "nvt", "the constraint FixBondLengths"),
+        (_held(Hookean(0, 1, 5.0, 2.0)), "nvt", "the constraint Hookean"),
+    ],
+)  # fmt: skip
+def test_starts_that_are_refused(tmp_path, atoms, ensemble, message):
+    with pytest.raises(ValueError, match=message):
+        dynamics.run(LJ, atoms, tmp_path / "t.xyz", ensemble=ensemble, steps=1)
+    assert not (tmp_path / "t.xyz").exists()
+
+
+def test_starts_whose_numbers_are_used(folder, tmp_path, capsys):
+    """Momenta with a drift and at rest in nve, masses of the file, a left-handed cell, and the last of several structures."""
+    still = _start(momenta=np.zeros((8, 3)))
+    right, left = (_start(masses=50.0 + np.arange(8), momenta=RANDOM) for _ in range(2))
+    left.set_cell(left.cell.array[[1, 0, 2]])
+    ase.io.write(tmp_path / "several.xyz", [_start(), still], format="extxyz")
+    command = ["md", str(folder / "lj.npz"), str(tmp_path / "several.xyz"), "--ensemble", "nve", "--steps", "2", "--output", str(tmp_path / "t.xyz")]
+    assert main(command) == 0
+    assert "starting from the last of 2 structures: " in capsys.readouterr().out
+    assert ase.io.read(tmp_path / "t.xyz", 0).info["temperature"] == 0
+    for name, atoms in {"left": left, "right": right}.items():
+        dynamics.run(LJ, atoms, tmp_path / f"{name}.xyz", ensemble="nve", steps=10, interval=20, progress=False)
+        first, last = (ase.io.read(tmp_path / f"{name}.xyz", i) for i in (0, -1))
+        inner = RANDOM - atoms.get_masses()[:, None] * RANDOM.sum(axis=0) / atoms.get_masses().sum()
+        kinetic = 0.5 * np.sum(inner**2 / atoms.get_masses()[:, None])
+        assert first.info["temperature"] == pytest.approx(2 * kinetic / (21 * 8.617330337217213e-05), rel=1e-6)
+        assert abs(last.info["conserved"] - first.info["conserved"]) < 1e-3
+        np.testing.assert_allclose(last.get_momenta().sum(axis=0), RANDOM.sum(axis=0), atol=1e-6)
+        np.testing.assert_array_equal(last.get_masses(), atoms.get_masses())
+    one, other = (ase.io.read(tmp_path / f"{name}.xyz", -1) for name in ("left", "right"))
+    np.testing.assert_allclose(one.get_momenta(), other.get_momenta(), atol=1e-7)
 
 
 def test_md_in_free_space_and_with_given_velocities(folder, tmp_path, capsys):
@@ -300,7 +455,7 @@ def test_info(folder, capsys):
         ('energies_of = "mean"', 'energies_of = "isolated"', "no frame holds an isolated atom of Si"),
         ("n = 4", "", "sparse.n is missing"),
         ("n = 4", "n = 400", "distinct environments"),
-        ("n = 4", 'n = 4\nmethod = "random"', 'method for SOAP must be one of cur, fps, kmeans'),
+        ("n = 4", 'n = 4\nmethod = "random"', 'sparse.method is \'random\'; expected "cur" or "fps"'),
         ("n = 4", 'n = 4\n[fit]\nmethod = "svd"', "fit.method is 'svd'"),
         ('index = "0:5"', 'index = "0:5"\ncutoff = 2.0', "data.cutoff is 2.0 Å, but the model looks 3.2 Å far"),
         ("[data]", "[data", "is not valid TOML"),
@@ -312,6 +467,117 @@ def test_bad_configurations(folder, tmp_path, capsys, old, new, message):
     (tmp_path / "bad.toml").write_text(CONFIG.replace(old, new, 1))
     assert message in refused(capsys, "fit", tmp_path / "bad.toml", "--output", tmp_path / "out")
     assert not (tmp_path / "out" / "model.npz").exists()
+
+
+EVERY = """
+[data]
+train = "train.xyz"
+test = "train.xyz"
+index = "0:2"
+test_index = "2:3"
+select = {config_type = ["crystal", "strained"]}
+test_select = {config_type = "crystal"}
+keys = {energy = "energy", forces = "forces", stress = "stress"}
+cutoff = 6.0
+batch_size = 8
+[noise]
+energy = 0.001
+forces = 0.01
+virial = 0.02
+config_types = {crystal = [0.002, 0.02, "none"]}
+[[model.terms]]
+class = "AtomicPotential"
+chunk = 4
+head = {class = "SparseGP", kernel = {class = "PolynomialKernel", zeta = 2.0, offset = 0.1}, jitter = 1.0, delta = 1.0}
+[model.terms.descriptor]
+class = "SOAP"
+normalize = true
+[model.terms.descriptor.density]
+class = "Density"
+species = ["Si"]
+cutoff = {class = "CosineCutoff", radius = 3.2, width = 0.5}
+radial = {class = "GTO", n_max = 2}
+l_max = 1
+sigma = 0.6
+center_weight = 1.0
+channels = [[1.0]]
+[[model.terms]]
+class = "IsolatedAtoms"
+energies_of = {Si = -1.0}
+[[model.terms]]
+class = "LennardJones"
+species = ["Si"]
+epsilon = 0.1
+sigma = [[2.0]]
+cutoff = {class = "PolynomialCutoff", radius = 3.0, smoothness = 2}
+[sparse]
+n = 4
+method = "cur"
+seed = 0
+[fit]
+method = "qr"
+covariance = false
+"""
+
+
+def places(value, path=()):
+    """The path of everything in nested tables and lists."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (*path, key)
+            yield from places(item, (*path, key))
+
+
+@pytest.mark.parametrize("value", [5, -1, 10**400, 1e308, float("nan"), True, "x", [], [[1.0]], {}, ""], ids=lambda v: repr(v)[:9])
+def test_a_configuration_with_any_value_resolves_or_names_the_path(folder, value):
+    for path in places(tomllib.loads(EVERY)):
+        table = tomllib.loads(EVERY)
+        functools.reduce(operator.getitem, path[:-1], table)[path[-1]] = value
+        (folder / "any.toml").write_text(to_toml(table))
+        try:
+            resolve(read_config(folder / "any.toml"), folder)
+        except (ValueError, OSError) as error:
+            line = str(error)
+            while isinstance(path[-1], int):  # a list is named as a whole
+                path = path[:-1]
+            assert "\n" not in line and ".".join(map(str, path[:-1])) in line and path[-1] in line, f"{path} = {value!r}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("noise", 5, r"noise is 5; expected a section: a line \[noise\], and below it for example energy"),
+        ("model", "SOAP", r"model is 'SOAP'; expected a section"),
+        ("data", [], r"data is \[\]; expected a section"),
+        ("fit", True, "fit is True; expected a section"),
+        ("sparse", 3, r"sparse is 3; expected a section: a line \[sparse\], and below it for example n = 500"),
+        ("data.test", [], r"data.test is \[\]; expected a file"),
+        ("data.train", "", "data.train is ''; expected a file"),
+        ("data.select.config_type", "slab", "data.select: no frame has config_type = slab"),
+        ("data.test_index", "a:", "data.test_index 'a:' does not select"),
+        ("data.cutoff", float("inf"), "data.cutoff is inf; expected a number of Å, at most 10000"),
+        ("data.batch_size", 10**9, "data.batch_size is 1000000000; expected an integer from 1 to 1000000"),
+        ("noise.energy", float("inf"), "noise.energy is inf; expected a positive number from 1e-15 to 1e"),
+        ("noise.config_types.crystal", [0.1, -1, "none"], "noise.config_types.crystal.1 is -1"),
+        ("model.terms.0.head.kernel.zeta", [[1.0]], r"head.kernel: PolynomialKernel.zeta must be a number, got shape \(1, 1\)"),
+        ("model.terms.0.descriptor.density.cutoff.width", [], r"density.cutoff.width is \[\]; expected finite numbers up to 1e\\+30, at least one"),
+        ("model.terms.0.descriptor.density.cutoff.radius", 1e-300, "density.cutoff: CosineCutoff.radius must be from 0.001 to 10000, got 1e-300"),
+        ("model.terms.0.descriptor.density.l_max", True, "density.l_max is True; expected an integer"),
+        ("model.terms.0.descriptor.density.l_max", 10**9, "density: Density.l_max must be at most 50, got 1000000000"),
+        ("model.terms.0.descriptor.density.radial.n_max", 10**9, "n_max must be a positive integer, at most 100"),
+        ("model.terms.0.descriptor.density.sigma", float("nan"), "density.sigma is nan; expected finite numbers"),
+        ("model.terms.1.energies_of.Si", True, "model.terms.1.energies_of.Si is True; expected a number"),
+        ("sparse.n", {"Ge": 3}, "sparse.n.Ge: the model has Si"),
+        ("sparse.n", -1, "sparse.n is -1; expected the number of sparse points"),
+        ("sparse.seed", -1, "sparse.seed is -1; expected an integer from 0"),
+    ],
+)
+def test_what_a_configuration_says_of_one_value(folder, path, value, message):
+    table, keys = tomllib.loads(EVERY), [int(key) if key.isdigit() else key for key in path.split(".")]
+    functools.reduce(operator.getitem, keys[:-1], table)[keys[-1]] = value
+    (folder / "one.toml").write_text(to_toml(table))
+    with pytest.raises(ValueError, match=message):
+        resolve(read_config(folder / "one.toml"), folder)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +618,11 @@ def test_other_bad_input(folder, tmp_path, capsys):
     assert "invalid choice" in refused(capsys, "fly")
     assert "--steps" in refused(capsys, "md", model, folder / "start.xyz")
     md = ("md", model, folder / "start.xyz", "--output", tmp_path / "t.xyz", "--steps")
-    assert "steps must be a positive number" in refused(capsys, *md, 0)
+    assert "steps must be an integer from 1" in refused(capsys, *md, 0)
+    assert "interval must be an integer from 1" in refused(capsys, *md, 5, "--interval", "0")
+    assert "seed must be an integer from 0" in refused(capsys, *md, 5, "--seed", "-1")
+    assert "temperature must be a positive number of K, got 0" in refused(capsys, *md, 5, "--temperature", "0")
+    assert "skin must be a number" in refused(capsys, *md, 5, "--skin", "1e308")
     assert "timestep must be a positive number" in refused(capsys, *md, 5, "--timestep", "nan")
     assert "no restart state" in refused(capsys, *md, 5, "--restart")
     slab = bulk("Si", cubic=True)

@@ -143,10 +143,10 @@ def test_a_long_list_does_not_overflow():
 BAD = [
     (lambda: jp.Morse(("C", "Si"), depth=[1.0, 2.0], alpha=1.0, minimum=1.0, cutoff=COSINE), r"depth must have shape \[\] or \[2, 2\]"),
     (lambda: jp.Buckingham(("C", "Si"), amplitude=[[1.0, 2.0], [3.0, 1.0]], rho=1.0, dispersion=0.0, cutoff=COSINE), "amplitude must be symmetric"),
-    (lambda: jp.CutCoulomb(("C", "Si"), charges=0.5, cutoff=COSINE), "one per element"),
+    (lambda: jp.CutCoulomb(("C", "Si"), charges=0.5, cutoff=COSINE), r"charges must have shape \[2\]"),
     (lambda: catalog.potential("stillinger-weber").replace(lam=np.ones((2, 2))), r"lam must have shape \[\] or \[2, 2, 2\]"),
     (lambda: catalog.potential("stillinger-weber").replace(sigma=[[1.0, 2.0], [1.0, 1.0]]), "sigma must be symmetric"),
-    (lambda: catalog.potential("stillinger-weber").replace(a=-1.0), "not negative"),
+    (lambda: catalog.potential("stillinger-weber").replace(a=-1.0), "must not be negative"),
     (lambda: catalog.potential("tersoff").replace(D=0.0), "D must be > 0"),
     (lambda: catalog.potential("tersoff").replace(n=0.0), "n must be > 0"),
     (lambda: catalog.potential("tersoff").replace(m=2), "m must be 1 or 3"),

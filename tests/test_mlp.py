@@ -67,7 +67,7 @@ def test_refusals():
         MLP((16, 0))
     with pytest.raises(ValueError, match="together, or neither"):
         MLP((2,), weights=(np.ones((1, 2, 2)),))
-    with pytest.raises(ValueError, match=r"expected shift \[2, 6\] for this descriptor, got \[6\]"):
+    with pytest.raises(ValueError, match=r"shift must have shape \[S, F\], got \(6,\)"):
         AtomicPotential(SOAP_, MLP((2,), shift=np.ones(6)))
     with pytest.raises(ValueError, match=r"expected weights of shapes \[\(2, 6, 3\), \(2, 3, 1\)\]"):
         AtomicPotential(SOAP_, MLP((3,), weights=(np.ones((2, 5, 3)), np.ones((2, 3, 1))), biases=(np.ones((2, 3)), np.ones((2, 1)))))

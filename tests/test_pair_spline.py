@@ -43,8 +43,8 @@ def test_pairs():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: CubicSpline(X, Y[:3]), r"one shape \[n\]"),
-        (lambda: CubicSpline([1.0], [1.0]), "n ≥ 2"),
+        (lambda: CubicSpline(X, Y[:3]), r"y must have shape \[5\]"),
+        (lambda: CubicSpline([1.0], [1.0]), "at least two"),
         (lambda: CubicSpline(X[::-1], Y), "must ascend"),
         (lambda: PairSpline(("H",), (("H", "H"),), ()), "0 splines"),
         (lambda: PairSpline(("H",), (("H", "C"),), (CubicSpline(X, Y),)), "different pairs of"),

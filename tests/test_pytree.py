@@ -63,6 +63,73 @@ def test_constructors_refuse_bad_input(make, message):
         make()
 
 
+def _leaves():
+    """Every class with a leaf that must be one number, as it is and the name of the leaf."""
+    cutoff = jp.CosineCutoff(4.0, width=1.0)
+    yield from ((cutoff, "radius"), (cutoff, "width"), (jp.PolynomialCutoff(4.0), "radius"), (jp.BumpCutoff(4.0), "width"), (jp.Step(4.0), "radius"))
+    yield from ((jp.TanhCutoff(4.0), "radius"), (jp.PowerCutoff(4.0), "radius"), (jp.ForceShifted(4.0), "radius"), (jp.Willatt(cutoff, 1.0, 2.0, 3.0), "rate"))
+    yield from ((jp.PolynomialKernel(2.0), "zeta"), (jp.PolynomialKernel(2.0), "offset"), (jp.GTO(2, radius=3.0), "radius"), (jp.REMatch(0.1), "gamma"))
+    yield from ((MODEL.density, "sigma"), (MODEL.density, "center_weight"), (jp.Linear(), "scale"), (jp.SparseGP(jp.PolynomialKernel(2.0)), "delta"))
+    yield from ((jp.MorseTransform(1.0, decay=1.0), "length"), (jp.Histogram(0.0, 1.0, sigma=0.1, n=3), "low"), (jp.ZBL(("Si",), 1.0, 2.0), "outer"))
+    yield from ((jp.Bispectrum(("Si",), 4.0, 2), "rfac0"), (jp.Bispectrum(("Si",), 4.0, 2), "rmin0"), (jp.Agnesi(2, nearest=2.0), "nearest"))
+
+
+@pytest.mark.parametrize(("of", "name"), list(_leaves()), ids=lambda x: x if isinstance(x, str) else type(x).__name__)
+def test_leaves_that_are_numbers_take_nothing_else(of, name):
+    for value in ([[1.0]], [1.0], [], np.ones((1, 1)), jnp.ones(2), True, [True], "1", np.nan, np.inf, -np.inf, 1e308, 1j, {}, [[1.0], []]):
+        with pytest.raises((TypeError, ValueError), match=rf"{type(of).__name__}\.{name} must be ") as caught:
+            of.replace(**{name: value})
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: jp.CosineCutoff(5.0, width=[]), r"CosineCutoff\.width must be a number, got \[\]"),
+        (lambda: jp.CosineCutoff(5.0, width=np.ones(0)), r"CosineCutoff\.width must be a number, got shape \(0,\)"),
+        (lambda: jp.CosineCutoff(None), r"radius must be a number, got None"),
+        (lambda: jp.CosineCutoff(1e-300), r"radius must be from 0\.001 to 10000, got 1e-300"),
+        (lambda: jp.CosineCutoff(1e308), r"radius must be from 0\.001 to 10000, got 1e\+308"),
+        (lambda: jp.IsolatedAtoms({"Si": True}), "energies_of Si must be a number of eV, got True"),
+        (lambda: jp.IsolatedAtoms({"Si": [1.0]}), "energies_of Si must be a number"),
+        (lambda: jp.IsolatedAtoms({"Si": "1"}), "energies_of Si must be a number"),
+        (lambda: jp.IsolatedAtoms({"Si": np.nan}), r"values must be finite"),
+        (lambda: jp.IsolatedAtoms({}), "energies_of is {}; expected a mapping"),
+        (lambda: jp.LennardJones(("Si",), epsilon=[0.1], sigma=2.0, cutoff=jp.Step(5.0)), r"epsilon must have shape \[\] or \[1, 1\], got \(1,\)"),
+        (lambda: jp.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=5.0), r"LennardJones\.cutoff must be a Cutoff, got 5\.0"),
+        (lambda: jp.Density(("Si",), 5.0, jp.GTO(4), 3, sigma=0.5), r"Density\.cutoff must be a Cutoff, got 5\.0"),
+        (lambda: jp.SquaredExponential([[1.0]]), r"length must have shape \[\] or \[F\], got \(1, 1\)"),
+        (lambda: jp.Bonds(("H",), [[0, 1]], stiffness=[[1.0]], length=1.0), r"stiffness must have shape \[\] or \[N\], got \(1, 1\)"),
+        (lambda: jp.Linear(roughness=2.0), r"roughness must have shape \[F\], got \(\)"),
+        (lambda: jp.GTO(True), "n_max must be an integer, got True"),
+        (lambda: jp.GTO(2.0), "n_max must be an integer, got 2.0"),
+        (lambda: jp.GTO(10**9), "n_max must be a positive integer, at most 100, got 1000000000"),
+        (lambda: MODEL.density.replace(l_max=10**9), "l_max must be at most 50, got 1000000000"),
+        (lambda: MODEL.density.replace(l_max=True), "l_max must be an integer, got True"),
+        (lambda: MODEL.replace(normalize=1), "normalize must be True or False, got 1"),
+        (lambda: jp.MLP((True, 4)), r"hidden\[0\] must be an integer, got True"),
+        (lambda: jp.MLP((10**9,)), r"hidden\[0\] must be at most 10000"),
+        (lambda: jp.Bispectrum(("Si",), 4.0, 10**9), "two_j_max must be at most 40"),
+        (lambda: jp.CoulombMatrix(("Si",), 10**9), "n_atoms must be at most 10000"),
+        (lambda: jp.TotalDegree((1e9,)), r"degrees\[0\] must be at most 100"),
+        (lambda: jp.Matern(1.0, nu=np.nan), "nu must be a finite number"),
+    ],
+)
+def test_shapes_kinds_and_ranges(make, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()
+
+
+def test_declared_shapes_leave_transformations_alone():
+    """Stacked members and tracers are of other shapes; a NumPy integer is an integer."""
+    stacked = jax.tree_util.tree_map(lambda *x: jnp.stack(x), jp.CosineCutoff(4.0, width=1.0), jp.CosineCutoff(5.0, width=1.0))
+    assert stacked.radius.shape == (2,)
+    values = jax.vmap(lambda cutoff: cutoff.replace(width=cutoff.width * 0.5)(jnp.asarray(3.9)))(stacked)
+    np.testing.assert_allclose(values, [jp.CosineCutoff(4.0, width=0.5)(jnp.asarray(3.9)), 1.0])
+    assert jax.jit(lambda x: jp.PolynomialKernel(x).replace(offset=x).zeta)(jnp.ones(3)).shape == (3,)
+    assert type(jp.GTO(np.int64(3)).n_max) is int
+
+
 def test_free_maps_positive_leaves_by_log_and_bounded_ones_by_sigmoid():
     params, build = jp.free(MODEL, "*.sigma", "*.cutoff.radius", bounds={"*.radius": (3.0, 6.0)})
     assert set(params) == {"density.sigma", "density.cutoff.radius"}

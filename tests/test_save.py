@@ -66,6 +66,61 @@ def test_wrong_content_is_refused_with_its_path(file, change, drop, message):
         jp.load(file)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h.update(format="1"), "format 1"),
+        (lambda h: h.update(format=None), "format None"),
+        (lambda h: h.update(model={"array": []}), "not readable as a jaxpot model"),
+        (lambda h: h.update(model={"mapping": 5}), "not readable as a jaxpot model"),
+        (lambda h: h.update(model={"class": ["Sum"]}), "not readable as a jaxpot model"),
+        (lambda h: h.update(model=7), "the model is 7; expected an object"),
+        (lambda h: h["model"]["terms"].pop(), r"arrays that its model does not name: terms\.1\.values"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(l_max=True), r"density .*l_max must be an integer, got True"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(l_max="1"), r"density .*l_max must be an integer, got '1'"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(species=[["Si"]]), r"density .*species"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(radial=None), r"density .*radial must be a RadialBasis, got None"),
+        (lambda h: h["model"]["terms"][0]["head"].update(kernel={"array": "terms.0.head.delta"}), r"head .*kernel must be a Kernel"),
+        (lambda h: h["model"]["terms"][1].update(values={"array": "terms.0.head.delta"}), r"terms\.1 .*values must have shape \[2\], got \(\)"),
+        (lambda h: h["model"]["terms"][0]["head"].update(delta={"array": "terms.1.values"}), r"head .*delta must be a number, got shape \(2,\)"),
+    ],
+)
+def test_headers_that_are_no_models(file, change, message):
+    rewrite(file, change)
+    with pytest.raises(ValueError, match=message) as caught:
+        jp.load(file)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_that_hold_no_model(tmp_path):
+    """A folder, a text file, NumPy files of somebody else, numbers that are none."""
+    path = tmp_path / "x.npz"
+    with pytest.raises(ValueError, match="is a folder; expected a model"):
+        jp.load(tmp_path)
+    path.write_text("a model")
+    with pytest.raises(ValueError, match=r"x\.npz is not a readable jaxpot model .*no \.npz archive"):
+        jp.load(path)
+    with open(path, "wb") as out:
+        np.save(out, np.ones(3))
+    with pytest.raises(ValueError, match=r"x\.npz is not a readable .*no \.npz archive"):
+        jp.load(path)
+    np.savez(path, weights=np.ones(3), biases=np.ones(2))
+    with pytest.raises(ValueError, match=r"x\.npz is not a readable .*an archive of other arrays: weights, biases"):
+        jp.load(path)
+    np.savez(path, jaxpot=np.ones(3))
+    with pytest.raises(ValueError, match=r"x\.npz is not a readable"):
+        jp.load(path)
+    jp.save(path, MODEL)
+    with np.load(path) as old:
+        arrays = {k: old[k] for k in old.files}
+    np.savez(path, **{**arrays, "terms.1.values": np.array(["a", "b"])})
+    with pytest.raises(ValueError, match=r"x\.npz: the array terms\.1\.values is of <U1; expected numbers"):
+        jp.load(path)
+    np.savez(path, **{**arrays, "terms.1.values": np.array([np.nan, 1.0])})
+    with pytest.raises(ValueError, match=r"x\.npz: terms\.1 .*values must be finite"):
+        jp.load(path)
+
+
 def test_arrays_of_a_wrong_shape_are_refused(file):
     with np.load(file) as old:
         arrays = {k: old[k] for k in old.files}

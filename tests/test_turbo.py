@@ -213,7 +213,7 @@ def test_refusals():
 
     with pytest.raises(ValueError, match="one radial basis or 2, got 1"):
         density(radial=(Poly3(2),))
-    with pytest.raises(ValueError, match=r"sigma as one number or shape \[2\], got \(3,\)"):
+    with pytest.raises(ValueError, match=r"sigma must have shape \[\] or \[2\], got \(3,\)"):
         density(sigma=[0.5, 0.5, 0.5])
     with pytest.raises(ValueError, match="width 3.0 Å must be below the radius"):
         density(width=3.0)

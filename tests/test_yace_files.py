@@ -320,7 +320,7 @@ def test_what_files_cannot_hold(tmp_path, error, make, message):
         (ValueError, lambda: BondDensity(SPECIES, 3.0, SBessel(2), 1, kinds=((0, 0), (0, 0))), "give both or neither"),
         (ValueError, lambda: BondDensity(SPECIES, 3.0, (SBessel(2), SBessel(2)), 1, kinds=((0, 2), (1, 0))), "kinds must be 2 tuples of 2 numbers below 2"),
         (ValueError, lambda: BondDensity(SPECIES, [3.0, 4.0], SBessel(2), 1), r"shape \[\] or \[2, 2\], got \(2,\)"),
-        (ValueError, lambda: BondDensity(SPECIES, 3.0, ChebPow(2, lam=[1.0, 2.0]), 1), r"shape \[\] or \[2, 2\], got \(2,\)"),
+        (ValueError, lambda: BondDensity(SPECIES, 3.0, ChebPow(2, lam=[1.0, 2.0]), 1), r"shape \[\] or \[S, S\], got \(2,\)"),
         (ValueError, lambda: BondDensity(SPECIES, 3.0, SBessel(2), 1, mixing=np.ones((2, 2, 2, 3, 1))), r"mixing must have shape \[2, 2, 2, 2, 'n'\]"),
         (TypeError, lambda: InnerCutoff(Chebyshev(2), 1.0, 0.2), "expected ChebExpCos.*Chebyshev"),
         (ValueError, lambda: ChebPow(2, lam=-1.0), "lam must be > 0"),
@@ -343,7 +343,7 @@ def test_what_files_cannot_hold(tmp_path, error, make, message):
         (TypeError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), 3.0), "expected a switch such as"),
         (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(("C",), 1.0, 1.0, 3.0), ByCoreEnergy(1.0, 0.5)), "the core \\('C',\\)"),
         (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByCoreEnergy([1.0, 2.0, 3.0], 0.5)), r"\[\] or \[2\]"),
-        (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByDistance([1.0, 2.0], 0.5)), r"\[\] or \[2, 2\]"),
+        (ValueError, lambda: Switched(linear(ace(density())), CoreRepulsion(SPECIES, 1.0, 1.0, 3.0), ByDistance([1.0, 2.0], 0.5)), r"\[\] or \[S, S\]"),
         (ValueError, lambda: AtomicPotential(ace(density()), Embedding(np.ones((1, 2 * ace(density()).n_features)), np.ones((3, 1)), np.ones(1))), r"\[2, densities\]"),
     ],
 )

@@ -72,7 +72,7 @@ class ACE(LocalDescriptor):
 
     density: NeighborDensity
     selection: Selection
-    lam: int = static(0)
+    lam: int = static(0, most=50)
     pseudo: bool = static(False)
     tensor_reduced: bool = static(False)
     purified: bool = static(False)

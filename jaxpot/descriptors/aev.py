@@ -12,7 +12,7 @@ from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.math.powers import power
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -57,13 +57,13 @@ class AEV(LocalDescriptor):
 
     species: tuple[str, ...] = static()
     radial_cutoff: Cutoff
-    radial_eta: Array
-    radial_shifts: Array
+    radial_eta: Array = leaf(shape="[] or [R]")
+    radial_shifts: Array = leaf(shape="[R]")
     angular_cutoff: Cutoff
-    angular_eta: Array
-    angular_shifts: Array
-    zeta: Array = positive()
-    angle_shifts: Array
+    angular_eta: Array = leaf(shape="[] or [A]")
+    angular_shifts: Array = leaf(shape="[A]")
+    zeta: Array = positive(shape="[] or [Z]")
+    angle_shifts: Array = leaf(shape="[Z]")
 
     def __post_init__(self):
         species_tuple(self.species, "AEV")

@@ -15,7 +15,7 @@ from jaxpot.math.hyperspherical import bispectrum, bispectrum_slopes, gegenbauer
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.radial import chebyshev
 from jaxpot.math.spherical import by_degree, harmonic_polynomials
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -68,14 +68,14 @@ class Bispectrum(LocalDescriptor):
     """
 
     species: tuple[str, ...] = static()
-    cutoff: Array = positive()
-    two_j_max: int = static()
-    radii: Array = positive(0.5)
-    weights: Array = 1.0
+    cutoff: Array = positive(high=1e4)
+    two_j_max: int = static(most=40)
+    radii: Array = positive(0.5, shape="[] or [S]")
+    weights: Array = leaf(1.0, shape="[] or [S]")
     rfac0: Array = positive(0.99363)
-    rmin0: Array = 0.0
-    inner: Array | None = positive(None)
-    inner_width: Array | None = positive(None)
+    rmin0: Array = leaf(0.0)
+    inner: Array | None = positive(None, shape="[] or [S]")
+    inner_width: Array | None = positive(None, shape="[] or [S]")
     switch: bool = static(True)
     subtract_self: bool = static(True)
     normalize: bool = static(False)
@@ -84,12 +84,8 @@ class Bispectrum(LocalDescriptor):
 
     def __post_init__(self):
         species_tuple(self.species, "Bispectrum")
-        if isinstance(self.two_j_max, bool) or not isinstance(self.two_j_max, int) or self.two_j_max < 0:
+        if self.two_j_max < 0:
             raise ValueError(f"Bispectrum: two_j_max must be an integer ≥ 0, got {self.two_j_max!r}")
-        for name in ("radii", "weights", "inner", "inner_width"):
-            value, s = getattr(self, name), len(self.species)
-            if value is not None and np.shape(value) not in ((), (s,)):
-                raise ValueError(f"Bispectrum: {name} must have shape [] or [{s}], got {np.shape(value)}")
         if (self.inner is None) != (self.inner_width is None):
             raise ValueError("Bispectrum: an inner switch needs both inner and inner_width, in Å")
         if is_concrete(self.rfac0) and not np.asarray(self.rfac0) < 1:

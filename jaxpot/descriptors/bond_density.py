@@ -53,9 +53,9 @@ class BondDensity(NeighborDensity):
     """
 
     species: tuple[str, ...] = static()
-    radius: Array = positive()
+    radius: Array = positive(shape="[] or [S, S]", high=1e4)
     radial: PaceBasis | tuple[PaceBasis, ...]
-    l_max: int = static()
+    l_max: int = static(most=50)
     kinds: tuple[tuple[int, ...], ...] | None = static(None)
     mixing: Array | None = None
 

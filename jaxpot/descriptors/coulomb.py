@@ -83,7 +83,7 @@ class CoulombMatrix(_Sized):
     """
 
     species: tuple[str, ...] = static()
-    n_atoms: int = static()
+    n_atoms: int = static(most=10_000)
 
     def __post_init__(self):
         species_tuple(self.species, "CoulombMatrix")
@@ -128,7 +128,7 @@ class CoulombSpectrum(_Sized):
     """
 
     species: tuple[str, ...] = static()
-    n_atoms: int = static()
+    n_atoms: int = static(most=10_000)
 
     def __post_init__(self):
         species_tuple(self.species, "CoulombSpectrum")
@@ -185,7 +185,7 @@ class BagOfBonds(MolecularDescriptor):
     """
 
     species: tuple[str, ...] = static()
-    counts: tuple[int, ...] = static()
+    counts: tuple[int, ...] = static(most=10_000)
 
     def __post_init__(self):
         species_tuple(self.species, "BagOfBonds")

@@ -57,7 +57,7 @@ class DeepPotSE(LocalDescriptor):
 
     species: tuple[str, ...] = static()
     cutoff: Cutoff
-    hidden: tuple[int, ...] = static((25, 50, 100))
+    hidden: tuple[int, ...] = static((25, 50, 100), most=10_000)
     n_axis: int = static(16)
     n_neighbors: Array = positive(20.0)
     per_center: bool = static(False)

@@ -18,7 +18,7 @@ from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.radial import RadialBasis, from_table, tabulate
 from jaxpot.math.spherical import by_degree, spherical_harmonics
 from jaxpot.math.tables import Tabulated, tabulated
-from jaxpot.pytree import positive, pytree, set_fields, static
+from jaxpot.pytree import leaf, positive, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -141,12 +141,12 @@ class Density(NeighborDensity):
     species: tuple[str, ...] = static()
     cutoff: Cutoff
     radial: RadialBasis
-    l_max: int = static()
-    sigma: Array | None = positive()
+    l_max: int = static(most=50)
+    sigma: Array | None = positive(low=1e-4, high=100)
     channels: Array | None = None
-    center_weight: Array = 1.0
+    center_weight: Array = leaf(1.0)
     center_channels: str = static("own")
-    nodes: int | None = static(None)
+    nodes: int | None = static(None, most=100_000)
     mixing: Array | None = None
     table: Array | None = None
 

@@ -66,9 +66,9 @@ class FCHL19(LocalDescriptor):
     power2: Array = positive(1.8)
     power3: Array = positive(0.57)
     weight3: Array = positive(13.4)
-    n_r2: int = static(24)
-    n_r3: int = static(20)
-    n_fourier: int = static(1)
+    n_r2: int = static(24, most=1000)
+    n_r3: int = static(20, most=1000)
+    n_fourier: int = static(1, most=1000)
 
     def __post_init__(self):
         species_tuple(self.species, "FCHL19")

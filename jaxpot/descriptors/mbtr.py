@@ -12,7 +12,7 @@ from jaxpot.descriptors.triangles import symmetric_pairs, triples
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -39,10 +39,10 @@ class Histogram:
       [[0.0, 1.0, 0.0]]
     """
 
-    low: Array
-    high: Array
+    low: Array = leaf()
+    high: Array = leaf()
     sigma: Array = positive()
-    n: int = static()
+    n: int = static(most=10_000)
 
     def __post_init__(self):
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 2:

@@ -11,7 +11,7 @@ from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.pair_sums import pair_sum, square_sum
 from jaxpot.math.radial import chebyshev
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -65,9 +65,9 @@ class MTP(LocalDescriptor):
 
     species: tuple[str, ...] = static()
     level: int | None = static()
-    min_dist: Array
-    max_dist: Array = positive()
-    radial_basis_size: int = static(8)
+    min_dist: Array = leaf()
+    max_dist: Array = positive(high=1e4)
+    radial_basis_size: int = static(8, most=100)
     radial: Array | None = None
     scaling: Array | None = positive(None)
     contractions: Contractions | None = static(None)

@@ -44,8 +44,8 @@ class ClusterPIP(ClusterPolynomials):
     species: tuple[str, ...] = static()
     cutoff: Cutoff
     transform: DistanceTransform
-    order: int = static()
-    degree: int = static()
+    order: int = static(most=10)
+    degree: int = static(most=50)
     kinds: Kinds | None = static(None)
 
     def __post_init__(self):
@@ -98,8 +98,8 @@ class StarPIP(ClusterPolynomials):
     species: tuple[str, ...] = static()
     cutoff: Cutoff
     transform: DistanceTransform
-    order: int = static()
-    degree: int = static()
+    order: int = static(most=10)
+    degree: int = static(most=50)
     kinds: Kinds | None = static(None)
 
     def __post_init__(self):

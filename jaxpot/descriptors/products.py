@@ -62,7 +62,7 @@ class TotalDegree(Selection):
       weight: w of the angular degree.
     """
 
-    degrees: tuple[float, ...] = static()
+    degrees: tuple[float, ...] = static(most=100)
     weight: float = static(1.0)
 
     def __post_init__(self):
@@ -89,8 +89,8 @@ class PerOrder(Selection):
       l_max: highest degree in products of 1 … ν factors, included.
     """
 
-    n_max: tuple[int, ...] = static()
-    l_max: tuple[int, ...] = static()
+    n_max: tuple[int, ...] = static(most=100)
+    l_max: tuple[int, ...] = static(most=50)
 
     def __post_init__(self):
         whole = all(isinstance(x, int) and x >= 0 for x in (*self.n_max, *self.l_max))

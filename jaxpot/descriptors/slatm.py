@@ -60,8 +60,8 @@ class LocalSLATM(LocalDescriptor):
     cutoff: Cutoff
     sigma_r: Array = positive(0.05)
     sigma_theta: Array = positive(0.05)
-    n_r: int = static(157)
-    n_theta: int = static(147)
+    n_r: int = static(157, most=10_000)
+    n_theta: int = static(147, most=10_000)
 
     def __post_init__(self):
         species_tuple(self.species, "LocalSLATM")

@@ -150,7 +150,7 @@ class LambdaSOAP(LocalDescriptor):
     """
 
     density: NeighborDensity
-    lam: int = static()
+    lam: int = static(most=50)
     pseudo: bool = static(False)
     normalize: bool = static(True)
 

@@ -1,7 +1,5 @@
 """Sets of atom-centred symmetry functions: the parts of an ACSF."""
 
-import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,7 @@ from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_o
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.math.powers import power
-from jaxpot.pytree import positive, pytree
+from jaxpot.pytree import leaf, positive, pytree
 
 Array = jax.Array
 
@@ -115,18 +113,10 @@ def _paired_size(*leaves: Array) -> int:
     return max(np.size(leaf) for leaf in leaves)
 
 
-def _check(self: SymmetryFunctions, together: tuple[str, ...], others: tuple[str, ...] = ()) -> None:
+def _check(self: SymmetryFunctions) -> None:
     owner = type(self).__name__
     if not isinstance(self.cutoff, Cutoff):
         raise TypeError(f"{owner}: expected a cutoff function such as CosineCutoff(6.0), got {type(self.cutoff).__name__}")
-    if is_concrete(self.cutoff.radius) and np.ndim(self.cutoff.radius):
-        raise ValueError(f"{owner}: one set has one cutoff radius, got {np.asarray(self.cutoff.radius)}; write one set for each")
-    sizes = {name: np.shape(getattr(self, name)) for name in (*together, *others)}
-    if any(len(shape) > 1 or 0 in shape for shape in sizes.values()):
-        raise ValueError(f"{owner}: {', '.join(sizes)} must be numbers or lists of them, got shapes {', '.join(str(list(s)) for s in sizes.values())}")
-    lengths = [math.prod(sizes[name]) for name in together]
-    if len({*lengths} - {1}) > 1:
-        raise ValueError(f"{owner}: {' and '.join(together)} go together and need equal lengths, got {' and '.join(map(str, lengths))}")
     eta = getattr(self, "eta", 0.0)
     if is_concrete(eta) and np.any(np.asarray(eta) < 0):
         raise ValueError(f"{owner}: eta must be ≥ 0, got {np.asarray(eta)}")
@@ -161,12 +151,12 @@ class G2(RadialFunctions):
     """
 
     cutoff: Cutoff
-    eta: Array = 0.0
-    r_s: Array = 0.0
+    eta: Array = leaf(0.0, shape="[] or [N]")
+    r_s: Array = leaf(0.0, shape="[] or [N]")
     mixing: Array | None = None
 
     def __post_init__(self):
-        _check(self, ("eta", "r_s"))
+        _check(self)
 
     @classmethod
     def centered(cls, cutoff: Cutoff, n: int) -> "G2":
@@ -211,11 +201,11 @@ class G3(RadialFunctions):
     """
 
     cutoff: Cutoff
-    kappa: Array
+    kappa: Array = leaf(shape="[] or [N]")
     mixing: Array | None = None
 
     def __post_init__(self):
-        _check(self, ("kappa",))
+        _check(self)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -226,7 +216,7 @@ class G3(RadialFunctions):
 
 
 def _check_angular(self: AngularFunctions) -> None:
-    _check(self, ("eta", "r_s"), ("lam", "zeta"))
+    _check(self)
     if is_concrete(self.lam) and np.any(np.abs(np.asarray(self.lam)) > 1):
         raise ValueError(f"{type(self).__name__}: expected −1 ≤ λ ≤ 1, got {np.asarray(self.lam)}; else 1 + λ cos θ would be negative")
 
@@ -256,10 +246,10 @@ class G4(AngularFunctions):
     """
 
     cutoff: Cutoff
-    eta: Array = 0.0
-    r_s: Array = 0.0
-    lam: Array = dataclasses.field(default_factory=lambda: np.array([-1.0, 1.0]))
-    zeta: Array = positive(1.0)
+    eta: Array = leaf(0.0, shape="[] or [R]")
+    r_s: Array = leaf(0.0, shape="[] or [R]")
+    lam: Array = leaf((-1.0, 1.0), shape="[] or [L]")
+    zeta: Array = positive(1.0, shape="[] or [Z]")
     mixing: Array | None = None
 
     def __post_init__(self):
@@ -291,10 +281,10 @@ class G5(AngularFunctions):
     """
 
     cutoff: Cutoff
-    eta: Array = 0.0
-    r_s: Array = 0.0
-    lam: Array = dataclasses.field(default_factory=lambda: np.array([-1.0, 1.0]))
-    zeta: Array = positive(1.0)
+    eta: Array = leaf(0.0, shape="[] or [R]")
+    r_s: Array = leaf(0.0, shape="[] or [R]")
+    lam: Array = leaf((-1.0, 1.0), shape="[] or [L]")
+    zeta: Array = positive(1.0, shape="[] or [Z]")
     mixing: Array | None = None
 
     def __post_init__(self):

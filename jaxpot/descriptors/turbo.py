@@ -15,7 +15,7 @@ from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.poly3 import PowerBasis, filtered_overlaps, overlaps
 from jaxpot.math.radial import from_table, interpolated
 from jaxpot.math.spherical import spherical_harmonics
-from jaxpot.pytree import positive, pytree, set_fields, static
+from jaxpot.pytree import leaf, positive, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -72,20 +72,20 @@ class TurboDensity(NeighborDensity):
     """
 
     species: tuple[str, ...] = static()
-    radius: Array = positive()
+    radius: Array = positive(low=1e-3, high=1e4)
     radial: PowerBasis | tuple[PowerBasis, ...]
-    l_max: int = static()
-    sigma: Array = positive()
-    sigma_angular: Array = positive()
+    l_max: int = static(most=50)
+    sigma: Array = positive(shape="[] or [S]", low=1e-4)
+    sigma_angular: Array = positive(shape="[] or [S]", low=1e-4)
     width: Array = positive(0.5)
-    growth: Array = 0.0
-    growth_angular: Array = 0.0
-    exponent: Array = 1.0
+    growth: Array = leaf(0.0, shape="[] or [S]")
+    growth_angular: Array = leaf(0.0, shape="[] or [S]")
+    exponent: Array = leaf(1.0, shape="[] or [S]")
     enhancement: int = static(0)
-    center_weight: Array = 1.0
+    center_weight: Array = leaf(1.0, shape="[] or [S]")
     steepness: Array = positive(4.0)
     window: Array | None = positive(None)
-    nodes: int | None = static(None)
+    nodes: int | None = static(None, most=100_000)
     table: Array | None = None
     is_sharp = False
 
@@ -97,9 +97,6 @@ class TurboDensity(NeighborDensity):
             raise ValueError(f"TurboDensity: enhancement must be 0, 1 or 2, got {self.enhancement!r}")
         if isinstance(self.radial, tuple) and len(self.radial) != len(self.species):
             raise ValueError(f"TurboDensity: expected one radial basis or {len(self.species)}, got {len(self.radial)}")
-        for name in ("sigma", "sigma_angular", "growth", "growth_angular", "exponent", "center_weight"):
-            if np.shape(getattr(self, name)) not in ((), (len(self.species),)):
-                raise ValueError(f"TurboDensity: expected {name} as one number or shape [{len(self.species)}], got {np.shape(getattr(self, name))}")
         if is_concrete(self.radius) and is_concrete(self.width) and not np.asarray(self.width) < np.asarray(self.radius):
             raise ValueError(f"TurboDensity: width {np.asarray(self.width)} Å must be below the radius {np.asarray(self.radius)} Å")
         if all(is_concrete(leaf) for leaf in (self.radius, self.sigma, self.sigma_angular, self.growth, self.growth_angular)):

@@ -10,7 +10,7 @@ from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.graph import Environment
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -43,7 +43,7 @@ class Linear(LinearHead):
     """
 
     scale: Array = positive(1.0)
-    roughness: Array | None = positive(None)
+    roughness: Array | None = positive(None, shape="[F]")
     coefficients: Array | None = None
     covariance: Array | None = None
     n_species: int | None = static(None)
@@ -263,9 +263,9 @@ class Embedding(Head):
       npj Comput. Mater. 7, 97 (2021).
     """
 
-    coefficients: Array
-    exponents: Array = positive()
-    weights: Array
+    coefficients: Array = leaf(shape="[P, F]")
+    exponents: Array = positive(shape="[P] or [S, P]")
+    weights: Array = leaf(shape="[P] or [S, P]")
     power: Power = dataclasses.field(default_factory=ShiftedPower)
     n_species: int | None = static(None)
 

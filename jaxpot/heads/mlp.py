@@ -11,7 +11,7 @@ from jaxpot.descriptors.base import Descriptor
 from jaxpot.heads.base import Head
 from jaxpot.math.activations import Activation, Tanh
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -49,11 +49,11 @@ class MLP(Head):
       Phys. Rev. Lett. 98, 146401 (2007).
     """
 
-    hidden: tuple[int, ...] = static((16, 16))
+    hidden: tuple[int, ...] = static((16, 16), most=10_000)
     activation: Activation | tuple[Activation, ...] = dataclasses.field(default_factory=Tanh)
     seed: int = static(0)
-    shift: Array | None = None
-    scale: Array | None = positive(None)
+    shift: Array | None = leaf(None, shape="[S, F]")
+    scale: Array | None = positive(None, shape="[S, F]")
     weights: tuple[Array, ...] | None = None
     biases: tuple[Array, ...] | None = None
 

@@ -20,6 +20,7 @@ from jaxpot.potentials.base import IsolatedAtoms, Potential
 from jaxpot.pytree import class_table, fields, is_pytree, rebuild
 
 _NONE = "none"
+_LARGEST = 1e30
 _SCALARS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -63,7 +64,7 @@ def table_from_model(model: Any) -> Any:
     if is_pytree(model):
         out = {"class": type(model).__name__}
         for name, value, field in fields(model):
-            if value is not None or field.default is not None:
+            if field.init and (value is not None or field.default is not None):
                 out[name] = table_from_model(value)
         return out
     if model is None:
@@ -154,7 +155,7 @@ def _object(value: Any, path: str, kind: type) -> Any:
         what = f"the unknown class {name!r}" if cls is None else f"the class {name}, which is no {kind.__name__}"
         raise ValueError(f"{path} has {what}; expected one of {', '.join(names)}")
     given = {key: item for key, item in value.items() if key != "class"}
-    known = {f.name: f for f in dataclasses.fields(cls)}
+    known = {f.name: f for f in dataclasses.fields(cls) if f.init}
     arguments = inspect.signature(cls).parameters
     as_saved = set(known) != set(arguments) and bool(given) and set(given) <= set(known)  # a class with its own __init__, in its saved form
     accepted = tuple(known) if as_saved else tuple(arguments)
@@ -166,7 +167,9 @@ def _object(value: Any, path: str, kind: type) -> Any:
         if key not in given:
             raise ValueError(f"{path}.{key} is missing; {name} needs {', '.join(required)}")
     values = {
-        key: _field(item, f"{path}.{key}", known[key].type, known[key].metadata.get("static", False)) if key in known else item
+        key: _field(item, f"{path}.{key}", known[key].type, known[key].metadata.get("static", False))
+        if key in known
+        else _numbers(item, f"{path}.{key}")
         for key, item in given.items()
     }
     try:
@@ -175,7 +178,7 @@ def _object(value: Any, path: str, kind: type) -> Any:
         out = rebuild(cls, values)
         out.__post_init__()
         return out
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
         text = str(error)
         raise ValueError(f"{path}: {text if text.startswith(name) else f'{name}: {text}'}") from None
 
@@ -204,10 +207,24 @@ def _field(value: Any, path: str, annotation: Any, is_static: bool) -> Any:
     return _leaf(value, path)
 
 
+def _numbers(value: Any, path: str) -> Any:
+    """An argument that is no field, such as energies_of: a table of numbers; whatever else its class refuses."""
+    if not isinstance(value, Mapping):
+        return value
+    if not value:
+        raise ValueError(f"{path} is empty; expected a table of numbers")
+    for key, item in value.items():
+        if np.ndim(_leaf(item, f"{path}.{key}")):
+            raise ValueError(f"{path}.{key} is {item!r}; expected a number")
+    return value
+
+
 def _structure(value: Any, path: str, options: list[Any]) -> Any:
     """A static field: numbers, strings and tuples of them."""
     scalars = [o for o in options if o in _SCALARS]
     if isinstance(value, list):
+        if any(isinstance(item, Mapping) for item in jax.tree_util.tree_leaves(value, is_leaf=lambda item: isinstance(item, Mapping))):
+            raise ValueError(f"{path} is {value!r}; expected a list without tables")
         if scalars and len(scalars) == len(options):
             raise ValueError(f"{path} is {value!r}; expected {' or '.join(_SCALARS[o] for o in scalars)}")
         return _tuples(value)
@@ -235,9 +252,12 @@ def _leaf(value: Any, path: str) -> np.ndarray:
     if not numeric(value):
         raise ValueError(f"{path} is {value!r}; expected a number or a list of numbers")
     try:
-        return np.asarray(value, dtype=np.float64)
-    except ValueError:
-        raise ValueError(f"{path} is a ragged list; expected rows of one length") from None
+        found = np.asarray(value, dtype=np.float64)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{path} is a ragged list, or has too large a number; expected rows of one length") from None
+    if not found.size or not np.all(np.abs(found) <= _LARGEST):
+        raise ValueError(f"{path} is {value!r}; expected finite numbers up to {_LARGEST:g}, at least one")
+    return found
 
 
 def check_keys(table: Any, known: tuple[str, ...], path: str) -> None:

@@ -18,6 +18,15 @@ _SECTIONS = {
     "sparse": ("n", "method", "seed"),
     "fit": ("method", "covariance"),
 }
+_EXAMPLES = {
+    "data": 'train = "silicon.xyz"',
+    "noise": "energy = 0.001 and forces = 0.1",
+    "model": 'class = "IsolatedAtoms" and energies_of = "mean", or sections [[model.terms]]',
+    "sparse": "n = 500",
+    "fit": 'method = "qr"',
+}
+_LEAST, _MOST = 1e-15, 1e15  # of noise levels
+_LONGEST = 1e4  # Å
 
 
 def read_config(path: Path) -> dict:
@@ -29,12 +38,25 @@ def read_config(path: Path) -> dict:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
     check_keys(config, tuple(_SECTIONS), "")
     for section, known in _SECTIONS.items():
+        if section in config and not isinstance(config[section], dict):
+            shown = repr(config[section])[:60]
+            raise ValueError(f"{section} is {shown}; expected a section: a line [{section}], and below it for example {_EXAMPLES[section]}")
         if section in config and known:
             check_keys(config[section], known, section)
-    for section, example in {"data": 'train = "silicon.xyz"', "noise": "energy = 0.001, forces = 0.1", "model": "[[model.terms]]"}.items():
+    for section in ("data", "noise", "model"):
         if section not in config:
-            raise ValueError(f"{path} has no section [{section}]; write for example {example}")
+            raise ValueError(f"{path} has no section [{section}]; write for example {_EXAMPLES[section]}")
+    _check_integers(config, "")
     return config
+
+
+def _check_integers(value: Any, path: str) -> None:
+    """Raises for integers beyond those of TOML, of 64 bits."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_integers(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{path} is an integer beyond 64 bits; expected a smaller one")
 
 
 def _get(table: Mapping, section: str, key: str, kinds: tuple, expected: str, default: Any = ...) -> Any:
@@ -49,6 +71,31 @@ def _get(table: Mapping, section: str, key: str, kinds: tuple, expected: str, de
     return value
 
 
+def _count(table: Mapping, section: str, key: str, low: int, high: int, default: int) -> int:
+    """An integer of a section in this range."""
+    value = _get(table, section, key, (int,), f"an integer from {low} to {high}", default)
+    if not low <= value <= high:
+        raise ValueError(f"{section}.{key} is {value}; expected an integer from {low} to {high}")
+    return value
+
+
+def _word(table: Mapping, section: str, key: str, words: tuple[str, ...]) -> str:
+    """One of these words, by default the first."""
+    expected = " or ".join(f'"{word}"' for word in words)
+    value = _get(table, section, key, (str,), expected, words[0])
+    if value not in words:
+        raise ValueError(f"{section}.{key} is {value!r}; expected {expected}")
+    return value
+
+
+def _frames(data: Mapping, files: str, prefix: str) -> tuple[list, list[str]]:
+    """The frames of data.train, or with the prefix "test_" of data.test."""
+    try:
+        return read_frames(data[files], index=data[f"{prefix}index"], select=data.get(f"{prefix}select", {}))
+    except ValueError as error:
+        raise ValueError(f"data.{prefix}{error}" if str(error).startswith(("index ", "select: ")) else str(error)) from None
+
+
 def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
     """The configuration with every default written out, the unfitted model, and the frames of both sets with their origins."""
     given = config["data"]
@@ -56,9 +103,12 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
     def files(key):
         value = _get(given, "data", key, (str, list), "a file, a glob or a list of them")
         patterns = [value] if isinstance(value, str) else value
-        if not patterns or not all(isinstance(p, str) for p in patterns):
+        if not patterns or not all(isinstance(p, str) and p for p in patterns):
             raise ValueError(f"data.{key} is {value!r}; expected a file, a glob or a list of them")
-        return [str(Path(p).resolve()) for p in file_paths(patterns, base)]
+        try:
+            return [str(Path(p).resolve()) for p in file_paths(patterns, base)]
+        except (ValueError, OSError) as error:
+            raise type(error)(f"data.{key}: {error}") from None
 
     data: dict[str, Any] = {"train": files("train"), "index": _get(given, "data", "index", (str,), 'a slice such as "::10"', ":")}
     if any(key in given for key in ("test", "test_index", "test_select")):
@@ -68,19 +118,21 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
         if key in given:
             data[key] = dict(_get(given, "data", key, (dict,), f"a table such as {example}"))
     check_keys(data.get("keys", {}), tuple(KEYS), "data.keys")
-    if not all(isinstance(name, str) for name in data.get("keys", {}).values()):
+    if not all(isinstance(name, str) and name for name in data.get("keys", {}).values()):
         raise ValueError(f'data.keys is {data["keys"]!r}; expected names, for example {{energy = "dft_energy", forces = "dft_forces"}}')
 
+    for key in ("select", "test_select"):
+        for name, wanted in data.get(key, {}).items():
+            values = wanted if isinstance(wanted, list) else [wanted]
+            if not values or not all(isinstance(value, str | int | float) for value in values):
+                raise ValueError(f"data.{key}.{name} is {wanted!r}; expected a word, a number, true or false, or a list of them")
+
     fit = config.get("fit", {})
-    method = _get(fit, "fit", "method", (str,), '"qr", "cholesky" or "lsqr"', "qr")
-    if method not in ("qr", "cholesky", "lsqr"):
-        raise ValueError(f'fit.method is {method!r}; expected "qr", "cholesky" or "lsqr"')
+    method = _word(fit, "fit", "method", ("qr", "cholesky", "lsqr"))
     covariance = _get(fit, "fit", "covariance", (bool,), "true or false", False)
 
-    train, origins = read_frames(data["train"], index=data["index"], select=data.get("select", {}))
-    test, test_origins = [], []
-    if "test" in data:
-        test, test_origins = read_frames(data["test"], index=data["test_index"], select=data.get("test_select", {}))
+    train, origins = _frames(data, "train", "")
+    test, test_origins = _frames(data, "test", "test_") if "test" in data else ([], [])
     levels: dict[str, Any] = {name: _level(config["noise"].get(name, "none"), f"noise.{name}") for name in ("energy", "forces", "virial")}
     if set(levels.values()) == {"none"}:
         raise ValueError("noise: no level given; write energy (eV per √atom), forces (eV/Å) or virial (eV per √atom)")
@@ -92,17 +144,26 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
     data["cutoff"] = float(_get(given, "data", "cutoff", (int, float), "a number of Å", reach))
     if data["cutoff"] < reach:
         raise ValueError(f"data.cutoff is {data['cutoff']} Å, but the model looks {reach} Å far; write at least that, or leave cutoff out")
-    data["batch_size"] = _get(given, "data", "batch_size", (int,), "a positive integer", 64)
-    if data["batch_size"] < 1:
-        raise ValueError(f"data.batch_size is {data['batch_size']}; expected a positive integer")
+    if not data["cutoff"] <= _LONGEST:
+        raise ValueError(f"data.cutoff is {data['cutoff']}; expected a number of Å, at most {_LONGEST:g}")
+    data["batch_size"] = _count(given, "data", "batch_size", 1, 10**6, 64)
 
     resolved = {"data": data, "noise": levels, "model": table_from_model(model)}
     if any(isinstance(getattr(term, "head", None), SparseGP) for term in terms_of(model)):
         sparse = config.get("sparse", {})
+        example = "the number of sparse points, or a table such as {Si = 500, O = 300}"
+        n = _get(sparse, "sparse", "n", (int, dict), example)
+        for key, value in (n if isinstance(n, dict) else {"": n}).items():
+            if not isinstance(value, int) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"sparse.n{f'.{key}' if key else ''} is {value!r}; expected {example}")
+            if key and key not in model.species:
+                raise ValueError(f"sparse.n.{key}: the model has {', '.join(model.species)}; expected {example}")
+        if not n:
+            raise ValueError(f"sparse.n is {n!r}; expected {example}")
         resolved["sparse"] = {
-            "n": _get(sparse, "sparse", "n", (int, dict), "the number of sparse points, or a table such as {Si = 500, O = 300}"),
-            "method": _get(sparse, "sparse", "method", (str,), '"cur" or "fps"', "cur"),
-            "seed": _get(sparse, "sparse", "seed", (int,), "an integer", 0),
+            "n": n,
+            "method": _word(sparse, "sparse", "method", ("cur", "fps", "kmeans", "grid")),
+            "seed": _count(sparse, "sparse", "seed", 0, 2**32 - 1, 0),
         }
     elif "sparse" in config:
         raise ValueError("[sparse]: no term of the model has a SparseGP head; leave the section out")
@@ -113,8 +174,8 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
 def _level(value: Any, path: str) -> float | str:
     if value == "none":
         return value
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-        raise ValueError(f'{path} is {value!r}; expected a positive number, or "none"')
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not _LEAST <= value <= _MOST:
+        raise ValueError(f'{path} is {value!r}; expected a positive number from {_LEAST:g} to {_MOST:g}, or "none"')
     return float(value)
 
 
@@ -129,7 +190,7 @@ def _config_type_levels(table: Any, frames: list) -> dict:
             raise ValueError(f"noise.config_types.{name}: no frame has this config_type; the frames have {known}")
         if not isinstance(levels, list) or len(levels) != 3:
             raise ValueError(f"noise.config_types.{name} is {levels!r}; expected [energy, forces, virial]")
-        out[name] = [_level(level, f"noise.config_types.{name}") for level in levels]
+        out[name] = [_level(level, f"noise.config_types.{name}.{i}") for i, level in enumerate(levels)]
     return out
 
 

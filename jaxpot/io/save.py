@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.io.text import one_line_refusals
 from jaxpot.pytree import class_table, fields, is_pytree, rebuild, walk
 
 FORMAT = 1
@@ -81,6 +82,7 @@ def save(path: str | os.PathLike, model: Any) -> Path:
     return path
 
 
+@one_line_refusals("a jaxpot model")
 def load(path: str | os.PathLike, *, like: Any = None) -> Any:
     """Reads a model written by `save`.
 
@@ -95,20 +97,40 @@ def load(path: str | os.PathLike, *, like: Any = None) -> Any:
         or needs code that `like` has not or has for arrays of other shapes; with the path inside the model.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected a model written by jaxpot.save")
     if not path.exists():
         raise FileNotFoundError(f"no model file at {path}")
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
+        with open(path, "rb") as opened:
+            if opened.read(2) != b"PK":
+                raise ValueError("it is no .npz archive")
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as file:
+                content = {name: file[name] for name in file.files}
+        if _MEMBER not in content:
+            raise ValueError(f"an archive of other arrays: {', '.join(content)[:100]}")
         header = json.loads(str(content.pop(_MEMBER)))
         version, text = header["format"], header["model"]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError, zipfile.LargeZipFile) as error:
-        raise ValueError(f"{path} is not a readable jaxpot model ({type(error).__name__}: {error})") from None
+        raise ValueError(f"{path} is not a readable jaxpot model ({type(error).__name__}: {error}); expected a file written by jaxpot.save") from None
     except Exception as error:  # zlib.error and struct.error, which NumPy passes on from damaged archives
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
-    if version > FORMAT:
+    if not isinstance(version, int) or version > FORMAT:
         raise ValueError(f"{path} has format {version}, this jaxpot reads up to {FORMAT}; upgrade it with pip install -U jaxpot")
-    return _build(text, content, str(path), "", like)
+    model = _build(text, content, str(path), "", like)
+    unknown = sorted(set(content) - _names(text))
+    if unknown:
+        raise ValueError(f"{path} holds arrays that its model does not name: {', '.join(unknown)[:100]}")
+    return model
+
+
+def _names(text: Any) -> set[str]:
+    """The arrays that the JSON form of a model names."""
+    if isinstance(text, dict) and "array" in text:
+        return {text["array"]}
+    children = text.values() if isinstance(text, dict) else text if isinstance(text, list) else ()
+    return set().union(*map(_names, children))
 
 
 def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like: Any) -> Any:
@@ -123,6 +145,8 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
         if text["array"] not in arrays:
             raise ValueError(f"{file}: the array {text['array']} is missing")
         value = arrays[text["array"]]
+        if value.dtype.kind not in "iufb":
+            raise ValueError(f"{file}: the array {text['array']} is of {value.dtype}; expected numbers")
         # float64 stays float64 whatever the x64 switch says, as at construction
         return value if value.dtype == np.float64 and (value.ndim == 0 or not jax.config.jax_enable_x64) else jnp.asarray(value)
     if "mapping" in text:
@@ -156,7 +180,7 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
             raise ValueError(f"{file}: {path or 'the model'} ({name}) holds arrays {stored}, but `like` {expected}")
     try:
         out.__post_init__()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"{file}: {path or 'the model'} ({name}): {error}") from None
     return out
 

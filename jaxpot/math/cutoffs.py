@@ -16,6 +16,8 @@ from jaxpot.pytree import positive, pytree, static
 
 Array = jax.Array
 
+_SHORTEST, _LONGEST = 1e-3, 1e4  # Å, of what may be a radius
+
 
 class Cutoff:
     """Interface: `radius` in Å, and a call r [...] -> f(r) [...] with f(0) = 1 and f(r ≥ radius) = 0."""
@@ -58,6 +60,12 @@ def half_cosine(x: Array) -> Array:
     return (sine * z) ** 2
 
 
+def cosine_ramp(r: Array, radius: Array, width: Array | None = None) -> Array:
+    """`CosineCutoff` with a radius and a width for every distance."""
+    x = _ramp(r, radius, width)
+    return jnp.where(x >= 1, 0, half_cosine(x))  # in this order NaN stays NaN
+
+
 @pytree
 class CosineCutoff(Cutoff):
     r"""Shifted cosine, C¹: 1 up to radius − width, then a half cosine.
@@ -73,15 +81,14 @@ class CosineCutoff(Cutoff):
       [1.0, 0.5, 0.0]
     """
 
-    radius: Array = positive()
+    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
     width: Array | None = positive(None)
 
     def __post_init__(self):
         _check_width("CosineCutoff", self.radius, self.width)
 
     def __call__(self, r: Array) -> Array:
-        x = _ramp(r, self.radius, self.width)
-        return jnp.where(x >= 1, 0, half_cosine(x))  # in this order NaN stays NaN
+        return cosine_ramp(r, self.radius, self.width)
 
 
 def smoothstep(x: Array) -> Array:
@@ -111,7 +118,7 @@ class PolynomialCutoff(Cutoff):
       power: m; smoothness 1 with power 2 is DScribe's `poly` weighting with m = 2.
     """
 
-    radius: Array = positive()
+    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
     width: Array | None = positive(None)
     smoothness: int = static(2)
     power: int = static(1)
@@ -140,7 +147,7 @@ class PowerCutoff(Cutoff):
       power: p, the number of continuous derivatives plus one.
     """
 
-    radius: Array = positive()
+    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
     power: int = static(3)
 
     def __post_init__(self):
@@ -160,7 +167,7 @@ class TanhCutoff(Cutoff):
       normalize: whether f(0) = 1 (else tanh³ 1 = 0.4417).
     """
 
-    radius: Array = positive()
+    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
     normalize: bool = static(True)
 
     def __call__(self, r: Array) -> Array:
@@ -183,7 +190,7 @@ class BumpCutoff(Cutoff):
       [1.0, 0.7165, 0.0]
     """
 
-    radius: Array = positive()
+    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
     width: Array | None = positive(None)
 
     def __post_init__(self):
@@ -204,7 +211,7 @@ class Step(Cutoff):
     r_c + σ √(−2 ln 1e-3).
     """
 
-    radius: Array = positive()
+    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
 
     def __call__(self, r: Array) -> Array:
         return jnp.where(r < self.radius, 1, jnp.where(r >= self.radius, 0, r)).astype(r.dtype)
@@ -223,7 +230,7 @@ class Shifted(Cutoff):
       radius: r_c, in Å.
     """
 
-    radius: Array = positive()
+    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
 
     def __call__(self, r: Array) -> Array:
         raise TypeError("Shifted ends energies of pairs and is no factor; write CosineCutoff(radius) for a descriptor")
@@ -243,7 +250,7 @@ class ForceShifted(Cutoff):
       radius: r_c, in Å.
     """
 
-    radius: Array = positive()
+    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
 
     def __call__(self, r: Array) -> Array:
         raise TypeError("ForceShifted ends energies of pairs and is no factor; write CosineCutoff(radius) for a descriptor")

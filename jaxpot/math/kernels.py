@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -73,8 +73,8 @@ class PolynomialKernel(Kernel):
       4.0
     """
 
-    zeta: Array = positive()
-    offset: Array = 0.0
+    zeta: Array = positive(high=1e3)
+    offset: Array = leaf(0.0)
 
     def _base(self, dot: Array) -> Array:
         return power(dot + jnp.asarray(self.offset**2, dot.dtype), jnp.asarray(self.zeta, dot.dtype))
@@ -131,7 +131,7 @@ class SquaredExponential(Stationary):
       length: θ, shape [] or [F], in the unit of x.
     """
 
-    length: Array = positive()
+    length: Array = positive(shape="[] or [F]")
 
     def of_square(self, square: Array) -> Array:
         return jnp.exp(-0.5 * square)
@@ -149,7 +149,7 @@ class Matern(Stationary):
         forces.
     """
 
-    length: Array = positive()
+    length: Array = positive(shape="[] or [F]")
     nu: float = static(2.5)
 
     def __post_init__(self):
@@ -200,7 +200,7 @@ class Laplacian(Kernel):
       0.367879
     """
 
-    length: Array = positive()
+    length: Array = positive(shape="[] or [F]")
 
     def __call__(self, x: Array, y: Array) -> Array:
         difference = x[..., None, :] - y.reshape((1,) * (x.ndim - 1) + y.shape)

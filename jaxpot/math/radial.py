@@ -23,6 +23,7 @@ from jaxpot.pytree import positive, pytree, static
 Array = jax.Array
 
 _QUADRATURE = 72  # Gauss–Legendre nodes over ±_WINDOW sigma: a Gaussian times the basis is integrated to round-off
+_MOST = 100  # functions; more would be a slip of the pen
 _WINDOW = 8.5  # sigmas; exp(−8.5²/2) = 2e-16
 
 
@@ -194,7 +195,7 @@ class GTO(RadialBasis):
     """
 
     n_max: int = static()
-    radius: Array | None = positive(None)
+    radius: Array | None = positive(None, low=1e-3, high=1e4)
 
     def __post_init__(self):
         check_n_max(self)
@@ -233,7 +234,7 @@ class SolidGTO(RadialBasis):
     """
 
     n_max: int = static()
-    radius: Array | None = positive(None)
+    radius: Array | None = positive(None, low=1e-3, high=1e4)
 
     def __post_init__(self):
         check_n_max(self)
@@ -386,6 +387,6 @@ class Bessel(RadialBasis):
 
 
 def check_n_max(basis: RadialBasis) -> None:
-    """Raises ValueError unless n_max is a positive integer."""
-    if not (isinstance(basis.n_max, int) and basis.n_max >= 1):
-        raise ValueError(f"{type(basis).__name__}: n_max must be a positive integer, got {basis.n_max!r}")
+    """Raises ValueError unless n_max is a positive integer, not absurdly large."""
+    if not 1 <= basis.n_max <= _MOST:
+        raise ValueError(f"{type(basis).__name__}: n_max must be a positive integer, at most {_MOST}, got {basis.n_max!r}")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.math.cutoffs import CosineCutoff, smoothstep
+from jaxpot.math.cutoffs import cosine_ramp, smoothstep
 from jaxpot.math.linalg import einsum
 from jaxpot.math.radial import RadialBasis, chebyshev, check_n_max
 from jaxpot.pytree import positive, pytree, static
@@ -68,8 +68,8 @@ class ChebExpCos(PaceBasis):
     """
 
     n_max: int = static()
-    lam: Array = positive()
-    width: Array | None = positive(None)
+    lam: Array = positive(shape="[] or [S, S]")
+    width: Array | None = positive(None, shape="[] or [S, S]")
 
     def __post_init__(self):
         check_n_max(self)
@@ -78,9 +78,9 @@ class ChebExpCos(PaceBasis):
         lam = jnp.asarray(self.lam, r.dtype)
         y = jnp.expm1(-lam)
         polynomials = chebyshev(1 + 2 * (jnp.expm1(-lam * r / radius) - y) / y, self.n_max)
-        envelope = CosineCutoff(radius)(r)
+        envelope = cosine_ramp(r, radius)
         if self.width is not None:
-            envelope = envelope * CosineCutoff(radius, jnp.asarray(self.width, r.dtype))(r)
+            envelope = envelope * cosine_ramp(r, radius, jnp.asarray(self.width, r.dtype))
         return jnp.concatenate([polynomials[:, :1], 0.5 * (1 - polynomials[:, 1:])], axis=1) * envelope[:, None]
 
 
@@ -100,7 +100,7 @@ class ChebPow(PaceBasis):
     """
 
     n_max: int = static()
-    lam: Array = positive()
+    lam: Array = positive(shape="[] or [S, S]")
 
     def __post_init__(self):
         check_n_max(self)
@@ -197,8 +197,8 @@ class InnerCutoff(PaceBasis):
     """
 
     basis: PaceBasis
-    radius: Array = positive()
-    width: Array = positive()
+    radius: Array = positive(shape="[] or [S, S]")
+    width: Array = positive(shape="[] or [S, S]")
 
     def __post_init__(self):
         if not isinstance(self.basis, PaceBasis):

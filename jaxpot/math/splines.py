@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.pytree import pytree
+from jaxpot.pytree import leaf, pytree
 
 Array = jax.Array
 
@@ -28,14 +28,14 @@ class CubicSpline:
       (1.5, 3.0)
     """
 
-    x: Array
-    y: Array
-    first: Array | None = None
-    last: Array | None = None
+    x: Array = leaf(shape="[n]")
+    y: Array = leaf(shape="[n]")
+    first: Array | None = leaf(None)
+    last: Array | None = leaf(None)
 
     def __post_init__(self):
-        if np.ndim(self.x) != 1 or np.shape(self.x) != np.shape(self.y) or len(self.x) < 2:
-            raise ValueError(f"CubicSpline: expected x and y of one shape [n] with n ≥ 2, got {np.shape(self.x)} and {np.shape(self.y)}")
+        if len(self.x) < 2:
+            raise ValueError(f"CubicSpline: expected at least two knots, got {len(self.x)}")
         if not isinstance(self.x, jax.core.Tracer) and not np.all(np.diff(self.x) > 0):
             raise ValueError("CubicSpline: the knots x must ascend")
 

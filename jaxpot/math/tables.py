@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxpot.math.linalg import einsum
 from jaxpot.math.radial import RadialBasis
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -39,8 +39,8 @@ class Tabulated(RadialBasis):
 
     n_max: int = static()
     reach: Array = positive()
-    table: Array
-    mixing: Array
+    table: Array = leaf(shape="[I, D, T]")
+    mixing: Array = leaf(shape="[L, T, N]")
     error: float = static(0.0)
     elementary = True
     holds_center = True

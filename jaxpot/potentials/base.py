@@ -10,7 +10,7 @@ import numpy as np
 from jaxpot.checks import poison, species_tuple
 from jaxpot.graph import Graph, neighbor_pairs, only, strain, to_atoms
 from jaxpot.precision import in_float64, promoted
-from jaxpot.pytree import fields, is_pytree, pytree, rebuild, set_fields, static, walk
+from jaxpot.pytree import fields, is_pytree, leaf, pytree, rebuild, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
@@ -220,12 +220,15 @@ class IsolatedAtoms(Potential):
     """
 
     species: tuple[str, ...] = static()
-    values: Array
+    values: Array = leaf(shape="[S]")
     is_local = True
 
     def __init__(self, energies_of: Mapping[str, float]):
-        if not isinstance(energies_of, Mapping):
-            raise TypeError(f'IsolatedAtoms: expected a mapping such as {{"Si": -158.54}}, got {energies_of!r}')
+        if not isinstance(energies_of, Mapping) or not energies_of:
+            raise TypeError(f'IsolatedAtoms: energies_of is {energies_of!r}; expected a mapping such as {{"Si": -158.54}}')
+        for symbol, energy in energies_of.items():
+            if isinstance(energy, bool) or np.ndim(energy) or not np.issubdtype(np.asarray(energy).dtype, np.number):
+                raise TypeError(f"IsolatedAtoms: energies_of {symbol} must be a number of eV, got {energy!r}")
         object.__setattr__(self, "species", tuple(energies_of))
         object.__setattr__(self, "values", np.array([float(e) for e in energies_of.values()]))
         self.__post_init__()

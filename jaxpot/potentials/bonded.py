@@ -15,7 +15,7 @@ from jaxpot.checks import is_concrete, poison, species_tuple
 from jaxpot.graph import Graph
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.potentials.base import Potential
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.units import species_table
 
 Array = jax.Array
@@ -132,8 +132,8 @@ class Bonds(BondedPotential):
 
     species: tuple[str, ...] = static()
     atoms: Array
-    stiffness: Array
-    length: Array = positive()
+    stiffness: Array = leaf(shape="[] or [N]")
+    length: Array = positive(shape="[] or [N]")
 
     def __post_init__(self):
         self._check(2, stiffness=(), length=())
@@ -168,8 +168,8 @@ class Angles(BondedPotential):
 
     species: tuple[str, ...] = static()
     atoms: Array
-    stiffness: Array
-    angle: Array
+    stiffness: Array = leaf(shape="[] or [N]")
+    angle: Array = leaf(shape="[] or [N]")
 
     def __post_init__(self):
         self._check(3, stiffness=(), angle=())
@@ -227,8 +227,8 @@ class Dihedrals(BondedPotential):
 
     species: tuple[str, ...] = static()
     atoms: Array
-    amplitudes: Array
-    phases: Array
+    amplitudes: Array = leaf(shape="[M] or [N, M]")
+    phases: Array = leaf(shape="[P] or [N, P]")
     multiplicities: tuple[int, ...] = static()
 
     def __post_init__(self):

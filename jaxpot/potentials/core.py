@@ -6,10 +6,10 @@ import numpy as np
 
 from jaxpot.checks import species_tuple
 from jaxpot.graph import Graph
-from jaxpot.math.cutoffs import CosineCutoff, smoothstep
+from jaxpot.math.cutoffs import cosine_ramp, smoothstep
 from jaxpot.potentials.base import Potential
-from jaxpot.potentials.pair import of_pair, pairs, require_table, screened_repulsion
-from jaxpot.pytree import positive, pytree, set_fields, static
+from jaxpot.potentials.pair import of_pair, pairs, screened_repulsion
+from jaxpot.pytree import leaf, positive, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -37,19 +37,16 @@ class CoreRepulsion(Potential):
     """
 
     species: tuple[str, ...] = static()
-    prefactor: Array
-    exponent: Array
-    radius: Array = positive()
-    inner: Array | None = positive(None)
-    inner_width: Array | None = positive(None)
+    prefactor: Array = leaf(shape="[] or [S, S]")
+    exponent: Array = leaf(shape="[] or [S, S]")
+    radius: Array = positive(shape="[] or [S, S]")
+    inner: Array | None = positive(None, shape="[] or [S, S]")
+    inner_width: Array | None = positive(None, shape="[] or [S, S]")
 
     def __post_init__(self):
         species_tuple(self.species, "CoreRepulsion")
         if (self.inner is None) != (self.inner_width is None):
             raise ValueError("CoreRepulsion: an inner cutoff needs both inner and inner_width, in Å")
-        for name in ("prefactor", "exponent", "radius", "inner", "inner_width"):
-            if getattr(self, name) is not None:
-                require_table("CoreRepulsion", name, getattr(self, name), len(self.species), symmetric=False)
 
     @property
     def reach(self) -> Array:
@@ -58,7 +55,7 @@ class CoreRepulsion(Potential):
     def energies(self, graph: Graph) -> Array:
         r, first, second, mask = pairs(graph, self.reach, self.species)
         of = lambda value: of_pair(jnp.asarray(value, r.dtype), first, second)  # noqa: E731
-        value = of(self.prefactor) * jnp.exp(-of(self.exponent) * r**2) / r * CosineCutoff(of(self.radius))(r)
+        value = of(self.prefactor) * jnp.exp(-of(self.exponent) * r**2) / r * cosine_ramp(r, of(self.radius))
         if self.inner is not None:
             value = value * (1 - smoothstep((r - of(self.inner)) / of(self.inner_width) + 1))
         return jnp.sum(jnp.where(mask, value, 0), axis=1)
@@ -79,14 +76,12 @@ class ScreenedCore(Potential):
     """
 
     species: tuple[str, ...] = static()
-    radius: Array = positive()
-    width: Array = positive()
-    scale: Array = 1.0
+    radius: Array = positive(shape="[] or [S, S]")
+    width: Array = positive(shape="[] or [S, S]")
+    scale: Array = leaf(1.0, shape="[] or [S, S]")
 
     def __post_init__(self):
         species_tuple(self.species, "ScreenedCore")
-        for name in ("radius", "width", "scale"):
-            require_table("ScreenedCore", name, getattr(self, name), len(self.species), symmetric=False)
 
     @property
     def reach(self) -> Array:
@@ -124,8 +119,8 @@ class ByCoreEnergy(Switch):
       width: w, in eV, likewise. pacemaker: drho_core_cutoff.
     """
 
-    cutoff: Array = positive()
-    width: Array = positive()
+    cutoff: Array = positive(shape="[] or [S]")
+    width: Array = positive(shape="[] or [S]")
     of_elements = 1
 
     def shares(self, graph, core, species):
@@ -144,8 +139,8 @@ class ByDistance(Switch):
       width: w, in Å, likewise.
     """
 
-    radius: Array = positive()
-    width: Array = positive()
+    radius: Array = positive(shape="[] or [S, S]")
+    width: Array = positive(shape="[] or [S, S]")
     of_elements = 2
 
     def shares(self, graph, core, species):
@@ -197,9 +192,9 @@ class Switched(Potential):
         if set(self.core.species) != set(self.potential.species):
             raise ValueError(f"Switched: the potential knows {self.potential.species}, the core {self.core.species}")
         shape = (len(self.species),) * self.switch.of_elements
-        for leaf in jax.tree_util.tree_leaves(self.switch):
-            if np.shape(leaf) not in ((), shape):
-                raise ValueError(f"Switched: numbers of {type(self.switch).__name__} must have shape [] or {list(shape)}, got {np.shape(leaf)}")
+        for value in jax.tree_util.tree_leaves(self.switch):
+            if np.shape(value) not in ((), shape):
+                raise ValueError(f"Switched: numbers of {type(self.switch).__name__} must have shape [] or {list(shape)}, got {np.shape(value)}")
 
     @property
     def species(self) -> tuple[str, ...]:

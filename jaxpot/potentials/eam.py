@@ -9,7 +9,7 @@ from jaxpot.graph import Graph
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.potentials.base import Potential
 from jaxpot.potentials.pair import pairs, require_table
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -49,9 +49,9 @@ class EAM(Potential):
     """
 
     species: tuple[str, ...] = static()
-    embedding: Array
-    density: Array
-    pair: Array
+    embedding: Array = leaf(shape="[S, n]")
+    density: Array = leaf(shape="[S, S, K] or [S, C, K]")
+    pair: Array = leaf(shape="[S, S, R]")
     density_step: Array = positive()
     step: Array = positive()
     cutoff: Cutoff

@@ -10,7 +10,7 @@ from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import safe_norm
 from jaxpot.math.splines import CubicSpline
 from jaxpot.potentials.base import Potential
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.units import ATOMIC_NUMBERS, COULOMB
 
 Array = jax.Array
@@ -92,8 +92,8 @@ class LennardJones(PairPotential):
     """
 
     species: tuple[str, ...] = static()
-    epsilon: Array = positive()
-    sigma: Array = positive()
+    epsilon: Array = positive(shape="[] or [S, S]")
+    sigma: Array = positive(shape="[] or [S, S]")
     cutoff: Cutoff
 
     def __post_init__(self):
@@ -152,9 +152,9 @@ class Morse(PairPotential):
     """
 
     species: tuple[str, ...] = static()
-    depth: Array = positive()
-    alpha: Array = positive()
-    minimum: Array = positive()
+    depth: Array = positive(shape="[] or [S, S]")
+    alpha: Array = positive(shape="[] or [S, S]")
+    minimum: Array = positive(shape="[] or [S, S]")
     cutoff: Cutoff
 
     def __post_init__(self):
@@ -185,9 +185,9 @@ class Buckingham(PairPotential):
     """
 
     species: tuple[str, ...] = static()
-    amplitude: Array
-    rho: Array = positive()
-    dispersion: Array
+    amplitude: Array = leaf(shape="[] or [S, S]")
+    rho: Array = positive(shape="[] or [S, S]")
+    dispersion: Array = leaf(shape="[] or [S, S]")
     cutoff: Cutoff
 
     def __post_init__(self):
@@ -217,13 +217,11 @@ class CutCoulomb(PairPotential):
     """
 
     species: tuple[str, ...] = static()
-    charges: Array
+    charges: Array = leaf(shape="[S]")
     cutoff: Cutoff
 
     def __post_init__(self):
         _check(self)
-        if np.shape(self.charges) != (len(self.species),):
-            raise ValueError(f"CutCoulomb: charges must have shape [{len(self.species)}], one per element, got {np.shape(self.charges)}")
 
     def pair(self, r, first, second):
         charges = jnp.asarray(self.charges)

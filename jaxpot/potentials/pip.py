@@ -62,7 +62,7 @@ class PIP(BondedPotential, LinearModel):
     species: tuple[str, ...] = static()
     atoms: Array
     transform: DistanceTransform
-    degree: int = static()
+    degree: int = static(most=50)
     symmetry: tuple[tuple[int, ...], ...] = static(())
     fragments: tuple[tuple[int, ...], ...] = static(())
     scale: Array = positive(1.0)

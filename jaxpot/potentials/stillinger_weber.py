@@ -8,7 +8,7 @@ from jaxpot.checks import is_concrete, poison, species_tuple
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.potentials.base import Potential
-from jaxpot.pytree import pytree, static
+from jaxpot.pytree import leaf, pytree, static
 
 Array = jax.Array
 
@@ -52,29 +52,26 @@ class StillingerWeber(Potential):
     """
 
     species: tuple[str, ...] = static()
-    epsilon: Array
-    sigma: Array
-    a: Array
-    lam: Array
-    gamma: Array
-    cosine: Array
-    A: Array
-    B: Array
-    p: Array
-    q: Array
+    epsilon: Array = leaf(shape="[] or [S, S, S]")
+    sigma: Array = leaf(shape="[] or [S, S]")
+    a: Array = leaf(shape="[] or [S, S]")
+    lam: Array = leaf(shape="[] or [S, S, S]")
+    gamma: Array = leaf(shape="[] or [S, S]")
+    cosine: Array = leaf(shape="[] or [S, S, S]")
+    A: Array = leaf(shape="[] or [S, S]")
+    B: Array = leaf(shape="[] or [S, S]")
+    p: Array = leaf(shape="[] or [S, S]")
+    q: Array = leaf(shape="[] or [S, S]")
     is_local = True
 
     def __post_init__(self):
-        s = len(species_tuple(self.species, "StillingerWeber"))
+        species_tuple(self.species, "StillingerWeber")
         for name in (*_PAIRS, *_TRIPLETS):
-            value, full = getattr(self, name), (s, s) if name in _PAIRS else (s, s, s)
-            if np.shape(value) not in ((), full):
-                raise ValueError(f"StillingerWeber: {name} must have shape [] or {list(full)}, got {list(np.shape(value))}")
-            if not is_concrete(value):
+            if not is_concrete(getattr(self, name)):
                 continue
-            value = np.asarray(value)
-            if not np.all(np.isfinite(value)) or (name in ("sigma", "a", "gamma") and np.any(value < 0)):
-                raise ValueError(f"StillingerWeber: {name} must be finite, and sigma, a and gamma not negative, got {value}")
+            value = np.asarray(getattr(self, name))
+            if name in ("sigma", "a", "gamma") and np.any(value < 0):
+                raise ValueError(f"StillingerWeber: {name} must not be negative, got {value}")
             if value.ndim and name != "gamma" and not np.allclose(value, np.swapaxes(value, -1, -2)):
                 raise ValueError(f"StillingerWeber: {name} must be symmetric in its last two species")
         if np.ndim(self.epsilon) and is_concrete(self.epsilon):

@@ -9,7 +9,7 @@ from jaxpot.descriptors.base import atoms_at_once, map_blocks
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.potentials.base import Potential
-from jaxpot.pytree import pytree, static
+from jaxpot.pytree import leaf, pytree, static
 
 Array = jax.Array
 
@@ -45,13 +45,8 @@ class BondOrderPotential(Potential):
         raise NotImplementedError(f"{type(self).__name__} must define order(zeta, of)")
 
     def _check(self) -> None:
-        owner, s = type(self).__name__, len(species_tuple(self.species, type(self).__name__))
-        for name in (*self.pair_tables, *self.triplet_tables):
-            value, full = getattr(self, name), (s, s) if name in self.pair_tables else (s, s, s)
-            if np.shape(value) not in ((), full):
-                raise ValueError(f"{owner}: {name} must have shape [] or {list(full)}, got {list(np.shape(value))}")
-            if is_concrete(value) and not np.all(np.isfinite(np.asarray(value))):
-                raise ValueError(f"{owner}: {name} must be finite, got {np.asarray(value)}")
+        owner = type(self).__name__
+        species_tuple(self.species, owner)
         for name in ("R", "D"):
             if is_concrete(getattr(self, name)) and not np.all(np.asarray(getattr(self, name)) > 0):
                 raise ValueError(f"{owner}: {name} must be > 0, got {np.asarray(getattr(self, name))}")
@@ -147,19 +142,19 @@ class Tersoff(BondOrderPotential):
     """
 
     species: tuple[str, ...] = static()
-    A: Array
-    B: Array
-    lambda1: Array
-    lambda2: Array
-    beta: Array
-    n: Array
-    c: Array
-    d: Array
-    cosine: Array
-    lambda3: Array
-    gamma: Array
-    R: Array
-    D: Array
+    A: Array = leaf(shape="[] or [S, S]")
+    B: Array = leaf(shape="[] or [S, S]")
+    lambda1: Array = leaf(shape="[] or [S, S]")
+    lambda2: Array = leaf(shape="[] or [S, S]")
+    beta: Array = leaf(shape="[] or [S, S]")
+    n: Array = leaf(shape="[] or [S, S]")
+    c: Array = leaf(shape="[] or [S, S, S]")
+    d: Array = leaf(shape="[] or [S, S, S]")
+    cosine: Array = leaf(shape="[] or [S, S, S]")
+    lambda3: Array = leaf(shape="[] or [S, S, S]")
+    gamma: Array = leaf(shape="[] or [S, S, S]")
+    R: Array = leaf(shape="[] or [S, S, S]")
+    D: Array = leaf(shape="[] or [S, S, S]")
     m: int = static(3)
     chunk: int | None = static(None)
 
@@ -211,22 +206,22 @@ class ModifiedTersoff(BondOrderPotential):
     """
 
     species: tuple[str, ...] = static()
-    A: Array
-    B: Array
-    lambda1: Array
-    lambda2: Array
-    beta: Array
-    n: Array
-    eta: Array
-    c1: Array
-    c2: Array
-    c3: Array
-    c4: Array
-    c5: Array
-    cosine: Array
-    lambda3: Array
-    R: Array
-    D: Array
+    A: Array = leaf(shape="[] or [S, S]")
+    B: Array = leaf(shape="[] or [S, S]")
+    lambda1: Array = leaf(shape="[] or [S, S]")
+    lambda2: Array = leaf(shape="[] or [S, S]")
+    beta: Array = leaf(shape="[] or [S, S]")
+    n: Array = leaf(shape="[] or [S, S]")
+    eta: Array = leaf(shape="[] or [S, S]")
+    c1: Array = leaf(shape="[] or [S, S, S]")
+    c2: Array = leaf(shape="[] or [S, S, S]")
+    c3: Array = leaf(shape="[] or [S, S, S]")
+    c4: Array = leaf(shape="[] or [S, S, S]")
+    c5: Array = leaf(shape="[] or [S, S, S]")
+    cosine: Array = leaf(shape="[] or [S, S, S]")
+    lambda3: Array = leaf(shape="[] or [S, S, S]")
+    R: Array = leaf(shape="[] or [S, S, S]")
+    D: Array = leaf(shape="[] or [S, S, S]")
     m: int = static(1)
     chunk: int | None = static(None)
 
