@@ -93,6 +93,8 @@ class Dataset:
         unknown = sorted(set(keys or {}) - {*KEYS, *TENSORS})
         if unknown:
             raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*KEYS, *TENSORS})}")
+        if not all(isinstance(key, str) for key in (keys or {}).values()):
+            raise ValueError(f"keys are {dict(keys or {})}; expected names, for example {{'energy': 'dft_energy'}}")
         graphs, targets, sigmas, tensors = [], [], [], []
         wanted: set[str] = set()
         present: set[str] = set()

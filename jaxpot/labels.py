@@ -136,9 +136,9 @@ def _require_same_structure(atoms: Any, key: str) -> None:
     changed = _differences(getattr(calc, "atoms", None), atoms, changes) if changes else []
     if changed:
         raise ValueError(
-            f"{key!r} in atoms.calc ({type(calc).__name__}) is of other atoms: {', '.join(changed)} differ; labels hold for atoms as they were when computed "
-            "or read, and a calculator for one frame; write atoms.calc = SinglePointCalculator(atoms, energy=..., forces=...) with the labels of these "
-            "atoms, or atoms.calc = None to leave them out"
+            f"{key!r} in atoms.calc ({type(calc).__name__}) is of other atoms: {', '.join(changed)} differ; labels hold for atoms as they were when "
+            "computed or read, and a calculator for one frame; write atoms.calc = SinglePointCalculator(atoms, energy=..., forces=...) "
+            "with the labels of these atoms, or atoms.calc = None to leave them out"
         )
 
 
@@ -235,12 +235,12 @@ def _is_per_atom(key: str, shape: tuple[int, ...], n: int) -> bool:
     if known is not None:
         return known[0] == "natoms"
 
-    def is_tensor(size: float) -> bool:
-        return size >= 3 and 3 ** round(math.log(size, 3)) == size
+    def is_tensor(shape: tuple[int, ...]) -> bool:
+        size = math.prod(shape)
+        return size >= 3 and shape in ((size,), (3,) * round(math.log(size, 3))) and 3 ** round(math.log(size, 3)) == size
 
-    size = math.prod(shape)
-    by_atom = bool(shape) and shape[0] == n and is_tensor(size / n)
-    if by_atom and is_tensor(size):
+    by_atom = shape[:1] == (n,) and is_tensor(shape[1:])
+    if by_atom and is_tensor(shape):
         raise ValueError(f"tensor has shape {list(shape)} in atoms.calc.results[{key!r}]; put it into atoms.arrays if that is one per atom, or atoms.info")
     return by_atom
 
@@ -259,6 +259,6 @@ def _agreed(atoms: Any, name: str, found: Mapping[str, np.ndarray]) -> np.ndarra
             by = [text + " (virial = −volume · stress)" * (name == "virial" and "stress" in text) for text in (first, where)]
             raise ValueError(
                 f"{entry} is {label[at]:.8g} by {by[0]}, but {value[at]:.8g} by {by[1]}, which is more than round-off ({allowed:.2g}); "
-                f"delete the wrong one, or name the right one with keys if the names differ"
+                "delete the wrong one" + ", or name only one of virial and stress with keys" * (name == "virial")
             )
     return label

@@ -140,7 +140,7 @@ def _is_isolated(atoms: Any) -> bool:
 
     images = neighbor_list("d", atoms, _ISOLATED)
     if len(images):
-        raise ValueError(f"the frame is marked as an isolated atom, but its periodic images are {images.min():.3g} Å away; expected more than {_ISOLATED} Å")
+        raise ValueError(f"the frame is marked as an isolated atom, but its periodic images are {images.min():.3g} Å away; expected over {_ISOLATED} Å")
     return True
 
 

@@ -27,9 +27,6 @@ def read_frames(patterns: Sequence[str], *, base: Path = Path(), index: str = ":
         except (ValueError, IndexError, TypeError):
             raise ValueError(f'index {index!r} does not select from the {len(found)} frames of {path}; write for example "::10"') from None
         for i in [chosen] if isinstance(chosen, int) else chosen:
-            pairs = found[i].info.get("key_value_pairs")  # where ASE puts what its databases hold
-            if isinstance(pairs, Mapping):
-                found[i].info = {**pairs, **found[i].info}
             frames.append(found[i])
             origins.append(f"{path}, frame {i}")
     for key, wanted in (select or {}).items():
