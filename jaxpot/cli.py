@@ -7,7 +7,7 @@ imported inside the commands.
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,22 +113,38 @@ def _potential(path: str) -> Any:
 
 
 def _comparable(
-    frames: list, cutoff: float, *, keys: Mapping[str, str] | None, batch_size: int = 64, strict: bool = True
+    frames: list, cutoff: float, *, keys: Mapping[str, str] | None, batch_size: int = 64, asked: Callable[[Any], Any] | None = None
 ) -> tuple[Any, bool]:
-    """A Dataset of whatever labels there are (strict: of all that `keys` names), and whether there are any."""
-    import jaxpot
-    from jaxpot.data import read_labels
+    """A Dataset of whatever labels there are, and whether there are any.
 
-    present = set()
+    Labels that `asked` (noise levels of a frame) does not ask for are left out with a line where they are bad. None asks for all that
+    there are, and for all that `keys` names.
+    """
+    import jaxpot
+    from jaxpot.labels import PROPERTIES, missing, read_labels
+
+    present, bad = {}, {}
     for number, atoms in enumerate(frames):
-        try:
-            present |= set(read_labels(atoms, keys))
-        except ValueError as error:
-            raise ValueError(f"frame {number}: {error}") from None
-    if strict and keys:
-        present |= {"virial" if name == "stress" else name for name in keys}
-    sigma = jaxpot.Properties(**dict.fromkeys(sorted(present), 1.0))
-    return jaxpot.Dataset.from_atoms(frames, cutoff, sigma=sigma, keys=keys, batch_size=batch_size), bool(present)
+        found = []
+        for name in PROPERTIES:
+            try:
+                found += read_labels(atoms, keys, (name,))
+            except ValueError as error:
+                if asked is None or getattr(asked(atoms), name) is not None:
+                    raise ValueError(f"frame {number}: {error}") from None
+                bad.setdefault(name, f"frame {number}: {error}")
+        present[id(atoms)] = dict.fromkeys(found, 1.0)
+    for name, reason in bad.items():
+        print(f"not every {name} label of the test structures is compared, since none was asked for: {reason}")
+    there = {name for found in present.values() for name in found}
+    for name in ("virial" if key == "stress" else key for key in (keys or ()) if asked is None):
+        if name not in there:
+            raise ValueError(missing(name, frames, keys))
+
+    def sigma(atoms):
+        return jaxpot.noise_levels(**present[id(atoms)])(atoms)
+
+    return jaxpot.Dataset.from_atoms(frames, cutoff, sigma=sigma, keys=keys, batch_size=batch_size), bool(there)
 
 
 def _cutoff(model: Any) -> float:
@@ -160,7 +176,7 @@ def _fit(args: argparse.Namespace) -> int:
     test = None
     if test_frames:
         with located(test_origins):
-            test, _ = _comparable(test_frames, keys=keys, strict=False, **shape)
+            test, _ = _comparable(test_frames, keys=keys, asked=noise(resolved["noise"]), **shape)
     _claim(output, to_toml(resolved), args.overwrite)
     (output / "config.resolved.toml").write_text(to_toml(resolved))
     state = None if resolved["fit"]["method"] == "lsqr" else output / "fit-state.npz"
@@ -224,9 +240,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     model = _potential(args.model)
     if not args.prefix:
         raise ValueError("--prefix is empty, so predictions would overwrite labels; write for example --prefix jaxpot_")
+    keys = _keys(args.keys)
+    for name in ("energy", "forces", "stress"):
+        if f"{args.prefix}{name}" in (keys or {}).values():
+            raise ValueError(f"--prefix {args.prefix} would write predictions over the labels {args.prefix}{name}; write for example --prefix jaxpot_")
     frames, origins = read_frames(args.data)
     with located(origins):
-        data, labelled = _comparable(frames, _cutoff(model), keys=_keys(args.keys))
+        data, labelled = _comparable(frames, _cutoff(model), keys=keys)
         predictions = jaxpot.fit.predict(model, data)
     errors = jaxpot.fit.report(model, data, predictions=predictions) if labelled else {}
     if errors:
@@ -250,10 +270,12 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _keys(text: str | None) -> dict[str, str] | None:
     if text is None:
         return None
-    pairs = [part.partition("=") for part in text.split(",")]
+    pairs = [[word.strip() for word in part.partition("=")] for part in text.split(",")]
     for name, equals, value in pairs:
         if name not in ("energy", "forces", "virial", "stress") or not equals or not value:
             raise ValueError(f"--keys {text!r}: expected energy=NAME,forces=NAME,virial=NAME (or stress=NAME), those that the data have")
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise ValueError(f"--keys {text!r} names a property twice; expected one name for each")
     return {name: value for name, _, value in pairs}
 
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxpot.checks import is_concrete, require_finite
+from jaxpot.checks import is_concrete
 from jaxpot.graph import Graph, from_atoms, pad
+from jaxpot.labels import KEYS, PROPERTIES, TENSORS, missing, read_labels, read_tensor
+from jaxpot.noise import broadcast_level, require_stated, stated_levels
 from jaxpot.potentials.base import Properties
 from jaxpot.pytree import pytree, static
 
 _BUCKET = 1.3  # sizes within this ratio share one padded shape
 _COMPILATION = 100_000  # atoms × slots of padding that cost about as much as one more compilation
-KEYS = {"energy": "energy", "forces": "forces", "stress": "stress", "virial": "virial"}
-TENSORS = ("dipole", "polarizability", "tensor")
-_SHAPES = {"energy": "", "forces": "[N, 3]", "virial": "[3, 3]"}
 
 
 @pytree
@@ -66,22 +65,27 @@ class Dataset:
           frames: sequence of `ase.Atoms`.
           cutoff: radius of the neighbour lists, in Å; the upper bound of any cutoff that will be searched.
           sigma: noise levels, energy in eV per structure, forces in eV/Å (a number, [N] or [N, 3]), virial in eV (a number or
-            [3, 3]); or a function of a frame that returns them. None leaves a property out. See `noise_levels`. A dipole (e·Å),
-            polarizability (Å³) or tensor has one number, the standard deviation of every component along any axis; a tensor per
-            atom a number or [N].
-          keys: where labels are, for example {"energy": "dft_energy", "forces": "dft_force", "virial": "dft_virial"}; energy,
-            stress and virial in `atoms.info`, forces in `atoms.arrays`. None reads the frames' calculators (as ASE fills them
-            from extended XYZ) and, failing that, `energy`, `forces`, `virial` and `stress` by those names. Likewise `dipole` (3
-            numbers), `polarizability` (9, row by row) and `tensor` (3^rank in `info`; [N, 3^rank] in `arrays` are one per atom),
-            which are read only where sigma asks for them. Labels are taken as they stand, and models predict in their unit.
+            [3, 3]); or a function of a frame that returns them. None leaves a property out, and its labels are not looked at. See
+            `noise_levels`, which also takes the levels that frames state for themselves; others must agree with those. A dipole
+            (e·Å), polarizability (Å³) or tensor has one number, the standard deviation of every component along any axis; a
+            tensor per atom a number or [N].
+          keys: where labels are, for example {"energy": "dft_energy", "forces": "dft_force", "virial": "dft_virial"}: names in the
+            results of the frames' calculators (where ASE's reader of extended XYZ puts some), in `atoms.info`, and of forces in
+            `atoms.arrays`. None stands for `energy` (not `free_energy`), `forces`, `virial` and `stress`. Likewise `dipole` (3
+            numbers), `polarizability` (9, row by row) and `tensor` (3^rank in `info`; [N, 3^rank] in `arrays` are one per atom).
+            Labels are taken as they stand, and models predict in their unit; what `stress` names becomes −volume · stress, of six
+            numbers in ASE's order xx yy zz yz xz xy. A label in several places must be the same in all, up to round-off (energy
+            1e-6 eV and 1e-7 of it, forces 1e-5 eV/Å and 1e-5 of the largest, virial 1e-4 of the largest entry and 5e-7 eV/Å³ of
+            stress). Nothing is computed: a calculator counts only for what it holds of these very atoms.
           batch_size: largest number of structures in a batch.
 
         Returns:
           The Dataset. Labels that a frame lacks get infinite sigma.
 
         Raises:
-          ValueError: for no frames, labels of a wrong shape or not finite, noise levels that are not positive, a property with
-            a noise level that no frame has, or anything `jaxpot.from_atoms` refuses; with the frame's number.
+          ValueError: for no frames; labels of a wrong shape, not finite, contradictory, or in a calculator that holds another
+            structure; noise levels that are not positive or not those that the frame states; a property with a noise level that
+            no frame has; or anything `jaxpot.from_atoms` refuses; with the frame's number.
         """
         frames = list(frames)
         if not frames:
@@ -89,30 +93,29 @@ class Dataset:
         unknown = sorted(set(keys or {}) - {*KEYS, *TENSORS})
         if unknown:
             raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*KEYS, *TENSORS})}")
+        if not all(isinstance(key, str) for key in (keys or {}).values()):
+            raise ValueError(f"keys are {dict(keys or {})}; expected names, for example {{'energy': 'dft_energy'}}")
         graphs, targets, sigmas, tensors = [], [], [], []
+        wanted: set[str] = set()
+        present: set[str] = set()
         for number, atoms in enumerate(frames):
             try:
                 graphs.append(_on_host(from_atoms(atoms, cutoff)))
-                found = read_labels(atoms, keys)
                 levels = sigma(atoms) if callable(sigma) else sigma
+                require_stated(atoms, levels)
+                asked = [name for name in (*PROPERTIES, *TENSORS) if getattr(levels, name) is not None]
+                found = read_labels(atoms, keys, [name for name in asked if name in PROPERTIES])
                 target, level = _with_levels(found, levels, len(atoms))
-                tensors.append({name: read_tensor(atoms, name, keys, getattr(levels, name)) for name in TENSORS if getattr(levels, name) is not None})
+                tensors.append({name: read_tensor(atoms, name, keys, getattr(levels, name)) for name in asked if name in TENSORS})
             except ValueError as error:
                 raise ValueError(f"frame {number}: {error}") from None
             targets.append(target)
             sigmas.append(level)
-        for name in ("energy", "forces", "virial", *TENSORS):
-            if name in TENSORS:
-                wanted, found = any(name in t for t in tensors), any(t.get(name) for t in tensors)
-            else:
-                wanted = any(getattr(sigma(a) if callable(sigma) else sigma, name) is not None for a in frames[:1])
-                found = any(np.any(np.isfinite(getattr(s, name))) for s in sigmas)
-            if wanted and not found:
-                where = f"under the key {keys[name]!r}" if keys and name in keys else "in their calculators, info or arrays"
-                raise ValueError(
-                    f"no frame has {name} {where}; name them with keys={{{name!r}: ...}}, or set sigma.{name} to None. "
-                    f"Frame 0 has info {sorted(frames[0].info)} and arrays {sorted(frames[0].arrays)}"
-                )
+            wanted.update(asked)
+            present.update(found, (name for name, label in tensors[-1].items() if label is not None))
+        for name in (*PROPERTIES, *TENSORS):
+            if name in wanted - present:
+                raise ValueError(missing(name, frames, keys))
         return Dataset._bucketed(frames, graphs, *_with_tensors(targets, sigmas, tensors, [len(a) for a in frames]), batch_size)
 
     @staticmethod
@@ -235,38 +238,51 @@ def noise_levels(
 ) -> Callable[[Any], Properties]:
     """Noise levels by gap_fit's rule: energies and virials of a structure of N atoms get √N times the given level.
 
-    So do dipoles and polarizabilities, which are sums over atoms too. A tensor, which may be one per atom, does not.
+    So do dipoles and polarizabilities, which are sums over atoms too. A tensor, which may be one per atom, does not. What a frame
+    states for itself counts instead, without √N: `energy_sigma`, `force_sigma`, `virial_sigma`, `virial_component_sigma` in
+    `atoms.info`; `force_atom_sigma`, `force_component_sigma` and `force_mask` (true: left out) in `atoms.arrays`.
 
     Args:
-      energy: in eV per √atom (gap_fit's `default_sigma[0]`); None leaves energies out.
+      energy: in eV per √atom (gap_fit's `default_sigma[0]`); None leaves energies out, of frames that state a level too.
       forces: in eV/Å.
       virial: in eV per √atom.
       dipole: in e·Å per √atom.
       polarizability: in Å³ per √atom.
       tensor: in the unit of the label.
-      config_types: `config_type` -> (energy, forces, virial) instead of the default (gap_fit's `config_type_sigma`).
+      config_types: `config_type` -> (energy, forces, virial) instead of the default (gap_fit's `config_type_sigma`); "default"
+        are frames of no or another type.
 
     Returns:
       A function of `ase.Atoms` for `Dataset.from_atoms(..., sigma=...)`.
 
+    Raises:
+      ValueError: for levels that are not positive and finite; from the function, for such in a frame, and for `hessian_sigma` and
+        `local_property_sigma` of a frame with labels of that kind, which no fit takes.
+
     Example:
       >>> from ase.build import bulk
-      >>> float(noise_levels(0.001, 0.1)(bulk("Si", cubic=True) * (2, 1, 1)).energy)
+      >>> atoms = bulk("Si", cubic=True) * (2, 1, 1)
+      >>> float(noise_levels(0.001, 0.1)(atoms).energy)
       0.004
+      >>> atoms.info["energy_sigma"] = 0.02
+      >>> float(noise_levels(0.001, 0.1)(atoms).energy)
+      0.02
     """
-    levels = {"": (energy, forces, virial), **{k: tuple(v) for k, v in (config_types or {}).items()}}
+    levels = {"default": (energy, forces, virial), **{k: tuple(v) for k, v in (config_types or {}).items()}}
     for name, triple in levels.items():
-        if len(triple) != 3 or any(level is not None and not level > 0 for level in triple):
-            raise ValueError(f"noise levels of {name or 'the default'} must be three positive numbers or None, got {triple}")
+        if len(triple) != 3 or any(level is not None and not 0 < level < math.inf for level in triple):
+            raise ValueError(f"noise levels of {name} must be three positive numbers or None, got {triple}")
 
-    if any(level is not None and not level > 0 for level in (dipole, polarizability, tensor)):
-        raise ValueError(f"noise levels of dipole, polarizability and tensor must be positive numbers or None, got {(dipole, polarizability, tensor)}")
+    others = {"dipole": dipole, "polarizability": polarizability, "tensor": tensor}
+    if any(level is not None and not 0 < level < math.inf for level in others.values()):
+        raise ValueError(f"noise levels of dipole, polarizability and tensor must be positive numbers or None, got {tuple(others.values())}")
 
     def sigma(atoms: Any) -> Properties:
-        e, f, v = levels.get(str(atoms.info.get("config_type", "")), levels[""])
+        e, f, v = levels.get(str(atoms.info.get("config_type", "default")), levels["default"])
         root = math.sqrt(len(atoms))
         scaled = {"energy": e, "virial": v, "dipole": dipole, "polarizability": polarizability}
-        return Properties(forces=f, tensor=tensor, **{name: None if level is None else level * root for name, level in scaled.items()})
+        given = Properties(forces=f, tensor=tensor, **{name: None if level is None else level * root for name, level in scaled.items()})
+        return stated_levels(atoms, given)
 
     return sigma
 
@@ -277,107 +293,14 @@ def _on_host(graph: Graph) -> Graph:
     return jax.tree_util.tree_map(np.asarray, graph)
 
 
-def read_labels(atoms: Any, keys: Mapping[str, str] | None) -> dict[str, np.ndarray]:
-    """energy, forces and virial of a frame, those it has."""
-    found: dict[str, Any] = {}
-    results = {} if keys is not None or atoms.calc is None else dict(getattr(atoms.calc, "results", {}))
-    for name, default in KEYS.items():
-        if keys is not None and name not in keys:
-            continue
-        key = default if keys is None else keys[name]
-        store = atoms.arrays if name == "forces" else atoms.info
-        if name in results and results[name] is not None:
-            found[name] = results[name]
-        elif key in store:
-            found[name] = store[key]
-        elif keys is not None and atoms.calc is not None and key == name and getattr(atoms.calc, "results", {}).get(name) is not None:
-            found[name] = atoms.calc.results[name]
-    labels = {}
-    if "energy" in found:
-        value = np.asarray(found["energy"], float)
-        if value.size != 1:
-            raise ValueError(f"energy must be one number, got shape {value.shape}")
-        labels["energy"] = value.reshape(())
-    if "forces" in found:
-        value = np.asarray(found["forces"], float)
-        if value.shape != (len(atoms), 3):
-            raise ValueError(f"forces must have shape [{len(atoms)}, 3], got {list(value.shape)}")
-        labels["forces"] = value
-    if "virial" in found:
-        labels["virial"] = _symmetric("virial", found["virial"])
-    elif "stress" in found:
-        if abs(atoms.cell.volume) == 0:
-            raise ValueError("a stress needs a cell with a volume")
-        labels["virial"] = -atoms.get_volume() * _symmetric("stress", found["stress"])
-    return {name: require_finite(value, name, "leave the label out if it is missing") for name, value in labels.items()}
-
-
-def _symmetric(name: str, value: Any) -> np.ndarray:
-    """[3, 3] from ASE's Voigt order (xx yy zz yz xz xy), nine numbers or a matrix."""
-    value = np.asarray(value, float)
-    if value.size == 6:
-        xx, yy, zz, yz, xz, xy = value.reshape(6)
-        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    if value.size != 9:
-        raise ValueError(f"{name} must have 6 or 9 entries, got shape {list(value.shape)}")
-    value = value.reshape(3, 3)
-    skew = np.abs(value - value.T).max()
-    if skew > 1e-3 * max(np.abs(value).max(), 1.0):
-        raise ValueError(f"{name} is not symmetric: entries differ from their transposes by up to {skew:.3g}")
-    return (value + value.T) / 2
-
-
 def _with_levels(found: Mapping[str, np.ndarray], levels: Properties, n: int) -> tuple[Properties, Properties]:
     """Targets and sigma of one frame; NaN and infinity where a label is missing or left out."""
-    shapes = {"energy": (), "forces": (n, 3), "virial": (3, 3)}
     targets, sigmas = {}, {}
-    for name, shape in shapes.items():
-        level = getattr(levels, name)
-        if level is None or name not in found:
-            targets[name], sigmas[name] = np.full(shape, np.nan), np.full(shape, np.inf)
-            continue
-        level = np.asarray(level, float)
-        if name == "forces" and level.shape == (n,):
-            level = level[:, None]
-        if not np.all(level > 0):
-            raise ValueError(f"sigma.{name} must be positive, got {level.min()}")
-        try:
-            sigmas[name] = np.broadcast_to(level, shape).copy()
-        except ValueError:
-            raise ValueError(f"sigma.{name} must be a number or {_SHAPES[name]}, got shape {list(level.shape)}") from None
-        targets[name] = found[name]
+    for name in PROPERTIES:
+        level = None if name not in found else broadcast_level(name, getattr(levels, name), n)
+        sigmas[name] = np.full({"energy": (), "forces": (n, 3), "virial": (3, 3)}[name], np.inf) if level is None else level
+        targets[name] = np.where(np.isfinite(sigmas[name]), found.get(name, np.nan), np.nan)
     return Properties(**targets), Properties(**sigmas)
-
-
-def read_tensor(atoms: Any, name: str, keys: Mapping[str, str] | None, level: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """A dipole, polarizability or tensor of a frame with its sigma, both for the structure or for each atom; None if it has none.
-
-    Raises:
-      ValueError: for a label of a wrong shape or not finite, or a noise level that is not one positive number per tensor.
-    """
-    if keys is not None and name not in keys:
-        return None
-    key, results = (name if keys is None else keys[name]), {} if atoms.calc is None else getattr(atoms.calc, "results", {})
-    value = results.get(name) if key == name else None
-    value = atoms.info.get(key) if value is None else value
-    per_atom = value is None and key in atoms.arrays
-    value = atoms.arrays[key] if per_atom else value
-    if value is None:
-        return None
-    value, n = np.asarray(value, float), len(atoms) if per_atom else 1
-    rank = {"dipole": 1, "polarizability": 2}.get(name, round(math.log(max(value.size / n, 1), 3)))
-    if per_atom and name != "tensor":
-        raise ValueError(f"{name} must be one per structure, in atoms.info; one per atom is a tensor: keys={{'tensor': {key!r}}}")
-    if rank == 0 or value.size != n * 3**rank:
-        wanted = f"{3**rank} entries" if name != "tensor" else "3, 9, 27, 81, … entries" + (" per atom" if per_atom else "")
-        raise ValueError(f"{name} must have {wanted}, got shape {list(value.shape)}")
-    value = require_finite(value.reshape(*((n,) if per_atom else ()), *(3,) * rank), name, "leave the label out if it is missing")
-    level = np.asarray(level, float)
-    if not (level.shape == () or (per_atom and level.shape == (n,))):
-        raise ValueError(f"sigma.{name} must be one number per tensor (noise is isotropic), got shape {list(level.shape)}")
-    if not np.all(level > 0):
-        raise ValueError(f"sigma.{name} must be positive, got {level.min()}")
-    return value, np.broadcast_to(level, value.shape[:per_atom]).copy()
 
 
 def _with_tensors(targets: list, sigmas: list, tensors: Sequence[Mapping], sizes: Sequence[int]) -> tuple[list, list]:

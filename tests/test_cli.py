@@ -180,6 +180,42 @@ def test_evaluate_labelled(folder, tmp_path, capsys):
     assert "force" not in capsys.readouterr().out
 
 
+def test_labels_that_the_noise_does_not_ask_for_are_not_judged(folder, tmp_path, capsys):
+    frames = ase.io.read(folder / "train.xyz", ":")
+    for atoms in frames:
+        atoms.calc.results["stress"] = np.full(6, np.nan)
+    ase.io.write(tmp_path / "train.xyz", frames, format="extxyz")
+    config = tmp_path / "fit.toml"
+    config.write_text(CONFIG.replace("virial = 0.02\n", "").replace('strained = [0.002, 0.02, "none"]', ""))
+    assert main(["fit", str(config), "--output", str(tmp_path / "out")]) == 0
+    assert "not every virial label of the test structures is compared, since none was asked for: frame 0: stress[0] is nan" in capsys.readouterr().out
+    errors = json.loads((tmp_path / "out" / "errors.json").read_text())
+    assert errors["test"]["all"].keys() == {"energy", "forces"} and errors["test"]["all"]["forces"]["n"] == 6
+    config.write_text(CONFIG)
+    assert "train.xyz, frame 1: stress[0] is nan" in refused(capsys, "fit", config, "--output", tmp_path / "other")
+    files = (folder / "lj.npz", tmp_path / "train.xyz")
+    assert "train.xyz, frame 0: stress[0] is nan" in refused(capsys, "evaluate", *files)
+    assert main(["evaluate", *map(str, files), "--keys", "energy=energy, forces=forces"]) == 0
+
+
+def test_evaluate_finds_and_compares_labels(folder, tmp_path, capsys):
+    def evaluate_with(*options, **info):
+        frames = ase.io.read(folder / "train.xyz", ":2")
+        for atoms in frames:
+            atoms.calc.results["free_energy"] = atoms.calc.results["energy"] - 0.5
+            atoms.info |= info
+        ase.io.write(tmp_path / "x.xyz", frames, format="extxyz")
+        return "evaluate", folder / "lj.npz", tmp_path / "x.xyz", *options
+
+    command = evaluate_with("--keys", "energy=free_energy", "--output", tmp_path / "e.json", energy_sigma=0.3)
+    assert main([str(word) for word in command]) == 0
+    assert json.loads((tmp_path / "e.json").read_text())["all"]["energy"]["mae"] == pytest.approx(0.25, abs=1e-6)
+    assert "x.xyz, frame 0: virial[" in refused(capsys, *evaluate_with(virial=np.eye(3)))
+    assert "could be meant: 'energy', 'free_energy'" in refused(capsys, *evaluate_with("--keys", "energy=e"))
+    assert "names a property twice" in refused(capsys, *evaluate_with("--keys", "energy=energy,energy=free_energy"))
+    assert "write predictions over the labels dft_energy" in refused(capsys, *evaluate_with("--keys", "energy=dft_energy", "--prefix", "dft_"))
+
+
 def test_evaluate_without_labels_and_with_mixed_sizes(folder, tmp_path, capsys):
     frames = [bulk("Si"), bulk("Si", cubic=True), Atoms("Si"), Atoms("Si2", [[0, 0, 0], [2.2, 0, 0]])]
     ase.io.write(tmp_path / "bare.xyz", frames, format="extxyz")

@@ -198,7 +198,7 @@ def test_planar_references():
     """Fewer displacements change their distances; in a set with others their missing ones are zeros and learn nothing."""
     flat = frames()[0].copy()
     flat.positions[:, 2] = 0
-    flat.calc = frames()[0].calc
+    flat.calc = SinglePointCalculator(flat, **frames()[0].calc.results)
     model = start().with_points([to_graph(a) for a in (flat, frames()[1])])
     assert model.n_coefficients == 13 and np.sum(np.any(np.asarray(model.directions[0]), axis=1)) == 5
     data = jp.Dataset.from_atoms([flat, frames()[1]], 1.0, sigma=level())
@@ -228,7 +228,7 @@ def test_other_structures_are_nan(atoms, reason):
 def shifted(atoms):
     out = atoms.copy()
     out.positions[0] += 0.01
-    out.calc = atoms.calc
+    out.calc = SinglePointCalculator(out, **atoms.calc.results)
     return out
 
 

@@ -13,7 +13,7 @@ LAYERS = {
     "graph": 1,
     "descriptors": 2,
     "heads": 3, "potentials": 3,
-    "data": 4, "fit": 4,
+    "labels": 4, "noise": 4, "data": 4, "fit": 4,
     "io": 5, "md": 5, "dynamics": 5, "calculator": 5, "sharding": 5,
     "cli": 6, "__main__": 6,
 }  # fmt: skip
