@@ -250,8 +250,8 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) 
     """The surroundings of every atom: the gate between geometry and models.
 
     Empty slots are parked at 1.001 × max(graph.cutoff, cutoff), where every cutoff function is zero, so smooth descriptors
-    need no masks. All vectors are NaN if the list overflowed, if `cutoff` exceeds the list's, or if an element is not in
-    `species`; `diagnose` says which. Padding atoms have species 0 and no neighbours, and never poison.
+    need no masks. All vectors are NaN if the list overflowed, if `cutoff` exceeds the list's, if an element is not in
+    `species`, or if a position is not finite; `diagnose` says which. Padding atoms have species 0 and no neighbours, and never poison.
 
     Args:
       graph: one structure.
@@ -275,8 +275,9 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) 
     parked = _PARKING * jax.lax.stop_gradient(jnp.maximum(graph.cutoff, cutoff)).astype(vectors.dtype)
     vectors = jnp.where(mask[:, :, None], vectors, parked / np.sqrt(3.0).astype(vectors.dtype))
     too_far = cutoff > graph.cutoff * (1 + _SLACK)
+    lost = jnp.any(~jnp.isfinite(positions) & (graph.numbers > 0)[:, None])  # also of an atom without neighbours
     return Environment(
-        vectors=poison(vectors, graph.overflow | too_far | unknown),
+        vectors=poison(vectors, graph.overflow | too_far | unknown | lost),
         species=index[graph.neighbors],
         center=index[: len(mask)],
         index=jnp.minimum(graph.neighbors, n - 1),

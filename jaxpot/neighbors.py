@@ -38,7 +38,8 @@ def neighbor_pairs(atoms: Any, cutoff: float) -> tuple[np.ndarray, np.ndarray, n
     images = inside[owner] + steps @ short
     tree, tree_of_images = cKDTree(inside), cKDTree(images)
     if _at_most(inside, images, cutoff) * _BYTES > _memory():
-        _require_memory(tree.count_neighbors(tree_of_images, cutoff), short, cutoff)
+        pairs = float(tree.count_neighbors(tree_of_images, cutoff))
+        require_memory(_BYTES * pairs, pairs, short, cutoff)
     found = tree.sparse_distance_matrix(tree_of_images, cutoff, output_type="ndarray")
     itself = np.where(np.any(steps != 0, axis=1), -1, owner)  # the image that is the atom
     centers, image, distances = (np.ascontiguousarray(found[field]) for field in "ijv")
@@ -116,7 +117,7 @@ def _images(positions: np.ndarray, vectors: np.ndarray, cutoff: float) -> tuple[
     first = np.ceil(fractional.min(axis=0) - margin - fractional)
     counts = np.floor(fractional.max(axis=0) + margin - fractional) - first + 1
     if (total := float(np.sum(np.prod(counts, axis=1)))) > 10**6:
-        _require_memory(n**2 * _ball(p, cutoff) / _volume(vectors), vectors, cutoff, n_images=total)
+        require_memory(_BYTES * total, expected_pairs(n, vectors, cutoff), vectors, cutoff)
     owner, steps = np.arange(n), np.zeros((n, 0), np.int64)
     for axis in range(p):
         times = counts[owner, axis].astype(np.int64)
@@ -132,8 +133,10 @@ def _across(vectors: np.ndarray) -> np.ndarray:
     return np.linalg.pinv(vectors / lengths[:, None]) / lengths
 
 
-def _ball(p: int, radius: float) -> float:
-    return math.pi ** (p / 2) / math.gamma(p / 2 + 1) * radius**p
+def expected_pairs(n: int, vectors: np.ndarray, cutoff: float) -> float:
+    """Of n atoms spread evenly over a cell of p vectors [p, 3]; if p < 3, as if they all lay in its plane or on its line."""
+    p = len(vectors)
+    return n**2 * math.pi ** (p / 2) / math.gamma(p / 2 + 1) * cutoff**p / _volume(vectors)
 
 
 def _at_most(atoms: np.ndarray, images: np.ndarray, cutoff: float) -> float:
@@ -152,13 +155,22 @@ def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
 
 
-def _require_memory(pairs: float, vectors: np.ndarray, cutoff: float, n_images: float | None = None) -> None:
-    """Raises for so many pairs, or for so many images of which that many pairs are expected."""
-    needed, memory = _BYTES * (pairs if n_images is None else n_images), _memory()
-    if needed > memory:
-        lengths = ", ".join(f"{x:.3g}" for x in 1 / np.linalg.norm(_across(vectors), axis=0)) if len(vectors) else ""
-        hint = f"the cell is {lengths} Å wide across its periodic directions" if lengths else "the atoms are that close to each other"
+def require_memory(n_bytes: float, pairs: float, vectors: np.ndarray, cutoff: float) -> None:
+    """Raises if a search needs more memory than this machine has.
+
+    Args:
+      n_bytes: what the search needs.
+      pairs: how many pairs it is about to find.
+      vectors: the periodic lattice vectors, shape [p, 3], in Å.
+      cutoff: in Å.
+
+    Raises:
+      ValueError: with these numbers.
+    """
+    if n_bytes > (memory := _memory()):
+        widths = ", ".join(f"{x:.3g}" for x in 1 / np.linalg.norm(_across(vectors), axis=0)) if len(vectors) else ""
+        hint = f"the cell is {widths} Å wide across its periodic directions" if widths else "the atoms are that close to each other"
         raise ValueError(
-            f"about {pairs:.2g} pairs of atoms lie within {cutoff:g} Å, which takes {needed / 1e9:.2g} GB where this machine has "
+            f"about {pairs:.2g} pairs of atoms lie within {cutoff:g} Å; to list them takes {n_bytes / 1e9:.2g} GB where this machine has "
             f"{memory / 1e9:.2g} GB; {hint}: give positions and cell in Å, or a smaller cutoff"
         )

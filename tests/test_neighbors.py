@@ -11,6 +11,7 @@ from ase.build import bulk
 
 import jaxpot as jp
 from jaxpot.calculator import Calculator
+from jaxpot.md import neighbor_list_energy
 from jaxpot.neighbors import neighbor_pairs
 
 
@@ -212,7 +213,7 @@ def test_a_crowd_is_counted_before_it_is_listed(monkeypatch):
     rng = np.random.default_rng(0)
     spread = ase.Atoms(np.full(5000, 14), rng.uniform(0, 400, (5000, 3)))
     assert len(neighbor_pairs(spread, 5.0)[0]) < 50_000
-    with pytest.raises(ValueError, match=r"about 2.5e\+07 pairs of atoms lie within 5 Å, which takes 7.5 GB .* that close to each other"):
+    with pytest.raises(ValueError, match=r"about 2.5e\+07 pairs of atoms lie within 5 Å; to list them takes 7.5 GB .* that close to each other"):
         neighbor_pairs(ase.Atoms(np.full(5000, 14), rng.uniform(0, 2, (5000, 3))), 5.0)
 
 
@@ -236,13 +237,15 @@ def test_distances_far_from_the_origin():
             jp.from_atoms(far, 3.0)
 
 
+LJ = jp.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jp.PolynomialCutoff(3.5, width=1.0))
+
+
 def test_an_atom_that_flies_away_ends_no_calculation():
-    lj = jp.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jp.PolynomialCutoff(3.5, width=1.0))
     for pbc in (False, (True, True, False)):
         atoms = bulk("Si", cubic=True)
         atoms.pbc = pbc
         atoms.positions[0, 2] = 1e2
-        atoms.calc = Calculator(lj)
+        atoms.calc = Calculator(LJ)
         energy, forces = atoms.get_potential_energy(), atoms.get_forces()
         assert not np.any(forces[0]) and np.any(forces[1:])
         for height in (5e5, 1e11):
@@ -252,3 +255,37 @@ def test_an_atom_that_flies_away_ends_no_calculation():
         atoms.positions[0, 2] = 1e13
         with pytest.raises(ValueError, match=r"atom 0 lies 1e\+13 Å from the origin"):
             atoms.get_forces()
+
+
+@pytest.mark.parametrize("multi", [None, False, True])
+def test_jax_md_far_away_and_nowhere(multi):
+    """In free space, by the minimum image and by all images: right, or NaN."""
+    atoms = bulk("Si", cubic=True).repeat(2)
+    atoms.pbc = multi is not None
+    box = None if multi is None else atoms.cell.array.T
+    neighbor_fn, energy_fn = neighbor_list_energy(LJ, None, box, atoms.numbers, multi_image=bool(multi))
+    energy_fn = jax.jit(jax.value_and_grad(energy_fn))
+    far = atoms.copy()
+    far.positions[3] += np.array([0, 0, 5e5]) if multi is None else 10**5 * atoms.cell.array[0]
+    energy, forces = energy_fn(far.positions, neighbor=neighbor_fn.allocate(far.positions))
+    graph = jp.from_atoms(far, 3.5)
+    assert abs(energy - LJ(graph)) < 1e-7 and np.all(np.isfinite(forces))
+    for value in (np.nan, np.inf, *(() if multi is None else (1e13, 1e30))):
+        far.positions[3] = value
+        energy, forces = energy_fn(far.positions, neighbor=neighbor_fn.allocate(far.positions))
+        assert np.isnan(energy) and np.all(np.isnan(forces)), value
+
+
+def test_jax_md_in_boxes_whose_lists_need_too_much_memory():
+    """Vacuum has no cells, and images are counted before they are listed."""
+    atoms = bulk("Si", cubic=True).repeat((2, 2, 1))
+    atoms.cell[2, 2] = 1e8
+    neighbors = neighbor_list_energy(LJ, None, atoms.cell.array.T, atoms.numbers)[0].allocate(atoms.positions)
+    assert np.sum(neighbors.idx < len(atoms)) == len(neighbor_pairs(atoms, 4.0)[0])
+    with pytest.raises(ValueError, match=r"about 2.7e\+11 pairs of atoms lie within 4 Å"):
+        neighbor_list_energy(LJ, None, 0.001 * np.eye(3), np.array([14]), multi_image=True)
+
+
+def test_an_atom_that_is_nowhere_poisons_though_it_has_no_neighbors():
+    graph = jp.from_atoms(ase.Atoms("Si3", [[0, 0, 0], [0, 0, 2.3], [0, 0, 20.0]]), 3.5)
+    assert np.isfinite(LJ(graph)) and np.isnan(LJ(graph.replace(positions=graph.positions.at[2, 1].set(np.nan))))
