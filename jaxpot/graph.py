@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxpot.checks import check_jax, poison, require_finite
 from jaxpot.math.linalg import einsum
+from jaxpot.neighbors import RESOLUTION, neighbor_pairs, require_resolution
 from jaxpot.pytree import pytree
 from jaxpot.units import species_table
 
@@ -74,28 +75,6 @@ class Environment:
     mask: Array
 
 
-def neighbor_pairs(atoms: Any, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """All ordered pairs within a cutoff, by vesin if it is installed, else by ASE.
-
-    Args:
-      atoms: `ase.Atoms`; any cell, partly periodic or none, atoms may lie outside it.
-      cutoff: in Å.
-
-    Returns:
-      centers [E], neighbors [E] and shifts [E, 3], such that r = R_neighbor − R_center + shift·cell and |r| < cutoff; and |r| [E].
-    """
-    try:
-        import vesin
-    except ImportError:
-        from ase.neighborlist import primitive_neighbor_list
-
-        return primitive_neighbor_list("ijSd", atoms.pbc, atoms.cell.array, atoms.positions, float(cutoff))
-    # along a direction that is not periodic the lattice vector has no meaning; vesin only asks that the box has a volume
-    search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
-    i, j, S, d = search.compute(points=atoms.positions, box=atoms.cell.complete().array, periodic=atoms.pbc, quantities="ijSd")
-    return i.astype(np.int64), j.astype(np.int64), S, d
-
-
 def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_neighbors: int | None = None) -> Graph:
     """A structure with its neighbour lists, searched on the host.
 
@@ -110,7 +89,8 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
 
     Raises:
       ValueError: for no atoms, positions or cell that are not finite, a periodic direction without a lattice vector, two
-        atoms at one place, a cutoff that is not positive, or too few slots (the message names the number needed).
+        atoms at one place, a cutoff that is not positive, too few slots (the message names the number needed), coordinates so large
+        that JAX's default floating type does not resolve distances between neighbours, or more pairs than fit into memory.
 
     Example:
       >>> from ase.build import bulk
@@ -132,8 +112,8 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
         if not np.linalg.norm(cell[axis]) > 0:
             raise ValueError(f"direction {axis} is periodic but its lattice vector is {cell[axis]}; set atoms.pbc or atoms.cell")
     periodic = cell[pbc]
-    if len(periodic) and np.linalg.matrix_rank(periodic) < len(periodic):
-        raise ValueError(f"the periodic lattice vectors are linearly dependent:\n{cell}")
+    if len(periodic) and np.linalg.matrix_rank(periodic / np.linalg.norm(periodic, axis=1)[:, None]) < len(periodic):
+        raise ValueError(f"the periodic lattice vectors are linearly dependent: {periodic.tolist()}; set atoms.cell")
 
     centers, neighbors, shifts, distances = neighbor_pairs(atoms, cutoff)
     if len(distances) and distances.min() < CLOSEST_PAIR:
@@ -142,6 +122,7 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
             f"atoms {int(centers[k])} and {int(neighbors[k])} are at the same place (distance {distances[k]:.3g} Å); "
             "remove duplicates, for example with ase.geometry.get_duplicate_atoms(atoms, delete=True)"
         )
+    _check_resolution(np.asarray(atoms.positions), cell, centers, shifts)
     needed = int(np.bincount(centers).max()) if len(centers) else 0
     if max_neighbors is not None and needed > max_neighbors:
         raise ValueError(f"neighbour list overflow ({needed} neighbours, {max_neighbors} slots); rebuild with max_neighbors={needed}")
@@ -154,6 +135,17 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
     )  # fmt: skip
     # arrays on the device may share memory with those given, which is why the atoms' own were copied
     return jax.device_put(graph if max_atoms in (None, n) else pad(graph, max_atoms=max_atoms))
+
+
+def _check_resolution(positions: np.ndarray, cell: np.ndarray, centers: np.ndarray, shifts: np.ndarray) -> None:
+    """Raises where JAX's default floating type rounds a vector between neighbours too far; atoms without neighbours may lie anywhere."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    if not len(centers) or (np.abs(positions).max() + np.max(np.abs(shifts).max(axis=0) @ np.abs(cell))) * float(np.finfo(dtype).eps) < RESOLUTION:
+        return
+    paired = np.unique(centers)
+    require_resolution(positions[paired], dtype, numbers=paired)
+    translated = np.flatnonzero(np.any(shifts != 0, axis=1))
+    require_resolution(np.abs(shifts[translated]) @ np.abs(cell), dtype, "an image of a neighbour of atom", centers[translated])
 
 
 def from_edges(
@@ -258,8 +250,8 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) 
     """The surroundings of every atom: the gate between geometry and models.
 
     Empty slots are parked at 1.001 × max(graph.cutoff, cutoff), where every cutoff function is zero, so smooth descriptors
-    need no masks. All vectors are NaN if the list overflowed, if `cutoff` exceeds the list's, or if an element is not in
-    `species`; `diagnose` says which. Padding atoms have species 0 and no neighbours, and never poison.
+    need no masks. All vectors are NaN if the list overflowed, if `cutoff` exceeds the list's, if an element is not in
+    `species`, or if a position is not finite; `diagnose` says which. Padding atoms have species 0 and no neighbours, and never poison.
 
     Args:
       graph: one structure.
@@ -283,8 +275,9 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) 
     parked = _PARKING * jax.lax.stop_gradient(jnp.maximum(graph.cutoff, cutoff)).astype(vectors.dtype)
     vectors = jnp.where(mask[:, :, None], vectors, parked / np.sqrt(3.0).astype(vectors.dtype))
     too_far = cutoff > graph.cutoff * (1 + _SLACK)
+    lost = jnp.any(~jnp.isfinite(positions) & (graph.numbers > 0)[:, None])  # also of an atom without neighbours
     return Environment(
-        vectors=poison(vectors, graph.overflow | too_far | unknown),
+        vectors=poison(vectors, graph.overflow | too_far | unknown | lost),
         species=index[graph.neighbors],
         center=index[: len(mask)],
         index=jnp.minimum(graph.neighbors, n - 1),

@@ -10,6 +10,7 @@ same shape. Its cell lists are right for these only: positions outside the box f
 cell sizes, and neither is reported.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +23,16 @@ from jax_md import custom_partition, dataclasses, partition, space
 from jaxpot.checks import check_jax, is_concrete
 from jaxpot.graph import Graph, from_edges, strain
 from jaxpot.math.linalg import einsum
+from jaxpot.neighbors import RESOLUTION, expected_pairs, require_memory
 from jaxpot.potentials.base import Potential
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
 
 _IGNORED = {"t", "kT", "dt", "gamma", "tau", "pressure"}  # what jax-md's integrators hand on to energies
+_CANDIDATE = 40  # bytes of memory for each atom, other atom and image that jax-md's multi-image list looks at
+_FAR = 2**30  # lattice vectors; integers of 32 bits hold no longer translations
+_EMPTY = 100  # cells per atom, above a million, from which jax-md's cell lists are not worth their memory
 _EDGE = 1e-6  # relative; positions may lie this far outside the cell by round-off
 _at = jax.jit(lambda potential: potential.at())
 
@@ -56,8 +61,9 @@ def neighbor_list_energy(
 
     `energy_fn` takes every list of jax-md: Dense, Sparse and OrderedSparse, minimum-image or multi-image; those of
     `neighbor_fn` are Dense. Where a list cannot be trusted the energy is NaN: it overflowed (`neighbors.did_buffer_overflow`:
-    allocate anew), a row does not fit `max_neighbors`, the box has become too small for the minimum image, or the potential
-    reaches farther than `cutoff`.
+    allocate anew), a row does not fit `max_neighbors`, the box has become too small for the minimum image, the potential
+    reaches farther than `cutoff`, a position is not finite, or one with neighbours is so large that its floating type does not
+    resolve 10⁻⁴ Å there.
 
     Args:
       potential: any potential.
@@ -76,7 +82,7 @@ def neighbor_list_energy(
 
     Raises:
       ValueError: if arguments disagree: a box too small for the minimum image, a displacement of another space, a cutoff
-        below the potential's reach, an unknown element, wrong shapes.
+        below the potential's reach, an unknown element, wrong shapes, more images than fit into memory.
 
     Example:
       >>> import jax_md, numpy as np
@@ -109,7 +115,7 @@ def neighbor_list_energy(
     if displacement is not None and not multi_image:
         _check_displacement(displacement, matrix, fractional_coordinates)
 
-    neighbor_fn = _neighbor_functions(matrix, cutoff, skin, fractional_coordinates, multi_image)
+    neighbor_fn = _neighbor_functions(matrix, cutoff, skin, fractional_coordinates, multi_image, len(numbers))
     numbers = jnp.asarray(numbers, jnp.int32)
     start, default = matrix, _at(potential)
 
@@ -134,7 +140,7 @@ def neighbor_list_energy(
             matrix = (start if box is None else _matrix(box)).astype(R.dtype)
             graph = _periodic_graph(numbers, R, matrix, neighbor, cutoff, skin, fractional_coordinates, max_neighbors)
         # the gate makes energies NaN, but not their derivatives, which are all that an integrator sees
-        bad = graph.overflow | (potential.reach > cutoff * (1 + _EDGE))
+        bad = graph.overflow | _lost(graph) | (potential.reach > cutoff * (1 + _EDGE))
         graph = graph.replace(positions=graph.positions * jnp.where(bad, jnp.nan, 1).astype(R.dtype))
         if perturbation is not None:
             identity = jnp.eye(3, dtype=R.dtype)
@@ -223,7 +229,7 @@ def _check_minimum_image(matrix: Array, cutoff: float, skin: float) -> None:
 
 
 def _neighbor_functions(
-    matrix: Array | None, cutoff: float, skin: float, fractional_coordinates: bool, multi_image: bool
+    matrix: Array | None, cutoff: float, skin: float, fractional_coordinates: bool, multi_image: bool, n_atoms: int
 ) -> partition.NeighborListFns:
     """jax-md's own functions around positions that its cell lists can be trusted with (see above)."""
     if matrix is None:
@@ -237,7 +243,11 @@ def _neighbor_functions(
         fractional = R if fractional_coordinates else _to_fractional(matrix.astype(R.dtype), R)
         return fractional - jnp.floor(fractional)
 
+    widths = np.asarray(_widths(matrix), float)
     if multi_image:
+        n_images = float(np.prod(2 * np.ceil((cutoff + skin) / widths) + 1))
+        cell = np.asarray(matrix, float).T
+        require_memory(_CANDIDATE * n_images * n_atoms**2, expected_pairs(n_atoms, cell, cutoff + skin), cell, cutoff + skin)
         search = custom_partition.neighbor_list_multi_image(
             None, matrix, cutoff, dr_threshold=skin, fractional_coordinates=True, format=partition.Dense
         )
@@ -247,19 +257,21 @@ def _neighbor_functions(
         _check_minimum_image(matrix, cutoff, skin)
         upper = _triangular(matrix)
         metric = space.periodic_general(upper)[0]
-        kept = partition.neighbor_list(metric, upper, cutoff, dr_threshold=skin, fractional_coordinates=True)
+        empty = float(np.prod(widths / (cutoff + skin))) > max(10**6, _EMPTY * n_atoms)
+        search = functools.partial(partition.neighbor_list, metric, upper, disable_cell_list=empty, fractional_coordinates=True)
+        kept = search(cutoff, dr_threshold=skin)
         # jax-md measures how far atoms have moved, not how the box has: with a box given, the list is searched at every update
-        always = partition.neighbor_list(metric, upper, cutoff + skin, fractional_coordinates=True)
+        always = search(cutoff + skin)
         first, keep, anew = kept.allocate, kept.update, always.update
         shape_of = lambda box, R: _triangular(box.astype(R.dtype))  # noqa: E731
 
     def allocate(R: Array, extra_capacity: int = 0, *, box: Array | None = None) -> Any:
         if box is not None:  # the lists of this box know it, also when they are updated without
-            own = _neighbor_functions(_matrix(box), cutoff, skin, fractional_coordinates, multi_image)
+            own = _neighbor_functions(_matrix(box), cutoff, skin, fractional_coordinates, multi_image, n_atoms)
             return own.allocate(R, extra_capacity)
         with jax.numpy_rank_promotion("allow"):
             found = first(inside(R, matrix), extra_capacity)
-        if not multi_image:  # jax-md leaves an array here, and structure must be comparable
+        if not multi_image and found.cell_size is not None:  # jax-md leaves an array here, and structure must be comparable
             found = dataclasses.replace(found, cell_size=float(found.cell_size))
         return dataclasses.replace(found, update_fn=update)
 
@@ -284,6 +296,13 @@ def _flags(neighbor: Any) -> Array:
     return bad if hasattr(neighbor, "shifts") else bad | (jnp.asarray(neighbor.cell_size_too_small) != 0)
 
 
+def _lost(graph: Graph) -> Array:
+    """Whether an atom is nowhere, or where positions no longer resolve its distances from neighbours, shape []."""
+    farthest = jnp.max(jnp.abs(jax.lax.stop_gradient(graph.positions)), axis=1)
+    paired = jnp.any(graph.neighbors < len(farthest), axis=1)
+    return jnp.any(~jnp.isfinite(farthest) | (paired & (farthest * float(jnp.finfo(farthest.dtype).eps) > RESOLUTION)))
+
+
 def _free_graph(numbers: Array, R: Array, neighbor: Any, cutoff: float, max_neighbors: int | None) -> Graph:
     if hasattr(neighbor, "shifts"):
         raise ValueError("a multi-image list belongs to a box, but neighbor_list_energy was given box=None")
@@ -306,7 +325,7 @@ def _periodic_graph(
     now = jax.lax.stop_gradient(R if fractional_coordinates else _to_fractional(jax.lax.stop_gradient(matrix), R))
     reference = jax.lax.stop_gradient(neighbor.reference_position).astype(R.dtype)
     in_cell = fractional_coordinates or hasattr(neighbor.update_fn, "wraps")
-    bad = _flags(neighbor)
+    bad = _flags(neighbor) | ~(jnp.max(jnp.abs(now)) < _FAR)
 
     if hasattr(neighbor, "shifts"):
         if not in_cell:

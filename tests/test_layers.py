@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "jaxpot"
 LAYERS = {
     "pytree": 0, "checks": 0, "precision": 0, "units": 0, "math": 0,
-    "graph": 1,
+    "neighbors": 1, "graph": 1,
     "descriptors": 2,
     "heads": 3, "potentials": 3,
     "labels": 4, "noise": 4, "data": 4, "fit": 4,
@@ -45,7 +45,7 @@ def test_imports_point_downwards(path):
         if parts[0] == "jaxpot" and len(parts) > 1:
             assert LAYERS[parts[1]] <= layer, f"{path} (layer {layer}) imports {name} (layer {LAYERS[parts[1]]})"
         elif parts[0] not in sys.stdlib_module_names and parts[0] != "jaxpot":
-            allowed = CORE | {"vesin"} | (DRIVERS if layer >= 4 else set()) | {"tomllib"}
+            allowed = CORE | (DRIVERS if layer >= 4 else set()) | {"tomllib"}
             assert parts[0] in allowed, f"{path} imports {name}"
 
 

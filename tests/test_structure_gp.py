@@ -129,6 +129,22 @@ def test_order_and_size(name):
     assert_below(deviations(twice, expected, 4), 1e-12)
 
 
+@pytest.mark.parametrize("shift", [0.0, 1e3, 1e6])
+def test_ties_of_the_best_match_fall_alike(shift):
+    """A crystal that is repeated, in another order and far from the origin: forces are those at home, up to its round-off."""
+    atoms = Atoms("Si2", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=np.eye(3) * 3.0, pbc=True)
+    gp = unfitted("best").with_points([to_graph(atoms.repeat((1, 1, 2))), to_graph(STRUCTURES["small-cell"]), to_graph(STRUCTURES["molecule"])])
+    gp = gp.with_coefficients(np.array([0.8, -1.1, 0.5]))
+    atoms.positions[0] += [0.2, 0.1, -0.1]
+    before = catalog.evaluate(gp, to_graph(atoms))
+    order = np.array([2, 0, 5, 3, 1, 4])
+    moved = atoms.repeat((1, 1, 3))[order]
+    moved.positions += shift
+    after = catalog.evaluate(gp, to_graph(moved))
+    expected = before.replace(energy=3 * before.energy, virial=3 * before.virial, forces=np.tile(before.forces[:2], (3, 1))[order])
+    assert_below(deviations(after, expected, 6), 1e-12 + 1e-14 * shift)
+
+
 @pytest.mark.parametrize("name", ["best", "rematch"])
 def test_padding_and_batches(name):
     """Other padding of structures and references, and batches, change nothing."""

@@ -18,7 +18,8 @@ from jaxpot.pytree import positive, pytree
 Array = jax.Array
 
 _REPLICAS = 256  # atoms per replicated structure up to which an assignment is faster than the linear program it equals
-_ALIKE = 1e3  # in units of eps and of the largest similarity: rows of C that agree so well belong to equal atoms
+_ALIKE, _ROUND_OFF = 1e-8, 32  # of the largest similarity, and in units of eps: a pair that is worse by less is as good
+_EXACT = 1e-13  # relative error of the marginals of a plan that is shared
 _STEPS = 400  # Newton steps; from 3 at large gamma to about 60 at 1e-6 times the range of C
 _FLOOR = 16  # round-off of the marginals, in units of eps (1 + range of C / gamma)
 _LEVEL = 0.05  # error of the marginals at which gamma is halved on its way down
@@ -85,8 +86,10 @@ class BestMatch(Matching):
 
     Structures of different size are repeated up to the least common multiple of N and M. The assignment is solved on the host;
     derivatives flow through the chosen pairs. They jump where two assignments are equally good, so energies have kinks there and
-    second derivatives miss them; `REMatch` has none. Atoms that are alike share their partners, so symmetric structures get
-    symmetric derivatives. Not positive definite in general; a larger jitter makes K_MM so.
+    second derivatives miss them; `REMatch` has none. Of assignments that are equally good, within 10⁻⁸ of the largest similarity
+    (32 eps in single precision), the plan is the mixture of largest entropy: symmetric structures get symmetric derivatives, and
+    neither order, translation nor repetition of a structure changes them. Not positive definite in general; a larger jitter makes
+    K_MM so.
 
     Example:
       >>> float(BestMatch()(jnp.array([[0.2, 1.0], [0.5, 0.1]]), jnp.ones(2, bool), jnp.ones(2, bool)))
@@ -117,10 +120,11 @@ def _assign(similarity, rows, columns) -> np.ndarray:
     """Optimal plans [..., N, M] on the host; NaN where similarities are not finite."""
     similarity, rows, columns = np.asarray(similarity), np.asarray(rows), np.asarray(columns)
     plans = np.zeros(similarity.shape, similarity.dtype)
+    tolerance = max(_ALIKE, _ROUND_OFF * float(np.finfo(similarity.dtype).eps))
     for at in np.ndindex(similarity.shape[:-2]):
         real = np.ix_(rows[at], columns[at])
         if rows[at].any() and columns[at].any():
-            plans[at][real] = _best(np.asarray(similarity[at][real], np.float64), _ALIKE * float(np.finfo(similarity.dtype).eps))
+            plans[at][real] = _best(np.asarray(similarity[at][real], np.float64), tolerance)
     return plans
 
 
@@ -133,19 +137,61 @@ def _best(similarity: np.ndarray, tolerance: float) -> np.ndarray:
         plan = _transport(similarity, total // n, total // m) / total
     else:
         plan = _assignment(similarity, total // n, total // m) / total
-    unit = max(tolerance * np.max(np.abs(similarity)), np.finfo(float).tiny)
-    return _shared(_shared(plan, similarity / unit).T, similarity.T / unit).T
+    return _shared(plan, similarity, tolerance * np.max(np.abs(similarity)))
 
 
-def _shared(plan: np.ndarray, similarity: np.ndarray) -> np.ndarray:
-    """The plan with equal rows for equal atoms: also optimal."""
-    groups: dict[bytes, int] = {}
-    rows = np.ascontiguousarray(np.round(similarity)) + 0.0  # no −0
-    group = [groups.setdefault(row.tobytes(), len(groups)) for row in rows]
-    if len(groups) == len(rows):
+def _shared(plan: np.ndarray, similarity: np.ndarray, tolerance: float) -> np.ndarray:
+    """Of all optimal plans the one of largest entropy, which depends neither on the order of atoms nor on round-off.
+
+    A pair belongs to some optimal plan if it does in this one, or if its reduced cost is zero and a cycle of such pairs and of
+    pairs in this plan leads through it. These pairs and the marginals determine the plan of largest entropy.
+    """
+    (n, m), used, row = plan.shape, plan > 0, np.zeros(len(plan))
+    for _ in range(n + m):  # potentials are lengths of shortest paths
+        column = np.min(row[:, None] - similarity, axis=0)
+        nearer = np.minimum(row, np.min(np.where(used, column + similarity, np.inf), axis=1))
+        if np.max(row - nearer) <= 1e-3 * tolerance:
+            break
+        row = nearer
+    equal = row[:, None] - similarity - column <= tolerance
+    if n == m and not np.any(equal & ~used):
         return plan
-    member = np.eye(len(groups))[group]
-    return member @ ((member.T @ plan) / member.sum(axis=0)[:, None])
+    to = _connected(_product(equal, used.T))
+    pairs = used | (equal & _product(to & to.T, used))
+    together = _connected(_product(pairs, pairs.T))
+    n_parts = np.sum(1 / np.sum(together, axis=1))
+    if np.sum(pairs) < n + m - n_parts + 0.5:  # no cycle: the only plan
+        return plan
+    return _scaled(pairs, together)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a.astype(np.float32) @ b.astype(np.float32) > 0
+
+
+def _connected(links: np.ndarray) -> np.ndarray:
+    """Whether a path leads from one to the other."""
+    links = links | np.eye(len(links), dtype=bool)
+    while not np.array_equal(longer := _product(links, links), links):
+        links = longer
+    return links
+
+
+def _scaled(pairs: np.ndarray, together: np.ndarray) -> np.ndarray:
+    """The plan on these pairs that factorises into a number for each row and one for each column; NaN if it is not found."""
+    (n, m), potential = pairs.shape, np.zeros(len(pairs))
+    for _ in range(_STEPS):
+        logarithm = np.where(pairs, potential[:, None], -np.inf)
+        plan = np.exp(logarithm - np.max(logarithm, axis=0))
+        plan /= m * np.sum(plan, axis=0)
+        missing = 1 / n - np.sum(plan, axis=1)
+        if n * np.max(np.abs(missing)) < _EXACT:
+            return plan
+        # a constant in each connected part changes nothing
+        laplacian = np.diag(np.sum(plan, axis=1)) - m * plan @ plan.T + together / n**2
+        newton = np.linalg.solve(laplacian, missing)
+        potential = potential + newton * np.log1p(reach) / reach if (reach := np.ptp(newton)) > 0 else potential + newton
+    return np.full(pairs.shape, np.nan)
 
 
 def _assignment(similarity: np.ndarray, copies: int, others: int) -> np.ndarray:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import poison, species_tuple
-from jaxpot.graph import Graph, neighbor_pairs, only, strain, to_atoms
+from jaxpot.graph import Graph, only, strain, to_atoms
+from jaxpot.neighbors import neighbor_pairs
 from jaxpot.precision import in_float64, promoted
 from jaxpot.pytree import fields, is_pytree, leaf, pytree, rebuild, set_fields, static, walk
 from jaxpot.units import SYMBOLS

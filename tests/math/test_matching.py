@@ -84,6 +84,48 @@ def test_best_match_gives_equal_atoms_equal_shares():
     assert abs(np.sum(P * C) - brute_force(C)) < 1e-15
 
 
+def tied(name, rng):
+    """Similarities with many best assignments."""
+    C = similarities(*rng.integers(1, 6, 2), seed=int(rng.integers(1000)))
+    if name == "supercells":
+        return np.repeat(np.tile(C, (1, rng.integers(1, 4))), rng.integers(1, 4), axis=0)
+    if name == "symmetric":  # of a structure with itself: assignments and their inverses
+        C = similarities(*[len(C) + 1] * 2)
+        return C + C.T
+    if name == "integers":
+        return rng.integers(0, 4, C.shape) * 0.25
+    return C[:, :1] + C[:1]  # every assignment
+
+
+@pytest.mark.parametrize("name", ["supercells", "symmetric", "integers", "all"])
+def test_ties_fall_alike_whatever_order_and_round_off(name, monkeypatch):
+    """The plan is that of infinitesimal entropy: it is optimal, and the limit of REMatch."""
+    rng = np.random.default_rng(0)
+    for case in range(60):
+        C = tied(name, rng)
+        n, m = C.shape
+        P = matching._best(C, 1e-8)
+        np.testing.assert_allclose(P.sum(axis=1), 1 / n, rtol=1e-12)
+        np.testing.assert_allclose(P.sum(axis=0), 1 / m, rtol=1e-12)
+        p, q = rng.permutation(n), rng.permutation(m)
+        for noise in (0.0, 1e-15, 1e-10):
+            moved = (C + noise * rng.uniform(-1, 1, C.shape))[np.ix_(p, q)]
+            with monkeypatch.context() as patch:
+                if case % 2 and n != m:
+                    patch.setattr(matching, "_REPLICAS", 0)
+                again = matching._best(moved, 1e-8)
+            np.testing.assert_allclose(again, P[np.ix_(p, q)], atol=1e-13)
+        np.testing.assert_allclose(matching._best(np.repeat(C, 2, axis=0), 1e-8), np.repeat(P, 2, axis=0) / 2, atol=1e-13)
+        best = matching._assignment(C, np.lcm(n, m) // n, np.lcm(n, m) // m) / np.lcm(n, m)
+        assert abs(np.sum((P - best) * C)) < 1e-13
+
+
+def test_shared_plan_is_the_limit_of_rematch():
+    for name in ("supercells", "symmetric", "integers"):
+        C = tied(name, np.random.default_rng(3))
+        np.testing.assert_allclose(plan(BestMatch(), *padded(C, *C.shape)), plan(REMatch(1e-3), *padded(C, *C.shape)), atol=1e-9)
+
+
 @pytest.mark.parametrize("gamma", [0.05, 1.0])
 def test_rematch_is_the_fixed_point_of_sinkhorn(gamma):
     C = similarities(4, 5)
