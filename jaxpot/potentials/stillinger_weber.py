@@ -6,15 +6,16 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, poison, species_tuple
 from jaxpot.graph import Environment, Graph, environments
-from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.math.linalg import einsum
+from jaxpot.potentials.angles import distances_and_units, ending
 from jaxpot.potentials.base import Potential
+from jaxpot.potentials.pair import require_table
 from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 
 _PAIRS = ("sigma", "a", "gamma", "A", "B", "p", "q")
 _TRIPLETS = ("epsilon", "lam", "cosine")
-_SMALLEST = 700.0  # e^−700 is the smallest number of float64 whose derivatives near the cutoff are numbers too
 
 
 @pytree
@@ -25,8 +26,8 @@ class StillingerWeber(Potential):
        + \sum_{j<k} \lambda\epsilon (\cos\theta_{jik} - c)^2 h_{ij}(\gamma) h_{ik}(\gamma) \\
        h_{ij}(\gamma) &= \exp\frac{\gamma\sigma}{r_{ij} - a\sigma} \quad (r_{ij} < a\sigma)
 
-    An angle belongs to the atom at its apex. The product of the h factorises the sum over pairs of neighbours: with moments
-    Σ_j h_ij u_j ⊗ u_j of every element it costs as much as a sum over neighbours.
+    An angle belongs to the atom at its apex, and has the mean of the energies by the entries [i, j, k] and [i, k, j]. The product of the h
+    factorises the sum over pairs of neighbours: with moments Σ_j h_ij u_j ⊗ u_j of every element it costs as much as a sum over neighbours.
 
     Args:
       species: chemical symbols, S of them.
@@ -39,7 +40,8 @@ class StillingerWeber(Potential):
       A, B, p, q: shape [] or [S, S].
 
     Raises:
-      ValueError: for tables of other shapes, not symmetric (only γ may depend on which atom is the apex), not finite, or negative σ, a or γ.
+      ValueError: for tables of other shapes, of pairs and not symmetric (only γ may depend on which atom is the apex), not finite, or negative
+        σ, a or γ.
 
     Example:
       >>> silicon = StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3,
@@ -75,12 +77,10 @@ class StillingerWeber(Potential):
             value = np.asarray(value)
             if not np.all(np.isfinite(value)) or (name in ("sigma", "a", "gamma") and np.any(value < 0)):
                 raise ValueError(f"StillingerWeber: {name} must be finite, and sigma, a and gamma not negative, got {value}")
-            if value.ndim and name != "gamma" and not np.allclose(value, np.swapaxes(value, -1, -2)):
-                raise ValueError(f"StillingerWeber: {name} must be symmetric in its last two species")
+        for name in (name for name in _PAIRS if name != "gamma"):
+            require_table("StillingerWeber", name, getattr(self, name), s)
         if np.ndim(self.epsilon) and is_concrete(self.epsilon):
-            pair = np.einsum("ijj->ij", np.asarray(self.epsilon))
-            if not np.allclose(pair, pair.T):
-                raise ValueError(f"StillingerWeber: epsilon of pairs, [i, j, j], must be symmetric, got {pair}")
+            require_table("StillingerWeber", "epsilon of pairs, [i, j, j],", np.einsum("ijj->ij", np.asarray(self.epsilon)), s)
 
     @property
     def reach(self) -> Array:
@@ -98,20 +98,13 @@ def _atom(table: dict[str, Array], env: Environment) -> Array:
     """The energy of one atom, shape [], in eV."""
     i, j = env.center, env.species
     of = {name: table[name][i][j] for name in _PAIRS}
-    r = safe_norm(env.vectors)
+    r, unit = distances_and_units(env)
     depth = of["a"] * of["sigma"] - r
-
-    def decay(width):
-        """exp(−width/depth), and 0 with all derivatives from the cutoff on; NaN stays NaN."""
-        nothing = (depth <= width / _SMALLEST) | (depth <= 0)
-        return jnp.where(nothing, 0, jnp.exp(-width / jnp.where(nothing, 1, depth)))
-
     ratio = jnp.where(depth <= 0, 1, of["sigma"] / r)
     strength = of["A"] * jnp.diagonal(table["epsilon"][i])[j]
-    pair = strength * (of["B"] * ratio ** of["p"] - ratio ** of["q"]) * decay(of["sigma"])
+    pair = strength * (of["B"] * ratio ** of["p"] - ratio ** of["q"]) * ending(of["sigma"], depth)
 
-    weight = decay(of["gamma"] * of["sigma"])
-    unit = env.vectors / jnp.where(r == 0, 1, r)[:, None]
+    weight = ending(of["gamma"] * of["sigma"], depth)
     own = weight[:, None] * (j[:, None] == jnp.arange(len(table["sigma"]))[None, :]).astype(weight.dtype)
     second = einsum("ks,kx,ky->sxy", own, unit, unit)
     first, zeroth = einsum("ks,kx->sx", own, unit), jnp.sum(own, axis=0)
