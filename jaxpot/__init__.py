@@ -62,6 +62,7 @@ from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
 from jaxpot.potentials.core import ByCoreEnergy, ByDistance, CoreRepulsion, ScreenedCore, Switched
 from jaxpot.potentials.eam import EAM
+from jaxpot.potentials.edip import EDIP
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
 from jaxpot.potentials.pip import PIP
@@ -69,6 +70,8 @@ from jaxpot.potentials.stillinger_weber import StillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
 from jaxpot.potentials.tersoff import ModifiedTersoff, Tersoff
+from jaxpot.potentials.tersoff_zbl import TersoffZBL
+from jaxpot.potentials.vashishta import Vashishta
 from jaxpot.pytree import cast, free, positive, pytree, static
 
 
@@ -88,7 +91,7 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "ACSF", "AEV", "EAM", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "PIP", "SLATM", "SOAP",
+    "ACE", "ACSF", "AEV", "EAM", "EDIP", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "PIP", "SLATM", "SOAP",
     "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum",
     "BondDensity", "Bonds", "Buckingham", "BumpCutoff", "ByCoreEnergy", "ByDistance", "Calculator", "ChebExpCos",
     "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "ClusterPIP", "Committee", "CompactTriangles",
@@ -103,7 +106,7 @@ __all__ = [
     "Quadratic", "REMatch", "SBessel", "ScreenedCore", "SharedLinear", "Shifted", "ShiftedPower", "SiLU",
     "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber",
     "StructureDescriptor", "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff",
-    "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "TwoSided", "Willatt", "cast", "diagnose",
+    "TersoffZBL", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "TwoSided", "Vashishta", "Willatt", "cast", "diagnose",
     "environments", "evaluate", "exchanges", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
     "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate",
     "save", "sensitivity", "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
