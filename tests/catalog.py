@@ -354,7 +354,7 @@ POTENTIALS = {
         cosine=_triplets(-0.3, -0.1, 0.2),
     ),
     "edip": lambda: EDIP(
-        SPECIES, A=[[6.0, 7.0], [8.0, 5.0]], B=1.4, a=[[3.0, 3.2], [3.1, 3.2]], c=[[1.55, 1.7], [1.6, 1.65]], alpha=3.0, beta=0.02, eta=_triplets(0.3, 0.4, 0.5), gamma=1.1,
+        SPECIES, A=[[6.0, 7.0], [8.0, 5.0]], B=1.4, a=[[2.75, 3.2], [3.1, 2.8]], c=[[1.5, 1.7], [1.6, 1.65]], alpha=3.0, beta=0.02, eta=_triplets(0.3, 0.4, 0.5), gamma=1.1,
         lam=_triplets(1.5, 1.3, 1.8), mu=0.3, rho=1.3, sigma=0.5, Q0=20.0, u1=-0.17, u2=3.0, u3=0.3, u4=0.66,
     ),
     "eam": lambda: _eam(sites=1, cutoff=POLYNOMIAL),
