@@ -47,21 +47,26 @@ class Entries:
         """Raises where i j j and j i i differ by more than the last place of either: what LAMMPS makes of these depends on how atoms are numbered."""
         for name in names:
             value, place = _bonds(self.values[name]), _bonds(self.places[name])
-            self._require(np.abs(value - value.T) <= 1.0001 * np.maximum(place, place.T), value, name, "{0} {1} {1} must be that of {1} {0} {0}")
+            self._require(_same(value, value.T, np.maximum(place, place.T)), value, name, "{0} {1} {1} must be that of {1} {0} {0}")
 
     def require_equal_angles(self, *products: tuple[str, ...]) -> None:
         """Raises where i j k and i k j differ, in the product of some parameters, by more than their last places."""
         for names in products:
             value = np.prod([self.values[name] for name in names], axis=0)
             place = sum(self.places[name] * np.prod([np.abs(self.values[other]) for other in names if other != name], axis=0) for name in names)
-            equal = np.abs(value - np.swapaxes(value, 1, 2)) <= 1.0001 * np.maximum(place, np.swapaxes(place, 1, 2))
-            self._require(equal, value, " · ".join(names), "{0} {1} {2} must be that of {0} {2} {1}")
+            same = _same(value, np.swapaxes(value, 1, 2), np.maximum(place, np.swapaxes(place, 1, 2)))
+            self._require(same, value, " · ".join(names), "{0} {1} {2} must be that of {0} {2} {1}")
 
     def _require(self, equal: np.ndarray, value: np.ndarray, name: str, rule: str) -> None:
         if not np.all(equal):
             at = tuple(np.argwhere(~equal)[0].tolist())
             labels, other = [self.labels[k] for k in at], value[at[::-1] if len(at) == 2 else (at[0], at[2], at[1])]
             raise ValueError(f"{self.path}: {name} of the entry {rule.format(*labels)}, got {value[at]:.10g} and {other:.10g}; make them equal in the file")
+
+
+def _same(value: np.ndarray, other: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Whether numbers differ by no more than a unit of their last place, and by so little that this is rounding: 0.2 is not 0.22."""
+    return np.abs(value - other) <= np.minimum(1.0001 * place, 1e-4 * np.abs(value))
 
 
 def _bonds(table: np.ndarray) -> np.ndarray:
