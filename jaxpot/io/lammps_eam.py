@@ -166,7 +166,8 @@ def _funcfl(paths: tuple[str | Path, ...], texts: list[str], wanted: Species) ->
     embedding = np.stack([_resampled(x[0], x[3], rho) for x in read])
     charge = np.stack([_resampled(x[1], x[4], r) for x in read])
     density = np.stack([_resampled(x[2], x[4], r) for x in read])
-    pair = _FUNCFL_COULOMB * charge[:, None] * charge[None, :]
+    with np.errstate(over="ignore"):  # what is too large is refused as not finite
+        pair = _FUNCFL_COULOMB * charge[:, None] * charge[None, :]
     return EAM(species, embedding, density[:, None], pair, density_step, step, Step(max(x[5] for x in read)))
 
 

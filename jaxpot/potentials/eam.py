@@ -35,7 +35,7 @@ class EAM(Potential):
       first_density: ρ₀, less than 0 where there are densities that are: LAMMPS's `eam/he`.
 
     Raises:
-      ValueError: for tables of other shapes, with less than five points, or pairs that are not symmetric.
+      ValueError: for tables of other shapes, with less than five points or not finite, or pairs that are not symmetric.
 
     Example:
       >>> from jaxpot import PolynomialCutoff
@@ -69,6 +69,9 @@ class EAM(Potential):
             raise ValueError(f"EAM: pair must have shape [{s}, {s}, n] with at least five points, got {list(pair)}")
         if density not in ((s, s, pair[2]), (s, 1, pair[2])):
             raise ValueError(f"EAM: density must have shape [{s}, {s}, {pair[2]}] or [{s}, 1, {pair[2]}], on the grid of pair, got {list(density)}")
+        for name in ("embedding", "density", "pair"):
+            if is_concrete(getattr(self, name)) and not np.all(np.isfinite(np.asarray(getattr(self, name)))):
+                raise ValueError(f"EAM: {name} must be finite")
         if is_concrete(self.pair) and not is_symmetric(self.pair):
             raise ValueError("EAM: pair must be symmetric in the two species")
 
