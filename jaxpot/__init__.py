@@ -67,6 +67,7 @@ from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
 from jaxpot.potentials.pip import PIP
 from jaxpot.potentials.stillinger_weber import StillingerWeber
+from jaxpot.potentials.stillinger_weber_mod import ModifiedStillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
 from jaxpot.potentials.tersoff import ModifiedTersoff, Tersoff
@@ -100,7 +101,8 @@ __all__ = [
     "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head",
     "HiddenLayer", "Histogram", "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InverseTransform",
     "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones", "Linear", "LinearHead",
-    "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedTersoff",
+    "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedStillingerWeber",
+    "ModifiedTersoff",
     "Morse", "MorseTransform", "NNXHead", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability", "Poly3",
     "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "PowerTransform", "Properties",
     "Quadratic", "REMatch", "SBessel", "ScreenedCore", "SharedLinear", "Shifted", "ShiftedPower", "SiLU",

@@ -78,6 +78,7 @@ from jaxpot import (
     LinenHead,
     LocalSLATM,
     Matern,
+    ModifiedStillingerWeber,
     ModifiedTersoff,
     Morse,
     MorseTransform,
@@ -137,7 +138,7 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 VARIANTS = {
     "ace-alchemical", "ace-smeared", "bispectrum-by-element", "chunked", "edip", "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2",
     "gp-squared-exponential", "hidden-layer", "linen", "soap-bessel", "soap-chebyshev", "soap-compressed", "soap-equispaced", "soap-no-center",
-    "soap-solid-gto", "soap-unnormalized", "structure-best-match", "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body",
+    "soap-solid-gto", "soap-unnormalized", "stillinger-weber-modified", "structure-best-match", "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body",
     "three-body-frozen", "vashishta",
 }
 
@@ -336,6 +337,7 @@ POTENTIALS = {
         SPECIES, epsilon=_triplets(1.3, 1.0, 0.8), sigma=[[1.4, 1.6], [1.6, 1.7]], a=1.8, lam=_triplets(2.0, 3.0, 2.5), gamma=[[1.2, 1.0], [1.1, 0.9]],
         cosine=_triplets(-0.3, -0.1, 0.2), A=[[6.0, 7.0], [7.0, 8.0]], B=0.6, p=[[4.0, 4.2], [4.2, 4.5]], q=0.5,
     ),
+    "stillinger-weber-modified": lambda: ModifiedStillingerWeber(POTENTIALS["stillinger-weber"](), first=0.5, last=1.1),
     "tersoff": lambda: Tersoff(
         SPECIES, A=[[60.0, 70.0], [70.0, 90.0]], B=[[20.0, 25.0], [22.0, 30.0]], lambda1=2.0, lambda2=[[1.1, 1.2], [1.3, 1.2]], beta=0.3, n=[[1.2, 1.6], [1.4, 1.1]],
         c=_triplets(1.5, 1.2, 1.7), d=1.1, cosine=-0.3, lambda3=0.3, gamma=0.9, R=_triplets(2.5, 2.6, 2.55), D=0.5,

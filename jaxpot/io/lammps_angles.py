@@ -8,6 +8,7 @@ from jaxpot.io.lammps_entries import Species, entries
 from jaxpot.io.text import one_line_refusals, read_text
 from jaxpot.potentials.edip import EDIP
 from jaxpot.potentials.stillinger_weber import StillingerWeber
+from jaxpot.potentials.stillinger_weber_mod import ModifiedStillingerWeber
 from jaxpot.potentials.vashishta import Vashishta
 
 _STILLINGER_WEBER = ("epsilon", "sigma", "a", "lam", "gamma", "cosine", "A", "B", "p", "q", "tol")
@@ -31,6 +32,24 @@ def read_stillinger_weber(path: str | Path, *, species: Species = None) -> Still
       ValueError: for a missing or repeated entry, a tolerance `tol` that is not 0 (it would shorten the cutoff), or parameters by which the
         energy depended on the order of the neighbours.
     """
+    return _stillinger_weber(path, species)
+
+
+@one_line_refusals("a file of pair_style sw/mod")
+def read_modified_stillinger_weber(
+    path: str | Path, *, species: Species = None, maxdelcs: tuple[float, float] = (0.25, 0.35)
+) -> ModifiedStillingerWeber:
+    """A file of `pair_style sw/mod`, which is one of `pair_style sw` with angles switched off; arguments and errors as of `read_stillinger_weber`.
+
+    Args:
+      path: the file, usually `.sw.mod`.
+      species: the elements to take, or label -> element where the file calls them otherwise; None takes all of the file.
+      maxdelcs: between which differences of cosines angles are switched off: what stands behind this word in LAMMPS's pair_style.
+    """
+    return ModifiedStillingerWeber(_stillinger_weber(path, species), *maxdelcs)
+
+
+def _stillinger_weber(path: str | Path, species: Species) -> StillingerWeber:
     read = entries(path, read_text(path, "a file of pair_style sw"), (_STILLINGER_WEBER,), species)
     if np.any(read.values["tol"]):
         raise ValueError(f"{path}: the last number of an entry, tol, must be 0.0; others shorten the cutoff and are not read")

@@ -9,6 +9,7 @@ import numpy as np
 from jaxpot.checks import require_finite, species_tuple
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.heads.linear import Linear, Quadratic
+from jaxpot.io.lammps_entries import energy_unit
 from jaxpot.io.terms import main_and_constants
 from jaxpot.io.text import integer, number, one_line_refusals, read_text
 from jaxpot.potentials.atomic import AtomicPotential
@@ -67,9 +68,11 @@ def read_snap(coefficients: str | Path, parameters: str | Path) -> Potential:
 
 
 def lines_of(path: Path) -> list[tuple[list[str], str]]:
-    """The words of every line that is not empty, without comments, and where it is."""
-    lines = enumerate(read_text(path, "a SNAP file").split("\n"), 1)
-    return [(words, f"{path}, line {k}") for k, line in lines if (words := line.split("#")[0].split())]
+    """The words of every line that is not empty, without comments, and where it is; of a file in eV."""
+    text = read_text(path, "a SNAP file")
+    if energy_unit(text, path) != 1:
+        raise ValueError(f"{path} is in units real, by its first line; expected metal units (eV), as LAMMPS does")
+    return [(words, f"{path}, line {k}") for k, line in enumerate(text.split("\n"), 1) if (words := line.split("#")[0].split())]
 
 
 def two_integers(lines: list[tuple[list[str], str]], path: Path) -> tuple[int, int]:

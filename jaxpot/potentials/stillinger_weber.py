@@ -86,25 +86,32 @@ class StillingerWeber(Potential):
     def reach(self) -> Array:
         return jnp.max(jnp.asarray(self.sigma) * self.a)
 
-    def energies(self, graph: Graph) -> Array:
+    def tables(self) -> dict[str, Array]:
+        """All parameters as tables of their full shape."""
         s = len(self.species)
         tables = {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s)) for name in _PAIRS}
-        tables |= {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in _TRIPLETS}
-        stack = environments(graph, self.reach, self.species)
+        return tables | {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in _TRIPLETS}
+
+    def energies(self, graph: Graph) -> Array:
+        tables, stack = self.tables(), environments(graph, self.reach, self.species)
         return jax.vmap(lambda env: _atom(tables, env))(stack).astype(stack.vectors.dtype)
+
+
+def bonds(table: dict[str, Array], env: Environment) -> tuple[Array, Array, Array, Array]:
+    """The energy of the pairs of an atom, shape []; the weights h(γ) [K] of its neighbours in angles, unit vectors [K, 3] and distances [K]."""
+    of = {name: table[name][env.center][env.species] for name in _PAIRS}
+    r, unit = distances_and_units(env)
+    depth = of["a"] * of["sigma"] - r
+    ratio = jnp.where(depth <= 0, 1, of["sigma"] / r)
+    strength = of["A"] * jnp.diagonal(table["epsilon"][env.center])[env.species]
+    pair = strength * (of["B"] * ratio ** of["p"] - ratio ** of["q"]) * ending(of["sigma"], depth)
+    return 0.5 * jnp.sum(pair), ending(of["gamma"] * of["sigma"], depth), unit, r
 
 
 def _atom(table: dict[str, Array], env: Environment) -> Array:
     """The energy of one atom, shape [], in eV."""
     i, j = env.center, env.species
-    of = {name: table[name][i][j] for name in _PAIRS}
-    r, unit = distances_and_units(env)
-    depth = of["a"] * of["sigma"] - r
-    ratio = jnp.where(depth <= 0, 1, of["sigma"] / r)
-    strength = of["A"] * jnp.diagonal(table["epsilon"][i])[j]
-    pair = strength * (of["B"] * ratio ** of["p"] - ratio ** of["q"]) * ending(of["sigma"], depth)
-
-    weight = ending(of["gamma"] * of["sigma"], depth)
+    pair, weight, unit, r = bonds(table, env)
     own = weight[:, None] * (j[:, None] == jnp.arange(len(table["sigma"]))[None, :]).astype(weight.dtype)
     second = einsum("ks,kx,ky->sxy", own, unit, unit)
     first, zeroth = einsum("ks,kx->sx", own, unit), jnp.sum(own, axis=0)
@@ -112,4 +119,4 @@ def _atom(table: dict[str, Array], env: Environment) -> Array:
     square, linear = einsum("sxy,txy->st", second, second), einsum("sx,tx->st", first, first)
     everything = strength * (square - 2 * c * linear + c**2 * zeroth[:, None] * zeroth[None, :])
     itself = jnp.diagonal(strength * (1 - c) ** 2) * jnp.sum(own**2, axis=0)  # every neighbour with itself, at angle 0
-    return poison(0.5 * (jnp.sum(pair) + jnp.sum(everything) - jnp.sum(itself)), jnp.any(jnp.isnan(r)))
+    return poison(pair + 0.5 * (jnp.sum(everything) - jnp.sum(itself)), jnp.any(jnp.isnan(r)))
