@@ -62,13 +62,17 @@ from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
 from jaxpot.potentials.core import ByCoreEnergy, ByDistance, CoreRepulsion, ScreenedCore, Switched
 from jaxpot.potentials.eam import EAM
+from jaxpot.potentials.edip import EDIP
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.pair import ZBL, Buckingham, CutCoulomb, LennardJones, Morse, PairSpline
 from jaxpot.potentials.pip import PIP
 from jaxpot.potentials.stillinger_weber import StillingerWeber
+from jaxpot.potentials.stillinger_weber_mod import ModifiedStillingerWeber
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
 from jaxpot.potentials.tersoff import ModifiedTersoff, Tersoff
+from jaxpot.potentials.tersoff_zbl import TersoffZBL
+from jaxpot.potentials.vashishta import Vashishta
 from jaxpot.precision import cast
 from jaxpot.pytree import free, positive, pytree, static
 
@@ -89,7 +93,7 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "ACSF", "AEV", "EAM", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "PIP", "SLATM", "SOAP",
+    "ACE", "ACSF", "AEV", "EAM", "EDIP", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "PIP", "SLATM", "SOAP",
     "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum",
     "BondDensity", "Bonds", "Buckingham", "BumpCutoff", "ByCoreEnergy", "ByDistance", "Calculator", "ChebExpCos",
     "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "ClusterPIP", "Committee", "CompactTriangles",
@@ -98,13 +102,14 @@ __all__ = [
     "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head",
     "HiddenLayer", "Histogram", "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InverseTransform",
     "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones", "Linear", "LinearHead",
-    "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedTersoff",
+    "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedStillingerWeber",
+    "ModifiedTersoff",
     "Morse", "MorseTransform", "NNXHead", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability", "Poly3",
     "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "PowerTransform", "Properties",
     "Quadratic", "REMatch", "SBessel", "ScreenedCore", "SharedLinear", "Shifted", "ShiftedPower", "SiLU",
     "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber",
     "StructureDescriptor", "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff",
-    "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "TwoSided", "Willatt", "cast", "diagnose",
+    "TersoffZBL", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "TwoSided", "Vashishta", "Willatt", "cast", "diagnose",
     "environments", "evaluate", "exchanges", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
     "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate",
     "save", "sensitivity", "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",

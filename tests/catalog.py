@@ -20,6 +20,7 @@ from jaxpot import (
     ACSF,
     AEV,
     EAM,
+    EDIP,
     FCHL19,
     G2,
     G3,
@@ -77,6 +78,7 @@ from jaxpot import (
     LinenHead,
     LocalSLATM,
     Matern,
+    ModifiedStillingerWeber,
     ModifiedTersoff,
     Morse,
     MorseTransform,
@@ -102,12 +104,14 @@ from jaxpot import (
     Symmetrised,
     TanhCutoff,
     Tersoff,
+    TersoffZBL,
     ThreeBody,
     TotalDegree,
     Triangles,
     TurboDensity,
     TwoBody,
     TwoSided,
+    Vashishta,
     Willatt,
     exchanges,
 )
@@ -132,10 +136,10 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
-    "ace-alchemical", "ace-smeared", "bispectrum-by-element", "chunked", "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2",
+    "ace-alchemical", "ace-smeared", "bispectrum-by-element", "chunked", "edip", "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2",
     "gp-squared-exponential", "hidden-layer", "linen", "soap-bessel", "soap-chebyshev", "soap-compressed", "soap-equispaced", "soap-no-center",
-    "soap-solid-gto", "soap-unnormalized", "structure-best-match", "structure-mbtr", "structure-rematch", "tersoff-modified", "three-body",
-    "three-body-frozen",
+    "soap-solid-gto", "soap-unnormalized", "stillinger-weber-modified", "structure-best-match", "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body",
+    "three-body-frozen", "vashishta",
 }
 
 
@@ -333,6 +337,7 @@ POTENTIALS = {
         SPECIES, epsilon=_triplets(1.3, 1.0, 0.8), sigma=[[1.4, 1.6], [1.6, 1.7]], a=1.8, lam=_triplets(2.0, 3.0, 2.5), gamma=[[1.2, 1.0], [1.1, 0.9]],
         cosine=_triplets(-0.3, -0.1, 0.2), A=[[6.0, 7.0], [7.0, 8.0]], B=0.6, p=[[4.0, 4.2], [4.2, 4.5]], q=0.5,
     ),
+    "stillinger-weber-modified": lambda: ModifiedStillingerWeber(POTENTIALS["stillinger-weber"](), first=0.5, last=1.1),
     "tersoff": lambda: Tersoff(
         SPECIES, A=[[60.0, 70.0], [70.0, 90.0]], B=[[20.0, 25.0], [22.0, 30.0]], lambda1=2.0, lambda2=[[1.1, 1.2], [1.3, 1.2]], beta=0.3, n=[[1.2, 1.6], [1.4, 1.1]],
         c=_triplets(1.5, 1.2, 1.7), d=1.1, cosine=-0.3, lambda3=0.3, gamma=0.9, R=_triplets(2.5, 2.6, 2.55), D=0.5,
@@ -340,6 +345,19 @@ POTENTIALS = {
     "tersoff-modified": lambda: ModifiedTersoff(
         SPECIES, A=80.0, B=25.0, lambda1=2.0, lambda2=1.2, beta=0.8, n=0.9, eta=1.1, c1=0.2, c2=1.5, c3=2.0, c4=0.7, c5=1.0, cosine=-0.3, lambda3=0.3, R=2.6, D=0.5,
         chunk=4,
+    ),
+    "tersoff-zbl": lambda: TersoffZBL(
+        SPECIES, A=[[60.0, 70.0], [70.0, 90.0]], B=20.0, lambda1=2.0, lambda2=1.2, beta=0.3, n=1.2, c=1.5, d=1.1, cosine=-0.3, lambda3=0.3, gamma=0.9, R=2.6, D=0.5,
+        Zi=[[2.0, 2.0], [3.0, 3.0]], Zj=[[2.0, 3.0], [2.0, 3.0]], middle=1.4, steepness=9.0, m=1,
+    ),
+    "vashishta": lambda: Vashishta(
+        SPECIES, H=[[20.0, 30.0], [30.0, 15.0]], eta=[[7.0, 9.0], [9.0, 7.5]], charges=[[0.3, -0.4], [-0.4, 0.6]], lambda1=2.0, D=[[0.0, 2.0], [2.0, 1.5]], lambda4=1.5,
+        W=[[0.0, 3.0], [3.0, 1.0]], cutoff=[[3.0, 3.2], [3.2, 3.1]], gamma=[[0.8, 1.0], [0.9, 0.7]], r0=[[0.0, 2.8], [2.9, 2.6]], B=_triplets(2.0, 3.0, 2.5), C=4.0,
+        cosine=_triplets(-0.3, -0.1, 0.2),
+    ),
+    "edip": lambda: EDIP(
+        SPECIES, A=[[6.0, 7.0], [8.0, 5.0]], B=1.4, a=[[2.75, 3.2], [3.1, 2.8]], c=[[1.5, 1.7], [1.6, 1.65]], alpha=3.0, beta=0.02, eta=_triplets(0.3, 0.4, 0.5), gamma=1.1,
+        lam=_triplets(1.5, 1.3, 1.8), mu=0.3, rho=1.3, sigma=0.5, Q0=20.0, u1=-0.17, u2=3.0, u3=0.3, u4=0.66,
     ),
     "eam": lambda: _eam(sites=1, cutoff=POLYNOMIAL),
     "finnis-sinclair": lambda: _eam(sites=2, cutoff=COSINE),

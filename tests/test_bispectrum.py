@@ -130,7 +130,7 @@ def test_defaults_of_lammps(tmp_path):
     snap, constants = read_snap(tmp_path / "a", tmp_path / "b").terms
     assert snap.descriptor == Bispectrum(("Si",), 4.0, 2, rfac0=0.99, radii=(0.5,), weights=(1.0,))
     assert constants == IsolatedAtoms({"Si": 1.0}) and snap.head.coefficients.tolist() == [2, 3, 4, 5, 0.6]
-    with pytest.raises(FileNotFoundError, match="no SNAP file"):
+    with pytest.raises(FileNotFoundError, match="no file at"):
         read_snap(tmp_path / "a", tmp_path / "c")
 
 
@@ -147,13 +147,19 @@ def test_defaults_of_lammps(tmp_path):
         ("rfac0 0.99", "quadraticflag 1", "expected 21 for twojmax 2, quadratic"),
         ("rfac0 0.99", "switchinnerflag 1", "sinner and dinner"),
         ("rfac0 0.99", "sinner 1", "switchinnerflag 1 goes together"),
-        ("twojmax 2", "twojmax 2.5", "twojmax must be an integer"),
+        ("twojmax 2", "twojmax 2.5", "twojmax: expected an integer"),
         ("twojmax 2", "", "no twojmax"),
         ("twojmax 2", "twojmax 4", "6 coefficients per element; expected 15"),
+        ("twojmax 2", "twojmax -2", "twojmax must be an integer ≥ 0"),
+        ("twojmax 2", "twojmax 100000000000000", "for twojmax 100000000000000 in"),
+        ("rcutfac 4.0", "rcutfac -4.0", "rcutfac must be > 0"),
+        ("rcutfac 4.0", "rcutfac 1e400", "rcutfac: 1e400 is too large"),
+        ("rfac0 0.99", "rmin0 9", "rmin0 must be less than every cutoff radius"),
         ("1 6", "2 6", "lines after the first"),
+        ("# comment", "# UNITS: real", "is in units real, by its first line; expected metal"),
         ("1 6", "6", "first line must be"),
         ("Si 0.5 1", "Si 0.5", "symbol radius weight"),
-        ("5\n", "nan\n", "not finite"),
+        ("5\n", "nan\n", "line 9: expected a number, got 'nan'"),
         ("Si 0.5", "Xx 0.5", "not chemical symbols"),
     ],
 )
@@ -161,8 +167,12 @@ def test_refused(tmp_path, old, new, message):
     assert old in COEFFICIENTS + PARAMETERS
     (tmp_path / "a").write_text(COEFFICIENTS.replace(old, new))
     (tmp_path / "b").write_text(PARAMETERS.replace(old, new))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as refused:
         read_snap(tmp_path / "a", tmp_path / "b")
+    assert str(tmp_path / ("b" if old in PARAMETERS else "a")) in str(refused.value) and "\n" not in str(refused.value)
+    for path, content in (("a", COEFFICIENTS), ("b", PARAMETERS)):
+        (tmp_path / path).write_bytes(b"\xef\xbb\xbf# \xc3\xa9\r\n" + content.replace("\n", "\r\n").encode())
+    assert read_snap(tmp_path / "a", tmp_path / "b").terms[0].n_coefficients == 5
 
 
 @pytest.mark.parametrize(

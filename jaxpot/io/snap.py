@@ -1,15 +1,17 @@
 """SNAP potentials of LAMMPS: reading and writing of .snapcoeff and .snapparam files."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import require_finite
+from jaxpot.checks import require_finite, species_tuple
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.heads.linear import Linear, Quadratic
+from jaxpot.io.lammps_entries import energy_unit
 from jaxpot.io.terms import main_and_constants
-from jaxpot.io.text import number
+from jaxpot.io.text import integer, number, one_line_refusals, read_text
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum
 
@@ -22,10 +24,11 @@ _FLAGS = {  # key -> (what LAMMPS takes without it, the field of Bispectrum)
 }
 _NUMBERS = {"rcutfac": "cutoff", "rfac0": "rfac0", "rmin0": "rmin0"}
 _LISTS = {"sinner": "inner", "dinner": "inner_width"}
-_OTHER = ("twojmax", "quadraticflag", "switchinnerflag", "diagonalstyle", "chunksize", "parallelthresh")  # the last two are of LAMMPS' loops
+_OTHER = ("twojmax", "switchinnerflag", "diagonalstyle", "chunksize", "parallelthresh")  # the last two are of LAMMPS' loops
 _MLIAP = ("nelems", "elems", "radelems", "welems")
 
 
+@one_line_refusals("a SNAP file")
 def read_snap(coefficients: str | Path, parameters: str | Path) -> Potential:
     """A published SNAP: linear, quadratic (qSNAP) or with explicit elements (chemflag).
 
@@ -52,76 +55,126 @@ def read_snap(coefficients: str | Path, parameters: str | Path) -> Potential:
         raise ValueError(f"{path}: {len(lines) - 1} lines after the first; expected {n_elements} elements × (1 + {n_each} coefficients)")
     species, radii, weights, rows = [], [], [], []
     for i in range(n_elements):
-        head, *rest = lines[1 + i * (n_each + 1) : 1 + (i + 1) * (n_each + 1)]
-        if len(head) != 3 or any(len(line) != 1 for line in rest):
-            raise ValueError(f"{path}: element {i + 1} of {n_elements}: expected a line 'symbol radius weight' and {n_each} lines of one number")
+        (head, where), *rest = lines[1 + i * (n_each + 1) : 1 + (i + 1) * (n_each + 1)]
+        if len(head) != 3 or any(len(line) != 1 for line, _ in rest):
+            raise ValueError(f"{where}: element {i + 1} of {n_elements}: expected a line 'symbol radius weight' and {n_each} lines of one number")
         species.append(head[0])
-        radii.append(number(head[1], path))
-        weights.append(number(head[2], path))
-        rows.append([number(line[0], path) for line in rest])
+        radii.append(number(head[1], where))
+        weights.append(number(head[2], where))
+        rows.append([number(line[0], at) for line, at in rest])
+    species_tuple(tuple(species), str(path))
+    settings.require_components(len(species), n_each, path)
     return linear_potential(settings, bispectrum_of(settings, tuple(species), radii, weights, path), np.array(rows), path)
 
 
-def lines_of(path: Path) -> list[list[str]]:
-    """The words of every line that is not empty, without comments."""
-    if not path.exists():
-        raise FileNotFoundError(f"no SNAP file at {path}")
-    return [words for line in path.read_text(encoding="utf-8").splitlines() if (words := line.split("#")[0].split())]
+def lines_of(path: Path) -> list[tuple[list[str], str]]:
+    """The words of every line that is not empty, without comments, and where it is; of a file in eV."""
+    text = read_text(path, "a SNAP file")
+    if energy_unit(text, path) != 1:
+        raise ValueError(f"{path} is in units real, by its first line; expected metal units (eV), as LAMMPS does")
+    return [(words, f"{path}, line {k}") for k, line in enumerate(text.split("\n"), 1) if (words := line.split("#")[0].split())]
 
 
-def two_integers(lines: list[list[str]], path: Path) -> tuple[int, int]:
+def two_integers(lines: list[tuple[list[str], str]], path: Path) -> tuple[int, int]:
     """The first line of a file of coefficients: the numbers of elements and of coefficients."""
-    if not lines or len(lines[0]) != 2 or not all(word.isdigit() for word in lines[0]):
-        raise ValueError(f"{path}: the first line must be the numbers of elements and of coefficients, got {' '.join(lines[0]) if lines else 'nothing'}")
-    return int(lines[0][0]), int(lines[0][1])
+    words = lines[0][0] if lines else ()
+    try:
+        n_elements, n_each = (integer(word, path) for word in words)
+    except ValueError:
+        n_elements = n_each = 0
+    if min(n_elements, n_each) < 1:
+        got = " ".join(words)[:60] or "nothing"
+        raise ValueError(f"{path}: the first line must be the numbers of elements and of coefficients, got {got}")
+    return n_elements, n_each
 
 
-def settings_of(path: Path, *, mliap: bool) -> dict[str, list[str]]:
-    """key -> words of a parameter file, or of the descriptor file of ML-IAP; all keys are known."""
-    known = (*_FLAGS, *_NUMBERS, *_LISTS, *_OTHER, *(_MLIAP if mliap else ()))
-    settings: dict[str, list[str]] = {}
-    for key, *words in lines_of(path):
+@dataclass(frozen=True)
+class Settings:
+    """A parameter file, or the descriptor file of ML-IAP: key -> words, and where each key stands."""
+
+    path: Path
+    words: dict[str, list[str]]
+    where: dict[str, str]
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        return self.words[key] == ["1"] if key in self.words else default
+
+    def integer(self, key: str) -> int:
+        return integer(self.words[key][0], f"{self.where[key]}: {key}")
+
+    def numbers(self, key: str) -> list[float]:
+        return [number(word, f"{self.where[key]}: {key}") for word in self.words[key]]
+
+    def require_components(self, n_species: int, n_each: int, path: Path, *, network: bool = False) -> bool:
+        """Whether a model of so many coefficients per element, of which the first is a constant, is quadratic; raises if it is neither."""
+        two_j = self.integer("twojmax")
+        half = two_j // 2 + 1
+        n = half * (half + 1) * (2 * half + 1) // 6 if two_j % 2 == 0 else half * (half + 1) * (half + 2) // 3
+        n *= n_species**3 if self.flag("chemflag") else 1
+        linear, quadratic = n + 1, n + 1 + n * (n + 1) // 2
+        if network:
+            if n_each != n:
+                raise ValueError(f"{path}: {n_each} descriptors; expected {n} for twojmax {two_j} in {self.path}")
+        elif n_each not in (linear, quadratic):
+            expected = f"{linear} (linear) or {quadratic} (quadratic) for twojmax {two_j} in {self.path}"
+            raise ValueError(f"{path}: {n_each} coefficients per element; expected {expected}")
+        return n_each == quadratic and not network
+
+
+def settings_of(path: Path, *, mliap: bool) -> Settings:
+    """A parameter file, or the descriptor file of ML-IAP; all keys are known, and what they need is there."""
+    known = (*_FLAGS, *_NUMBERS, *_LISTS, *_OTHER, *(_MLIAP if mliap else ("quadraticflag",)))  # ML-IAP says "model quadratic" elsewhere
+    settings = Settings(path, {}, {})
+    for (key, *words), where in lines_of(path):
+        if mliap and key in ("nmax", "lmax", "alpha"):
+            raise ValueError(f"{where}: {key} is of the descriptor so3, which is not implemented; expected a file of the descriptor sna (SNAP)")
         if key not in known:
-            raise ValueError(f"{path}: the key {key} is not implemented; those that are: {', '.join(sorted(known))}")
-        if key in settings:
-            raise ValueError(f"{path}: the key {key} is given twice")
+            raise ValueError(f"{where}: the key {key} is not implemented; those that are: {', '.join(sorted(known))}")
+        if key in settings.words:
+            raise ValueError(f"{where}: the key {key} is given twice")
         if not words or (len(words) > 1 and key not in _LISTS and key not in _MLIAP):
-            raise ValueError(f"{path}: expected one value of {key}, got {' '.join(words) or 'none'}")
-        settings[key] = words
-    missing = [key for key in ("rcutfac", "twojmax", *(_MLIAP if mliap else ())) if key not in settings]
+            raise ValueError(f"{where}: expected one value of {key}, got {' '.join(words)[:60] or 'none'}")
+        settings.words[key], settings.where[key] = words, where
+    missing = [key for key in ("rcutfac", "twojmax", *(_MLIAP if mliap else ())) if key not in settings.words]
     if missing:
         raise ValueError(f"{path}: no {', '.join(missing)}")
     for key in (*_FLAGS, "quadraticflag", "switchinnerflag"):
-        if key in settings and settings[key][0] not in ("0", "1"):
-            raise ValueError(f"{path}: {key} must be 0 or 1, got {settings[key][0]}")
-    if settings.get("diagonalstyle", ["3"]) != ["3"]:
-        raise ValueError(f"{path}: diagonalstyle {settings['diagonalstyle'][0]} selects other components; only 3 is implemented")
-    if not settings["twojmax"][0].isdigit():
-        raise ValueError(f"{path}: twojmax must be an integer ≥ 0, got {settings['twojmax'][0]}")
-    has_inner, given = settings.get("switchinnerflag") == ["1"], [key for key in _LISTS if key in settings]
-    if has_inner != bool(given) or len(given) not in (0, 2):
+        if key in settings.words and settings.words[key][0] not in ("0", "1"):
+            raise ValueError(f"{settings.where[key]}: {key} must be 0 or 1, got {settings.words[key][0]}")
+    if settings.words.get("diagonalstyle", ["3"]) != ["3"]:
+        got = settings.words["diagonalstyle"][0]
+        raise ValueError(f"{settings.where['diagonalstyle']}: diagonalstyle {got} selects other components; only 3 is implemented")
+    if settings.integer("twojmax") < 0:
+        raise ValueError(f"{settings.where['twojmax']}: twojmax must be an integer ≥ 0, got {settings.words['twojmax'][0]}")
+    if not settings.numbers("rcutfac")[0] > 0:
+        raise ValueError(f"{settings.where['rcutfac']}: rcutfac must be > 0, got {settings.words['rcutfac'][0]}")
+    given = [key for key in _LISTS if key in settings.words]
+    if settings.flag("switchinnerflag") != bool(given) or len(given) not in (0, 2):
         raise ValueError(f"{path}: switchinnerflag 1 goes together with sinner and dinner, got {', '.join(given) or 'neither'}")
     return settings
 
 
-def bispectrum_of(settings: dict[str, list[str]], species: tuple[str, ...], radii: list[float], weights: list[float], path: Path) -> Bispectrum:
-    """The descriptor of a parameter file; numbers that are not finite are refused."""
-    fields = {field: settings[key][0] == "1" if key in settings else default for key, (default, field) in _FLAGS.items()}
-    fields |= {field: number(settings[key][0], path) for key, field in _NUMBERS.items() if key in settings}
-    fields |= {field: np.array([number(x, path) for x in settings[key]]) for key, field in _LISTS.items() if key in settings}
-    radii, weights = (require_finite(np.array(x), f"{path}: {name}") for x, name in ((radii, "radii"), (weights, "weights")))
-    return Bispectrum(species, two_j_max=int(settings["twojmax"][0]), radii=radii, weights=weights, **fields)
+def bispectrum_of(settings: Settings, species: tuple[str, ...], radii: list[float], weights: list[float], path: Path) -> Bispectrum:
+    """The descriptor of a parameter file, with the radii and weights of another one, or of the same."""
+    if min(radii) <= 0:
+        raise ValueError(f"{path}: radii must be > 0, got {min(radii)}")
+    fields = {field: settings.flag(key, default) for key, (default, field) in _FLAGS.items()}
+    fields |= {field: settings.numbers(key)[0] for key, field in _NUMBERS.items() if key in settings.words}
+    fields |= {field: np.array(settings.numbers(key)) for key, field in _LISTS.items() if key in settings.words}
+    try:
+        return Bispectrum(species, two_j_max=settings.integer("twojmax"), radii=np.array(radii), weights=np.array(weights), **fields)
+    except ValueError as error:
+        raise ValueError(f"{settings.path}: {error}") from None
 
 
-def linear_potential(settings: dict[str, list[str]], descriptor: Bispectrum, rows: np.ndarray, path: Path) -> Potential:
+def linear_potential(settings: Settings, descriptor: Bispectrum, rows: np.ndarray, path: Path, *, is_quadratic: bool | None = None) -> Potential:
     """Linear or quadratic, from the coefficients of every element, of which the first is a constant."""
-    is_quadratic = settings.get("quadraticflag") == ["1"]
+    is_quadratic = settings.flag("quadraticflag") if is_quadratic is None else is_quadratic
     potential = AtomicPotential(descriptor, Quadratic() if is_quadratic else Linear())
     expected = 1 + potential.n_coefficients // len(descriptor.species)
     if rows.shape[1] != expected:
-        kind = "quadratic" if is_quadratic else "linear"
-        raise ValueError(f"{path}: {rows.shape[1]} coefficients per element; expected {expected} for twojmax {descriptor.two_j_max}, {kind}")
-    rows = require_finite(rows, f"{path}: coefficients")
+        kind = f"twojmax {descriptor.two_j_max}, {'quadratic' if is_quadratic else 'linear'}, in {settings.path}"
+        raise ValueError(f"{path}: {rows.shape[1]} coefficients per element; expected {expected} for {kind}")
     constants = IsolatedAtoms(dict(zip(descriptor.species, rows[:, 0].tolist(), strict=True)))
     return Sum((potential.with_coefficients(jnp.asarray(rows[:, 1:].reshape(-1))), constants))
 

@@ -101,7 +101,7 @@ def one_line_refusals(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
         @functools.wraps(read)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
             bound = signature.bind(*args, **kwargs)  # a wrong call stays a TypeError
-            first = next(iter(bound.arguments.values()))
+            first = next(iter(bound.arguments.values()), "")
             path = str(first[0] if isinstance(first, tuple) and first else first)
             try:
                 return read(*args, **kwargs)

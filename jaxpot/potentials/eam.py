@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import species_tuple
+from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Graph
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.potentials.base import Potential
-from jaxpot.potentials.pair import pairs, require_table
+from jaxpot.potentials.pair import is_symmetric, pairs
 from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
@@ -20,20 +20,22 @@ class EAM(Potential):
 
     .. math:: \epsilon_i = F_{z_i}\Big(\sum_j \rho_{z_j z_i}(r_{ij}) f_c(r_{ij})\Big) + \tfrac12 \sum_j \phi_{z_i z_j}(r_{ij}) f_c(r_{ij})
 
-    Functions are tables on even grids from 0, interpolated as in LAMMPS: cubic in every interval, with slopes at the knots from five
-    points. Beyond its last knot a function of r keeps its last value, and F goes on with its last slope.
+    Functions are tables on even grids from 0 (F from ρ₀), interpolated as in LAMMPS: cubic in every interval, with slopes at the knots from
+    five points. Beyond its last knot a function of r keeps its last value, and F goes on with its last slope; before the first knot F goes on
+    with its first cubic.
 
     Args:
       species: chemical symbols, S of them.
-      embedding: F at 0, Δρ, 2Δρ, …, shape [S, n_ρ], in eV.
+      embedding: F at ρ₀, ρ₀ + Δρ, ρ₀ + 2Δρ, …, shape [S, n_ρ], in eV.
       density: ρ at 0, Δr, 2Δr, …, of the neighbour's element and the centre's, shape [S, S, n_r]; [S, 1, n_r] where any centre feels the same.
       pair: r φ(r) on that grid, shape [S, S, n_r], in eV Å.
       density_step: Δρ.
       step: Δr, in Å.
       cutoff: how ρ and φ end; `Step` in published files, whose tables end by themselves.
+      first_density: ρ₀, less than 0 where there are densities that are: LAMMPS's `eam/he`.
 
     Raises:
-      ValueError: for tables of other shapes, with less than five points, or pairs that are not symmetric.
+      ValueError: for tables of other shapes, with less than five points or not finite, or pairs that are not symmetric.
 
     Example:
       >>> from jaxpot import PolynomialCutoff
@@ -55,6 +57,7 @@ class EAM(Potential):
     density_step: Array = positive()
     step: Array = positive()
     cutoff: Cutoff
+    first_density: Array = 0.0
     is_local = True
 
     def __post_init__(self):
@@ -66,8 +69,11 @@ class EAM(Potential):
             raise ValueError(f"EAM: pair must have shape [{s}, {s}, n] with at least five points, got {list(pair)}")
         if density not in ((s, s, pair[2]), (s, 1, pair[2])):
             raise ValueError(f"EAM: density must have shape [{s}, {s}, {pair[2]}] or [{s}, 1, {pair[2]}], on the grid of pair, got {list(density)}")
-        for values in np.moveaxis(self.pair, 2, 0) if isinstance(self.pair, np.ndarray) else ():
-            require_table("EAM", "pair", values, s)
+        for name in ("embedding", "density", "pair"):
+            if is_concrete(getattr(self, name)) and not np.all(np.isfinite(np.asarray(getattr(self, name)))):
+                raise ValueError(f"EAM: {name} must be finite")
+        if is_concrete(self.pair) and not is_symmetric(self.pair):
+            raise ValueError("EAM: pair must be symmetric in the two species")
 
     @property
     def reach(self) -> Array:
@@ -79,7 +85,7 @@ class EAM(Potential):
         weight = jnp.where(mask, self.cutoff(r), 0)
         density = _interpolate(jnp.asarray(self.density), neighbor * sites + (center if sites == s else 0), r / self.step)
         pair = _interpolate(jnp.asarray(self.pair), center * s + neighbor, r / self.step) / r
-        rho = jnp.sum(density * weight, axis=1) / self.density_step
+        rho = (jnp.sum(density * weight, axis=1) - self.first_density) / self.density_step
         table, last = jnp.asarray(self.embedding), self.embedding.shape[1] - 1
         beyond = jnp.where(rho > last, rho - last, 0) * (table[:, -1] - table[:, -2])[center[:, 0]]
         embedding = _interpolate(table, center[:, 0], rho) + beyond

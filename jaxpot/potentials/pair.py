@@ -29,8 +29,15 @@ def require_table(owner: str, name: str, value: Array, n_species: int, *, symmet
     """Raises unless the shape is [] or [S, S], and the table symmetric if it must be."""
     if np.shape(value) not in ((), (n_species, n_species)):
         raise ValueError(f"{owner}: {name} must have shape [] or [{n_species}, {n_species}], got {np.shape(value)}")
-    if symmetric and np.ndim(value) == 2 and is_concrete(value) and not np.allclose(value, np.transpose(value)):
-        raise ValueError(f"{owner}: {name} must be symmetric in the two species")
+    if symmetric and np.ndim(value) == 2 and is_concrete(value) and not is_symmetric(value):
+        raise ValueError(f"{owner}: {name} must be symmetric in the two species, got {np.asarray(value).tolist()}")
+
+
+def is_symmetric(table: Array) -> bool:
+    """Whether a table [S, S, ...] is that of exchanged species, but for the round-off that training leaves."""
+    table = np.asarray(table)
+    table = table if np.issubdtype(table.dtype, np.floating) else table.astype(float)
+    return bool(np.max(np.abs(table - np.swapaxes(table, 0, 1))) <= 64 * np.finfo(table.dtype).eps * np.max(np.abs(table)))
 
 
 def of_pair(value: Array, first: Array, second: Array) -> Array:

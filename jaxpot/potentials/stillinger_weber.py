@@ -6,15 +6,16 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, poison, species_tuple
 from jaxpot.graph import Environment, Graph, environments
-from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.math.linalg import einsum
+from jaxpot.potentials.angles import distances_and_units, ending
 from jaxpot.potentials.base import Potential
+from jaxpot.potentials.pair import require_table
 from jaxpot.pytree import leaf, pytree, static
 
 Array = jax.Array
 
 _PAIRS = ("sigma", "a", "gamma", "A", "B", "p", "q")
 _TRIPLETS = ("epsilon", "lam", "cosine")
-_SMALLEST = 700.0  # e^−700 is the smallest number of float64 whose derivatives near the cutoff are numbers too
 
 
 @pytree
@@ -25,8 +26,8 @@ class StillingerWeber(Potential):
        + \sum_{j<k} \lambda\epsilon (\cos\theta_{jik} - c)^2 h_{ij}(\gamma) h_{ik}(\gamma) \\
        h_{ij}(\gamma) &= \exp\frac{\gamma\sigma}{r_{ij} - a\sigma} \quad (r_{ij} < a\sigma)
 
-    An angle belongs to the atom at its apex. The product of the h factorises the sum over pairs of neighbours: with moments
-    Σ_j h_ij u_j ⊗ u_j of every element it costs as much as a sum over neighbours.
+    An angle belongs to the atom at its apex, and has the mean of the energies by the entries [i, j, k] and [i, k, j]. The product of the h
+    factorises the sum over pairs of neighbours: with moments Σ_j h_ij u_j ⊗ u_j of every element it costs as much as a sum over neighbours.
 
     Args:
       species: chemical symbols, S of them.
@@ -39,7 +40,8 @@ class StillingerWeber(Potential):
       A, B, p, q: shape [] or [S, S].
 
     Raises:
-      ValueError: for tables of other shapes, not symmetric (only γ may depend on which atom is the apex), not finite, or negative σ, a or γ.
+      ValueError: for tables of other shapes, of pairs and not symmetric (only γ may depend on which atom is the apex), not finite, or negative
+        σ, a or γ.
 
     Example:
       >>> silicon = StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3,
@@ -72,43 +74,42 @@ class StillingerWeber(Potential):
             value = np.asarray(getattr(self, name))
             if name in ("sigma", "a", "gamma") and np.any(value < 0):
                 raise ValueError(f"StillingerWeber: {name} must not be negative, got {value}")
-            if value.ndim and name != "gamma" and not np.allclose(value, np.swapaxes(value, -1, -2)):
-                raise ValueError(f"StillingerWeber: {name} must be symmetric in its last two species")
+        s = len(self.species)
+        for name in (name for name in _PAIRS if name != "gamma"):
+            require_table("StillingerWeber", name, getattr(self, name), s)
         if np.ndim(self.epsilon) and is_concrete(self.epsilon):
-            pair = np.einsum("ijj->ij", np.asarray(self.epsilon))
-            if not np.allclose(pair, pair.T):
-                raise ValueError(f"StillingerWeber: epsilon of pairs, [i, j, j], must be symmetric, got {pair}")
+            require_table("StillingerWeber", "epsilon of pairs, [i, j, j],", np.einsum("ijj->ij", np.asarray(self.epsilon)), s)
 
     @property
     def reach(self) -> Array:
         return jnp.max(jnp.asarray(self.sigma) * self.a)
 
-    def energies(self, graph: Graph) -> Array:
+    def tables(self) -> dict[str, Array]:
+        """All parameters as tables of their full shape."""
         s = len(self.species)
         tables = {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s)) for name in _PAIRS}
-        tables |= {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in _TRIPLETS}
-        stack = environments(graph, self.reach, self.species)
+        return tables | {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in _TRIPLETS}
+
+    def energies(self, graph: Graph) -> Array:
+        tables, stack = self.tables(), environments(graph, self.reach, self.species)
         return jax.vmap(lambda env: _atom(tables, env))(stack).astype(stack.vectors.dtype)
+
+
+def bonds(table: dict[str, Array], env: Environment) -> tuple[Array, Array, Array, Array]:
+    """The energy of the pairs of an atom, shape []; the weights h(γ) [K] of its neighbours in angles, unit vectors [K, 3] and distances [K]."""
+    of = {name: table[name][env.center][env.species] for name in _PAIRS}
+    r, unit = distances_and_units(env)
+    depth = of["a"] * of["sigma"] - r
+    ratio = jnp.where(depth <= 0, 1, of["sigma"] / r)
+    strength = of["A"] * jnp.diagonal(table["epsilon"][env.center])[env.species]
+    pair = strength * (of["B"] * ratio ** of["p"] - ratio ** of["q"]) * ending(of["sigma"], depth)
+    return 0.5 * jnp.sum(pair), ending(of["gamma"] * of["sigma"], depth), unit, r
 
 
 def _atom(table: dict[str, Array], env: Environment) -> Array:
     """The energy of one atom, shape [], in eV."""
     i, j = env.center, env.species
-    of = {name: table[name][i][j] for name in _PAIRS}
-    r = safe_norm(env.vectors)
-    depth = of["a"] * of["sigma"] - r
-
-    def decay(width):
-        """exp(−width/depth), and 0 with all derivatives from the cutoff on; NaN stays NaN."""
-        nothing = (depth <= width / _SMALLEST) | (depth <= 0)
-        return jnp.where(nothing, 0, jnp.exp(-width / jnp.where(nothing, 1, depth)))
-
-    ratio = jnp.where(depth <= 0, 1, of["sigma"] / r)
-    strength = of["A"] * jnp.diagonal(table["epsilon"][i])[j]
-    pair = strength * (of["B"] * ratio ** of["p"] - ratio ** of["q"]) * decay(of["sigma"])
-
-    weight = decay(of["gamma"] * of["sigma"])
-    unit = env.vectors / jnp.where(r == 0, 1, r)[:, None]
+    pair, weight, unit, r = bonds(table, env)
     own = weight[:, None] * (j[:, None] == jnp.arange(len(table["sigma"]))[None, :]).astype(weight.dtype)
     second = einsum("ks,kx,ky->sxy", own, unit, unit)
     first, zeroth = einsum("ks,kx->sx", own, unit), jnp.sum(own, axis=0)
@@ -116,4 +117,4 @@ def _atom(table: dict[str, Array], env: Environment) -> Array:
     square, linear = einsum("sxy,txy->st", second, second), einsum("sx,tx->st", first, first)
     everything = strength * (square - 2 * c * linear + c**2 * zeroth[:, None] * zeroth[None, :])
     itself = jnp.diagonal(strength * (1 - c) ** 2) * jnp.sum(own**2, axis=0)  # every neighbour with itself, at angle 0
-    return poison(0.5 * (jnp.sum(pair) + jnp.sum(everything) - jnp.sum(itself)), jnp.any(jnp.isnan(r)))
+    return poison(pair + 0.5 * (jnp.sum(everything) - jnp.sum(itself)), jnp.any(jnp.isnan(r)))

@@ -19,11 +19,13 @@ _SHARED_PAIRS = ("beta", "lambda1", "lambda2", "A", "B")
 class BondOrderPotential(Potential):
     r"""Interface: repulsion and attraction of pairs, the latter weakened by the other neighbours k of the atom.
 
-    .. math:: \epsilon_i &= \tfrac12 \sum_j f_c(r_{ij}) \left[A e^{-\lambda_1 r_{ij}} - b_{ij} B e^{-\lambda_2 r_{ij}}\right] \\
+    .. math:: \epsilon_i &= \tfrac12 \sum_j \left[V_R(r_{ij}) - b_{ij} V_A(r_{ij})\right], \qquad
+       V_R = f_c(r) A e^{-\lambda_1 r}, \quad V_A = f_c(r) B e^{-\lambda_2 r} \\
        \zeta_{ij} &= \sum_{k \ne j} f_c(r_{ik})\, g(\theta_{jik}) \exp\left[\lambda_3 (r_{ij} - r_{ik})\right]^m
 
     A new one writes `end`, `angular` and `order`, and names its tables of pairs [S, S] and of triplets [S, S, S]. Tables are
-    indexed by the atom i, its neighbour j and the other neighbour k.
+    indexed by the atom i, its neighbour j and the other neighbour k; each atom of a bond has half of what its own entries say. Where D = 0,
+    f_c is 1 up to R and 0 from there on.
     """
 
     pair_tables: tuple[str, ...] = ()
@@ -44,12 +46,20 @@ class BondOrderPotential(Potential):
         """b of ζ [K], given the entries of the pair tables."""
         raise NotImplementedError(f"{type(self).__name__} must define order(zeta, of)")
 
+    def repulsion(self, r: Array, fade: Array, of: dict[str, Array]) -> Array:
+        """V_R at distances r [K] with f_c of them, given the entries of the pair tables."""
+        return fade * of["A"] * jnp.exp(-of["lambda1"] * r)
+
+    def attraction(self, r: Array, fade: Array, of: dict[str, Array]) -> Array:
+        """V_A, likewise."""
+        return fade * of["B"] * jnp.exp(-of["lambda2"] * r)
+
     def _check(self) -> None:
         owner = type(self).__name__
         species_tuple(self.species, owner)
         for name in ("R", "D"):
-            if is_concrete(getattr(self, name)) and not np.all(np.asarray(getattr(self, name)) > 0):
-                raise ValueError(f"{owner}: {name} must be > 0, got {np.asarray(getattr(self, name))}")
+            if is_concrete(getattr(self, name)) and not np.all(np.asarray(getattr(self, name)) >= 0):
+                raise ValueError(f"{owner}: {name} must be ≥ 0, got {np.asarray(getattr(self, name))}")
         if self.m not in (1, 3):
             raise ValueError(f"{owner}: m must be 1 or 3, got {self.m}")
         if self.chunk is not None and not self.chunk > 0:
@@ -90,13 +100,12 @@ class BondOrderPotential(Potential):
         stretch = jnp.where(near[:, None] & near[None, :], r[:, None] - r[None, :], 0)  # beyond, the exponential might overflow
         others = self._fade(r[None, :], of["R"], of["D"]) * self.angular(einsum("jx,kx->jk", unit, unit), of)
         zeta = jnp.sum(jnp.where(jnp.eye(n, dtype=bool), 0, others * jnp.exp((of["lambda3"] * stretch) ** self.m)), axis=1)
-        repulsion = of["A"] * jnp.exp(-of["lambda1"] * r)
-        attraction = self.order(zeta, of) * of["B"] * jnp.exp(-of["lambda2"] * r)
-        energy = 0.5 * jnp.sum(self._fade(r, same["R"], same["D"]) * (repulsion - attraction))
+        fade = self._fade(r, same["R"], same["D"])
+        energy = 0.5 * jnp.sum(self.repulsion(r, fade, of) - self.order(zeta, of) * self.attraction(r, fade, of))
         return poison(energy, jnp.any(jnp.isnan(r)))
 
     def _fade(self, r: Array, R: Array, D: Array) -> Array:
-        return self.end(jnp.clip((r - R) / D, -1, 1))
+        return self.end(jnp.where(D > 0, jnp.clip((r - R) / jnp.where(D > 0, D, 1), -1, 1), jnp.where(r < R, -1, 1)))
 
 
 def _weakened(x: Array, power: Array, root: Array) -> Array:
@@ -129,7 +138,7 @@ class Tersoff(BondOrderPotential):
       chunk: atoms per checkpointed block, which bounds memory; None takes 128 on CPU and 65 536 elsewhere.
 
     Raises:
-      ValueError: for tables of other shapes or not finite, R, D, d or n that are not positive, or another m.
+      ValueError: for tables of other shapes or not finite, d or n that are not positive, negative R or D, or another m.
 
     Example:
       >>> silicon = Tersoff(("Si",), A=1830.8, B=471.18, lambda1=2.4799, lambda2=1.73222, beta=1.1e-6, n=0.78734, c=100390.0, d=16.217,
@@ -180,9 +189,9 @@ class Tersoff(BondOrderPotential):
 
 @pytree
 class ModifiedTersoff(BondOrderPotential):
-    r"""The modification of Kumagai et al. with tables of the elements, LAMMPS's `tersoff/mod`.
+    r"""The modification of Kumagai et al. with tables of the elements, LAMMPS's `tersoff/mod`, and with a constant c_0 its `tersoff/mod/c`.
 
-    As `Tersoff`, with
+    As `Tersoff`, with f_c (r) c_0 added to the repulsion, and
 
     .. math:: b_{ij} &= \left(1 + (\beta\zeta_{ij})^\eta\right)^{-1/2n}, \qquad
        g = c_1 + \frac{c_2 x}{c_3 + x} \left(1 + c_4 e^{-c_5 x}\right), \quad x = (h - \cos\theta)^2 \\
@@ -194,11 +203,12 @@ class ModifiedTersoff(BondOrderPotential):
       lambda1, lambda2: in 1/Å, and A, B in eV, likewise.
       R, D: in Å, shape [] or [S, S, S], as of `Tersoff`.
       lambda3: LAMMPS's α, in 1/Å, and cosine (h), c1, c2, c3, c4 and c5, likewise.
+      c0: shape [] or [S, S], in eV.
       m: LAMMPS's β, 1 or 3.
       chunk: atoms per checkpointed block; None takes 128 on CPU and 65 536 elsewhere.
 
     Raises:
-      ValueError: for tables of other shapes or not finite, R, D, n, eta or c3 that are not positive, or another m.
+      ValueError: for tables of other shapes or not finite, n, eta or c3 that are not positive, negative R or D, or another m.
 
     References:
       Kumagai, Izumi, Hara, Sakai, "Development of bond-order potentials that can reproduce the elastic constants and melting point
@@ -222,10 +232,11 @@ class ModifiedTersoff(BondOrderPotential):
     lambda3: Array = leaf(shape="[] or [S, S, S]")
     R: Array = leaf(shape="[] or [S, S, S]")
     D: Array = leaf(shape="[] or [S, S, S]")
+    c0: Array = leaf(0.0, shape="[] or [S, S]")
     m: int = static(1)
     chunk: int | None = static(None)
 
-    pair_tables = (*_SHARED_PAIRS, "n", "eta")
+    pair_tables = (*_SHARED_PAIRS, "n", "eta", "c0")
     triplet_tables = ("R", "D", "lambda3", "cosine", "c1", "c2", "c3", "c4", "c5")
 
     def __post_init__(self):
@@ -243,3 +254,6 @@ class ModifiedTersoff(BondOrderPotential):
 
     def order(self, zeta, of):
         return _weakened(of["beta"] * zeta, of["eta"], of["n"])
+
+    def repulsion(self, r, fade, of):
+        return fade * (of["A"] * jnp.exp(-of["lambda1"] * r) + of["c0"])

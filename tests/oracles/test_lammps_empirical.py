@@ -12,7 +12,7 @@ from catalog import evaluate, quick_jit
 
 import jaxpot
 from jaxpot import ZBL, Buckingham, LennardJones, Morse, Shifted, Step
-from jaxpot.io.lammps import read_eam, read_modified_tersoff, read_stillinger_weber, read_tersoff
+from jaxpot.io.lammps import read_eam, read_edip, read_modified_tersoff, read_stillinger_weber, read_tersoff, read_vashishta
 
 SHARED = Path(os.environ.get("JAXPOT_DATA", "."))
 pytestmark = pytest.mark.skipif(
@@ -22,6 +22,7 @@ FILES = SHARED / "potentials" / "lammps_empirical"
 ARGON = dict(species=("Ar",), epsilon=0.0104, sigma=3.405)
 # in LAMMPS an angle gives a third to each of its atoms, and the attraction of Tersoff half to each; here both belong to the atom whose neighbours make them
 TOLERANCE = 1e-11  # round-off of both
+LOOSE = {"edip_si": 1e-3}  # LAMMPS's `edip` interpolates tables linearly; `edip/multi`, which does not, is in test_lammps_files.py
 MODELS = {  # potential, whether local energies are shared out alike
     "sw_si": (lambda: read_stillinger_weber(FILES / "Si.sw"), False),
     "sw_gan": (lambda: read_stillinger_weber(FILES / "GaN.sw"), False),
@@ -31,6 +32,8 @@ MODELS = {  # potential, whether local energies are shared out alike
     "eam_funcfl_cu": (lambda: read_eam(FILES / "Cu_u3.eam"), True),
     "eam_alloy_cuni": (lambda: read_eam(FILES / "CuNi.eam.alloy"), True),
     "eam_fs_nialh": (lambda: read_eam(FILES / "NiAlH_jea.eam.fs"), True),
+    "vashishta_sio2": (lambda: read_vashishta(FILES / "SiO.1990.vashishta"), False),
+    "edip_si": (lambda: read_edip(FILES / "Si.edip"), False),
     "zbl_sic": (lambda: ZBL(("Si", "C"), inner=3.0, outer=4.0), True),
     "lj_cut": (lambda: LennardJones(**ARGON, cutoff=Step(8.5)), True),
     "lj_cut_shift": (lambda: LennardJones(**ARGON, cutoff=Shifted(8.5)), True),
@@ -73,11 +76,11 @@ def test_lammps(name):
         for field in ("energy", "forces", "virial"):
             got = getattr(properties, field)
             got = got[:n] if field == "forces" else got
-            np.testing.assert_allclose(got, expected[field], rtol=0, atol=TOLERANCE, err_msg=f"{structure} {field}")
+            np.testing.assert_allclose(got, expected[field], rtol=0, atol=LOOSE.get(name, TOLERANCE), err_msg=f"{structure} {field}")
         if same_shares:
             np.testing.assert_allclose(local_energies(potential, graph)[:n], expected["local_energies"], rtol=0, atol=TOLERANCE, err_msg=structure)
 
 
-def test_all_but_three_cases_are_here():
+def test_all_but_one_case_are_here():
     info = json.loads(str(np.load(SHARED / "oracles" / "lammps_empirical.npz")["info"]))
-    assert set(info["models"]) - set(MODELS) == {"lj_cut_tail", "vashishta_sio2", "edip_si"}
+    assert set(info["models"]) - set(MODELS) == {"lj_cut_tail"}

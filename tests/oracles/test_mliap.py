@@ -10,6 +10,7 @@ from ase import Atoms
 from catalog import quick_jit
 
 import jaxpot
+from jaxpot import Linear, Quadratic
 from jaxpot.io.mliap import read_mliap
 from jaxpot.io.snap import read_snap
 
@@ -69,15 +70,19 @@ def test_network_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("rcutfac", "nmax", "the key nmax is not implemented"),
+        ("rcutfac", "nmax", "of the descriptor so3, which is not implemented"),
+        ("rcutfac", "chem", "the key chem is not implemented"),
+        ("welems", "quadraticflag 1\nwelems", "the key quadraticflag is not implemented"),
         ("nelems 2", "nelems 1", "must name 2 elements"),
         ("sigmoid", "silu", "the activation silu is not implemented"),
         ("linear 1", "tanh 1", "a last layer 'linear 1'"),
         ("linear 1", "linear 2", "a last layer 'linear 1'"),
-        ("NET 5", "NET 6", "expected 5 descriptors"),
+        ("NET 5", "NET 6", "6 descriptors; expected 5 for twojmax 2"),
         ("NET 5 3", "NET 5 2", "then an activation and a number of nodes"),
-        ("tanh 2", "tanh 4", "expected 43 and 2 × "),
-        ("2 25", "2 24", "24 parameters and 70 values; expected 25"),
+        ("tanh 2", "tanh 4", "25 parameters; expected 43"),
+        ("NET", "NET 5 3 tanh 2 sigmoid 3 linear 1\n1.0\nNET", "expected a number, got 'NET'"),
+        ("twojmax 2", "twojmax 100000000000000", "for twojmax 100000000000000"),
+        ("2 25", "2 24", "24 parameters; expected 25"),
         ("2 25", "25", "first line must be"),
         ("NET 5 3 tanh 2 sigmoid 3 linear 1", "", "lines of one number, or a line NET"),
     ],
@@ -91,11 +96,26 @@ def test_refused(tmp_path, old, new, message):
 def test_not_finite(tmp_path):
     parameters = PARAMETERS.copy()
     parameters[1, 3] = np.nan
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="expected a number, got 'nan'"):
         read_mliap(*written(tmp_path, parameters=parameters))
+
+
+def test_quadratic_model_is_that_of_pair_style_snap(tmp_path):
+    """Which it is, is seen from the number of coefficients: 1 + 5, or 15 more."""
+    for n, kind in ((6, Linear), (21, Quadratic)):
+        rows = [repr(x) for x in RNG.normal(size=2 * n).tolist()]
+        (tmp_path / "model").write_text("\n".join([f"2 {n}", *rows]))
+        (tmp_path / "descriptor").write_text(DESCRIPTOR)
+        (tmp_path / "coefficients").write_text("\n".join([f"2 {n}", "Ta 0.5 1", *rows[:n], "W 0.4 0.9", *rows[n:]]))
+        (tmp_path / "parameters").write_text(f"rcutfac 4.0\ntwojmax 2\nquadraticflag {int(kind is Quadratic)}\n")
+        potential = read_mliap(tmp_path / "model", tmp_path / "descriptor")
+        assert type(potential.terms[0].head) is kind and potential == read_snap(tmp_path / "coefficients", tmp_path / "parameters")
+    (tmp_path / "model").write_text("\n".join(["2 7", *rows[:14]]))
+    with pytest.raises(ValueError, match=r"7 coefficients per element; expected 6 \(linear\) or 21 \(quadratic\)"):
+        read_mliap(tmp_path / "model", tmp_path / "descriptor")
 
 
 @needs_data
 def test_other_descriptors():
-    with pytest.raises(ValueError, match="nmax is not implemented"):
+    with pytest.raises(ValueError, match="nmax is of the descriptor so3"):
         read_mliap(FOLDER / "Si.nn.mliap.model", FOLDER / "Si.nn.mliap.descriptor")
