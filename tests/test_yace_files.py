@@ -48,7 +48,7 @@ SMALL = Path(__file__).parent / "oracles" / "pace_small"
 
 
 def test_yaml(tmp_path):
-    """Blocks, brackets over several lines, lists under keys, keys that are lists, in both forms."""
+    """Blocks, brackets over several lines, lists under keys, keys that are lists, in both forms; words, numbers and truth values of YAML 1.2."""
     (tmp_path / "a").write_text(
         "---\na: [1, -2.5, .5, +1e-3, 1e5] # comment\nb:\n  c: {d: x y, 'e f': \"g#1\", h: [[1], []]}\n  [0, 1]:\n    i: true\nlist:\n- j: 1\n  k: 2\n"
         "-\n  - 3\n  - [4,\n     5]\nother:\n  - null\n  - word\n? [1, 0]\n: l: 1\n  m: 2\n? [1, 1]\n: n\nempty:\n"
@@ -59,32 +59,43 @@ def test_yaml(tmp_path):
         "list": [{"j": 1, "k": 2}, [3, [4, 5]]], "other": [None, "word"], (1, 0): {"l": 1, "m": 2}, (1, 1): "n", "empty": None,
     }  # fmt: skip
     assert isinstance(found["a"][0], int) and isinstance(found["a"][4], float)
+    (tmp_path / "a").write_bytes("# größe\r\n[Y, No, N, on, off, '4', 010, 1:30, 1_000, 0x10, ~, False, 0.1, &here 7]\r\n".encode("latin-1"))
+    assert read_yaml(tmp_path / "a") == ["Y", "No", "N", "on", "off", "4", 10, "1:30", "1_000", "0x10", None, False, 0.1, 7]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty"),
-        ("a: 1\na: 2\n", "the key a is given twice"),
-        ("a: {b: 1, b: 2}\n", "given twice among b, b"),
-        ("a: [1, 2\n", r"line 1: cannot read 'a: \[1, 2'"),
-        ("a: 1\n  b: 2\n", "line 2: cannot read 'b: 2'"),
-        ("a: 1\njust words\n", "line 2: cannot read 'just words'"),
-        ("a: &anchor 1\nb: |\n  text\n", "line 3: cannot read 'text'"),
-        ("? [0]\nb: 1\n", "line 2: cannot read"),
+        ("", "a is empty; expected a YAML file"),
+        ("# nothing\n", "is empty"),
+        ("a: 1\na: 2\n", "line 2: the key a is given twice"),
+        ("a: {b: 1, b: 2}\n", "line 1: the key b is given twice"),
+        ("[0, 1]: a\n? [0, 1]\n: b\n", r"the key \(0, 1\) is given twice"),
+        ("a: [1, 2\n", "did not find expected"),
+        ("a: 1\n  b: 2\n", "line 2: mapping values are not allowed in this context at 'b: 2'"),
+        ("a: 1\njust words\n", "line 3: could not find expected ':'"),
+        ("a: &x [1]\nb: *x\n", r"line 2: the alias \*x is not read; write out"),
+        ("a: &x [*x]\n", "the alias"),
+        ("a: !!python/object:os.system ls\n", "the tag tag:yaml.org,2002:python/object:os.system is not read"),
+        ("a: 1\n---\nb: 2\n", "line 2: a second document begins"),
+        ("? {a: 1}\n: 2\n", "expected a word, a number or a list of them as a key"),
+        ("a:\n\t- 1\n", "cannot start any token"),
+        ("a: " + "[" * 100_000, "line 1: "),
+        ("a: " + "9" * 5000, "too large for an integer"),
     ],
 )
 def test_what_is_no_such_yaml(tmp_path, text, message):
     (tmp_path / "a").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as found:
         read_yaml(tmp_path / "a")
+    assert "\n" not in str(found.value) and str(tmp_path / "a") in str(found.value)
 
 
 def test_what_is_no_text(tmp_path):
     (tmp_path / "a").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="not a text file"):
+    with pytest.raises(ValueError, match="UTF-16; expected a YAML file"):
         read_yaml(tmp_path / "a")
-    for suffix in ("yace", "ace"):
+    for suffix in ("yace", "ace", "yaml"):
         with pytest.raises(FileNotFoundError, match="no file at"):
             read_yace(tmp_path / f"b.{suffix}")
 
@@ -95,25 +106,27 @@ def test_what_is_no_text(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("deltaSplineBins: 0.0001", "metadata: {a: 1}", "the key metadata is not implemented"),
+        ("deltaSplineBins: 0.0001", "summed_neighbour_A: true", "the key summed_neighbour_A is not implemented"),
         ("elements: [C, Si]", "elements: [C, Xx]", "not chemical symbols"),
-        ("elements: [C, Si]", "species: [C, Si]", "convert it by pace_yaml2yace"),
+        ("elements: [C, Si]", "species: [C, Si]", "the key E0 is not implemented"),
         ("E0: [-1.5, 0.25]", "E0: [-1.5]", r"E0: expected numbers of shape \(2,\), got shape \(1,\)"),
-        ("E0: [-1.5, 0.25]", "E0: [-1.5, nan]", "E0.* not finite"),
+        ("E0: [-1.5, 0.25]", "E0: [-1.5, nan]", "E0: expected a number, got 'nan'"),
+        ("E0: [-1.5, 0.25]", "E0: [-1.5, 1e999]", "E0: expected a number, got 'inf'"),
+        ("E0: [-1.5, 0.25]", "E0: [-1.5, true]", "E0: expected a number, got 'True'"),
+        ("E0: [-1.5, 0.25]", "E0: [−1.5, 0.25]", "write a plain - for the minus"),
         ("E0: [-1.5, 0.25]\n", "", "lacks E0"),
-        ("npoti: FinnisSinclairShiftedScaled", "npoti: Tanh", "npoti FinnisSinclairShiftedScaled, Tanh is not implemented"),
-        ("npoti: FinnisSinclairShiftedScaled", "npoti: FinnisSinclair", "for all elements"),
+        ("npoti: FinnisSinclairShiftedScaled", "npoti: Tanh", "npoti Tanh is not implemented; expected FinnisSinclairShiftedScaled or FinnisSinclair"),
         ("FS_parameters: [1, 1, 1, 0.5]", "FS_parameters: [1, 1]", r"FS_parameters, two for each of 2 densities: expected numbers of shape \(4,\)"),
         ("rho_core_cutoff: 6.0", "rho_core_cutoff: 5.0", "drho_core_cutoff <= rho_core_cutoff"),
         ("rho_core_cutoff: 6.0, ", "", "embedding of C lacks rho_core_cutoff"),
         ("  1: {ndensity", "  2: {ndensity", r"embeddings are given for \[\(0,\), \(2,\)\]"),
         ("  [1, 0]: {", "  [1, 2]: {", "bonds are given for"),
         ("radbasename: ChebExpCos", "radbasename: ACE.jl.base", "the radial functions ACE.jl.base are not implemented"),
-        ("radbasename: ChebExpCos", "radbasename: Tabulated", "Tabulated are not implemented"),
+        ("radbasename: ChebExpCos", "radbasename: Tabulated", r"bond \(0, 0\) lacks radtable"),
         ("radparameters: [2.0]", "radparameter: [2.0]", "the key radparameter is not implemented"),
         ("nradbasemax: 5", "nradbasemax: 6", r"shape \(2, 3, 6\), got shape \(2, 3, 5\)"),
         ("radparameters: [2.0]", "radparameters: 2.0", r"radparameters: expected numbers of shape \(1,\)"),
-        ("rcut: 4.0", "rcut: far", r"bond \(0, 0\): rcut: expected numbers of shape \(\), got 'far'"),
+        ("rcut: 4.0", "rcut: far", r"bond \(0, 0\): rcut: expected a number, got 'far'"),
         ("inner_cutoff_type: distance", "inner_cutoff_type: energy", "inner_cutoff_type energy is not implemented"),
         ("inner_cutoff_type: distance", "inner_cutoff_type: density", "expected one for all"),
         ("rcut_in: 1.5, dcut_in: 0.4", "rcut_in: 1.5, dcut_in: 0", "is a jump; expected dcut_in > 0"),
@@ -123,7 +136,8 @@ def test_what_is_no_text(tmp_path):
         ("mus: [0], ns: [1]", "mus: [0], ns: [6]", "out of range"),
         ("ls: [0], ms_combs: [0]", "ls: [1], ms_combs: [0]", "out of range"),
         ("mu0: 0, rank: 1", "mu0: 1, rank: 1", "mu0 = 1 and ndensity = 2; the list is of 0"),
-        ("rank: 1, ndensity: 2", "rank: 1, ndensity: 1", "ctildes has 2 numbers; rank, num_ms_combs and ndensity say 1"),
+        ("rank: 1, ndensity: 2", "rank: 1, ndensity: 1", "ndensity = 1; the list is of 0, whose embedding has 2"),
+        ("ctildes: [", "ctildes: [1, ", r"function 0 of C: ctildes, num_ms_combs × ndensity: expected numbers of shape \(2,\), got shape \(3,\)"),
         ("num_ms_combs: 2,", "num_ms_combs: 3,", "ms_combs has 4 numbers"),
         ("ms_combs: [0, 0, 1, -1]", "ms_combs: [0, 0, 1, 1]", r"l = \(1, 1\) is not invariant"),
         ("ctildes: [", "c_tildes: [", "the key c_tildes is not implemented"),
