@@ -83,10 +83,11 @@ def refuse_input(found: Any, path: Path) -> None:
 def _bond(blocks: dict, pair: tuple[str, ...], path: Path) -> dict:
     """The bond of a centre with a neighbour; blocks of a pair in both orders are one, and what one leaves out the other says."""
     name = tuple(dict.fromkeys(pair))
+    if name not in blocks:  # such a centre does not see such a neighbour: no function of it stands anywhere, and any radial functions do
+        other = name[::-1] if name[::-1] in blocks else name[:1]
+        return _bond(blocks, (other * 2)[:2], path) | {"prehc": 0.0, "lambdahc": 0.0}
     ways = [blocks[way] for way in dict.fromkeys((name, name[::-1])) if way in blocks]
     where = f"{path}: block {' '.join(name)}"
-    if not ways:
-        raise ValueError(f"{path} has no block of the pair {' '.join(pair)}; expected speciesblock: {' '.join(pair)}, with the radial functions")
     own: dict[str, Any] = {}
     for key in _BOND:
         given = [block[key] for block in ways if key in block]

@@ -103,7 +103,7 @@ def _coefficients(functions: dict, n_densities: list[int], bonds: dict, density:
             where = f"{path}: function {number} of {density.species[mu]}"
             f = checked(function, _FUNCTION, {}, where)
             rank = count(f["rank"], f"{where}: rank", _HIGHEST_RANK, 1)
-            n_terms, p = (count(f[key], f"{where}: {key}", 10**7, 1) for key in ("num_ms_combs", "ndensity"))
+            n_terms, p = (count(f[key], f"{where}: {key}", 10**7) for key in ("num_ms_combs", "ndensity"))
             own = {key: counts(f[key], f"{where}: {key}") for key in ("mus", "ns", "ls", "ms_combs")}
             for key, length in {"mus": rank, "ns": rank, "ls": rank, "ms_combs": rank * n_terms}.items():
                 if len(own[key]) != length:
@@ -128,7 +128,7 @@ def _coefficients(functions: dict, n_densities: list[int], bonds: dict, density:
                 x = from_complex(tuple(l for l, _ in factors), tuple(factors.index(v) for v in factors), components[:, order], values)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from None
-            if not len(x):  # nothing of this product is invariant, and so nothing was given
+            if not len(x) or not n_terms:  # nothing of this product is invariant, and so nothing was given
                 continue
             table = sum_of.setdefault(factors, np.zeros((s, max(n_densities), len(x))))
             table[mu, :p] += (4 * np.pi) ** (rank / 2) * x.T
