@@ -113,8 +113,6 @@ def _function(function: Any, name: tuple[str, ...], species: tuple[str, ...], n_
     f = checked(function, ("type", "nr", "nl", "c"), {"lint": [], "skip": False}, where)
     if not isinstance(f["skip"], bool):
         raise ValueError(f"{where}: skip: expected true or false, got {str(f['skip'])[:40]!r}")
-    if f["skip"]:
-        return []
     symbols = str(f["type"]).split()
     if not symbols or symbols[0] != name[0] or not set(symbols) <= set(name):
         raise ValueError(f"{where}: type: expected elements of its block, {name[0]} first, got {str(f['type'])[:40]!r}")
@@ -134,6 +132,8 @@ def _function(function: Any, name: tuple[str, ...], species: tuple[str, ...], n_
     components, coupling = tree_couplings(tuple(ls), tuple(between))
     if not len(components) or sum(ls) % 2:
         raise ValueError(f"{where}: nl = {ls} with lint = {between} couple to no invariant")
+    if f["skip"]:
+        return []
     return [{
         "mu0": species.index(name[0]), "rank": rank, "ndensity": n_densities, "num_ms_combs": len(components), "mus": mus, "ns": ns, "ls": ls,
         "ms_combs": components.reshape(-1).tolist(), "ctildes": (coupling[:, None] * values).reshape(-1).tolist(),

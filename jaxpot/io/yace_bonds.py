@@ -32,7 +32,7 @@ def bonds_of(found: Any, n_species: int, path: Path) -> dict[tuple[int, int], di
         is_table = name == "Tabulated"
         optional = _OPTIONAL | ({"radparameters": [1.0], "radcoefficients": []} if is_table else {})  # which tables need not
         bond = checked(bond, (*_NEEDED, *_OF_NAME[is_table]), optional, where)
-        bonds[pair] = bond | {key: count(bond[key], f"{where}: {key}", most, key == "nradbasemax") for key, most in _MOST.items()}
+        bonds[pair] = bond | {key: count(bond[key], f"{where}: {key}", most, 1 if key == "nradbasemax" else 0) for key, most in _MOST.items()}
     if len({bond["radbasename"] == "Tabulated" for bond in bonds.values()}) > 1:
         raise ValueError(f"{path}: some bonds have tables (radbasename: Tabulated) and some do not; expected one or the other for all")
     return bonds
@@ -103,7 +103,7 @@ def _tables(bond: dict, where: str) -> dict[int | tuple[int, int], np.ndarray]:
     for kind, keys, most in (("gk", ("k",), (bond["nradbasemax"],)), ("rnl", ("n", "l"), (bond["nradmax"], bond["lmax"]))):
         for entry in table[kind] or []:
             entry = checked(entry, (*keys, "f", "df"), {}, f"{where}: {kind}")
-            at = tuple(count(entry[key], f"{where}: {kind}: {key}", m, key != "l") for key, m in zip(keys, most, strict=True))
+            at = tuple(count(entry[key], f"{where}: {kind}: {key}", m, 0 if key == "l" else 1) for key, m in zip(keys, most, strict=True))
             place = at if len(at) > 1 else at[0] - 1
             if place in found:
                 raise ValueError(f"{where}: {kind} gives the function {', '.join(f'{k} = {x}' for k, x in zip(keys, at, strict=True))} twice")

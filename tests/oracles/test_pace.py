@@ -55,6 +55,28 @@ def test_potentials(name):
     compare(potential, dict(np.load(HERE / f"{name}.npz")))
 
 
+@pytest.mark.parametrize("name", ["pace_si_linear", "pace_mo_fs", "pace_sic_ms"])
+def test_both_forms(name):
+    """pacemaker's own file with B-functions is the same potential, so that the numbers above hold for it: coefficients of up to 4e5 to 1e-11."""
+    (leaves, one), (others, other) = (jax.tree_util.tree_flatten(read_yace(HERE / f"{name}.{form}")) for form in ("yace", "yaml"))
+    assert one == other
+    for a, b in zip(leaves, others, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-13, atol=1e-13 * np.max(np.abs(a), initial=1))
+
+
+def test_functions_of_all_orders():
+    """B-functions of one to six factors, with all degrees between that they may have; blocks of pairs in both orders; a core repulsion."""
+    compare(read_yace(SMALL / "blocks.yaml"), dict(np.load(SMALL / "results_yaml.npz")), "", 1e-11, 1e-8)
+
+
+@needs_data
+def test_tables_of_radial_functions():
+    """A file of ace-jax with cubic tables, and what ace-jax makes of it."""
+    oracle = dict(np.load(SHARED / "oracles" / "acejax_si_o3.npz"))
+    of = {key.replace("yace_", ""): value for key, value in oracle.items() if "yace_" in key or key.endswith(("positions", "numbers", "cell", "pbc"))}
+    compare(read_yace(SHARED / "potentials" / "acejax_si_o3" / "acejax_si_o3.yace"), of, "", 1e-12, 1e-11)
+
+
 @pytest.mark.parametrize("name", ["mixed", "density", "distance", "zbl", "linear"])
 def test_bonds_cores_and_embeddings(name):
     """Radial functions, cutoffs, repulsions and embeddings of every element and pair; atoms are half switched off."""
