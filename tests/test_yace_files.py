@@ -355,6 +355,27 @@ def test_refused_blocks(tmp_path, old, new, message):
     assert "a.yaml" in str(found.value) and "\n" not in str(found.value)
 
 
+ACECOEFF = "# FitSNAP\n\n1 3\nAl\n -2.5   #  B[0] \n 1.3   #  B[1, 0, 0, 1, 0] \n -0.4   #  B[2, 0, 0, 3, 0] \n\n# End of potential"
+
+
+def test_coefficients_apart(tmp_path):
+    couplings = written(tmp_path / "a.yace", PAIRS, ("[1.3]", "[1.0]"), ("[-0.4]", "[1.0]"))
+    whole = read_yace(written(tmp_path / "b.yace", PAIRS, ("E0: [-1.5]", "E0: [-2.5]")))
+    assert read_yace(couplings, written(tmp_path / "a.acecoeff", ACECOEFF)) == whole
+    alone = written(tmp_path / "c.acecoeff", ACECOEFF, (" -2.5   #  B[0] \n", ""))
+    assert read_yace(couplings, alone).terms[1].values.tolist() == [-1.5]
+    for path, coefficients, message in (
+        (tmp_path / "a.acecoeff", None, "holds coefficients alone; write read_yace"),
+        (tmp_path / "b.yace", tmp_path / "a.acecoeff", "have their coefficients already; leave out coefficients='a.acecoeff'"),
+        (couplings, written(tmp_path / "d.acecoeff", ACECOEFF, (" 1.3 ", " 1.3\n 1.4\n")), "4 coefficients of Al; .* has 2 functions"),
+        (couplings, written(tmp_path / "d.acecoeff", ACECOEFF, ("Al\n", "Si\n")), r"is of the elements \['Si'\]"),
+        (couplings, written(tmp_path / "d.acecoeff", ACECOEFF, (" 1.3 ", " 1.3 1.4")), "expected an element or one coefficient"),
+        (couplings, couplings, "expected the numbers of elements and functions"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_yace(path, coefficients)
+
+
 ACE_FILE = """# DATE
 nelements=1
 elements: Cu

@@ -11,6 +11,7 @@ from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.products import Listed
 from jaxpot.heads.linear import Embedding, Linear, ShiftedPower, SmoothedPower
 from jaxpot.io.ace import read_ace
+from jaxpot.io.acecoeff import multiplied
 from jaxpot.io.fields import checked, count, counts, numbers, of_all
 from jaxpot.io.pacemaker import expanded, refuse_input
 from jaxpot.io.text import one_line_refusals
@@ -36,14 +37,17 @@ _HIGHEST_RANK, _MOST_COMPONENTS, _MOST_TERMS = 10, 100_000, 1_000_000  # beyond,
 
 
 @one_line_refusals("a PACE potential")
-def read_yace(path: str | Path) -> Potential:
+def read_yace(path: str | Path, coefficients: str | Path | None = None) -> Potential:
     r"""A potential of pacemaker, as LAMMPS' pair_style pace and python-ace evaluate it, but with exact radial functions instead of tables.
 
     The functions of the file become those of an `ACE` of the products that it lists, and their coefficients follow exactly; those that are
     written with eight digits, as the invariant closest to them. Tables of radial functions in the file (ace-jax) are cubic between their rows.
 
     Args:
-      path: a .yace file, pacemaker's own .yaml file with B-functions, or an .ace file.
+      path: a .yace file, pacemaker's own .yaml file with B-functions, or an .ace file. Energies of isolated atoms are in the first and the
+        last only.
+      coefficients: the .acecoeff file of FitSNAP for a .yace file of its couplings alone, as it wrote them until 2022; each function is
+        multiplied by its coefficient.
 
     Returns:
       The sum of an AtomicPotential and IsolatedAtoms (E0). The head is `Linear` where all exponents of the embedding are 1, else `Embedding`;
@@ -60,7 +64,10 @@ def read_yace(path: str | Path) -> Potential:
       013804 (2022).
     """
     path = Path(path)
-    return potential_of(read_ace(path) if path.suffix == ".ace" else read_yaml(path, _WHAT), path)
+    if path.suffix == ".acecoeff":
+        raise ValueError(f"{path} holds coefficients alone; write read_yace(the .yace file beside it, coefficients={path.name!r})")
+    found = read_ace(path) if path.suffix == ".ace" else read_yaml(path, _WHAT)
+    return potential_of(found if coefficients is None else multiplied(found, path, Path(coefficients)), path)
 
 
 def potential_of(found: dict, path: Path) -> Potential:
