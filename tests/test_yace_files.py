@@ -368,8 +368,8 @@ def test_coefficients_apart(tmp_path):
         (tmp_path / "a.acecoeff", None, "holds coefficients alone; write read_yace"),
         (tmp_path / "b.yace", tmp_path / "a.acecoeff", "have their coefficients already; leave out coefficients='a.acecoeff'"),
         (couplings, written(tmp_path / "d.acecoeff", ACECOEFF, (" 1.3 ", " 1.3\n 1.4\n")), "4 coefficients of Al; .* has 2 functions"),
-        (couplings, written(tmp_path / "d.acecoeff", ACECOEFF, ("Al\n", "Si\n")), r"is of the elements \['Si'\]"),
-        (couplings, written(tmp_path / "d.acecoeff", ACECOEFF, (" 1.3 ", " 1.3 1.4")), "expected an element or one coefficient"),
+        (couplings, written(tmp_path / "e.acecoeff", ACECOEFF, ("Al\n", "Si\n")), r"is of the elements \['Si'\]"),
+        (couplings, written(tmp_path / "f.acecoeff", ACECOEFF, (" 1.3 ", " 1.3 1.4")), "expected an element or one coefficient"),
         (couplings, couplings, "expected the numbers of elements and functions"),
     ):
         with pytest.raises(ValueError, match=message):
