@@ -41,7 +41,7 @@ from jaxpot.math.permutations import recover_permutations
 from jaxpot.math.poly3 import Poly3, Poly3Gauss
 from jaxpot.math.polynomials import exchanges
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
-from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, SBessel
+from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, RadialTable, SBessel
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
@@ -106,7 +106,7 @@ __all__ = [
     "ModifiedTersoff",
     "Morse", "MorseTransform", "NNXHead", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability", "Poly3",
     "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "PowerTransform", "Properties",
-    "Quadratic", "REMatch", "SBessel", "ScreenedCore", "SharedLinear", "Shifted", "ShiftedPower", "SiLU",
+    "Quadratic", "REMatch", "RadialTable", "SBessel", "ScreenedCore", "SharedLinear", "Shifted", "ShiftedPower", "SiLU",
     "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber",
     "StructureDescriptor", "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff",
     "TersoffZBL", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "TwoSided", "Vashishta", "Willatt", "cast", "diagnose",

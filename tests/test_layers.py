@@ -19,6 +19,7 @@ LAYERS = {
 }  # fmt: skip
 CORE = {"numpy", "jax", "optax", "flax", "jax_md", "ase", "scipy", "jaxlib"}
 DRIVERS = {"tqdm", "matplotlib"}  # progress and plots: the fit's drivers and the command line
+FORMATS = {"yaml"}  # files of other codes
 
 
 def modules():
@@ -45,7 +46,7 @@ def test_imports_point_downwards(path):
         if parts[0] == "jaxpot" and len(parts) > 1:
             assert LAYERS[parts[1]] <= layer, f"{path} (layer {layer}) imports {name} (layer {LAYERS[parts[1]]})"
         elif parts[0] not in sys.stdlib_module_names and parts[0] != "jaxpot":
-            allowed = CORE | (DRIVERS if layer >= 4 else set()) | {"tomllib"}
+            allowed = CORE | (DRIVERS if layer >= 4 else set()) | (FORMATS if layer == 5 else set()) | {"tomllib"}
             assert parts[0] in allowed, f"{path} imports {name}"
 
 
@@ -75,7 +76,7 @@ def test_import_loads_only_jax_and_numpy():
     code = (
         "import jax, sys, time; before = jax.config.values.copy(); start = time.process_time(); import jaxpot; "
         "seconds = time.process_time() - start; assert jax.config.values == before, 'configuration changed'; "
-        "heavy = [m for m in ('ase', 'flax', 'optax', 'jax_md', 'scipy', 'matplotlib', 'tqdm') if m in sys.modules]; "
+        "heavy = [m for m in ('ase', 'flax', 'optax', 'jax_md', 'scipy', 'matplotlib', 'tqdm', 'yaml') if m in sys.modules]; "
         "assert not heavy, heavy; assert seconds < 1.5, seconds"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

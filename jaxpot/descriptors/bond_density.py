@@ -30,7 +30,7 @@ class BondDensity(NeighborDensity):
     Args:
       species: chemical symbols of neighbours and centres.
       radius: where the radial functions end, in Å, shape [] or [S, S].
-      radial: `ChebExpCos`, `ChebPow`, `ChebLinear`, `SBessel`, or one of them in an `InnerCutoff`; or a tuple of several with one n_max.
+      radial: `ChebExpCos`, `ChebPow`, `ChebLinear`, `SBessel`, `RadialTable`, or one of them in an `InnerCutoff`; or a tuple of several with one n_max.
       l_max: highest degree, included.
       kinds: of several, which one every pair has, S tuples of S numbers.
       mixing: W, trainable radial functions, shape [S, S, l_max + 1, n_max of the basis, n]; in products their numbers are 0 … n − 1, and those
@@ -74,9 +74,14 @@ class BondDensity(NeighborDensity):
             raise ValueError("BondDensity: kinds says which of several radial bases every pair has; give both or neither")
         if kinds is not None and (kinds.shape != (s, s) or not np.all(np.isin(kinds, np.arange(len(bases))))):
             raise ValueError(f"BondDensity: kinds must be {s} tuples of {s} numbers below {len(bases)}, got {self.kinds}")
-        for leaf in jax.tree_util.tree_leaves((self.radius, self.radial)):
+        def check(leaf):
             if np.shape(leaf) not in ((), (s, s)):
                 raise ValueError(f"BondDensity: the radius and all numbers of radial functions must have shape [] or [{s}, {s}], got {np.shape(leaf)}")
+            return leaf
+
+        check(self.radius)
+        for basis in bases:
+            basis.of_pairs(check)
         shape = (s, s, self.l_max + 1, bases[0].n_max)
         if self.mixing is not None and np.shape(self.mixing)[:-1] != shape:
             raise ValueError(f"BondDensity: mixing must have shape {[*shape, 'n']}, got {np.shape(self.mixing)}")
@@ -117,7 +122,7 @@ class BondDensity(NeighborDensity):
         r = safe_norm(env.vectors)
         radius, values = self._of_pair(self.radius, env, r.dtype), None
         for i, basis in enumerate(self._bases):
-            own = jax.tree_util.tree_map(lambda leaf: self._of_pair(leaf, env, r.dtype), basis)
+            own = basis.of_pairs(lambda leaf: self._of_pair(leaf, env, r.dtype))
             functions = own.functions(r, radius)
             is_kind = i if values is None else jnp.asarray(np.array(self.kinds) == i)[env.center][env.species]
             values = functions if values is None else jnp.where(is_kind[:, None], functions, values)

@@ -255,7 +255,7 @@ class Embedding(Head):
       coefficients: w, shape [densities, S · F], species slowest.
       exponents: m, shape [densities], or [S, densities] for every centre species its own, > 0.
       weights: a, likewise, in eV.
-      power: f, `ShiftedPower()` or `SmoothedPower()`.
+      power: f, `ShiftedPower()` or `SmoothedPower()`, or a tuple with one for every centre species.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
 
     References:
@@ -266,7 +266,7 @@ class Embedding(Head):
     coefficients: Array = leaf(shape="[P, F]")
     exponents: Array = positive(shape="[P] or [S, P]")
     weights: Array = leaf(shape="[P] or [S, P]")
-    power: Power = dataclasses.field(default_factory=ShiftedPower)
+    power: Power | tuple[Power, ...] = dataclasses.field(default_factory=ShiftedPower)
     n_species: int | None = static(None)
 
     def sized(self, descriptor: Descriptor) -> "Embedding":
@@ -277,6 +277,8 @@ class Embedding(Head):
                 f"Embedding: expected coefficients [densities, {size}], exponents and weights [densities] or [{s}, densities], "
                 f"got shapes {', '.join(map(str, shapes))}"
             )
+        if isinstance(self.power, tuple) and len(self.power) != s:
+            raise ValueError(f"Embedding: expected one power, or one for each of {s} species, got {len(self.power)}")
         return self.replace(n_species=s)
 
     def __call__(self, features: Array, species: Array) -> Array:
@@ -288,4 +290,9 @@ class Embedding(Head):
             value = jnp.asarray(value, rho.dtype)
             return einsum("ns,sp->np", own, value) if value.ndim == 2 else value[None]
 
-        return jnp.sum(self.power(rho, of_center(self.exponents)) * of_center(self.weights), axis=1)
+        exponents = of_center(self.exponents)
+        if isinstance(self.power, tuple):
+            values = einsum("ns,snp->np", own, jnp.stack([power(rho, exponents) for power in self.power]))
+        else:
+            values = self.power(rho, exponents)
+        return jnp.sum(values * of_center(self.weights), axis=1)

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxpot.io.text import number
+from jaxpot.io.text import number, read_text
+
+_MOST = 1_000_000  # of anything that is counted
 
 
 class _Words:
     """The words and punctuation marks of a file, and where reading has come to."""
 
     def __init__(self, path: Path):
-        if not path.exists():
-            raise FileNotFoundError(f"no file at {path}")
         self.path, self.at = path, 0
-        self.words = re.sub(r"([=():<>])", r" \1 ", re.sub(r"#.*", "", path.read_text(encoding="utf-8"))).split()
+        self.words = re.sub(r"([=():<>])", r" \1 ", re.sub(r"#.*", "", read_text(path, "a PACE potential"))).split()
 
     def follows(self, key: str) -> bool:
         """Whether the next words are these; then they are read."""
@@ -47,6 +47,12 @@ class _Words:
             raise ValueError(f"{self.path}: expected {n} whole numbers after {key}, got {found}")
         return [int(x) for x in found]
 
+    def count(self, key: str) -> int:
+        (found,) = self.integers(key, 1)
+        if not 0 <= found <= _MOST:
+            raise ValueError(f"{self.path}: expected a count after {key}, got {found}")
+        return found
+
 
 def read_ace(path: str | Path) -> dict:
     """The contents of a file in the structure of a .yace file.
@@ -59,25 +65,24 @@ def read_ace(path: str | Path) -> dict:
       ValueError: for several elements, and where something else follows than this form has.
     """
     words = _Words(Path(path))
-    if words.integers("nelements=", 1) != [1]:
+    if words.count("nelements=") != 1:
         raise ValueError(f"{path}: only .ace files of one element are read; save it as .yace with python-ace")
     element = words.text("elements:")
-    (l_max,), name = words.integers("lmax=", 1), words.text("embedding-function:")
-    n_parameters = int(number(words.text(""), f"{path}: FS parameters"))
+    l_max, name, n_parameters = words.count("lmax="), words.text("embedding-function:"), words.count("")
     parameters = words.numbers("FS parameters:", n_parameters)
     high, width = words.numbers("core energy-cutoff parameters:", 2)
     energies = words.numbers("", 1) if words.follows("E0:") else [0.0]
-    basis, (n_base,), (n_mixed,) = words.text("radbasename="), words.integers("nradbase=", 1), words.integers("nradmax=", 1)
+    basis, n_base, n_mixed = words.text("radbasename="), words.count("nradbase="), words.count("nradmax=")
     words.numbers("cutoffmax=", 1)
     words.numbers("deltaSplineBins=", 1)
     (prefactor, exponent), lam = words.numbers("core repulsion parameters:", 2), words.numbers("radparameter=", 1)
     (radius,), (end,) = words.numbers("cutoff=", 1), words.numbers("dcut=", 1)
     mixing = np.array(words.numbers("crad=", n_base * n_mixed * (l_max + 1))).reshape(n_base, n_mixed, l_max + 1)
     for key in ("rankmax=", "ndensitymax=", "num_c_tilde_max=", "num_ms_combinations_max="):
-        words.integers(key, 1)
+        words.count(key)
     functions = []
     for key in ("total_basis_size_rank1:", "total_basis_size:"):
-        functions += [_function(words) for _ in range(words.integers(key, 1)[0])]
+        functions += [_function(words) for _ in range(words.count(key))]
     if words.at < len(words.words):
         raise ValueError(f"{path}: cannot read {' '.join(words.words[words.at : words.at + 5])} after the last function")
     return {
@@ -94,12 +99,12 @@ def read_ace(path: str | Path) -> dict:
 
 def _function(words: _Words) -> dict:
     words.key("ctilde_basis_func:")
-    (rank,), (p,), (mu,) = (words.integers(key, 1) for key in ("rank=", "ndens=", "mu0="))
+    rank, p, mu = (words.count(key) for key in ("rank=", "ndens=", "mu0="))
     found = {"mu0": mu, "rank": rank, "ndensity": p}
     for key, field in (("mu=(", "mus"), ("n=(", "ns"), ("l=(", "ls")):
         found[field] = words.integers(key, rank)
         words.key(")")
-    (n_terms,), components, values = words.integers("num_ms=", 1), [], []
+    n_terms, components, values = words.count("num_ms="), [], []
     for _ in range(n_terms):
         components += words.integers("<", rank)
         values += words.numbers(">:", p)

@@ -14,7 +14,7 @@ from jaxpot.descriptors.density import Density
 from jaxpot.heads.linear import Embedding, Linear, SmoothedPower
 from jaxpot.math.complex_products import to_complex
 from jaxpot.math.cutoffs import Step
-from jaxpot.math.radial_pace import ChebExpCos, InnerCutoff, PaceBasis
+from jaxpot.math.radial_pace import ChebExpCos, InnerCutoff, PaceBasis, RadialTable
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, terms_of
 from jaxpot.potentials.core import ByCoreEnergy, ByDistance, CoreRepulsion, ScreenedCore, Switched
@@ -121,8 +121,12 @@ def _bonds_of(ace: ACE) -> BondDensity:
         raise ValueError("write_yace: .yace files hold invariants of one-hot channels; expected lam=0 and neither pseudo, tensor_reduced nor purified")
     density = ace.density
     if isinstance(density, BondDensity):
+        bases = density.radial if isinstance(density.radial, tuple) else (density.radial,)
+        if any(isinstance(getattr(basis, "basis", basis), RadialTable) for basis in bases):
+            raise TypeError(f"write_yace: the files of LAMMPS and python-ace hold the radial functions {_FAMILIES}, not RadialTable")
         return density
-    if not isinstance(density, Density) or not isinstance(density.radial, PaceBasis) or not isinstance(density.cutoff, Step):
+    is_pace = isinstance(density, Density) and isinstance(density.radial, PaceBasis) and not isinstance(density.radial, RadialTable)
+    if not is_pace or not isinstance(density.cutoff, Step):
         radial, cutoff = (type(getattr(density, name, None)).__name__ for name in ("radial", "cutoff"))
         raise TypeError(
             f"write_yace: .yace files hold the radial functions {_FAMILIES}, not {radial} with {cutoff}; write "
@@ -138,18 +142,19 @@ def _embeddings(head: Linear | Embedding, s: int, n_features: int, switch) -> tu
     if head.coefficients is None:
         raise ValueError("write_yace: the potential has no coefficients yet; write potential = jaxpot.fit.linear(potential, data)")
     table = require_finite(np.asarray(head.coefficients, float), "coefficients").reshape(-1, s, n_features).transpose(1, 0, 2)
-    name, p = "FinnisSinclairShiftedScaled", table.shape[1]
+    names, p = ["FinnisSinclairShiftedScaled"] * s, table.shape[1]
     weights = exponents = np.ones((s, 1))
     if isinstance(head, Embedding):
         weights, exponents = (np.broadcast_to(np.asarray(x, float), (s, p)) for x in (head.weights, head.exponents))
-        if isinstance(head.power, SmoothedPower):
-            name = "FinnisSinclair"
-            if float(head.power.steepness) != 1e6:
-                raise ValueError(f"write_yace: .yace files have SmoothedPower(1e6), got a steepness of {float(head.power.steepness)}")
+        powers = head.power if isinstance(head.power, tuple) else (head.power,) * s
+        steep = [float(power.steepness) for power in powers if isinstance(power, SmoothedPower)]
+        if any(x != 1e6 for x in steep):
+            raise ValueError(f"write_yace: .yace files have SmoothedPower(1e6), got a steepness of {next(x for x in steep if x != 1e6)}")
+        names = ["FinnisSinclair" if isinstance(power, SmoothedPower) else name for power, name in zip(powers, names, strict=True)]
     high, width = (switch.cutoff, switch.width) if isinstance(switch, ByCoreEnergy) else (1e5, 250.0)
     high, width = (np.broadcast_to(np.asarray(x, float), s) for x in (high, width))
     of_center = lambda mu: {  # noqa: E731
-        "ndensity": p, "FS_parameters": np.stack([weights[mu], exponents[mu]], axis=1).reshape(-1).tolist(), "npoti": name,
+        "ndensity": p, "FS_parameters": np.stack([weights[mu], exponents[mu]], axis=1).reshape(-1).tolist(), "npoti": names[mu],
         "rho_core_cutoff": high[mu], "drho_core_cutoff": width[mu],
     }  # fmt: skip
     return table, [of_center(mu) for mu in range(s)]

@@ -1,148 +1,119 @@
-"""The part of YAML that potential files use: mappings and lists of numbers and words, as blocks or in brackets."""
+"""YAML of potential files, by PyYAML: numbers, `true`, `false` and `null` as YAML 1.2 has them, all else is text.
 
-import json
+By the rules of YAML 1.1 the element Y would be a yes, 1e-3 a word and 010 eight.
+"""
+
+import os
 import re
-from pathlib import Path
 from typing import Any
 
-_SCALAR = re.compile(r""""[^"]*"|'[^']*'|[^\[\]{},:\s"'][^\[\]{},:]*""")
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$")
-_JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$")
-_KEY = re.compile(r"""(\[[^\]]*\]|"[^"]*"|'[^']*'|[^\s\[\]{}"'&*!|>%@`:,-][^:]*?)\s*:(?=\s|$)""")
+import yaml
+
+from jaxpot.io.text import read_text
+
+_NUMBER = re.compile(r"[-+]?(?:\d+(\.\d*)?|(\.\d+))([eE][-+]?\d+)?", re.ASCII).fullmatch
+_MEANINGS = {None: ("", "~", "null", "Null", "NULL"), True: ("true", "True", "TRUE"), False: ("false", "False", "FALSE")}
+_WORDS = {word: value for value, words in _MEANINGS.items() for word in words}
+_LONGEST_INTEGER = 300  # digits; Python refuses to convert more than some thousands
+_MOST_VALUES = 10_000_000  # with those that aliases repeat, which a few lines can make more than any memory holds
 
 
-def read_yaml(path: str | Path) -> Any:
-    """The contents of a file as dicts, lists, numbers and strings; keys that are lists become tuples.
+_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    Anchors, tags, block scalars and several documents are not read.
+
+def read_yaml(path: str | os.PathLike, what: str = "a YAML file") -> Any:
+    """The contents of a file as dicts, lists, numbers, truth values, None and strings; keys that are lists become tuples.
 
     Args:
       path: the file.
+      what: what it should be, for messages.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: for a line that is none of this, named, and for keys given twice.
+      ValueError: for what is not YAML, with the line; for keys given twice, tags, several documents, and aliases that stand for too much.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no file at {path}")
+    text = read_text(path, what)
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a text file; expected YAML") from None
-    return _Reader(text, path).contents()
+        return _Builder(text, path, what).contents()
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+        lines = text.splitlines()
+        where = f"{path}, line {mark.line + 1}" if mark else path
+        shown = f" at {lines[mark.line].strip()[:60]!r}" if mark and mark.line < len(lines) else ""
+        raise ValueError(f"{where}: {' '.join(problem.split())}{shown}; expected {what}") from None
 
 
-class _Reader:
-    """Logical lines [indentation, text, number], with all brackets closed, and where reading has come to."""
+class _Builder:
+    """Values from the events of a parser, and how many there are with what aliases stand for."""
 
-    def __init__(self, text: str, path: Path):
-        self.path, self.at, self.lines = path, 0, []
-        open_brackets = 0
-        for number, line in enumerate(text.splitlines(), 1):
-            line = re.sub(r"(^|\s)#.*", "", line).rstrip()
-            if not line.strip() or line == "---":
-                continue
-            if open_brackets:
-                self.lines[-1][1] += f" {line.strip()}"
-            else:
-                self.lines.append([len(line) - len(line.lstrip(" ")), line.strip(), number])
-            open_brackets += sum(map(line.count, "[{")) - sum(map(line.count, "]}"))
-
-    def refused(self) -> ValueError:
-        _, text, number = self.lines[min(self.at, len(self.lines) - 1)]
-        return ValueError(f"{self.path}, line {number}: cannot read {text[:60]!r}")
-
-    def next(self, indent: int, pattern: str) -> re.Match | None:
-        """Whether the next line has this indentation and begins so."""
-        is_there = self.at < len(self.lines) and self.lines[self.at][0] == indent
-        return re.match(pattern, self.lines[self.at][1]) if is_there else None
+    def __init__(self, text: str, path: str | os.PathLike, what: str):
+        self.next, self.path, self.what = _PARSER(text).get_event, path, what
+        self.anchors: dict[str, tuple[Any, int]] = {}
+        self.size = 0
 
     def contents(self) -> Any:
-        if not self.lines:
-            raise ValueError(f"{self.path} is empty")
-        value = self.block(self.lines[0][0])
-        if self.at < len(self.lines):
-            raise self.refused()
+        self.next()  # the start of the stream
+        if type(self.next()) is yaml.StreamEndEvent:
+            raise ValueError(f"{self.path} is empty; expected {self.what}")
+        value = self.value(self.next())
+        self.next()  # the end of the document
+        if type(event := self.next()) is not yaml.StreamEndEvent:
+            raise ValueError(f"{self.place(event)}: a second document begins; expected {self.what}")
         return value
 
-    def block(self, indent: int) -> Any:
-        if self.next(indent, r"-\s|-$"):
-            items = []
-            while self.next(indent, r"-\s|-$"):
-                items.append(self.inside(indent))
-            return items
+    def value(self, event: yaml.Event) -> Any:
+        """What begins with this event."""
+        if type(event) is yaml.AliasEvent:
+            return self.again(event)
+        if event.tag is not None:
+            raise ValueError(f"{self.place(event)}: the tag {event.tag} is not read; leave it out")
+        before = self.size
+        self.size += 1
+        if type(event) is yaml.ScalarEvent:
+            value = self.scalar(event) if event.implicit[0] else event.value  # what is in quotes is text
+        else:
+            value = self.items() if type(event) is yaml.SequenceStartEvent else self.mapping()
+        if event.anchor is not None:
+            self.anchors[event.anchor] = value, self.size - before
+        return value
+
+    def again(self, event: yaml.Event) -> Any:
+        if event.anchor not in self.anchors:
+            raise ValueError(f"{self.place(event)}: the alias *{event.anchor} stands for nothing before it")
+        value, size = self.anchors[event.anchor]
+        self.size += size
+        if self.size > _MOST_VALUES:
+            raise ValueError(f"{self.place(event)}: aliases such as *{event.anchor} stand for more than {_MOST_VALUES} values; write them out")
+        return value
+
+    def items(self) -> list:
+        found = []
+        while type(event := self.next()) is not yaml.SequenceEndEvent:
+            found.append(self.value(event))
+        return found
+
+    def mapping(self) -> dict:
         found: dict = {}
-        while self.next(indent, r"(?!-\s|-$)"):
-            key, value = self.entry(indent)
+        while type(event := self.next()) is not yaml.MappingEndEvent:
+            key = self.value(event)
+            key = tuple(key) if isinstance(key, list) else key
+            if isinstance(key, dict) or (isinstance(key, tuple) and any(isinstance(k, dict | list) for k in key)):
+                raise ValueError(f"{self.place(event)}: expected a word, a number or a list of them as a key, got {str(key)[:60]}")
             if key in found:
-                raise ValueError(f"{self.path}: the key {key} is given twice")
-            found[key] = value
+                raise ValueError(f"{self.place(event)}: the key {key} is given twice")
+            found[key] = self.value(self.next())
         return found
 
-    def below(self, at_least: int) -> Any:
-        """The block below a key or dash, if there is one."""
-        is_there = self.at < len(self.lines) and self.lines[self.at][0] >= at_least
-        return self.block(self.lines[self.at][0]) if is_there else None
+    def scalar(self, event: yaml.Event) -> Any:
+        word = event.value
+        number = _NUMBER(word)
+        if not number:
+            return _WORDS.get(word, word)
+        if number.lastindex:
+            return float(word)
+        if len(word) > _LONGEST_INTEGER:
+            raise ValueError(f"{self.place(event)}: {word[:20]}… is too large for an integer")
+        return int(word)
 
-    def inside(self, indent: int) -> Any:
-        """What follows a dash or colon at the start of a line; it may be a block that begins in this line."""
-        _, text, number = self.lines[self.at]
-        start = re.match(r".\s*", text).end()
-        if start == len(text):
-            self.at += 1
-            return self.below(indent + 1)
-        if _KEY.match(text, start) or re.match(r"[-?]\s", text[start:]):
-            self.lines[self.at] = [indent + start, text[start:], number]
-            return self.block(indent + start)
-        value = self.flow(text[start:])
-        self.at += 1
-        return value
-
-    def entry(self, indent: int) -> tuple[Any, Any]:
-        text = self.lines[self.at][1]
-        if text.startswith("? "):
-            key = self.key(text[2:])
-            self.at += 1
-            if not self.next(indent, r":\s"):
-                raise self.refused()
-            return key, self.inside(indent)
-        found = _KEY.match(text)
-        if not found:
-            raise self.refused()
-        key, rest = self.key(found[1]), text[found.end() :].strip()
-        if rest:
-            value = self.flow(rest)
-            self.at += 1
-            return key, value
-        self.at += 1
-        return key, self.below(indent if self.next(indent, r"-\s") else indent + 1)  # a list may stand as far left as its key
-
-    def key(self, text: str) -> Any:
-        key = self.flow(text)
-        return tuple(key) if isinstance(key, list) else key
-
-    def flow(self, text: str) -> Any:
-        """A value in one line."""
-        try:
-            value = json.loads(_SCALAR.sub(_as_json, text), object_pairs_hook=self.mapping)
-        except json.JSONDecodeError:
-            raise self.refused() from None
-        return value
-
-    def mapping(self, pairs: list[tuple[str, Any]]) -> dict:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError(f"{self.path}, line {self.lines[self.at][2]}: a key is given twice among {', '.join(k for k, _ in pairs)}")
-        return found
-
-
-def _as_json(found: re.Match) -> str:
-    word = found[0].strip()
-    if word[0] in "\"'":
-        return json.dumps(word[1:-1])
-    if _JSON_NUMBER.match(word) or word in ("true", "false", "null"):
-        return word
-    if _NUMBER.match(word):
-        return repr(float(word))
-    return json.dumps(word)
+    def place(self, event: yaml.Event) -> str:
+        return f"{self.path}, line {event.start_mark.line + 1}"

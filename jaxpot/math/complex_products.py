@@ -5,12 +5,12 @@ of products. `jaxpot.math.coupling` fixes the real ones.
 """
 
 import functools
-from collections import Counter
-from math import factorial, prod
+from collections import Counter, deque
+from math import factorial, prod, sqrt
 
 import numpy as np
 
-from jaxpot.math.coupling import couplings, real_from_complex
+from jaxpot.math.coupling import couplings, real_from_complex, wigner_3j
 
 _ROUND_OFF = 1e-6  # of single precision: FitSNAP has written couplings with eight digits
 
@@ -79,7 +79,7 @@ def from_complex(degrees: tuple[int, ...], groups: tuple[int, ...], components: 
     found, total = _expanded(degrees, groups, components, np.asarray(values, complex), conjugates)
     monomials, table, counts = _table(degrees, groups)
     place = {tuple(row): i for i, row in enumerate(monomials.tolist())}
-    polynomial, scale = np.zeros((len(monomials), total.shape[1])), np.max(np.abs(values), initial=0)
+    polynomial, scale = np.zeros((len(monomials), total.shape[1])), np.max(np.abs(values), axis=0, initial=0)
     for row, value in zip(found.tolist(), total.real, strict=True):
         if tuple(row) in place:
             polynomial[place[tuple(row)]] = value
@@ -91,6 +91,60 @@ def from_complex(degrees: tuple[int, ...], groups: tuple[int, ...], components: 
     return x
 
 
+@functools.cache
+def _complex_clebsch_gordan(l1: int, l2: int, l3: int) -> np.ndarray:
+    """<l1 m1 l2 m2 | l3 m3>, shape [2l1 + 1, 2l2 + 1, 2l3 + 1]."""
+    table = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
+    for m1 in range(-l1, l1 + 1):
+        for m2 in range(max(-l2, -l3 - m1), min(l2, l3 - m1) + 1):
+            table[l1 + m1, l2 + m2, l3 + m1 + m2] = (-1) ** (l1 - l2 + m1 + m2) * sqrt(2 * l3 + 1) * wigner_3j(l1, l2, l3, m1, m2, -m1 - m2)
+    return table
+
+
+@functools.lru_cache(maxsize=10_000)
+def tree_couplings(degrees: tuple[int, ...], between: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    r"""Generalised Clebsch–Gordan coefficients of complex factors that are coupled to an invariant along the tree of pacemaker.
+
+    Factors are coupled by pairs, the first with the second, the third with the fourth, …; then the results in the order in which they came, two
+    to one, until one is left; a last factor without a partner is coupled to that.
+
+    Args:
+      degrees: l of every factor.
+      between: degrees of all results but the last one, which is 0, in the order in which they come; shape [ν − 2], or [0].
+
+    Returns:
+      Components m [n, ν] and the coefficients [n] that are not zero; none if the degrees cannot be coupled so.
+
+    Example:
+      >>> components, values = tree_couplings((1, 1), ())
+      >>> components.tolist(), values.round(6).tolist()
+      ([[-1, 1], [0, 0], [1, -1]], [0.57735, -0.57735, 0.57735])
+
+    References:
+      Bochkarev et al., "Efficient parametrization of the atomic cluster expansion", Phys. Rev. Mater. 6, 013804 (2022).
+    """
+    results = iter((*between, 0))
+
+    def coupled(first, second):
+        (one, l1, a), (two, l2, b) = first, second
+        l3 = next(results)
+        table = np.einsum("ai,bj,ijk->abk", a, b, _complex_clebsch_gordan(l1, l2, l3), optimize=True)
+        return one + two, l3, table.reshape(-1, 2 * l3 + 1)
+
+    leaves = [([t], l, np.eye(2 * l + 1)) for t, l in enumerate(degrees)]
+    queue = deque(coupled(*leaves[i : i + 2]) for i in range(0, len(leaves) - 1, 2))
+    while len(queue) > 1:
+        queue.append(coupled(queue.popleft(), queue.popleft()))
+    if len(leaves) % 2:
+        queue.append(coupled(queue.popleft(), leaves[-1]) if queue else leaves[-1])
+    order, l, table = queue.popleft()
+    if l:  # one factor alone, which is no invariant
+        return np.zeros((0, len(degrees)), int), np.zeros(0)
+    grid = np.indices([2 * degrees[t] + 1 for t in order]).reshape(len(order), -1).T - [degrees[t] for t in order]
+    kept = table[:, 0] != 0
+    return grid[kept][:, np.argsort(order)], table[kept, 0]
+
+
 def to_complex(degrees: tuple[int, ...], groups: tuple[int, ...], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The inverse of `from_complex`: components [n, ν] and values [n, P], of products that are conjugate to one another one each."""
     monomials, table, _ = _table(degrees, groups)
@@ -100,5 +154,5 @@ def to_complex(degrees: tuple[int, ...], groups: tuple[int, ...], x: np.ndarray)
     order = [tuple(a) > tuple(b) for a, b in zip(found.tolist(), opposite.tolist(), strict=True)]
     alone = np.all(found == opposite, axis=1)
     values = np.where(alone[:, None], 1, 2) * total.real
-    kept = (np.array(order) | alone) & np.any(np.abs(values) > 1e-14 * np.max(np.abs(values), initial=0), axis=1)
+    kept = (np.array(order) | alone) & np.any(np.abs(values) > 1e-14 * np.max(np.abs(values), axis=0, initial=0), axis=1)
     return found[kept], values[kept]

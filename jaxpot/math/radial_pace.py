@@ -4,6 +4,7 @@ ChebExpCos, ChebPow and SBessel are C¹ there or better. What is fitted with the
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 from jaxpot.math.cutoffs import cosine_ramp, smoothstep
 from jaxpot.math.linalg import einsum
 from jaxpot.math.radial import RadialBasis, chebyshev, check_n_max
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import positive, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -23,8 +24,12 @@ class PaceBasis(RadialBasis):
     elementary = True
 
     def functions(self, r: Array, radius: Array) -> Array:
-        """g_n at r [Q], shape [Q, n_max]; the radius and the leaves may differ from distance to distance, shape [Q]."""
+        """g_n at r [Q], shape [Q, n_max]; the radius and what `of_pairs` picks may differ from distance to distance, shape [Q]."""
         raise NotImplementedError(f"{type(self).__name__} must define functions(r, radius)")
+
+    def of_pairs(self, pick: Callable[[Array], Array]) -> "PaceBasis":
+        """The same with every number that may differ between pairs of elements picked from its table."""
+        return jax.tree_util.tree_map(pick, self)
 
     def sharp(self, r, l_max, radius):
         return self.functions(r, radius)[:, None, :]
@@ -183,6 +188,58 @@ class SBessel(PaceBasis):
 
 
 @pytree
+class RadialTable(PaceBasis):
+    r"""Radial functions between whose values and slopes, at equal distances from 0 to the radius, cubic polynomials run.
+
+    .. math:: g_n = h_{00}(t)\, f_{in} + h_{10}(t)\, w f'_{in} + h_{01}(t)\, f_{i+1,n} + h_{11}(t)\, w f'_{i+1,n}, \qquad i + t = r/w, \quad w = r_c/I
+
+    with the four cubic polynomials h of Hermite: C¹, and at the radius as continuous as the last row is zero.
+
+    Args:
+      values: f, shape [I + 1, n_max].
+      slopes: f', shape [I + 1, n_max], per Å.
+
+    Raises:
+      ValueError: for other shapes.
+
+    Example:
+      >>> r = np.linspace(0, 4, 41)[:, None]
+      >>> table = RadialTable((4 - r) ** 2, -2 * (4 - r))
+      >>> table.functions(jnp.array([1.0, 4.5]), jnp.array(4.0)).round(6).tolist()
+      [[9.0], [0.0]]
+    """
+
+    values: Array
+    slopes: Array
+
+    def __post_init__(self):
+        shape = np.shape(self.values)
+        if len(shape) != 2 or shape[0] < 2 or not shape[1] or np.shape(self.slopes) != shape:
+            raise ValueError(f"RadialTable: expected values and slopes of one shape [I + 1, n_max], got {shape} and {np.shape(self.slopes)}")
+
+    @property
+    def n_max(self) -> int:
+        return np.shape(self.values)[1]
+
+    def of_pairs(self, pick):
+        return self
+
+    def finest(self, radius):
+        return jnp.asarray(radius) / (len(self.values) - 1)
+
+    def functions(self, r, radius):
+        width = jnp.broadcast_to(radius / (len(self.values) - 1), r.shape)
+        i = jnp.clip(jax.lax.stop_gradient(r / width).astype(jnp.int32), 0, len(self.values) - 2)
+        t, width = (r / width - i)[:, None], width[:, None]
+        f, df = (jnp.asarray(x, r.dtype) for x in (self.values, self.slopes))
+        left, right = f[i], f[i + 1]
+        start, end = width * df[i], width * df[i + 1]
+        # c₀ + t (c₁ + t (c₂ + t c₃))
+        cubic = left + t * (start + t * (3 * (right - left) - 2 * start - end + t * (2 * (left - right) + start + end)))
+        return _ended(cubic, r, radius)
+
+
+@pytree
 class InnerCutoff(PaceBasis):
     r"""Another basis, switched off towards short distances.
 
@@ -202,11 +259,14 @@ class InnerCutoff(PaceBasis):
 
     def __post_init__(self):
         if not isinstance(self.basis, PaceBasis):
-            raise TypeError(f"InnerCutoff: expected ChebExpCos, ChebPow, ChebLinear or SBessel, got {type(self.basis).__name__}")
+            raise TypeError(f"InnerCutoff: expected ChebExpCos, ChebPow, ChebLinear, SBessel or RadialTable, got {type(self.basis).__name__}")
 
     @property
     def n_max(self) -> int:
         return self.basis.n_max
+
+    def of_pairs(self, pick):
+        return set_fields(self, basis=self.basis.of_pairs(pick), radius=pick(self.radius), width=pick(self.width))
 
     def functions(self, r, radius):
         inner, width = jnp.asarray(self.radius, r.dtype), jnp.asarray(self.width, r.dtype)

@@ -25,11 +25,11 @@ def pairs(graph: Graph, reach: Array, species: tuple[str, ...]) -> tuple[Array, 
     return r, jnp.broadcast_to(env.center[:, None], r.shape), env.species, env.mask | poisoned
 
 
-def require_table(owner: str, name: str, value: Array, n_species: int, *, symmetric: bool = True) -> None:
-    """Raises unless the shape is [] or [S, S], and the table symmetric if it must be."""
+def require_table(owner: str, name: str, value: Array, n_species: int) -> None:
+    """Raises unless the shape is [] or [S, S], and the table symmetric."""
     if np.shape(value) not in ((), (n_species, n_species)):
         raise ValueError(f"{owner}: {name} must have shape [] or [{n_species}, {n_species}], got {np.shape(value)}")
-    if symmetric and np.ndim(value) == 2 and is_concrete(value) and not is_symmetric(value):
+    if np.ndim(value) == 2 and is_concrete(value) and not is_symmetric(value):
         raise ValueError(f"{owner}: {name} must be symmetric in the two species, got {np.asarray(value).tolist()}")
 
 

@@ -1,7 +1,6 @@
 """PACE potentials read by io/yace.py against python-ace, files written here read by it, and published errors."""
 
 import os
-import re
 from pathlib import Path
 
 import ase.io
@@ -53,6 +52,28 @@ def test_potentials(name):
     potential = read_yace(HERE / f"{name}.yace")
     assert isinstance(potential.terms[0].head, Linear) == (name == "pace_si_linear")
     compare(potential, dict(np.load(HERE / f"{name}.npz")))
+
+
+@pytest.mark.parametrize("name", ["pace_si_linear", "pace_mo_fs", "pace_sic_ms"])
+def test_both_forms(name):
+    """pacemaker's own file with B-functions is the same potential, so that the numbers above hold for it: coefficients of up to 4e5 to 1e-11."""
+    (leaves, one), (others, other) = (jax.tree_util.tree_flatten(read_yace(HERE / f"{name}.{form}")) for form in ("yace", "yaml"))
+    assert one == other
+    for a, b in zip(leaves, others, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-13, atol=1e-13 * np.max(np.abs(a), initial=1))
+
+
+def test_functions_of_all_orders():
+    """B-functions of one to six factors, with all degrees between that they may have; blocks of pairs in both orders; a core repulsion."""
+    compare(read_yace(SMALL / "blocks.yaml"), dict(np.load(SMALL / "results_yaml.npz")), "", 1e-11, 1e-8)
+
+
+@needs_data
+def test_tables_of_radial_functions():
+    """A file of ace-jax with cubic tables, and what ace-jax makes of it."""
+    oracle = dict(np.load(SHARED / "oracles" / "acejax_si_o3.npz"))
+    of = {key.replace("yace_", ""): value for key, value in oracle.items() if "yace_" in key or key.endswith(("positions", "numbers", "cell", "pbc"))}
+    compare(read_yace(SHARED / "potentials" / "acejax_si_o3" / "acejax_si_o3.yace"), of, "", 1e-12, 1e-11)
 
 
 @pytest.mark.parametrize("name", ["mixed", "density", "distance", "zbl", "linear"])
@@ -144,19 +165,11 @@ def test_errors_of_tantalum():
 
 @needs_data
 @pytest.mark.slow
-def test_errors_of_tantalum_with_coefficients_apart(tmp_path):
+def test_errors_of_tantalum_with_coefficients_apart():
     """An older form: the .yace file holds couplings alone, the coefficients stand in the .acecoeff file, and ZBL is added."""
     folder = SHARED / "data" / "Ta_fitsnap"
-    rows = re.findall(r"^\s*(\S+)\s+#\s+B\[", (folder / "pace_Ta_pot.acecoeff").read_text(), re.MULTILINE)
-    factors = iter(float(x) for x in rows[1:])  # the first is E0
-
-    def multiplied(found):
-        factor = next(factors)
-        return "ctildes: [" + ", ".join(repr(float(x) * factor) for x in found[1].split(",")) + "]"
-
-    (tmp_path / "Ta.yace").write_text(re.sub(r"ctildes: \[(.*?)\]", multiplied, (folder / "pace_Ta_pot.yace").read_text()))
     frames = ase.io.read(folder / "Ta_363.extxyz", ":")
-    potential = read_yace(tmp_path / "Ta.yace") + jaxpot.ZBL(("Ta",), inner=4.0, outer=4.8)
+    potential = read_yace(folder / "pace_Ta_pot.yace", folder / "pace_Ta_pot.acecoeff") + jaxpot.ZBL(("Ta",), inner=4.0, outer=4.8)
     np.testing.assert_allclose(errors(potential, frames), printed("Ta_fitsnap/pace_Ta_metrics.md", "*ALL"), rtol=1e-5)
 
 
