@@ -44,7 +44,7 @@ def read_function(words: list[str], species: tuple[str, ...], where: str) -> Fun
     Raises:
       ValueError: for types that are not implemented, other elements, or too few or many numbers.
     """
-    kind = int(words[0]) if words[0].isdigit() else -1
+    kind = int(words[0]) if words[0].isascii() and words[0].isdigit() else -1
     if kind not in _KINDS:
         raise ValueError(f"{where}: type {words[0]} is not implemented; those that are: {', '.join(map(str, _KINDS))}")
     n, names = _N_ELEMENTS[kind], _NUMBERS[kind]
@@ -150,7 +150,7 @@ def cutoff_line(descriptor: ACSF) -> str:
       ValueError: for sets with different ones.
     """
     found = {_cutoff_type(one.cutoff) for one in descriptor.functions}
-    if len({kind for kind, _ in found}) > 1 or np.ptp([alpha for _, alpha in found]) > 1e-12:
+    if len({kind for kind, _ in found}) > 1 or np.ptp([alpha for _, alpha in found]) > 1e-15:  # rounded
         raise ValueError(f"write_n2p2: all functions of a file have one type of cutoff and one inner radius, got types and fractions {sorted(found)}")
     kind, alpha = min(found)
     return f"cutoff_type {kind} {alpha!r}" if alpha else f"cutoff_type {kind}"
