@@ -247,7 +247,7 @@ def test_what_cannot_be_written(tmp_path, functions, head, message):
         ("_nodes_short 2 3", "_nodes_short 2", "expected 2 numbers after global_nodes_short"),
         ("_nodes_short 2 3", "_nodes_short 2 3.5", "must be a positive whole number: expected an integer, got '3.5'"),
         ("_nodes_short 2 3", "_nodes_short 2 4", "weights.008.data: 17 values; expected 21"),
-        ("H 12 0.3", "H 22 0.3", "type 22 is not implemented"),
+        ("H 12 0.3", "H 26 0.3", "type 26 is not implemented"),
         ("H 2 H 0.1", "H 2 C 0.1", "expected 1 of the elements H O, then eta, r_s, radius"),
         ("H 3 O H 0.1 -1 2.0 6.0", "H 3 O H 0.1 -1 2.0", "then eta, lam, zeta, radius, r_s"),
         ("H 2 H 0.1 1.0 6.0", "H 2 O 0.20 0 6.0", "is there twice"),

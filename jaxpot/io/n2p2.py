@@ -15,7 +15,7 @@ from jaxpot.checks import require_finite
 from jaxpot.data import Dataset
 from jaxpot.descriptors.acsf import ACSF
 from jaxpot.heads.mlp import MLP
-from jaxpot.io.n2p2_functions import Function, cutoff_line, descriptor_of, functions_of, read_function
+from jaxpot.io.n2p2_functions import Functions, cutoff_line, descriptor_of, functions_of, read_function
 from jaxpot.io.n2p2_keywords import NORMALISATION, SCALINGS, Settings, by_element, read_settings, whole_number, word_of, words_of
 from jaxpot.io.terms import main_and_constants
 from jaxpot.io.text import number, one_line_refusals, read_text
@@ -49,8 +49,8 @@ def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float) -> 
 
     Raises:
       FileNotFoundError: if a file is missing.
-      ValueError: for a key or type of function that is not implemented, by name (charges, networks of the third and fourth generation and
-        compact functions are not); for numbers that are missing, too many, or not finite.
+      ValueError: for a key or type of function that is not implemented, by name (charges, and networks of the third and fourth
+        generation); for numbers that are missing, too many, or not finite.
 
     References:
       Singraber, Behler, Dellago, "Library-based LAMMPS implementation of high-dimensional neural network potentials", J. Chem. Theory
@@ -84,7 +84,7 @@ def _species(settings: Settings, path: Path) -> tuple[str, ...]:
     return tuple(sorted(names, key=ATOMIC_NUMBERS.__getitem__))
 
 
-def _functions(settings: Settings, species: tuple[str, ...], path: Path) -> list[list[Function]]:
+def _functions(settings: Settings, species: tuple[str, ...], path: Path) -> list[Functions]:
     """Those of every element, sorted."""
     by_center, out = by_element(settings["symfunction_short"], species, path, "symfunction_short"), []
     for center in species:
