@@ -266,9 +266,11 @@ def test_refused(tmp_path, old, new, message):
 
 def test_refused_files(tmp_path):
     rows = [(e, i, *row) for e, s in enumerate("HO", 1) for i, row in enumerate(SCALING[s], 1)]
-    for scaling, message in ((rows[:-1], "got the end"), ([*rows, rows[0]], "expected the end"), ([(*rows[0][:3], rows[0][2], 0.1), *rows[1:]], "does not vary")):
+    for scaling, message in ((rows[:-1], "got the end"), ([*rows, rows[0]], "expected the end"), ([(*rows[0][:3], rows[0][2], 0.1, 0.3), *rows[1:]], "does not vary")):
         with pytest.raises(ValueError, match=message):
             read(tmp_path, scaling=scaling)
+    with pytest.raises(ValueError, match="expected lines of 6 numbers, got 1 2 0.1"):
+        read(tmp_path, scaling=[rows[0], (1, 2, 0.1, 0.2, 0.2), *rows[2:]])
     with pytest.raises(ValueError, match=r"weights\.008\.data: expected a number, got 'nan'"):
         read(tmp_path, weights=WEIGHTS | {"O": np.where(np.arange(17) == 3, np.nan, WEIGHTS["O"])})
     written(tmp_path)
@@ -338,6 +340,7 @@ def test_keywords_that_may_change_energies(tmp_path, line):
         ("cutoff_type 1", "cutoff_type 1.5", "cutoff_type 1.5 is not implemented"),
         ("H 2 H 0.1 1.0 6.0", "H 2 H 0.1 1.0 -6.0", "must be > 0"),
         ("atom_energy H -0.5", "atom_energy", "values after atom_energy, got ''"),
+        ("atom_energy H -0.5\n", "", "no atom_energy of H, but of O; write atom_energy H 0.0"),
     ],
 )
 def test_refused_counts_and_numbers(tmp_path, old, new, message):

@@ -70,6 +70,9 @@ def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float) -> 
     alone = by_element(settings.get("atom_energy", []), species, path, "atom_energy")
     if any(len(lines) > 1 or len(lines[0]) > 1 for lines in alone.values()):
         raise ValueError(f"{path}: expected one atom_energy of an element")
+    lacking = [symbol for symbol in species if alone and symbol not in alone]
+    if lacking:
+        raise ValueError(f"{path}: no atom_energy of {', '.join(lacking)}, but of {', '.join(alone)}; write atom_energy {lacking[0]} 0.0 if it is that")
     constants = {symbol: energy_unit * (mean + (number(alone[symbol][0][0], path) if symbol in alone else 0.0)) for symbol in species}
     return Sum((AtomicPotential(descriptor, head), IsolatedAtoms(constants)))
 
@@ -117,7 +120,11 @@ def _scaling(settings: Settings, columns: list[np.ndarray], n_features: int, pat
     if not high > low:
         raise ValueError(f"{origin}: expected scale_min_short < scale_max_short, got {low} and {high}")
     found = _rows(path)
-    rows = iter(found[:-1] if found and len(found[-1]) == 2 else found)  # RuNNer ends it with the range of energies
+    found = found[:-1] if found and len(found[-1]) == 2 else found  # RuNNer ends it with the range of energies
+    for words in found:
+        if len(words) not in (5, 6) or len(words) != len(found[0]):  # without or with sigma
+            raise ValueError(f"{path}: expected lines of {len(found[0]) if len(found[0]) in (5, 6) else '5 or 6'} numbers, got {' '.join(words)}")
+    rows = iter(found)
     for element, of_element in enumerate(columns):
         for index, column in enumerate(of_element):
             words = next(rows, [])
