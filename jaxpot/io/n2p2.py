@@ -37,7 +37,8 @@ _FAR = 1e100  # where nothing extrapolates
 def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float) -> Potential:
     """A published neural network potential of the second generation (short-ranged).
 
-    The files do not say their units, so the caller does: most hold Bohr and Hartree, some Å and eV.
+    The files do not say their units, so the caller does: most hold Bohr and Hartree, some Å and eV. Keywords of RuNNer that have no effect on
+    energies are named in one warning; `atom_energy` counts as in n2p2, with or without `remove_atom_energies`.
 
     Args:
       folder: where input.nn, scaling.data and a weights.NNN.data for every element are.

@@ -69,8 +69,8 @@ def read_settings(path: Path) -> Settings:
             continue
         if key not in _READ:
             raise ValueError(
-                f"{path}: the key {' '.join([key, *words[:1]])[:80]} is not implemented; read are networks of the second generation, without charges, "
-                f"with {', '.join(sorted(_READ))}; if it has no effect on energies, take the line out"
+                f"{path}: the key {' '.join([key, *words[:1]])[:80]} is not implemented, only networks of the second generation, without charges; "
+                f"if it has no effect on energies, take the line out"
             )
         if key in settings and key not in REPEATED:
             raise ValueError(f"{path}: the key {key} is given twice")
