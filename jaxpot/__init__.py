@@ -9,6 +9,7 @@ from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
+from jaxpot.descriptors.compact_functions import CompactNarrow, CompactRadial, CompactWide
 from jaxpot.descriptors.compressed_soap import CompressedSOAP, sensitivity
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.coulomb import BagOfBonds, CoulombMatrix, CoulombSpectrum
@@ -34,6 +35,7 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
+from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
 from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, TwoSided, Willatt
 from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
@@ -93,24 +95,25 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "ACSF", "AEV", "EAM", "EDIP", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "PIP", "SLATM", "SOAP",
-    "ZBL", "Agnesi", "Angles", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum",
-    "BondDensity", "Bonds", "Buckingham", "BumpCutoff", "ByCoreEnergy", "ByDistance", "Calculator", "ChebExpCos",
-    "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "ClusterPIP", "Committee", "CompactTriangles",
-    "CompressedSOAP", "Constant", "CoreRepulsion", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline",
-    "CutCoulomb", "Dataset", "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "DistanceTransform",
-    "Embedding", "Environment", "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head",
-    "HiddenLayer", "Histogram", "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InverseTransform",
-    "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones", "Linear", "LinearHead",
-    "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedStillingerWeber",
-    "ModifiedTersoff",
-    "Morse", "MorseTransform", "NNXHead", "NeighborDensity", "PairSpline", "PerOrder", "Polarizability", "Poly3",
-    "Poly3Gauss", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "PowerTransform", "Properties",
-    "Quadratic", "REMatch", "RadialTable", "SBessel", "ScreenedCore", "SharedLinear", "Shifted", "ShiftedPower", "SiLU",
-    "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber",
-    "StructureDescriptor", "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff",
-    "TersoffZBL", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "TwoSided", "Vashishta", "Willatt", "cast", "diagnose",
-    "environments", "evaluate", "exchanges", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md",
-    "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate",
-    "save", "sensitivity", "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
+    "ACE", "ACSF", "AEV", "EAM", "EDIP", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "PIP", "SLATM",
+    "SOAP", "ZBL", "Agnesi", "Angles", "AsymmetricCore", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel",
+    "BestMatch", "Bispectrum", "BondDensity", "Bonds", "Buckingham", "BumpCore", "BumpCutoff", "ByCoreEnergy",
+    "ByDistance", "Calculator", "ChebExpCos", "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "ClusterPIP",
+    "Committee", "CompactNarrow", "CompactRadial", "CompactTriangles", "CompactWide", "CompressedSOAP", "Constant",
+    "CoreRepulsion", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline", "CutCoulomb", "Dataset",
+    "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "DistanceTransform", "Embedding", "Environment",
+    "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head", "HiddenLayer", "Histogram",
+    "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InverseTransform", "IsolatedAtoms",
+    "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones", "Linear", "LinearHead", "LinearModel",
+    "LinenHead", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedStillingerWeber",
+    "ModifiedTersoff", "Morse", "MorseTransform", "NNXHead", "NeighborDensity", "PairSpline", "PerOrder",
+    "Polarizability", "Poly3", "Poly3Gauss", "PolynomialCore", "PolynomialCutoff", "PolynomialKernel", "Potential",
+    "PowerCutoff", "PowerTransform", "Properties", "Quadratic", "REMatch", "RadialTable", "SBessel", "ScreenedCore",
+    "SharedLinear", "Shifted", "ShiftedPower", "SiLU", "SmoothedPower", "Softplus", "SolidGTO", "SparseGP",
+    "SquaredExponential", "StarPIP", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Switched",
+    "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "TersoffZBL", "ThreeBody", "TotalDegree", "Triangles",
+    "TurboDensity", "TwoBody", "TwoSided", "Vashishta", "Willatt", "cast", "diagnose", "environments", "evaluate",
+    "exchanges", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive",
+    "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate", "save", "sensitivity", "sharding",
+    "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

@@ -139,7 +139,7 @@ def test_refusals(make, message):
 
 
 def test_refused_types():
-    with pytest.raises(TypeError, match=r"expected sets of symmetry functions \(G2, G3, G4 or G5\), got CosineCutoff"):
+    with pytest.raises(TypeError, match=r"expected sets of symmetry functions \(G2, G3, G4, G5 or those of compact support\), got CosineCutoff"):
         ACSF(("Si",), (CosineCutoff(4.0),))
     with pytest.raises(TypeError, match="expected a cutoff function"):
         G2(4.0)

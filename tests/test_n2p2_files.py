@@ -46,7 +46,7 @@ WEIGHTS = {s: RNG.normal(size=n) for s, n in N_WEIGHTS.items()}
 
 def written(folder, settings=SETTINGS, scaling=None, weights=WEIGHTS):
     rows = [(e, i, *row) for e, s in enumerate("HO", 1) for i, row in enumerate(SCALING[s], 1)] if scaling is None else scaling
-    (folder / "input.nn").write_text(settings)
+    (folder / "input.nn").write_text(settings, encoding="utf-8")
     (folder / "scaling.data").write_text("# header\n" + "".join(f"{e} {i} {' '.join(repr(float(x)) for x in row)}\n" for e, i, *row in rows))
     for s, number in (("H", 1), ("O", 8)):
         (folder / f"weights.{number:03d}.data").write_text("#\n" + "".join(f"{float(w)!r} a 1 2\n" for w in weights[s]))
@@ -230,7 +230,7 @@ def test_what_cannot_be_written(tmp_path, functions, head, message):
         ("epochs 10", "mean_energy 1.0", "mean_energy, conv_energy, conv_length go together"),
         ("epochs 10", "scale_symmetry_functions_sigma", "excludes"),
         ("epochs 10", "element_nodes_short H 3 2", "expected one of 2 hidden layers and its nodes"),
-        ("epochs 10", "element_nodes_short H 3", "must be a positive whole number, got ''"),
+        ("epochs 10", "element_nodes_short H 3", "must be a positive whole number up to 100000, got ''"),
         ("epochs 10", "element_nodes_short H 1 2 3", "expected one of 2 hidden layers and its nodes"),
         ("epochs 10", "atom_energy H -0.6", "expected one atom_energy of an element"),
         ("number_of_elements 2", "number_of_elements 2 2", "expected one value of number_of_elements, got 2 2"),
@@ -245,9 +245,9 @@ def test_what_cannot_be_written(tmp_path, functions, head, message):
         ("t s l", "t x l", "activation x is not implemented"),
         ("t s l", "t s t", "the last one l"),
         ("_nodes_short 2 3", "_nodes_short 2", "expected 2 numbers after global_nodes_short"),
-        ("_nodes_short 2 3", "_nodes_short 2 3.5", "must be a positive whole number, got '3.5'"),
+        ("_nodes_short 2 3", "_nodes_short 2 3.5", "must be a positive whole number: expected an integer, got '3.5'"),
         ("_nodes_short 2 3", "_nodes_short 2 4", "weights.008.data: 17 values; expected 21"),
-        ("H 12 0.3", "H 22 0.3", "type 22 is not implemented"),
+        ("H 12 0.3", "H 26 0.3", "type 26 is not implemented"),
         ("H 2 H 0.1", "H 2 C 0.1", "expected 1 of the elements H O, then eta, r_s, radius"),
         ("H 3 O H 0.1 -1 2.0 6.0", "H 3 O H 0.1 -1 2.0", "then eta, lam, zeta, radius, r_s"),
         ("H 2 H 0.1 1.0 6.0", "H 2 O 0.20 0 6.0", "is there twice"),
@@ -266,16 +266,85 @@ def test_refused(tmp_path, old, new, message):
 
 def test_refused_files(tmp_path):
     rows = [(e, i, *row) for e, s in enumerate("HO", 1) for i, row in enumerate(SCALING[s], 1)]
-    for scaling, message in ((rows[:-1], "got the end"), ([*rows, rows[0]], "expected the end"), ([(*rows[0][:3], rows[0][2], 0.1), *rows[1:]], "does not vary")):
+    for scaling, message in ((rows[:-1], "got the end"), ([*rows, rows[0]], "expected the end"), ([(*rows[0][:3], rows[0][2], 0.1, 0.3), *rows[1:]], "does not vary")):
         with pytest.raises(ValueError, match=message):
             read(tmp_path, scaling=scaling)
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="expected lines of 6 numbers, got 1 2 0.1"):
+        read(tmp_path, scaling=[rows[0], (1, 2, 0.1, 0.2, 0.2), *rows[2:]])
+    with pytest.raises(ValueError, match=r"weights\.008\.data: expected a number, got 'nan'"):
         read(tmp_path, weights=WEIGHTS | {"O": np.where(np.arange(17) == 3, np.nan, WEIGHTS["O"])})
     written(tmp_path)
     (tmp_path / "weights.001.data").unlink()
     with pytest.raises(FileNotFoundError, match=r"weights\.001\.data"):
         read_n2p2(tmp_path, length_unit=1.0, energy_unit=1.0)
+    with pytest.raises(ValueError, match=r"weights\.001\.data: expected the weight 0 1 1 2, got 0.2 a 2 0 2 1 1"):
+        written(tmp_path)
+        rows = [f"0.2 a {i} 0 {(i + 1) // 2} 1 {(i + 1) % 2 + 1}" for i in range(1, 16)]
+        rows[1] = "0.2 a 2 0 2 1 1"  # the other order of n2p2's option ALTERNATIVE_WEIGHT_ORDERING
+        (tmp_path / "weights.001.data").write_text("\n".join(rows))
+        read_n2p2(tmp_path, length_unit=1.0, energy_unit=1.0)
     with pytest.raises(FileNotFoundError, match="no settings file"):
         read_n2p2(tmp_path / "other", length_unit=1.0, energy_unit=1.0)
     with pytest.raises(TypeError, match="length_unit"):
         read_n2p2(tmp_path)
+
+
+RUNNER = """nn_type_short 1
+runner_mode 3
+use_short_nn
+random_number_type 5
+remove_atom_energies
+mix_all_points
+optmode_short_energy 1
+points_in_memory 1000
+calculate_forces
+"""
+
+
+def test_folders_of_runner(tmp_path):
+    """Keywords without effect are named, once; scaling.data ends with the range of energies, and exponents are Fortran's."""
+    expected = read(tmp_path)
+    written(tmp_path, SETTINGS + RUNNER + RUNNER)
+    (tmp_path / "scaling.data").write_text((tmp_path / "scaling.data").read_text() + "  -0.0018 0.0002\n")
+    for name in ("weights.001.data", "weights.008.data", "scaling.data", "input.nn"):
+        text = (tmp_path / name).read_text().replace("6.0\n", "6.0D0\n")
+        (tmp_path / name).write_bytes(("\n# Größe\n" + text).replace("\n", "\r\n").encode("latin-1"))
+    with pytest.warns(UserWarning, match="without effect on energies: runner_mode, use_short_nn, random_number_type, remove_atom_e") as caught:
+        found = read_n2p2(tmp_path, length_unit=0.5, energy_unit=27.0)
+    assert len(caught) == 1 and "\n" not in str(caught[0].message) and str(caught[0].message).count("calculate_forces") == 1
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nn_type_short 2", "use_electrostatics", "electrostatic_type 1", "fixed_charge H 0.4", "use_vdw", "vdw_type 1", "element_activation_short H 1 1 t",
+        "element_hidden_layers_short H 1", "element_symfunction_short H 2 0.1 0.0 6.0", "global_symfunction_short 2 0.1 0.0 6.0", "cutoff_alpha 0.5",
+        "scale_min_short_atomic 0.5", "global_nodes_short_atomic 3 3", "scale_symmetry_function", "atom_enrgy H 1.0",
+    ],
+)  # fmt: skip
+def test_keywords_that_may_change_energies(tmp_path, line):
+    with pytest.raises(ValueError, match=f"input.nn: the key {' '.join(line.split()[:2])} is not implemented"):
+        read(tmp_path, SETTINGS + line + "\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("_nodes_short 2 3", "_nodes_short 2 1000000000", "global_nodes_short must be a positive whole number up to 100000"),
+        ("_nodes_short 2 3", "_nodes_short 2 99999", r"weights\.008\.data: 17 values"),
+        ("layers_short 2", "layers_short 1000000000", "global_hidden_layers_short must be a positive whole number up to 100000"),
+        ("_nodes_short 2 3", "_nodes_short 2 ²", "expected an integer, got '²'"),
+        ("H 2 H 0.1", "H ² H 0.1", "type ² is not implemented"),
+        ("H 2 H 0.1 1.0", "H 2 H −0.1 1.0", "plain - for the minus"),
+        ("cutoff_type 1", "cutoff_type 1.5", "cutoff_type 1.5 is not implemented"),
+        ("H 2 H 0.1 1.0 6.0", "H 2 H 0.1 1.0 -6.0", "must be > 0"),
+        ("atom_energy H -0.5", "atom_energy", "values after atom_energy, got ''"),
+        ("atom_energy H -0.5\n", "", "no atom_energy of H, but of O; write atom_energy H 0.0"),
+    ],
+)
+def test_refused_counts_and_numbers(tmp_path, old, new, message):
+    assert old in SETTINGS
+    with pytest.raises(ValueError, match=message) as caught:
+        read(tmp_path, SETTINGS.replace(old, new))
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)

@@ -20,7 +20,8 @@ Array = jax.Array
 
 @pytree
 class ACSF(LocalDescriptor):
-    """Symmetry functions: G2 and G3 of one neighbour, G4 and G5 of two, with an MLP the high-dimensional neural network potential.
+    """Symmetry functions: G2, G3 and CompactRadial of one neighbour, G4, G5, CompactNarrow and CompactWide of two, with an MLP the
+    high-dimensional neural network potential.
 
     A set of functions is there for every element of the neighbours, or pair of elements, and every element of the centre. With `kept` a
     centre has only some: the others are zero, so that one feature axis serves all elements. All real numbers are leaves.
@@ -57,7 +58,7 @@ class ACSF(LocalDescriptor):
             raise ValueError(f"ACSF: expected a tuple of sets such as (G2(CosineCutoff(6.0), eta=[0.1, 1.0]),), got {self.functions!r}")
         for one in self.functions:
             if not isinstance(one, SymmetryFunctions):
-                raise TypeError(f"ACSF: expected sets of symmetry functions (G2, G3, G4 or G5), got {type(one).__name__}")
+                raise TypeError(f"ACSF: expected sets of symmetry functions (G2, G3, G4, G5 or those of compact support), got {type(one).__name__}")
             if one.mixing is not None and np.shape(one.mixing)[0] != len(self.species):
                 raise ValueError(f"ACSF: mixing of {type(one).__name__} has {np.shape(one.mixing)[0]} rows for {len(self.species)} elements")
         object.__setattr__(self, "functions", tuple(self.functions))
@@ -68,10 +69,7 @@ class ACSF(LocalDescriptor):
 
     @property
     def reach(self) -> Array:
-        reach = jnp.asarray(self.functions[0].cutoff.radius)
-        for one in self.functions[1:]:
-            reach = jnp.maximum(reach, one.cutoff.radius)
-        return reach
+        return functools.reduce(jnp.maximum, [one.reach for one in self.functions])
 
     def _grid(self) -> tuple[tuple, ...]:
         return tuple((number, *label) for number, one in enumerate(self.functions) for label in one.labels(self.species))

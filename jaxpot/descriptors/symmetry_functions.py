@@ -31,6 +31,11 @@ class SymmetryFunctions:
     mixing: Array | None
     sizes: tuple[int, ...]
 
+    @property
+    def reach(self) -> Array:
+        """The distance from which on neighbours do not count, in Å."""
+        return jnp.asarray(self.cutoff.radius)
+
     def channel_names(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
         """What the values are for: of every channel, or pair of channels, the elements, or numbers of mixtures."""
         raise NotImplementedError(f"{type(self).__name__} must define channel_names(species)")
@@ -67,7 +72,8 @@ class RadialFunctions(SymmetryFunctions):
 
 
 class AngularFunctions(SymmetryFunctions):
-    """Interface: Σ_{j<k} of a function of three lengths times one of the angle. A new one writes `radial`.
+    """Interface: Σ_{j<k} of a function of three lengths times one of the angle. A new one writes `radial`, with other functions of the angle
+    `sizes`, `angular` and `values` too.
 
     Attributes:
       eta, r_s, lam, zeta: as in G4 and G5.

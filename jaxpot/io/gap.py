@@ -1,7 +1,6 @@
 """GAP potentials of QUIP and gap_fit: reading the XML file with its sparse points."""
 
 import hashlib
-import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Thr
 from jaxpot.graph import Graph, environments, only
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.io.gap_soap import flag, soap, soap_turbo
+from jaxpot.io.gap_xml import OLDEST, atomic_number, count, gap_params, isolated_energies, read_tree, real, settings_of, truth
 from jaxpot.io.glue import read_glue
-from jaxpot.io.text import number
+from jaxpot.io.text import integer, number, one_line_refusals
 from jaxpot.math.cutoffs import CosineCutoff
 from jaxpot.math.kernels import PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.linalg import einsum
@@ -26,8 +26,6 @@ from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
-
-_OLDEST = 1426512068  # earlier versions of `soap` meant other prefactors and another centre by the same keys
 
 # keys of gap_fit that say how the fit was made; the result of the fit is in the file
 _OF_THE_FIT = {
@@ -41,6 +39,8 @@ _NEUTRAL = {  # keys that are read only where they mean what happens without the
     "angle_3b": {},
     "distance_Nb": {},
 }  # fmt: skip
+_NEEDED = ("dimensions", "signal_variance", "signal_mean", "sparsified", "n_permutations", "covariance_type", "n_sparseX")  # without them QUIP stops
+_LARGEST = 10**7  # of counts
 _READ = {
     "soap": {
         "K", "R_mix", "Z", "Z_map", "Z_mix", "atom_sigma", "central_reference_all_species", "central_weight", "coupling", "covariance_sigma0", "cutoff",
@@ -58,6 +58,7 @@ _READ = {
 }  # fmt: skip
 
 
+@one_line_refusals("a GAP file")
 def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Potential:
     """A published GAP: descriptors `distance_2b`, `angle_3b`, `distance_Nb` of order 2 and 3, `soap` with all its compressions, and `soap_turbo`,
     with the energies of isolated atoms.
@@ -73,8 +74,8 @@ def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Pot
 
     Raises:
       FileNotFoundError: if the file or one of its sparse-point files is missing.
-      ValueError: for what is not implemented (descriptors, covariances, keys, core potentials other than pair splines), named; for a file that was not
-        fitted, is older than 2015, or whose sparse points do not belong to it.
+      ValueError: for what is not implemented (descriptors, covariances, keys, attributes, sums with other potentials than a core of pair splines),
+        named; for a file that was not fitted, is older than 2015, contradicts its own counts, or whose sparse points do not belong to it.
 
     References:
       Bartók, Payne, Kondor, Csányi, Phys. Rev. Lett. 104, 136403 (2010);
@@ -82,43 +83,21 @@ def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Pot
       J. Chem. Phys. 159, 174108 (2023).
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no GAP file at {path}")
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is not readable XML: {error}") from None
-    params = [root] if root.tag == "GAP_params" else list(root.iter("GAP_params"))
-    if len(params) != 1 or params[0].find("gpSparse") is None:
-        raise ValueError(f"{path} has no fitted Gaussian process (an element GAP_params with gpSparse); is it written by gap_fit?")
-    params = params[0]
-    version = int(params.get("gap_version", 0))
-    if version < _OLDEST:
-        raise ValueError(f"{path} has gap_version {version}; only files since {_OLDEST} (March 2015) are read, whose keys mean what they say")
-    data = params.find("GAP_data")
-    blocks = [_block(element, path, species) for element in params.find("gpSparse").iter("gpCoordinates")]
+    root = read_tree(path)
+    params, has_core = gap_params(root, path)
+    blocks = [_block(element, path, species) for element in params.find("gpSparse").findall("gpCoordinates")]
     merged: dict[Any, list[dict]] = {}
     for block in blocks:
         merged.setdefault(block["key"], []).append(block)
     terms = [_term(together) for together in merged.values()]
     known = tuple(dict.fromkeys(s for term in terms for s in term.species))
-    if data is not None and data.get("do_core", "F").upper().startswith("T"):
+    if has_core:
         terms += read_glue(root, known, f"{path}, core potential")
-    e0 = {int(e.get("Z")): number(e.get("value"), path) for e in (data if data is not None else ()) if e.tag == "e0"}
+    e0 = isolated_energies(params, path)
     lacking = [s for s in known if SYMBOLS.index(s) not in e0]
     if lacking:
         raise ValueError(f"{path} has no energy e0 of the isolated atoms of {', '.join(lacking)}")
     return Sum((*terms, IsolatedAtoms({s: e0[SYMBOLS.index(s)] for s in known})))
-
-
-def _settings(text: str) -> tuple[str, dict[str, str]]:
-    """The descriptor's name and its key=value pairs; values may be lists in braces."""
-    name, rest = text.split(None, 1)
-    found = re.findall(r"(\w+)=(\{[^}]*\}|\S+)", rest)
-    left = re.sub(r"(\w+)=(\{[^}]*\}|\S+)", "", rest).split()
-    if left:
-        raise ValueError(f"descriptor {name}: cannot read {left}")
-    return name, {key: value.strip("{}").strip() for key, value in found}
 
 
 def _symbols(numbers: list[int], species: tuple[str, ...] | None, path: Path) -> tuple[str, ...]:
@@ -134,8 +113,8 @@ def _symbols(numbers: list[int], species: tuple[str, ...] | None, path: Path) ->
 
 def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | None) -> dict:
     """One gpCoordinates: its model and points, and a key that is equal for those that can share a term."""
-    name, settings = _settings(element.findtext("descriptor"))
     label = f"{path.name}, {element.get('label')}"
+    name, settings = settings_of(element.findtext("descriptor", ""), label)
     if name not in _READ:
         raise ValueError(f"{label}: the descriptor {name} is not read; those that are: {', '.join(sorted(_READ))}")
     for key, value in settings.items():
@@ -146,21 +125,24 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         neutral = _NEUTRAL[name][key]
         if value.upper() != neutral and not (_is_number(value) and _is_number(neutral) and float(value) == float(neutral)):
             raise ValueError(f"{label}: {key}={value} of {name} is not implemented, only {neutral}")
-    if int(element.get("n_permutations", 1)) != 1 and name != "distance_Nb":
-        raise ValueError(f"{label}: permutations of coordinates are not implemented for {name}")
-    if number(element.get("signal_mean", "0"), label) != 0:
+    lacking = [key for key in _NEEDED if element.get(key) is None]
+    if lacking:
+        raise ValueError(f"{label}: gpCoordinates has no {', '.join(lacking)}")
+    if not truth(element.get("sparsified"), f"{label}: sparsified"):
+        raise ValueError(f"{label}: a process of all points (sparsified=F) is not implemented")
+    dimensions = count(element.get("dimensions"), f"{label}: dimensions", _LARGEST)
+    _check_permutations(element, 1 if name in ("soap", "soap_turbo") else dimensions, name, label)
+    if number(element.get("signal_mean"), label) != 0:
         raise ValueError(f"{label}: a mean f0 = {element.get('signal_mean')} is not implemented, only 0")
-    if int(settings.get("xml_version", _OLDEST)) < _OLDEST:
-        raise ValueError(f"{label}: xml_version={settings['xml_version']} of {name}; only versions since {_OLDEST} (March 2015) are read")
-    covariance, theta = int(element.get("covariance_type", 0)), element.findtext("theta")
-    sparse = element.findall("sparseX")
-    alpha = np.array([number(p.get("alpha"), label) for p in sparse])
-    weights = np.array([number(p.get("sparseCutoff", "1"), label) for p in sparse])
+    if integer(settings.get("xml_version", str(OLDEST)), label) < OLDEST:
+        raise ValueError(f"{label}: xml_version={settings['xml_version']} of {name}; only versions since {OLDEST} (March 2015) are read")
+    covariance, theta = integer(element.get("covariance_type"), label), element.findtext("theta")
+    alpha, weights = _coefficients(element, label)
     block = {
         "label": label,
         "delta": number(element.get("signal_variance"), label),
-        "points": _points(element, path, label, len(alpha)),
-        "alpha": require_finite(alpha, f"{label}: alpha"),
+        "points": _points(element, path, label, len(alpha), dimensions),
+        "alpha": alpha,
         "weights": weights,
         "name": name,
         "settings": settings,
@@ -170,40 +152,54 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         if covariance != 2:
             raise ValueError(f"{label}: covariance_type {covariance} of {name} is not implemented, only 2 (dot_product)")
         own = {k: v for k, v in settings.items() if k not in _OF_THE_FIT and k not in ("Z", "central_index")}
-        zeta = number(element.get("zeta", settings.get("zeta", "1")), label)
-        numbers = [int(z) for z in settings.get("species_Z", settings.get("Z", "0")).split()]
+        numbers = [atomic_number(z, label) for z in settings.get("species_Z", settings.get("Z", "0")).split()]
         symbols = _symbols(numbers, species, path)
+        if count(settings.get("n_species", str(len(numbers))), f"{label}: n_species", _LARGEST) != len(numbers):
+            raise ValueError(f"{label}: n_species={settings['n_species']}, but species_Z={{{settings.get('species_Z', '')}}}")
         if name == "soap_turbo":
-            center = numbers[int(settings.get("central_index", 1)) - 1]
+            index = count(settings.get("central_index", "1"), f"{label}: central_index", len(numbers))
+            if not index:
+                raise ValueError(f"{label}: central_index counts from 1, got 0")
+            center = numbers[index - 1]
         else:
-            center = int(settings.get("Z", numbers[0] if len(numbers) == 1 else 0))
+            center = atomic_number(settings.get("Z", str(numbers[0] if len(numbers) == 1 else 0)), label)
         if center == 0 and len(symbols) > 1:
             raise ValueError(f"{label}: soap for every centre (Z = 0) with several neighbour species is not implemented")
+        if center and SYMBOLS[center] not in symbols:
+            raise ValueError(f"{label}: the centre Z={center} is not among the species {numbers}, which is not implemented")
+        zeta = _zeta(element, label)
         block |= {"symbols": symbols, "numbers": numbers, "kinds": [SYMBOLS[center] if center else symbols[0]], "zeta": zeta}
         return block | {"key": (name, symbols, tuple(sorted(own.items())), zeta, block["delta"])}
-    block["cutoff"] = CosineCutoff(float(settings["cutoff"]), width=float(settings.get("cutoff_transition_width", 0.5)))
+    block["cutoff"] = CosineCutoff(real(settings, "cutoff", None, label), width=real(settings, "cutoff_transition_width", "0.5", label))
     if covariance != 1:
         raise ValueError(f"{label}: covariance_type {covariance} of {name} is not implemented, only 1 (ard_se)")
     if theta is None:
         raise ValueError(f"{label}: no length scale (theta) in the file")
+    if element.get("zeta") is not None:
+        raise ValueError(f"{label}: zeta={element.get('zeta')} belongs to a dot product, not to covariance_type 1 (ard_se)")
     if name == "distance_Nb":
-        order = int(settings["order"])
+        order = integer(settings.get("order", ""), f"{label}: order")
         if order not in (2, 3):
             raise ValueError(f"{label}: order={order} of distance_Nb is not implemented, only 2 and 3")
-        numbers = sorted(int(z) for z in settings.get("Z", "0 " * order).split())
+        numbers = sorted(atomic_number(z, label) for z in settings.get("Z", "0 " * order).split())
         compact = flag(settings, "compact_clusters", True)
         cluster = TwoBody if order == 2 else CompactTriangles if compact else Triangles
         if order == 2 and not compact:  # every pair once: half the energy at both atoms, as δ/2 and 2α
             block |= {"delta": block["delta"] / 2, "alpha": 2 * block["alpha"]}
     else:
-        numbers = [int(settings.get(z, 0)) for z in ("Z1", "Z2")]
+        order = 2 if name == "distance_2b" else 3
+        numbers = [atomic_number(settings.get(z, "0"), label) for z in ("Z1", "Z2")]
         cluster = TwoBody
         if name == "angle_3b":
-            numbers, cluster = [int(settings.get("Z_center", settings.get("Z", 0))), *numbers], ThreeBody
+            numbers, cluster = [atomic_number(settings.get("Z_center", settings.get("Z", "0")), label), *numbers], ThreeBody
+    if len(numbers) != order or dimensions != order * (order - 1) // 2:
+        raise ValueError(f"{label}: {name} of {order} atoms has Z of {len(numbers)} and dimensions={dimensions}")
     if not all(numbers) and (species is None or len(species) != 1):
         _symbols([0], None, path)
     kind = tuple(SYMBOLS[z] if z else species[0] for z in numbers)
     length = np.array([number(x, label) for x in theta.split()])
+    if len(length) != dimensions:
+        raise ValueError(f"{label}: theta has {len(length)} numbers; expected {dimensions}")
     if issubclass(cluster, Triangles):
         block, kind, length = _triangle(block, element, kind, length, cluster)
     length = tuple(length)
@@ -211,6 +207,37 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
     # one term has one cutoff and one kernel; of triangles those of as many elements have one symmetry
     sort = len(set(kind)) if issubclass(cluster, Triangles) else None
     return block | {"key": (cluster, sort, settings["cutoff"], settings.get("cutoff_transition_width"), length, block["delta"])}
+
+
+def _zeta(element: ElementTree.Element, label: str) -> float:
+    """The exponent of a dot product, which older files keep as theta."""
+    found = {number(text, f"{label}: zeta") for text in (element.get("zeta"), element.findtext("theta")) if text is not None}
+    if len(found) != 1 or not min(found) > 0:
+        raise ValueError(f"{label}: expected one zeta > 0 (an attribute of gpCoordinates, or the element theta), got {sorted(found)}")
+    return found.pop()
+
+
+def _check_permutations(element: ElementTree.Element, dimensions: int, name: str, label: str) -> None:
+    """As many as stated, each of all coordinates; only distance_Nb may have others than the identity."""
+    stated = count(element.get("n_permutations"), f"{label}: n_permutations", _LARGEST)
+    rows = [tuple(integer(i, f"{label}: permutation") for i in (p.text or "").split()) for p in element.findall("permutation")]
+    places = [integer(p.get("i", ""), f"{label}: permutation") for p in element.findall("permutation")]
+    identity = tuple(range(1, dimensions + 1))
+    if places != list(range(1, stated + 1)) or any(tuple(sorted(row)) != identity for row in rows):
+        raise ValueError(f"{label}: expected permutations 1 to {stated} of {dimensions} coordinates, as n_permutations says, got {rows}")
+    if name != "distance_Nb" and rows != [identity]:
+        raise ValueError(f"{label}: permutations of coordinates are not implemented for {name}")
+
+
+def _coefficients(element: ElementTree.Element, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """α and the cutoff of the sparse points, each where the file says it is, shape [M]."""
+    sparse = element.findall("sparseX")
+    m = count(element.get("n_sparseX"), f"{label}: n_sparseX", _LARGEST)
+    places = [integer(p.get("i", ""), f"{label}: sparseX") for p in sparse]
+    if sorted(places) != list(range(1, len(places) + 1)) or len(places) != m or not m:
+        raise ValueError(f"{label}: expected sparseX with i = 1 to n_sparseX = {m}, each once, got {len(places)}")
+    values = np.array([[number(p.get(key, ""), f"{label}: {key}") for key in ("alpha", "sparseCutoff")] for p in sparse])
+    return tuple(values[np.argsort(places)].T)
 
 
 def _triangle(block: dict, element: ElementTree.Element, kind: tuple[str, ...], length: np.ndarray, cluster: type) -> tuple[dict, tuple, np.ndarray]:
@@ -224,13 +251,14 @@ def _triangle(block: dict, element: ElementTree.Element, kind: tuple[str, ...], 
     last_is_odd = len(set(kind)) == 2 and kind[0] == kind[1]
     columns = np.array([1, 2, 0] if last_is_odd else [0, 1, 2])
     kind = (kind[2], kind[0], kind[1]) if last_is_odd else kind
-    length, points = np.broadcast_to(length, 3)[columns], block["points"][:, columns]
-    stated = {tuple(int(i) - 1 for i in p.text.split()) for p in element.findall("permutation")}
+    length, points = length[columns], block["points"][:, columns]
+    rows = [tuple(int(i) - 1 for i in p.text.split()) for p in element.findall("permutation")]
+    stated = set(rows)
     images = {tuple(int(columns.tolist().index(p[c])) for c in columns) for p in stated}
     expected = set(cluster(tuple(dict.fromkeys(kind)), block["cutoff"], (kind,)).permutations)
-    if images != expected:
+    if images != expected or len(stated) < len(rows):
         raise ValueError(f"{label}: permutations {sorted(stated)} of {kind} are not those of its equal atoms")
-    if any(not np.allclose(length[list(p)], length, rtol=1e-12) for p in expected):
+    if any(not np.array_equal(length[list(p)], length) for p in expected):
         raise ValueError(f"{label}: theta {length} differs for sides that equal atoms exchange; QUIP's energy would depend on the order of the atoms")
     return block | {"points": points}, kind, length
 
@@ -243,22 +271,25 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _points(element: ElementTree.Element, path: Path, label: str, m: int) -> np.ndarray:
+def _points(element: ElementTree.Element, path: Path, label: str, m: int, dimensions: int) -> np.ndarray:
     """Sparse points [M, dimensions], one number per line."""
-    name, dimensions = element.get("sparseX_filename"), int(element.get("dimensions"))
+    name = element.get("sparseX_filename")
     if name is None:
         raise ValueError(f"{label}: no sparseX_filename; only sparse points in files of their own are read (sparse_separate_file=T)")
     file = path.parent / name
-    if not file.exists():
+    if not file.is_file():
         raise FileNotFoundError(f"{label}: its sparse points should be in {file}, which does not exist")
-    content = file.read_bytes()
-    stated = element.get("sparseX_md5sum")
-    if stated and hashlib.md5(content).hexdigest() != stated.strip():
+    content, stated = file.read_bytes(), (element.get("sparseX_md5sum") or "").strip()
+    if stated and stated not in {hashlib.md5(text).hexdigest() for text in (content, content.replace(b"\r\n", b"\n"))}:
         raise ValueError(f"{file} is not the file that {path.name} was written with (its MD5 sum differs)")
-    numbers = np.array(content.split(), float)
-    if numbers.size != m * dimensions:
-        raise ValueError(f"{file} has {numbers.size} numbers; expected {m} points × {dimensions}")
-    return require_finite(numbers.reshape(m, dimensions), f"{label}: sparse points")
+    words = content.split()
+    if len(words) != m * dimensions:
+        raise ValueError(f"{file} has {len(words)} numbers; expected {m} points × {dimensions}")
+    if content.translate(None, b"0123456789+-.eE \t\r\n"):  # as a whole, since there can be millions
+        numbers = np.array([number(word.decode("latin-1"), file) for word in words])
+    else:
+        numbers = np.array(words, float)
+    return require_finite(numbers.reshape(m, dimensions), f"{file}: sparse points")
 
 
 def _term(blocks: list[dict]) -> AtomicPotential:
@@ -271,7 +302,7 @@ def _term(blocks: list[dict]) -> AtomicPotential:
         if not np.all(joined["weights"] == 1):
             raise ValueError(f"{first['label']}: {first['name']} with sparseCutoff other than 1 is not implemented")
         zeta = first["zeta"]
-        kernel = PolynomialKernel(zeta, offset=scale * float(first["settings"].get("covariance_sigma0", 0)))
+        kernel = PolynomialKernel(zeta, offset=scale * real(first["settings"], "covariance_sigma0", "0", first["label"]))
         head = SparseGP(kernel, delta=first["delta"] / scale**zeta, features=features, species=jnp.asarray(kind))
     else:
         kinds = tuple(b["kinds"][0] for b in blocks)

@@ -10,6 +10,8 @@ from jaxpot.descriptors.compressed_soap import CompressedSOAP, sensitivity
 from jaxpot.descriptors.density import Density
 from jaxpot.descriptors.soap import SOAP
 from jaxpot.descriptors.turbo import TurboDensity
+from jaxpot.io.gap_xml import LARGEST, atomic_number, real, truth, whole
+from jaxpot.io.text import integer, number, read_text
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff, Willatt
 from jaxpot.math.poly3 import Poly3, Poly3Gauss
 from jaxpot.math.radial import EquispacedGaussians
@@ -20,22 +22,22 @@ Order = np.ndarray | None  # where each of our features stands among QUIP's; Non
 
 def flag(settings: Settings, key: str, default: bool) -> bool:
     """A logical key."""
-    return settings[key].upper().startswith("T") if key in settings else default
+    return truth(settings[key], key) if key in settings else default
 
 
 def soap(settings: Settings, symbols: tuple[str, ...], species: tuple[int, ...], label: str) -> tuple[LocalDescriptor, Order, float]:
     """The descriptor, the order of QUIP's features, and how much longer its vectors are than QUIP's."""
-    n_max, l_max = int(settings["n_max"]), int(settings["l_max"])
-    cutoff: Cutoff = CosineCutoff(float(settings["cutoff"]), width=float(settings.get("cutoff_transition_width", 0.5)))
-    exponent, rate, scale = (float(settings.get(k, d)) for k, d in (("cutoff_dexp", 0), ("cutoff_rate", 1), ("cutoff_scale", 1)))
+    n_max, l_max = (whole(settings, key, None, label) for key in ("n_max", "l_max"))
+    cutoff: Cutoff = CosineCutoff(real(settings, "cutoff", None, label), width=real(settings, "cutoff_transition_width", "0.5", label))
+    exponent, rate, scale = (real(settings, k, d, label) for k, d in (("cutoff_dexp", "0"), ("cutoff_rate", "1"), ("cutoff_scale", "1")))
     if exponent > 0:
         if rate <= 0:
             raise ValueError(f"{label}: cutoff_rate = {rate:g} with cutoff_dexp is not implemented, only positive rates")
         cutoff = Willatt(cutoff, rate=rate, scale=scale, exponent=exponent)
     everywhere = flag(settings, "central_reference_all_species", len(symbols) == 1)
     density = Density(
-        symbols, cutoff, EquispacedGaussians(n_max), l_max, sigma=float(settings["atom_sigma"]),
-        center_weight=float(settings.get("central_weight", 1)), center_channels="all" if everywhere else "own",
+        symbols, cutoff, EquispacedGaussians(n_max), l_max, sigma=real(settings, "atom_sigma", None, label),
+        center_weight=real(settings, "central_weight", "1", label), center_channels="all" if everywhere else "own",
     )  # fmt: skip
     normalize = flag(settings, "normalise", flag(settings, "normalize", True))
     length = 1.0 if normalize else math.sqrt(8 * np.pi**2)
@@ -59,7 +61,7 @@ def _by_columns(channels: int, l_max: int) -> np.ndarray:
 
 def _mixing(settings: Settings, n_max: int, species: tuple[int, ...], label: str) -> tuple[np.ndarray | None, np.ndarray | None]:
     """U and V of a compressed spectrum."""
-    orders = [int(settings.get(key, 2)) for key in ("nu_R", "nu_S")]
+    orders = [whole(settings, key, "2", label) for key in ("nu_R", "nu_S")]
     radial, elements, symmetric = (flag(settings, key, False) for key in ("R_mix", "Z_mix", "sym_mix"))
     mixes = radial or elements or symmetric
     if mixes + (orders != [2, 2]) + ("Z_map" in settings) > 1:
@@ -68,7 +70,7 @@ def _mixing(settings: Settings, n_max: int, species: tuple[int, ...], label: str
         return _mapped(settings["Z_map"], n_max, species, label)
     if not mixes:
         return sensitivity(len(species), n_max, radial=orders[0], species=orders[1])
-    k, shift = int(settings.get("K", 0)), int(settings.get("mix_shift", 0))
+    k, shift = whole(settings, "K", "0", label), integer(settings.get("mix_shift", "0"), f"{label}: mix_shift")
     if k < 1 or not (radial or elements):
         raise ValueError(f"{label}: mixing needs K of at least 1, and R_mix or Z_mix; got K={k}")
     made = []
@@ -86,7 +88,7 @@ def _mapped(text: str, n_max: int, species: tuple[int, ...], label: str) -> tupl
     """Groups of elements, separated by commas, for one factor or, after a colon, for each: those of a group are one channel."""
     made = []
     for groups in text.split(":"):
-        members = [[int(z) for z in group.split()] for group in groups.split(",")]
+        members = [[atomic_number(z, f"{label}: Z_map") for z in group.split()] for group in groups.split(",")]
         if not all(set(group) <= set(species) for group in members):
             raise ValueError(f"{label}: Z_map={{{text}}} names an element that is not in species_Z")
         made.append(np.kron(np.array([[float(z in group) for group in members] for z in species]), np.eye(n_max)))
@@ -97,7 +99,7 @@ def _mapped(text: str, n_max: int, species: tuple[int, ...], label: str) -> tupl
 
 def _pairs(settings: Settings, n_max: int, n_species: int, first, second, label: str) -> tuple[tuple[int, int], ...] | None:
     """Which channels are multiplied, where it is not all with all."""
-    radial, elements, k = flag(settings, "R_mix", False), flag(settings, "Z_mix", False), int(settings.get("K", 0))
+    radial, elements, k = flag(settings, "R_mix", False), flag(settings, "Z_mix", False), whole(settings, "K", "0", label)
     size = n_species * n_max if first is None else first.shape[1]
     if flag(settings, "diagonal_radial", False):
         if first is not None or not flag(settings, "coupling", True):
@@ -138,13 +140,14 @@ def soap_turbo(settings: Settings, symbols: tuple[str, ...], label: str, folder:
         text = settings.get(key, settings.get(also, default))
         if text is None:
             raise ValueError(f"{label}: soap_turbo without {key}" + (f" or {also}" if also else ""))
-        values = np.array(text.split(), float)
+        values = np.array([number(word, f"{label}: {key}") for word in text.split()])
         if len(values) not in (1, n):
             raise ValueError(f"{label}: {key} has {len(values)} numbers for {n} elements")
         return np.broadcast_to(values, (n,)).copy()
 
-    hard = float(settings["rcut_hard"] if "rcut_hard" in settings else settings["cutoff"])
-    width = hard - float(settings["rcut_soft"]) if "rcut_soft" in settings else float(settings.get("cutoff_transition_width", 0.5))
+    hard = real(settings, "rcut_hard" if "rcut_hard" in settings else "cutoff", None, label)
+    soft, width = (real(settings, key, default, label) for key, default in (("rcut_soft", "0"), ("cutoff_transition_width", "0.5")))
+    width = hard - soft if "rcut_soft" in settings else width
     if not width > 0:
         raise ValueError(f"{label}: rcut_soft must be below rcut_hard = {hard:g}")
     if settings.get("scaling_mode", "polynomial") != "polynomial":
@@ -155,12 +158,16 @@ def soap_turbo(settings: Settings, symbols: tuple[str, ...], label: str, folder:
     center_weight = of("central_weight", "1.0")
     if "central_weight" in settings and len(settings["central_weight"].split()) == 1 and center_weight[0] != 1:
         raise ValueError(f"{label}: central_weight={center_weight[0]:g} as one number is not implemented, as QUIP takes 1 instead of it")
-    sizes = of("alpha_max", None, "n_max").astype(int)
+    sizes = of("alpha_max", None, "n_max")
+    if np.any(sizes != np.round(sizes)) or not np.all((sizes > 0) & (sizes <= LARGEST)):
+        raise ValueError(f"{label}: alpha_max must be whole numbers from 1 to {LARGEST}, got {sizes}")
+    sizes = sizes.astype(int)
     density = TurboDensity(
-        symbols, hard, tuple(bases[name](int(size)) for size in sizes), int(settings["l_max"]), sigma=of("atom_sigma_r", None, "atom_sigma"),
+        symbols, hard, tuple(bases[name](int(size)) for size in sizes), whole(settings, "l_max", None, label), sigma=of("atom_sigma_r", None, "atom_sigma"),
         sigma_angular=of("atom_sigma_t", None, "atom_sigma"), width=width, growth=of("atom_sigma_r_scaling", "0.0", "atom_sigma_scaling"),
         growth_angular=of("atom_sigma_t_scaling", "0.0", "atom_sigma_scaling"), exponent=of("amplitude_scaling", "1.0"),
-        enhancement=int(settings.get("radial_enhancement", 0)), center_weight=center_weight, steepness=float(settings.get("nf", 4.0)), window=4.0,
+        enhancement=whole(settings, "radial_enhancement", "0", label), center_weight=center_weight, steepness=real(settings, "nf", "4.0", label),
+        window=4.0,
     )  # fmt: skip
     if settings.get("compress_file", "None") != "None":  # which goes before a mode
         return _from_file(density, folder / settings["compress_file"], label)
@@ -182,22 +189,29 @@ def _from_file(density: TurboDensity, file: Path, label: str) -> CompressedSOAP:
     """Sums of features as a compress_file lists them: a head line, then which features are kept, or row, column and value of a matrix."""
     if not file.exists():
         raise FileNotFoundError(f"{label}: its compression should be in {file}, which does not exist")
-    head, *lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
+    rows = [line.split() for line in read_text(file, "a compression of soap_turbo").splitlines() if line.strip()]
+    if len(rows) < 2:
+        raise ValueError(f"{file} has {len(rows)} lines; expected a head and a list of features")
+    (head, *lines), where = rows, f"{file}"
     q, degrees = density.n_channels, density.l_max + 1
-    stated, expected = [int(x) for x in head], [*(basis.n_max for basis in density.radial), density.l_max]
+    stated, expected = [integer(x, where) for x in head], [*(basis.n_max for basis in density.radial), density.l_max]
     if stated[:-1] != expected:
         raise ValueError(f"{file} is for alpha_max and l_max {stated[:-1]}, the descriptor has {expected}")
     if lines[0] == ["P_transformation"]:
         if lines[-1] != ["end_transformation"]:
             raise ValueError(f"{file} has no end_transformation")
-        entries = [(int(i) - 1, int(j) - 1, float(value)) for i, j, value in lines[1:-1]]
+        if any(len(line) != 3 for line in lines[1:-1]) or len(lines) < 3:
+            raise ValueError(f"{file}: expected lines of a row, a column and a value")
+        entries = [(integer(i, where) - 1, integer(j, where) - 1, number(value, where)) for i, j, value in lines[1:-1]]
     else:
-        entries = [(i, int(line[0]) - 1, 1.0) for i, line in enumerate(lines[: stated[-1]])]
-        if len(entries) != stated[-1]:
-            raise ValueError(f"{file} lists {len(entries)} features, its head says {stated[-1]}")
+        if any(len(line) != 1 for line in lines):
+            raise ValueError(f"{file}: expected lines of one number")
+        entries = [(i, integer(line[0], where) - 1, 1.0) for i, line in enumerate(lines)]
+    if (n := 1 + max(row for row, _, _ in entries)) != stated[-1]:
+        raise ValueError(f"{file} lists {n} features, its head says {stated[-1]}")
     rows, columns, values = (np.array(x) for x in zip(*entries, strict=True))
     first, second = np.triu_indices(q)
-    if np.min(rows) < 0 or np.min(columns) < 0 or np.max(columns) >= len(first) * degrees:
+    if np.min(rows) < 0 or np.min(columns) < 0 or max(np.max(columns), np.max(rows)) >= len(first) * degrees:
         raise ValueError(f"{file}: features are numbered from 1 to {len(first) * degrees}")
     used = np.unique(columns // degrees)
     matrix = np.zeros((np.max(rows) + 1, len(used) * degrees))

@@ -1,15 +1,26 @@
 """Tabulated core potentials of GAPs: QUIP's `IP Glue`, of which its pair energies."""
 
-import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
 from jaxpot.checks import require_finite
-from jaxpot.io.text import number
+from jaxpot.io.gap_xml import atomic_number
+from jaxpot.io.text import integer, number
 from jaxpot.math.splines import CubicSpline
 from jaxpot.potentials.pair import PairSpline
 from jaxpot.units import SYMBOLS
+
+_ATTRIBUTES = {  # of all elements; the density is nothing without an embedding energy
+    "Glue_params": {"n_types", "label"},
+    "per_type_data": {"type", "atomic_num"},
+    "density": {"num_points", "density_y1", "density_yn", "do_spline"},
+    "potential_density": {"num_points", "y1", "yn"},
+    "potential_neighbours": {"num_points", "num_neighbours"},
+    "per_pair_data": {"type1", "type2"},
+    "potential_pair": {"num_points", "y1", "yn"},
+    "point": {"r", "E", "rho", "a"},
+}
 
 
 def read_glue(root: ElementTree.Element, known: tuple[str, ...], label: str) -> list[PairSpline]:
@@ -21,15 +32,19 @@ def read_glue(root: ElementTree.Element, known: tuple[str, ...], label: str) -> 
       label: what messages call it.
 
     Raises:
-      ValueError: for other core potentials than `IP Glue`, embedding energies, or tables that are not whole.
+      ValueError: for embedding energies, elements and attributes that QUIP does not read, or tables that are not whole.
     """
-    stated = next((e.get("init_args", "") for e in root.iter("Potential")), "")
-    if not re.search(r"init_args_pot1=\{\s*IP Glue\b", stated):
-        raise ValueError(f"{label}: {stated or 'not named in an element Potential'} is not implemented, only IP Glue")
     tables = list(root.iter("Glue_params"))
     if len(tables) != 1:
         raise ValueError(f"{label}: expected one element Glue_params, found {len(tables)}")
-    elements = {e.get("type"): SYMBOLS[int(e.get("atomic_num"))] for e in tables[0].iter("per_type_data")}
+    for element in tables[0].iter():
+        unknown = sorted(set(element.attrib) - _ATTRIBUTES.get(element.tag, set()))
+        if element.tag not in _ATTRIBUTES or unknown:
+            raise ValueError(f"{label}: {element.tag} {' '.join(unknown)} is not implemented")
+    types = [(e.get("type"), atomic_number(e.get("atomic_num", ""), label)) for e in tables[0].iter("per_type_data")]
+    elements = {name: SYMBOLS[z] for name, z in types}
+    if not len(set(elements.values()) - {SYMBOLS[0]}) == len(elements) == len(types):
+        raise ValueError(f"{label}: expected per_type_data of different types and elements, got {types}")
     for element in tables[0].iter("per_type_data"):
         points = [p for name in ("potential_density", "potential_neighbours") for table in element.iter(name) for p in (table, *table.iter("point"))]
         # natural ends and no energies: no embedding
@@ -38,16 +53,21 @@ def read_glue(root: ElementTree.Element, known: tuple[str, ...], label: str) -> 
             raise ValueError(f"{label}: the embedding energy of {elements[element.get('type')]} is not implemented, only pair energies")
     splines = {}
     for element in tables[0].iter("per_pair_data"):
-        pair, table = tuple(elements[element.get(t)] for t in ("type1", "type2")), element.find("potential_pair")
-        if table is None or not set(pair) <= set(known):
+        pair, found = tuple(elements.get(element.get(t)) for t in ("type1", "type2")), element.findall("potential_pair")
+        if None in pair or len(found) > 1:
+            raise ValueError(f"{label}: per_pair_data of types {element.get('type1')} and {element.get('type2')} with {len(found)} tables")
+        if not found or not set(pair) <= set(known):
             continue
+        (table,) = found
         if tuple(sorted(pair)) in map(tuple, map(sorted, splines)):
             raise ValueError(f"{label}: the pair {pair} has two tables")
-        points = [[number(p.get(name), label) for name in ("r", "E")] for p in table.iter("point")]
-        if len(points) != int(table.get("num_points")):
+        points = [[number(p.get(name, ""), label) for name in ("r", "E")] for p in table.iter("point")]
+        if len(points) != integer(table.get("num_points", ""), label) or not points:
             raise ValueError(f"{label}: the pair {pair} has {len(points)} points, but num_points={table.get('num_points')}")
         x, y = require_finite(np.array(points), f"{label}, {pair}").T
         ends = [None if _natural(table.get(end, "0"), label) else number(table.get(end, "0"), label) for end in ("y1", "yn")]
+        if not np.all(np.diff(x) > 0) or len(x) < 2:
+            raise ValueError(f"{label}: the distances r of the pair {pair} must ascend")
         splines[pair] = CubicSpline(x, y, *ends)
     return [PairSpline(tuple(dict.fromkeys(s for pair in splines for s in pair)), tuple(splines), tuple(splines.values()))] if splines else []
 

@@ -1,7 +1,8 @@
-"""Moment tensor potentials of MLIP-2: reading and writing `.mtp` files."""
+"""Moment tensor potentials of MLIP-2 and MLIP-3: reading `.mtp` and `.almtp` files, and writing them for MLIP-2."""
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy as np
 from jaxpot.checks import require_finite, species_tuple
 from jaxpot.descriptors.mtp import MTP
 from jaxpot.heads.linear import Linear
+from jaxpot.io.text import integer, number, one_line_refusals, read_text
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
 
-_TEXT = ("version", "potential_name", "potential_tag", "radial_basis_type")
+_NAMES = ("version", "potential_name", "potential_tag")  # which a file may lack
+_TEXT = (*_NAMES, "radial_basis_type")
 _COUNTS = (
     "species_count", "radial_basis_size", "radial_funcs_count", "alpha_moments_count", "alpha_index_basic_count", "alpha_index_times_count",
     "alpha_scalar_moments",
@@ -20,14 +23,17 @@ _COUNTS = (
 _NUMBERS = ("scaling", "min_dist", "max_dist")
 _LISTS = ("alpha_moment_mapping", "species_coeffs", "moment_coeffs")
 _ROWS = ("alpha_index_basic", "alpha_index_times")
+_TRAINING_SET = re.compile(rb"^[ \t]*#MVS", re.MULTILINE)  # of MLIP-3, in binary, to the end of the file
+_HIGHEST = 30  # rank of a tensor; level 28 has 12
 _OF_THE_FIT = ("scaling", "radial_coeffs", "species_coeffs", "moment_coeffs")
 
 
+@one_line_refusals("an MTP file")
 def read_mtp(path: str | Path, species: tuple[str, ...]) -> Potential:
     """A fitted moment tensor potential.
 
     Args:
-      path: the `.mtp` file of MLIP-2.
+      path: the `.mtp` file of MLIP-2, or the `.almtp` file of MLIP-3, of which the training set at the end is left out.
       species: the elements of the file's types 0, 1, …, which it does not name.
 
     Returns:
@@ -44,18 +50,16 @@ def read_mtp(path: str | Path, species: tuple[str, ...]) -> Potential:
       Mach. Learn.: Sci. Technol. 2, 025002 (2021).
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no MTP file at {path}")
     species_tuple(species, "read_mtp")
     found, radial = _entries(path)
-    lacking = [key for key in (*_TEXT, *_COUNTS, *_NUMBERS, *_LISTS, *_ROWS) if key not in found] + ["radial_coeffs"] * (not radial)
+    lacking = [key for key in ("radial_basis_type", *_COUNTS, *_NUMBERS, *_LISTS, *_ROWS) if key not in found] + ["radial_coeffs"] * (not radial)
     unfitted = [key for key in lacking if key in _OF_THE_FIT]
     if unfitted:
         raise ValueError(f"{path.name} lacks {', '.join(unfitted)}: it was not fitted; write MTP(species, level, ...) and fit it")
     if lacking:
         raise ValueError(f"{path.name} lacks {', '.join(lacking)}")
     for key, expected in (("version", "1.1.0"), ("radial_basis_type", "RBChebyshev")):
-        if found[key] != expected:
+        if found.get(key, expected) != expected:
             raise ValueError(f"{path.name}: {key} = {found[key]} is not read, only {expected}")
     n, functions, size = (found[key] for key in ("species_count", "radial_funcs_count", "radial_basis_size"))
     if n != len(species):
@@ -72,6 +76,9 @@ def read_mtp(path: str | Path, species: tuple[str, ...]) -> Potential:
     if any(np.shape(rows) != (functions, size) for rows in radial.values()):
         raise ValueError(f"{path.name}: radial_coeffs must have {functions} rows of {size} numbers for every pair")
     basic, times = found["alpha_index_basic"], found["alpha_index_times"]
+    for row in basic:
+        if min(row) < 0 or sum(row[1:]) > _HIGHEST:
+            raise ValueError(f"{path.name}: alpha_index_basic has {row}; expected whole numbers ≥ 0, the last three at most {_HIGHEST} together")
     used = 1 + max((row[0] for row in basic), default=-1)
     if functions < used:
         raise ValueError(f"{path.name}: alpha_index_basic uses {used} radial functions, radial_funcs_count says {functions}")
@@ -91,25 +98,23 @@ def read_mtp(path: str | Path, species: tuple[str, ...]) -> Potential:
 
 def _entries(path: Path) -> tuple[dict, dict[tuple[int, int], list]]:
     """Values by key, and the rows of radial coefficients by pair of types."""
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is not a text file; expected the .mtp format of MLIP-2") from None
+    lines = [line.split("#")[0].split("<<<")[0].strip() for line in _head(path).split("\n")]  # either starts a comment
+    lines = [line for line in lines if line]
     if not lines or lines[0] != "MTP":
         raise ValueError(f"{path.name} does not begin with a line MTP; expected the .mtp format of MLIP-2")
     found, radial, pair = {}, {}, None
     in_radial = False
-    for line in filter(None, lines[1:]):
+    for line in lines[1:]:
         key, equals, value = (part.strip() for part in line.partition("="))
         if line == "radial_coeffs" and not radial:
             in_radial = True
-        elif in_radial and re.fullmatch(r"\d+-\d+", line):
+        elif in_radial and re.fullmatch(r"\d{1,4}-\d{1,4}", line, re.ASCII):
             pair = tuple(int(i) for i in line.split("-"))
             if pair in radial:
                 raise ValueError(f"{path.name}: radial_coeffs has the pair {line} twice")
             radial[pair] = []
         elif in_radial and pair is not None and line.startswith("{"):
-            radial[pair].append(_list(line, float, path, "radial_coeffs"))
+            radial[pair].append(_list(line, number, path, "radial_coeffs"))
         elif not equals or key not in (*_TEXT, *_COUNTS, *_NUMBERS, *_LISTS, *_ROWS):
             raise ValueError(f"{path.name}: cannot read {line[:60]!r}")
         elif key in found:
@@ -120,32 +125,36 @@ def _entries(path: Path) -> tuple[dict, dict[tuple[int, int], list]]:
     return found, radial
 
 
+def _head(path: Path) -> str:
+    """Without the training set."""
+    content = path.read_bytes() if path.is_file() else b""
+    if not (end := _TRAINING_SET.search(content)):
+        return read_text(path, "the .mtp format of MLIP-2")
+    head = content[: end.start()].decode("latin-1")
+    if "\0" in head:
+        raise ValueError(f"{path.name} is not a text file before its line #MVS; expected the .almtp format of MLIP-3")
+    return head.replace("\r\n", "\n").removeprefix("\xef\xbb\xbf")
+
+
 def _value(key: str, value: str, path: Path):
     if key in _TEXT:
         return value
     if key in _LISTS:
-        return tuple(_list(value, int if key == "alpha_moment_mapping" else float, path, key))
+        return tuple(_list(value, integer if key == "alpha_moment_mapping" else number, path, key))
     if key in _ROWS:
         if not re.fullmatch(r"\{(\s*\{[^{}]*\}\s*,?)*\s*\}", value):
             raise ValueError(f"{path.name}: {key} must be a list of lists {{{{0, 0, 0, 0}}, …}}, got {value[:60]!r}")
-        rows = tuple(tuple(_list(row, int, path, key)) for row in re.findall(r"\{[^{}]*\}", value))
+        rows = tuple(tuple(_list(row, integer, path, key)) for row in re.findall(r"\{[^{}]*\}", value))
         if any(len(row) != 4 for row in rows):
             raise ValueError(f"{path.name}: every row of {key} must have 4 integers")
         return rows
-    return _number(value, int if key in _COUNTS else float, path, key)
+    return (integer if key in _COUNTS else number)(value, f"{path.name}: {key}")
 
 
-def _number(text: str, kind: type, path: Path, key: str):
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{path.name}: {key} has {text!r}, which is no {'integer' if kind is int else 'number'}") from None
-
-
-def _list(text: str, kind: type, path: Path, key: str) -> list:
+def _list(text: str, kind: Callable[[str, str], float], path: Path, key: str) -> list:
     if not re.fullmatch(r"\{[^{}]*\}", text):
         raise ValueError(f"{path.name}: {key} must be a list {{…}}, got {text[:60]!r}")
-    return [_number(part.strip(), kind, path, key) for part in text[1:-1].split(",")] if text[1:-1].strip() else []
+    return [kind(part, f"{path.name}: {key}") for part in text[1:-1].split(",")] if text[1:-1].strip() else []
 
 
 def write_mtp(path: str | os.PathLike, model: Potential) -> Path:

@@ -15,35 +15,15 @@ from jaxpot.checks import require_finite
 from jaxpot.data import Dataset
 from jaxpot.descriptors.acsf import ACSF
 from jaxpot.heads.mlp import MLP
-from jaxpot.io.n2p2_functions import Function, cutoff_line, descriptor_of, functions_of, read_function
+from jaxpot.io.n2p2_functions import Functions, cutoff_line, descriptor_of, functions_of, read_function
+from jaxpot.io.n2p2_keywords import NORMALISATION, SCALINGS, Settings, by_element, read_settings, whole_number, word_of, words_of
 from jaxpot.io.terms import main_and_constants
-from jaxpot.io.text import number
+from jaxpot.io.text import number, one_line_refusals, read_text
 from jaxpot.math import activations
 from jaxpot.math.activations import Activation
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum
 from jaxpot.units import ATOMIC_NUMBERS
-
-_REPEATED = ("symfunction_short", "atom_energy", "element_nodes_short")
-_NEEDED = (
-    "number_of_elements", "elements", "cutoff_type", "symfunction_short", "global_hidden_layers_short", "global_nodes_short", "global_activation_short",
-)  # fmt: skip
-_SCALINGS = ("scale_symmetry_functions", "center_symmetry_functions", "scale_symmetry_functions_sigma")
-_NORMALISATION = ("mean_energy", "conv_energy", "conv_length")
-_OTHERS = (*_SCALINGS, *_NORMALISATION, "scale_min_short", "scale_max_short", "normalize_nodes")
-_GENERATION = {"nnp_generation": ("2",), "nnp_type": ("2", "2G-HDNNP")}
-_TRAINING = frozenset(  # known, and without effect on a potential that has its weights
-    """random_seed test_fraction epochs use_short_forces rmse_threshold rmse_threshold_energy rmse_threshold_force rmse_threshold_charge
-    rmse_threshold_trials rmse_threshold_trials_energy rmse_threshold_trials_force rmse_threshold_trials_charge energy_fraction force_fraction
-    charge_fraction short_energy_error_threshold short_force_error_threshold short_energy_fraction short_force_fraction use_old_weights_short
-    use_old_weights_charge weights_min weights_max nguyen_widrow_weights_short nguyen_widrow_weights_charge precondition_weights
-    main_error_metric write_trainpoints write_trainforces write_traincharges write_weights_epoch write_neuronstats write_trainlog
-    repeated_energy_update updater_type parallel_mode jacobian_mode update_strategy selection_mode selection_mode_energy selection_mode_force
-    selection_mode_charge task_batch_size_energy task_batch_size_force task_batch_size_charge gradient_type gradient_eta gradient_adam_eta
-    gradient_adam_beta1 gradient_adam_beta2 gradient_adam_epsilon kalman_type kalman_epsilon kalman_eta kalman_etatau kalman_etamax kalman_q0
-    kalman_qtau kalman_qmin kalman_lambda_short kalman_nue_short memorize_symfunc_results force_weight force_energy_ratio
-    normalize_data_set""".split()  # the last one only says how the three numbers of the normalisation were found
-)
 
 _ACTIVATIONS: dict[str, type[Activation]] = {
     "l": activations.Identity, "t": activations.Tanh, "s": activations.Logistic, "p": activations.Softplus, "r": activations.ReLU,
@@ -53,10 +33,12 @@ _REVERSED = "S"  # 1 − 1/(1 + e⁻ˣ), which is the logistic function of −x
 _FAR = 1e100  # where nothing extrapolates
 
 
+@one_line_refusals("a potential of n2p2")
 def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float) -> Potential:
     """A published neural network potential of the second generation (short-ranged).
 
-    The files do not say their units, so the caller does: most hold Bohr and Hartree, some Å and eV.
+    The files do not say their units, so the caller does: most hold Bohr and Hartree, some Å and eV. Keywords of RuNNer that have no effect on
+    energies are named in one warning; `atom_energy` counts as in n2p2, with or without `remove_atom_energies`.
 
     Args:
       folder: where input.nn, scaling.data and a weights.NNN.data for every element are.
@@ -68,97 +50,47 @@ def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float) -> 
 
     Raises:
       FileNotFoundError: if a file is missing.
-      ValueError: for a key or type of function that is not implemented, by name (charges, networks of the third and fourth generation and
-        compact functions are not); for numbers that are missing, too many, or not finite.
+      ValueError: for a key or type of function that is not implemented, by name (charges, and networks of the third and fourth
+        generation); for numbers that are missing, too many, or not finite.
 
     References:
       Singraber, Behler, Dellago, "Library-based LAMMPS implementation of high-dimensional neural network potentials", J. Chem. Theory
       Comput. 15, 1827 (2019).
     """
     path = Path(folder) / "input.nn"
-    settings = _settings(path)
+    settings = read_settings(path)
     species = _species(settings, path)
     functions = _functions(settings, species, path)
-    descriptor, columns = descriptor_of(functions, species, _values(settings, "cutoff_type", path), length_unit=length_unit, where=path)
+    descriptor, columns = descriptor_of(functions, species, words_of(settings, "cutoff_type", path), length_unit=length_unit, where=path)
     shift, scale = _scaling(settings, columns, descriptor.n_features, Path(folder) / "scaling.data", path)
     hidden, activation, weights, biases = _networks(settings, species, columns, descriptor.n_features, Path(folder), path)
     mean, conversion = _normalisation(settings, path)
     weights[-1] *= energy_unit / conversion
     biases[-1] *= energy_unit / conversion
     head = MLP(hidden, activation, shift=shift, scale=scale, weights=tuple(weights), biases=tuple(biases))
-    alone = _by_element(settings.get("atom_energy", []), species, path, "atom_energy")
+    alone = by_element(settings.get("atom_energy", []), species, path, "atom_energy")
     if any(len(lines) > 1 or len(lines[0]) > 1 for lines in alone.values()):
         raise ValueError(f"{path}: expected one atom_energy of an element")
+    lacking = [symbol for symbol in species if alone and symbol not in alone]
+    if lacking:
+        raise ValueError(f"{path}: no atom_energy of {', '.join(lacking)}, but of {', '.join(alone)}; write atom_energy {lacking[0]} 0.0 if it is that")
     constants = {symbol: energy_unit * (mean + (number(alone[symbol][0][0], path) if symbol in alone else 0.0)) for symbol in species}
     return Sum((AtomicPotential(descriptor, head), IsolatedAtoms(constants)))
 
 
-def _settings(path: Path) -> dict[str, list[list[str]]]:
-    """key -> the words after it, of every line with it; all keys are known."""
-    if not path.exists():
-        raise FileNotFoundError(f"no settings file at {path}")
-    settings: dict[str, list[list[str]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        key, *words = line.split("#")[0].split("!")[0].split() or [""]
-        if key in _GENERATION and words[:1] and words[0] in _GENERATION[key]:
-            continue
-        if not key or key in _TRAINING:
-            continue
-        if key not in (*_REPEATED, *_NEEDED, *_OTHERS):
-            raise ValueError(
-                f"{path}: the key {' '.join([key, *words[:1]])} is not implemented; read are networks of the second generation, without charges, with "
-                f"{', '.join(sorted({*_REPEATED, *_NEEDED, *_OTHERS}))}"
-            )
-        if key in settings and key not in _REPEATED:
-            raise ValueError(f"{path}: the key {key} is given twice")
-        settings.setdefault(key, []).append(words)
-    missing = [key for key in _NEEDED if key not in settings]
-    if missing:
-        raise ValueError(f"{path}: no {', '.join(missing)}")
-    return settings
-
-
-def _values(settings: dict, key: str, path: Path) -> list[str]:
-    if not settings[key][0]:
-        raise ValueError(f"{path}: the key {key} has no value")
-    return settings[key][0]
-
-
-def _value(settings: dict, key: str, path: Path) -> str:
-    if len(values := _values(settings, key, path)) > 1:
-        raise ValueError(f"{path}: expected one value of {key}, got {' '.join(values)}")
-    return values[0]
-
-
-def _count(text: str, what: str, path: Path) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise ValueError(f"{path}: {what} must be a positive whole number, got {text!r}")
-    return int(text)
-
-
-def _species(settings: dict, path: Path) -> tuple[str, ...]:
+def _species(settings: Settings, path: Path) -> tuple[str, ...]:
     """In the order of atomic numbers, as n2p2 counts elements."""
-    names = _values(settings, "elements", path)
-    n = _count(_value(settings, "number_of_elements", path), "number_of_elements", path)
+    names = words_of(settings, "elements", path)
+    n = whole_number(word_of(settings, "number_of_elements", path), "number_of_elements", path)
     unknown = [name for name in names if name not in ATOMIC_NUMBERS]
     if unknown or len(set(names)) != n or len(names) != n:
         raise ValueError(f"{path}: expected {n} different elements, as number_of_elements says, got {' '.join(names)}")
     return tuple(sorted(names, key=ATOMIC_NUMBERS.__getitem__))
 
 
-def _by_element(lines: list[list[str]], species: tuple[str, ...], path: Path, key: str) -> dict[str, list[list[str]]]:
-    """symbol -> the words after it, of every line with it."""
-    out: dict[str, list[list[str]]] = {}
-    for symbol, *words in lines:
-        if symbol not in species or not words:
-            raise ValueError(f"{path}: expected one of {' '.join(species)} and values after {key}, got {' '.join([symbol, *words])}")
-        out.setdefault(symbol, []).append(words)
-    return out
-
-
-def _functions(settings: dict, species: tuple[str, ...], path: Path) -> list[list[Function]]:
+def _functions(settings: Settings, species: tuple[str, ...], path: Path) -> list[Functions]:
     """Those of every element, sorted."""
-    by_center, out = _by_element(settings["symfunction_short"], species, path, "symfunction_short"), []
+    by_center, out = by_element(settings["symfunction_short"], species, path, "symfunction_short"), []
     for center in species:
         lines = by_center.get(center, [])
         found = sorted(read_function(words, species, f"{path}: symfunction_short {center} {' '.join(words)}") for words in lines)
@@ -173,24 +105,27 @@ def _functions(settings: dict, species: tuple[str, ...], path: Path) -> list[lis
 
 def _rows(path: Path) -> list[list[str]]:
     """The words of every line that is not empty, without comments."""
-    if not path.exists():
-        raise FileNotFoundError(f"no file {path}")
-    return [words for line in path.read_text(encoding="utf-8").splitlines() if (words := line.split("#")[0].split())]
+    return [words for line in read_text(path, "a file of n2p2").split("\n") if (words := line.split("#")[0].split())]
 
 
-def _scaling(settings: dict, columns: list[np.ndarray], n_features: int, path: Path, origin: Path) -> tuple[np.ndarray, np.ndarray]:
+def _scaling(settings: Settings, columns: list[np.ndarray], n_features: int, path: Path, origin: Path) -> tuple[np.ndarray, np.ndarray]:
     """μ and s of every element and feature."""
-    scaled, centered, by_sigma = (key in settings for key in _SCALINGS)
+    scaled, centered, by_sigma = (key in settings for key in SCALINGS)
     shift, scale = np.zeros((len(columns), n_features)), np.ones((len(columns), n_features))
     if by_sigma and (scaled or centered):
         raise ValueError(f"{origin}: scale_symmetry_functions_sigma excludes scale_symmetry_functions and center_symmetry_functions")
     if not (scaled or centered or by_sigma):
         return shift, scale
     defaults = {"scale_min_short": 0.0, "scale_max_short": 1.0}
-    low, high = (number(_value(settings, key, origin), origin) if key in settings else default for key, default in defaults.items())
+    low, high = (number(word_of(settings, key, origin), origin) if key in settings else default for key, default in defaults.items())
     if not high > low:
         raise ValueError(f"{origin}: expected scale_min_short < scale_max_short, got {low} and {high}")
-    rows = iter(_rows(path))
+    found = _rows(path)
+    found = found[:-1] if found and len(found[-1]) == 2 else found  # RuNNer ends it with the range of energies
+    for words in found:
+        if len(words) not in (5, 6) or len(words) != len(found[0]):  # without or with sigma
+            raise ValueError(f"{path}: expected lines of {len(found[0]) if len(found[0]) in (5, 6) else '5 or 6'} numbers, got {' '.join(words)}")
+    rows = iter(found)
     for element, of_element in enumerate(columns):
         for index, column in enumerate(of_element):
             words = next(rows, [])
@@ -211,12 +146,12 @@ def _scaling(settings: dict, columns: list[np.ndarray], n_features: int, path: P
 
 
 def _networks(
-    settings: dict, species: tuple[str, ...], columns: list[np.ndarray], n_features: int, folder: Path, origin: Path
+    settings: Settings, species: tuple[str, ...], columns: list[np.ndarray], n_features: int, folder: Path, origin: Path
 ) -> tuple[tuple[int, ...], Activation | tuple[Activation, ...], list[np.ndarray], list[np.ndarray]]:
     """Hidden nodes, activations, weights and biases; smaller networks are filled up with nodes of weight zero."""
-    n_hidden = _count(_value(settings, "global_hidden_layers_short", origin), "global_hidden_layers_short", origin)
-    nodes = [_count(x, "global_nodes_short", origin) for x in _values(settings, "global_nodes_short", origin)]
-    letters = _values(settings, "global_activation_short", origin)
+    n_hidden = whole_number(word_of(settings, "global_hidden_layers_short", origin), "global_hidden_layers_short", origin)
+    nodes = [whole_number(x, "global_nodes_short", origin) for x in words_of(settings, "global_nodes_short", origin)]
+    letters = words_of(settings, "global_activation_short", origin)
     if len(nodes) != n_hidden or len(letters) != n_hidden + 1 or letters[-1] != "l":
         raise ValueError(
             f"{origin}: expected {n_hidden} numbers after global_nodes_short and {n_hidden + 1} letters after global_activation_short, the last one "
@@ -226,24 +161,20 @@ def _networks(
     if unknown:
         raise ValueError(f"{origin}: activation {' '.join(unknown)} is not implemented; those that are: {' '.join([*_ACTIVATIONS, _REVERSED])}")
     own = {symbol: list(nodes) for symbol in species}
-    for symbol, lines in _by_element(settings.get("element_nodes_short", []), species, origin, "element_nodes_short").items():
+    for symbol, lines in by_element(settings.get("element_nodes_short", []), species, origin, "element_nodes_short").items():
         for words in lines:
-            layer, count = (_count(word, "element_nodes_short", origin) for word in (*words, "")[:2])
+            layer, count = (whole_number(word, "element_nodes_short", origin) for word in (*words, "")[:2])
             if layer > n_hidden or len(words) != 2:
                 raise ValueError(f"{origin}: element_nodes_short {symbol} {' '.join(words)}: expected one of {n_hidden} hidden layers and its nodes")
             own[symbol][layer - 1] = count
     hidden = tuple(max(own[symbol][layer] for symbol in species) for layer in range(n_hidden))
     sizes = (n_features, *hidden, 1)
+    of_elements = [(len(columns[s]), *own[symbol], 1) for s, symbol in enumerate(species)]
+    numbers = [_connection_values(folder / f"weights.{ATOMIC_NUMBERS[s]:03d}.data", nodes) for s, nodes in zip(species, of_elements, strict=True)]
     weights, biases = ([np.zeros((len(species), *shape)) for shape in shapes] for shapes in (itertools.pairwise(sizes), [(b,) for b in sizes[1:]]))
-    for s, symbol in enumerate(species):
-        path = folder / f"weights.{ATOMIC_NUMBERS[symbol]:03d}.data"
-        values = require_finite(np.array([number(words[0], path) for words in _rows(path)]), f"{path}: values")
-        of_element = (len(columns[s]), *own[symbol], 1)
-        expected = sum((a + 1) * b for a, b in itertools.pairwise(of_element))
-        if len(values) != expected:
-            raise ValueError(f"{path}: {len(values)} values; expected {expected} for {' - '.join(map(str, of_element))} nodes")
+    for s, (of_element, left) in enumerate(zip(of_elements, numbers, strict=True)):
         for layer, (a, b) in enumerate(itertools.pairwise(of_element)):
-            w, bias, values = values[: a * b].reshape(a, b), values[a * b : (a + 1) * b], values[(a + 1) * b :]
+            w, bias, left = left[: a * b].reshape(a, b), left[a * b : (a + 1) * b], left[(a + 1) * b :]
             factor = (-1 if letters[layer] == _REVERSED else 1) / (a if "normalize_nodes" in settings else 1)
             rows = columns[s] if layer == 0 else np.arange(a)
             weights[layer][s, rows[:, None], np.arange(b)] = factor * w
@@ -252,14 +183,30 @@ def _networks(
     return hidden, chosen[0] if len(set(letters[:-1])) == 1 else chosen, weights, biases
 
 
-def _normalisation(settings: dict, path: Path) -> tuple[float, float]:
+def _connection_values(path: Path, nodes: tuple[int, ...]) -> np.ndarray:
+    """Of every layer the weights, by node of its start, then the biases. Where a line says its place, it must be that one."""
+    rows = _rows(path)
+    expected = sum((a + 1) * b for a, b in itertools.pairwise(nodes))
+    if len(rows) != expected:
+        raise ValueError(f"{path}: {len(rows)} values; expected {expected} for {' - '.join(map(str, nodes))} nodes")
+    row = iter(rows)
+    for layer, (a, b) in enumerate(itertools.pairwise(nodes)):
+        places = [["a", layer, i, layer + 1, j] for i in range(1, a + 1) for j in range(1, b + 1)] + [["b", layer + 1, j] for j in range(1, b + 1)]
+        for (kind, *place), words in zip(places, row, strict=False):
+            stated = words[1:2] + words[3:]
+            if len(stated) == len(place) + 1 and stated != [kind, *map(str, place)]:
+                raise ValueError(f"{path}: expected the {'weight' if kind == 'a' else 'bias'} {' '.join(map(str, place))}, got {' '.join(words)}")
+    return np.array([number(words[0], path) for words in rows])
+
+
+def _normalisation(settings: Settings, path: Path) -> tuple[float, float]:
     """Mean energy per atom, and what energies were multiplied by. A unit of length changes no value of these functions."""
-    given = [key for key in _NORMALISATION if key in settings]
+    given = [key for key in NORMALISATION if key in settings]
     if not given:
         return 0.0, 1.0
     if len(given) < 3:
-        raise ValueError(f"{path}: {', '.join(_NORMALISATION)} go together, got {', '.join(given)}")
-    mean, energy, length = (number(_value(settings, key, path), path) for key in _NORMALISATION)
+        raise ValueError(f"{path}: {', '.join(NORMALISATION)} go together, got {', '.join(given)}")
+    mean, energy, length = (number(word_of(settings, key, path), path) for key in NORMALISATION)
     if not (energy > 0 and length > 0):
         raise ValueError(f"{path}: conv_energy and conv_length must be > 0, got {energy} and {length}")
     return mean, energy

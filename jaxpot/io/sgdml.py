@@ -1,19 +1,24 @@
 """Models of the sGDML code, one .npz file each."""
 
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from jaxpot.checks import require_finite
 from jaxpot.descriptors.distances import InverseDistances, place_permutations
+from jaxpot.io.text import one_line_refusals
 from jaxpot.math.kernels import Matern
 from jaxpot.potentials.gdml import GradientDomain
-from jaxpot.units import HARTREE, KCAL_PER_MOL, KJ_PER_MOL, SYMBOLS
+from jaxpot.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL, SYMBOLS
 
 _ENERGIES = {"eV": 1.0, "kcal/mol": KCAL_PER_MOL, "kJ/mol": KJ_PER_MOL, "Hartree": HARTREE}
-_LENGTHS = ("Angstrom", "Ang", "A", "Å")
+_WRITTEN = {  # how else a unit is written, without capitals, spaces, * and ^
+    "eV": ("electronvolt", "electronvolts"), "kcal/mol": ("kcalmol-1", "kcalpermol", "kilocalorie/mole"), "kJ/mol": ("kjmol-1", "kjpermol"),
+    "Hartree": ("ha", "eh", "hartrees"),
+}  # fmt: skip
+_ENERGY_NAMES = {other.lower(): name for name in _ENERGIES for other in (name, *_WRITTEN[name])}
+_LENGTHS = dict.fromkeys(("angstrom", "angstroms", "ang", "a", "å", "ångström", "ångstrom"), 1.0) | dict.fromkeys(("bohr", "bohrs", "a0"), BOHR)
 _NEEDED = ("type", "z", "R_desc", "R_d_desc_alpha", "c", "std", "sig", "perms", "tril_perms_lin")
 # the history of a model, which does not enter its predictions
 _HISTORY = (
@@ -25,6 +30,7 @@ _HISTORY = (
 )  # fmt: skip
 
 
+@one_line_refusals("an sGDML model (.npz)")
 def read_sgdml(path: str | os.PathLike, *, energy_unit: str | None = None) -> GradientDomain:
     """A trained model of the sGDML code (also as mbGDML keeps it): one molecule, atoms in the order of the file.
 
@@ -32,8 +38,8 @@ def read_sgdml(path: str | os.PathLike, *, energy_unit: str | None = None) -> Gr
     atoms in the file.
 
     Args:
-      path: the .npz file, lengths in Å.
-      energy_unit: "eV", "kcal/mol", "kJ/mol" or "Hartree", for a file that does not say which.
+      path: the .npz file, lengths in Å unless it says Bohr.
+      energy_unit: "eV", "kcal/mol", "kJ/mol" or "Hartree", for a file that does not say which, or in other words.
 
     Returns:
       The potential. Its references are stored as inverse distances, each with one direction: what training made of all of them.
@@ -47,57 +53,105 @@ def read_sgdml(path: str | os.PathLike, *, energy_unit: str | None = None) -> Gr
       learning", Comput. Phys. Commun. 240, 38 (2019).
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no sGDML model at {path}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            keys, used = set(file.files), (*_NEEDED, "use_cprsn", "use_E_cstr", "r_unit", "e_unit")
-            content = {key: file[key] for key in used if key in keys}  # errors are kept as pickled objects, which are not opened
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npz file of plain arrays ({error})") from None
+    keys, content = _arrays(path)
     missing = [key for key in _NEEDED if key not in content]
     if missing:
         raise ValueError(f"{path} is no trained sGDML model: it lacks {', '.join(missing)}")
     unknown = sorted(keys - {*_NEEDED, *_HISTORY})
     if unknown:
         raise ValueError(f"{path}: the keys {', '.join(unknown)} are not implemented; periodic lattices and energy constraints are not read")
-    kind = content["type"].item()
-    if kind not in ("m", b"m"):
+    if (kind := _text(content["type"])) != "m":
         raise ValueError(f"{path}: type {kind!r}; expected 'm', a trained model")
     for key in ("use_cprsn", "use_E_cstr"):
-        if key in content and bool(content[key]):
+        if key in content and np.any(content[key]):
             raise ValueError(f"{path}: {key} is true; such models are not read")
-    unit = _unit(content, path, energy_unit)
-    atoms = tuple(SYMBOLS[z] for z in np.asarray(content["z"], int).reshape(-1))
+    energy, length = _energy_unit(content, path, energy_unit), _length_unit(content, path)
+    numbers = _whole(content["z"], f"{path}: z").reshape(-1)
+    if not np.all((numbers > 0) & (numbers < len(SYMBOLS))):
+        raise ValueError(f"{path}: z must be atomic numbers, got {numbers.tolist()}")
+    atoms = tuple(SYMBOLS[z] for z in numbers)
     descriptor = InverseDistances(atoms)
-    permutations = tuple(tuple(int(i) for i in p) for p in np.atleast_2d(content["perms"]))
-    features, pushed = (require_finite(content[key], f"{path}: {key}") for key in ("R_desc", "R_d_desc_alpha"))
-    m, d = pushed.shape[0], descriptor.n_features
-    if features.shape != (d, m) or pushed.shape != (m, d) or {len(p) for p in permutations} != {len(atoms)}:
+    permutations = tuple(map(tuple, np.atleast_2d(_whole(content["perms"], f"{path}: perms")).tolist()))
+    features, pushed = (_real(content[key], f"{path}: {key}") for key in ("R_desc", "R_d_desc_alpha"))
+    d = descriptor.n_features
+    if pushed.ndim != 2 or features.shape != pushed.shape[::-1] or features.shape[0] != d or {len(p) for p in permutations} != {len(atoms)}:
         raise ValueError(
             f"{path}: R_desc {features.shape}, R_d_desc_alpha {pushed.shape} and perms {np.shape(content['perms'])} do not belong to {len(atoms)} atoms"
         )
-    index = place_permutations(permutations)
-    stored = np.asarray(content["tril_perms_lin"], int).reshape(d, -1).T
-    if sorted(map(tuple, stored % d)) != sorted(map(tuple, index)):
+    if any(sorted(p) != list(range(len(atoms))) for p in permutations):
+        raise ValueError(f"{path}: perms must be permutations of 0 to {len(atoms) - 1}")
+    index, stored = place_permutations(permutations), _whole(content["tril_perms_lin"], f"{path}: tril_perms_lin")
+    if stored.size != index.size or sorted(map(tuple, stored.reshape(d, -1).T % d)) != sorted(map(tuple, index)):
         raise ValueError(f"{path}: perms and tril_perms_lin are not the same permutations")
+    sigma, scale, constant = (_real(content[key], f"{path}: {key}") for key in ("sig", "std", "c"))
+    if not sigma.size == scale.size == constant.size == 1:
+        raise ValueError(f"{path}: sig, std and c must be one number each, got shapes {sigma.shape}, {scale.shape} and {constant.shape}")
+    # in 1/Å: the references, the length of the kernel, and the directions, which a derivative by the references divides
     model = GradientDomain(
-        descriptor, Matern(float(content["sig"])), permutations, features=features.T, directions=pushed[:, None, :]
+        descriptor, Matern(sigma.item() / length), permutations, features=features.T / length, directions=pushed[:, None] / length
     )
-    factor = require_finite(content["std"], f"{path}: std") * unit
-    return model.with_coefficients(np.append(np.full(m, -factor), require_finite(content["c"], f"{path}: c") * unit))
+    return model.with_coefficients(np.append(np.full(len(pushed), -scale.item() * energy), constant.item() * energy))
 
 
-def _unit(content: dict[str, np.ndarray], path: Path, given: str | None) -> float:
-    if "r_unit" in content and str(content["r_unit"]) not in _LENGTHS:
-        raise ValueError(f"{path}: lengths in {content['r_unit']}; expected {' or '.join(_LENGTHS)}")
-    name = str(content["e_unit"]) if "e_unit" in content else given
-    if name not in _ENERGIES:
-        found = "the file does not say in which unit energies are" if name is None else f"energies in {name}"
-        raise ValueError(f'{path}: {found}; expected {", ".join(_ENERGIES)}, for example read_sgdml(path, energy_unit="kcal/mol")')
-    if given is not None and given != name:
-        raise ValueError(f"{path}: energies are in {name}, not in {given}")
-    return _ENERGIES[name]
+def _arrays(path: Path) -> tuple[set[str], dict[str, np.ndarray]]:
+    """All keys, and the arrays of those that are used; errors are kept as pickled objects, which are not opened."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected an sGDML model (.npz)")
+    if not path.exists():
+        raise FileNotFoundError(f"no sGDML model at {path}")
+    used = (*_NEEDED, "use_cprsn", "use_E_cstr", "r_unit", "e_unit")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return set(file.files), {key: file[key] for key in used if key in file.files}
+    except Exception as error:  # archives break in a dozen ways
+        raise ValueError(f"{path} is not a readable .npz file of plain arrays ({type(error).__name__}: {error})") from None
+
+
+def _real(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must be real numbers, got {array.dtype}")
+    return require_finite(array.astype(float), name)
+
+
+def _whole(array: np.ndarray, name: str) -> np.ndarray:
+    values = _real(array, name)
+    if np.any(values != np.round(values)):
+        raise ValueError(f"{name} must be whole numbers, got {values.reshape(-1)[:5].tolist()}")
+    return values.astype(int)
+
+
+def _text(array: np.ndarray) -> str:
+    value = array.reshape(-1)[0] if array.size == 1 else array
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _plain(text: str) -> str:
+    return text.lower().translate(dict.fromkeys(map(ord, " *^._()·")))
+
+
+def _length_unit(content: dict[str, np.ndarray], path: Path) -> float:
+    """That of the file, in Å."""
+    text = _text(content["r_unit"]) if "r_unit" in content else "Angstrom"
+    if _plain(text) not in _LENGTHS:
+        raise ValueError(
+            f"{path}: lengths in {text!r}; expected Angstrom or Bohr; if it means one of them, write "
+            f'np.savez("{path}", **(dict(np.load("{path}", allow_pickle=True)) | {{"r_unit": "Angstrom"}}))'
+        )
+    return _LENGTHS[_plain(text)]
+
+
+def _energy_unit(content: dict[str, np.ndarray], path: Path, given: str | None) -> float:
+    """That of the file, in eV; the caller's where the file does not say, or in words that are not known."""
+    if given is not None and given not in _ENERGIES:
+        raise ValueError(f"{path}: energy_unit={given!r}; expected one of {', '.join(_ENERGIES)}")
+    text = _text(content["e_unit"]) if "e_unit" in content else None
+    name = None if text is None else _ENERGY_NAMES.get(_plain(text))
+    if name is None and given is None:
+        found = "the file does not say in which unit energies are" if text is None else f"energies in {text!r}"
+        raise ValueError(f'{path}: {found}; expected one of {", ".join(_ENERGIES)}: write read_sgdml("{path}", energy_unit="kcal/mol") with the one it is')
+    if None not in (name, given) and name != given:
+        raise ValueError(f'{path}: energies are in {text}, not in {given}; write read_sgdml("{path}")')
+    return _ENERGIES[name or given]
 
 
 def write_sgdml(model: GradientDomain, path: str | os.PathLike) -> Path:

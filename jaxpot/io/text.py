@@ -107,7 +107,8 @@ def one_line_refusals(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
                 return read(*args, **kwargs)
             except ValueError as error:
                 text = " ".join(str(error).split())
-                named = Path(path).name in text or any(str(a) in text for a in bound.arguments.values() if isinstance(a, str | Path))
+                by_name = Path(path).suffix and Path(path).name in text  # the name of a folder, such as "a", is in any text
+                named = by_name or any(str(a) in text for a in bound.arguments.values() if isinstance(a, str | Path))
                 raise ValueError(text if named else f"{path}: {text}") from error
             except _LEAKS as error:
                 raise ValueError(f"{path} is not readable as {what} ({type(error).__name__}: {' '.join(str(error).split())[:200]})") from error

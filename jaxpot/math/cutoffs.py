@@ -97,7 +97,7 @@ def smoothstep(x: Array) -> Array:
     return x**3 * (10 - 15 * x + 6 * x**2)
 
 
-_SMOOTHSTEPS = {
+SMOOTHSTEPS = {
     1: ((2, -3.0), (3, 2.0)),
     2: ((3, -10.0), (4, 15.0), (5, -6.0)),
     3: ((4, -35.0), (5, 84.0), (6, -70.0), (7, 20.0)),
@@ -125,14 +125,14 @@ class PolynomialCutoff(Cutoff):
 
     def __post_init__(self):
         _check_width("PolynomialCutoff", self.radius, self.width)
-        if self.smoothness not in _SMOOTHSTEPS:
+        if self.smoothness not in SMOOTHSTEPS:
             raise ValueError(f"PolynomialCutoff: smoothness must be 1, 2, 3 or 4, got {self.smoothness}")
         if not (isinstance(self.power, int) and self.power >= 1):
             raise ValueError(f"PolynomialCutoff: power must be a positive integer, got {self.power}")
 
     def __call__(self, r: Array) -> Array:
         x = _ramp(r, self.radius, self.width)
-        value = 1 + sum(coefficient * x**power for power, coefficient in _SMOOTHSTEPS[self.smoothness])
+        value = 1 + sum(coefficient * x**power for power, coefficient in SMOOTHSTEPS[self.smoothness])
         return jnp.where(x >= 1, 0, value**self.power)
 
 

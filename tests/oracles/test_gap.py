@@ -142,8 +142,9 @@ def copy(tmp_path):
         ("cutoff=4.6", "cutoff=4.6 cutoff_dexp=2 cutoff_rate=0", "cutoff_rate = 0"),
         ("cutoff=4.6", "cutoff=4.6 xml_version=1400000000", "xml_version=1400000000 of soap"),
         ("cutoff=4.6", "cutoff=4.6 n_Z=2", "n_Z=2 of soap"),
-        ('<e0 Z="42"', '<e0 Z="119"', "no energy e0 of the isolated atoms of Mo"),
-        ("theta>", "length>", "no length scale"),
+        ('<e0 Z="42"', '<e0 Z="119"', "atomic number: expected a whole number from 0 to 118, got 119"),
+        ('<e0 Z="42"', '<e0 Z="41"', "e0 of Z = 41 is there twice"),
+        ("theta>", "length>", "an element length in gpCoordinates is not implemented"),
     ],
 )
 def test_refused(copy, old, new, message):

@@ -1,5 +1,6 @@
 """Small GAPs made for these tests (gap_small/make.py) against quippy: descriptors that the published ones do not have."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -151,3 +152,111 @@ def test_refused(copy, name, old, new, message):
     file.write_text(text.replace(old, new))
     with pytest.raises(ValueError, match=message):
         read_gap(file)
+
+
+def reversed_points(text):
+    """The lines sparseX of every block in the other order, each with its own number."""
+    return re.sub(r"(?:[ \t]*<sparseX [^\n]*\n)+", lambda found: "".join(reversed(found[0].splitlines(keepends=True))), text)
+
+
+SUM = 'init_args="Sum init_args_pot1={IP Glue} init_args_pot2={IP GAP label=core}"'
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("core", lambda text: text.replace('do_core="T"', 'do_core="F"').encode()),  # QUIP goes by init_args
+        ("core", lambda text: text.replace(SUM, 'init_args="Sum init_args_pot1={IP GAP label=core} init_args_pot2={ IP Glue }"').encode()),
+        ("core", lambda text: reversed_points(text).encode()),
+        ("nb_si", lambda text: text.replace("E+000", "D+000").encode()),
+        ("nb_si", lambda text: re.sub(r"<Potential [^>]*>", "", text).encode()),
+        ("nb_si", lambda text: re.sub(r' fitted="T"', "", text).encode()),
+        ("turbo_si", lambda text: text.replace(' zeta="2.0000000000000000"', "").replace("<permutation", "<theta> 2.0 </theta><permutation").encode()),
+        ("nb_si", lambda text: text.replace("<nb_si>", "<nb_si><!-- Universit\u00e4t -->").encode("latin-1")),
+        ("nb_si", lambda text: ('<?xml version="1.0" encoding="iso-8859-1"?>' + text.replace("<nb_si>", "<nb_si><!-- \u00e4 -->")).encode("latin-1")),
+        ("nb_si", lambda text: text.replace("\n", "\r\n").encode("utf-8-sig")),
+        ("nb_si", lambda text: text.encode("utf-16")),
+    ],
+    ids=["do_core", "sum", "order", "exponents", "no Potential", "no fitted", "zeta as theta", "latin-1", "declared", "dos", "utf-16"],
+)
+def test_the_same_potential(copy, name, change):
+    file = copy(name)
+    expected = read_gap(file)
+    content = change(file.read_text())
+    assert content != file.read_bytes()
+    file.write_bytes(content)
+    for points in file.parent.glob("*.sparse*"):
+        points.write_bytes(points.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_gap(file) == expected
+
+
+def test_energies_of_isolated_atoms(copy):
+    """An attribute of GAP_data is for all elements without an element e0."""
+    file = copy("nb_sic")
+    isolated = read_gap(file).terms[-1]
+    file.write_text(re.sub(r'<e0 Z="6"[^>]*>', "", file.read_text()).replace("<GAP_data ", '<GAP_data e0="-0.25" '))
+    energies = dict(zip(isolated.species, np.asarray(isolated.values), strict=True))
+    assert read_gap(file).terms[-1] == jaxpot.IsolatedAtoms(energies | {"C": -0.25})
+
+
+BOMB = '<!DOCTYPE core [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("nb_si", 'fitted="T"', 'fitted="F"', "has not been fitted .*sparsify_only_no_fit"),
+        ("nb_si", r'alpha="[^"]*"', 'alpha="0.0"', "has not been fitted: all its coefficients alpha are zero"),
+        ("nb_si", r'alpha="[^"]*"', "", "alpha: expected a number, got ''"),
+        ("nb_si", 'n_sparseX="5"', 'n_sparseX="6"', "i = 1 to n_sparseX = 6, each once, got 5"),
+        ("nb_si", '<sparseX i="2"', '<sparseX i="1"', "each once"),
+        ("nb_si", 'n_coordinate="2"', 'n_coordinate="1"', "n_coordinate=1, but 2 elements gpCoordinates"),
+        ("nb_si", 'label="nb_si2"', 'label="nb_si3"', "number 2 has the label nb_si3; expected nb_si2"),
+        ("nb_si", "label=nb_si", "label=other", "IP GAP label=other is not implemented, only IP GAP label=nb_si"),
+        ("nb_si", "IP GAP label=nb_si", "IP GAP label=nb_si E_scale=2.0", "E_scale=2.0 is not implemented"),
+        ("nb_si", "IP GAP label=nb_si", "IP SW", "IP SW is not implemented"),
+        ("nb_si", 'do_core="F"', 'do_core="T"', "IP GAP label=nb_si is not implemented, only IP Glue"),
+        ("nb_si", 'do_core="F"', 'do_core="yes"', "do_core: expected T or F, got 'yes'"),
+        ("nb_si", 'do_core="F"', 'do_core="F" do_pca="T"', "do_pca=T is not implemented"),
+        ("nb_si", 'do_core="F"', 'do_core="F" do_ewald="T"', "the attribute do_ewald=T of GAP_data is not implemented"),
+        ("nb_si", "<GAP_data", "<water_monomer_params/><GAP_data", "an element water_monomer_params in GAP_params is not implemented"),
+        ("nb_si", "<nb_si>", '<nb_si><GAP_params label="a"/>', r"2 elements GAP_params \(a, nb_si\)"),
+        ("nb_si", "<nb_si>", '<nb_si><Potential init_args="IP GAP"/>', "2 elements Potential"),
+        ("nb_si", r'signal_mean="[^"]*"', "", "gpCoordinates has no signal_mean"),
+        ("nb_si", r'signal_mean="[^"]*"', 'signal_mean="0.5"', "a mean f0 = 0.5 is not implemented"),
+        ("nb_si", 'sparsified="T"', 'sparsified="F"', "sparsified=F"),
+        ("nb_si", 'covariance_type="1"', 'covariance_type="1" zeta="2.0"', "zeta=2.0 belongs to a dot product"),
+        ("nb_si", "<theta>  0.1", "<theta> 0.2 0.1", "theta has 2 numbers; expected 1"),
+        ("nb_si", 'n_permutations="6"', 'n_permutations="5"', "permutations 1 to 5 of 3 coordinates"),
+        ("nb_si", r"0.90000000000000002E\+000 </theta>", "0.90000000000000013E+000 </theta>", "theta .* differs for sides"),
+        ("nb_si", "Z={14 14 }", "Z={14 -1 }", "atomic number: expected a whole number from 0 to 118, got -1"),
+        ("nb_si", "cutoff=3.5", "cutoff=3.5 cutoff=3.6", "has cutoff twice, 3.5 and 3.6"),
+        ("nb_si", "order=2", "order=1000000000", "order=1000000000 of distance_Nb"),
+        ("nb_sic", "compact_clusters=F", "compact_clusters=no", "compact_clusters: expected T or F"),
+        ("core", "<core>", BOMB + "<core>", "declares a document type"),
+        ("core", "IP Glue", "IP Glue E_scale=0.5", "E_scale=0.5.* is not implemented, only IP Glue"),
+        ("core", r"init_args_pot1=\{IP Glue\}", "init_args_pot1={IP GAP label=a}", "is not implemented, only IP Glue"),
+        ("core", 'num_points="6"', 'num_points="6" shift="1.0"', "potential_pair shift is not implemented"),
+        ("core", 'atomic_num="6"', 'atomic_num="14"', "different types and elements"),
+        ("core", 'r="1.5"', 'r="1.1"', "must ascend"),
+        ("turbo_si", "l_max=3", "l_max=1000000000", "l_max: expected a whole number from 0 to 200, got 1000000000"),
+        ("turbo_si", "alpha_max=.5.", "alpha_max={1000000000}", "alpha_max must be whole numbers from 1 to 200"),
+        ("turbo_si", "alpha_max=.5.", "alpha_max={5.5}", "alpha_max must be whole numbers from 1 to 200"),
+        ("turbo_si", 'zeta="2.0000000000000000"', "", "expected one zeta > 0"),
+        ("turbo_sic", "central_index=1", "central_index=0", "central_index counts from 1, got 0"),
+        ("turbo_sic", "n_species=2", "n_species=3", r"n_species=3, but species_Z=\{6 14\}"),
+        ("compressed", "n_max=3", "n_max=1000000000", "n_max: expected a whole number from 0 to 200"),
+        ("compressed", "Z=14", "Z=8", "the centre Z=8 is not among the species"),
+        ("compressed", "K=3", "K=three", "K: expected an integer, got 'three'"),
+    ],
+)
+def test_refused_files(copy, name, old, new, message):
+    """One line, with the file; none of these is read as something else."""
+    file = copy(name)
+    text = file.read_text()
+    changed = re.sub(old, lambda _: new, text)
+    assert changed != text
+    file.write_text(changed)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_gap(file)
+    assert "\n" not in str(caught.value) and file.name in str(caught.value)

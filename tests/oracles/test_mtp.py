@@ -1,7 +1,6 @@
 """MTP files read by io/mtp.py against motep, round trips, and published potentials on published test sets."""
 
 import os
-import shutil
 from pathlib import Path
 
 import ase.io
@@ -130,11 +129,11 @@ def test_what_no_file_holds(tmp_path):
         ("version = 1.1.0", "version = 2.0", "version = 2.0 is not read"),
         ("RBChebyshev", "RBJacobi", "radial_basis_type = RBJacobi is not read"),
         ("potential_tag =", "magnetic_basis = 1\npotential_tag =", "cannot read 'magnetic_basis = 1'"),
-        ("potential_tag =", "#MVS_v1.1\npotential_tag =", "cannot read '#MVS_v1.1'"),
+        ("potential_tag =", "#MVS_v1.1\npotential_tag =", "lacks species_coeffs, moment_coeffs, radial_coeffs: it was not fitted"),
         ("species_count = 2", "species_count = 3", "has 3 types, species names 2"),
-        ("species_count = 2", "species_count = two", "species_count has 'two', which is no integer"),
+        ("species_count = 2", "species_count = two", "species_count: expected an integer, got 'two'"),
         ("species_count = 2", "species_count = 2\nspecies_count = 2", "has species_count twice"),
-        ("max_dist = 5.0", "max_dist = %f5.0", "max_dist has '%f5.0.*', which is no number"),
+        ("max_dist = 5.0", "max_dist = %f5.0", "max_dist: expected a number, got '%f5.0"),
         ("scaling = 1.000000000000000e+00\n", "", "lacks scaling: it was not fitted"),
         ("radial_basis_size = 8", "radial_basis_size = 7", "2 rows of 7 numbers"),
         ("radial_funcs_count = 2", "radial_funcs_count = 1", "1 rows of 8 numbers"),
@@ -157,14 +156,9 @@ def test_refused(tmp_path, old, new, message):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no MTP file"):
+    with pytest.raises(FileNotFoundError, match="nowhere.mtp"):
         read_mtp(tmp_path / "nowhere.mtp", ("Si",))
     with pytest.raises(ValueError, match="species must be"):
         read_mtp(MADE, "SiC")
-    shutil.copy(MADE, tmp_path / "binary.mtp")
-    (tmp_path / "binary.mtp").chmod(0o644)
-    (tmp_path / "binary.mtp").write_bytes(b"MTP\n\xff\xfe")
-    with pytest.raises(ValueError, match="not a text file"):
-        read_mtp(tmp_path / "binary.mtp", ("Si",))
-    with pytest.raises(ValueError, match="max_dist has '%f', which is no number"):
+    with pytest.raises(ValueError, match="max_dist: expected a number, got '%f'"):
         read_mtp(PUBLISHED / "untrained_08g.mtp", ("Si",))

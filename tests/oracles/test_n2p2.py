@@ -13,6 +13,7 @@ from catalog import quick_jit
 import jaxpot
 from jaxpot import ACSF, G2, G3, G4, G5, CosineCutoff, units
 from jaxpot.io.n2p2 import read_n2p2, write_n2p2
+from jaxpot.io.n2p2_functions import functions_of
 
 SHARED = Path(os.environ.get("JAXPOT_DATA", "."))
 needs_data = pytest.mark.skipif(not os.environ.get("JAXPOT_DATA"), reason="needs the published data sets: export JAXPOT_DATA=/path/to/folder")
@@ -100,7 +101,6 @@ def test_written_and_read(model, tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("n2p2_DMABN_SCAN", "type 2[02] is not implemented"),
         ("n2p2_H2O_RPBE-D3_4G", "the key nnp_generation 4 is not implemented"),
         ("n2p2_Carbon_chain_4G", "the key nnp_generation 4 is not implemented"),
     ],
@@ -108,6 +108,26 @@ def test_written_and_read(model, tmp_path):
 def test_other_networks_are_refused(model, message):
     with pytest.raises(ValueError, match=message):
         read_n2p2(SHARED / "potentials" / model, length_unit=units.BOHR, energy_unit=units.HARTREE)
+
+
+@needs_data
+@pytest.mark.slow
+def test_functions_of_compact_support():
+    """A published network of types 20 and 22: within the errors of its fit, and its functions within the limits that n2p2 has written."""
+    folder = SHARED / "potentials" / "n2p2_DMABN_SCAN"
+    potential = read_n2p2(folder, length_unit=units.BOHR, energy_unit=units.HARTREE)
+    frames = ase.io.read(SHARED / "data" / "n2p2_examples" / "DMABN_SCAN.extxyz", ":6")
+    graphs = jaxpot.stack([jaxpot.from_atoms(atoms, float(potential.reach)) for atoms in frames])
+    rows = np.loadtxt(folder / "scaling.data")
+    for i, atoms in enumerate(frames):
+        found, features = everything(potential, jax.tree_util.tree_map(lambda x, i=i: x[i], graphs))
+        n = len(atoms)
+        assert abs(found.energy - atoms.get_potential_energy()) / n < 3e-4
+        assert np.sqrt(np.mean((found.forces[:n] - atoms.get_forces()) ** 2)) < 0.07
+        for s, found in enumerate(functions_of(potential.terms[0].descriptor, potential.species, units.BOHR)):
+            smallest, largest = rows[rows[:, 0] == s + 1][:, 2:4].T
+            own = np.asarray(features)[:n][atoms.numbers == units.ATOMIC_NUMBERS[potential.species[s]]][:, [column for _, column in found]]
+            assert np.all(own > smallest - 1e-3) and np.all(own < largest + 1e-3)
 
 
 # test-set errors of the published potentials: energies in meV/atom, forces in eV/Å (mean absolute, root mean square)

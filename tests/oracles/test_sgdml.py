@@ -4,6 +4,7 @@ import functools
 import io
 import lzma
 import os
+import re
 from pathlib import Path
 
 import ase.io
@@ -13,6 +14,7 @@ from ase import Atoms
 from catalog import evaluate, relative
 
 import jaxpot as jp
+from jaxpot import units
 from jaxpot.io.sgdml import read_sgdml, write_sgdml
 from jaxpot.potentials.gdml import geometry
 from jaxpot.units import KCAL_PER_MOL
@@ -133,8 +135,15 @@ CHANGES = [
     ({"type": np.array("t")}, "expected 'm'"),
     ({"use_cprsn": np.array(True)}, "use_cprsn is true"),
     ({"e_unit": None}, "does not say in which unit"),
-    ({"e_unit": np.array("Rydberg")}, "energies in Rydberg"),
-    ({"r_unit": np.array("Bohr")}, "lengths in Bohr"),
+    ({"e_unit": np.array("Rydberg")}, "energies in 'Rydberg'"),
+    ({"r_unit": np.array("nm")}, "lengths in 'nm'"),
+    ({"z": np.array([8, 1, 1.5])}, "z must be whole numbers"),
+    ({"z": np.array([8, 1, -1])}, "z must be atomic numbers"),
+    ({"z": np.array(["O", "H", "H"])}, "z must be real numbers, got <U1"),
+    ({"perms": np.array([[0, 1, 2], [0, 2, 2]])}, "permutations of 0 to 2"),
+    ({"sig": np.array([3.0, 4.0])}, "one number each"),
+    ({"c": np.array("x")}, "c must be real numbers"),
+    ({"use_E_cstr": np.array([True])}, "use_E_cstr is true"),
     ({"R_desc": np.ones((3, 4))}, "do not belong to 3 atoms"),
     ({"tril_perms_lin": np.array([0, 3, 1, 4, 2, 5])}, "not the same permutations"),
     ({"std": np.array(np.nan)}, "std"),
@@ -146,8 +155,57 @@ def test_files_that_are_refused(change, message, tmp_path):
     with np.load(write_sgdml(water_model()[0], tmp_path / "a.npz")) as file:
         content = {key: file[key] for key in file.files} | change
     np.savez(tmp_path / "b.npz", **{key: value for key, value in content.items() if value is not None})
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         read_sgdml(tmp_path / "b.npz")
+    assert "\n" not in str(caught.value) and "b.npz" in str(caught.value)
+
+
+UNITS = [
+    ("eV", 1.0), ("ev", 1.0), (b"kcal/mol", KCAL_PER_MOL), ("kcal mol-1", KCAL_PER_MOL), ("kcal mol^-1", KCAL_PER_MOL), ("KCAL/MOL", KCAL_PER_MOL),
+    ("kJ mol-1", units.KJ_PER_MOL), ("hartree", units.HARTREE), ("Ha", units.HARTREE), (b"Eh", units.HARTREE),
+]  # fmt: skip
+
+
+def changed(path, **change):
+    with np.load(path) as file:
+        content = {key: file[key] for key in file.files} | change
+    np.savez(path, **{key: value for key, value in content.items() if value is not None})
+    return path
+
+
+@pytest.mark.parametrize(("text", "unit"), UNITS)
+def test_units_of_energy(text, unit, tmp_path):
+    """However they are written; those that are not known are the caller's to name, in the line of the message."""
+    model, _ = water_model()
+    plain, file = (write_sgdml(model, tmp_path / f"{name}.npz") for name in "ab")
+    assert read_sgdml(changed(file, e_unit=np.array(text))).coefficients == pytest.approx(np.asarray(read_sgdml(plain).coefficients) * unit, rel=1e-14)
+    for unknown in (np.array("units of energy"), None):
+        with pytest.raises(ValueError, match="write read_sgdml") as caught:
+            read_sgdml(changed(file, e_unit=unknown))
+        advice = re.search(r"write (read_sgdml\(.*\)) with", str(caught.value))[1]
+        expected = np.asarray(read_sgdml(plain).coefficients) * KCAL_PER_MOL
+        assert eval(advice).coefficients == pytest.approx(expected, rel=1e-14)
+    with pytest.raises(ValueError, match="are in eV, not in Hartree; write") as caught:
+        read_sgdml(plain, energy_unit="Hartree")
+    assert eval(str(caught.value).split("write ")[1]) == read_sgdml(plain)
+    with pytest.raises(ValueError, match="energy_unit='Ry'; expected one of eV, kcal/mol"):
+        read_sgdml(plain, energy_unit="Ry")
+
+
+@pytest.mark.parametrize("text", ["Angstroms", "ångström", b"Ang", "A", "angstrom"])
+def test_units_of_length(text, tmp_path):
+    model, graphs = water_model()
+    file = write_sgdml(model, tmp_path / "a.npz")
+    expected = read_sgdml(file)
+    assert read_sgdml(changed(file, r_unit=np.array(text))) == expected
+    with np.load(file) as content:
+        bohr = {key: content[key] * units.BOHR for key in ("R_desc", "R_d_desc_alpha", "sig")}
+    again = read_sgdml(changed(write_sgdml(model, tmp_path / "b.npz"), r_unit=np.array("bohr"), **bohr))
+    assert relative(evaluate(again, graphs[0]).forces, evaluate(expected, graphs[0]).forces) < 1e-12
+    with pytest.raises(ValueError, match="lengths in 'pm'; expected Angstrom or Bohr") as caught:
+        read_sgdml(changed(file, r_unit=np.array("pm")))
+    exec(str(caught.value).split("write ")[1])
+    assert read_sgdml(file) == expected
 
 
 def test_other_refusals(tmp_path):
