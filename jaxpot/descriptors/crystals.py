@@ -117,8 +117,8 @@ def lattice_potential(graph: Graph, images: Counts, waves: Counts) -> Array:
     inverse, volume = jnp.linalg.inv(cell), jnp.abs(jnp.linalg.det(cell))
 
     lattice = np.array(list(itertools.product(*(range(-k, k + 1) for k in images))))
-    vectors = einsum("ijms,sx->ijmx", reduced_differences(graph)[:, :, None, :] + jnp.asarray(lattice, dtype), cell)
-    itself = jnp.eye(n, dtype=bool)[:, :, None] & jnp.asarray(np.all(lattice == 0, axis=1))
+    vectors = einsum("ijms,sx->ijmx", reduced_differences(graph)[:, :, None, :] + jnp.asarray(lattice, dtype)[None, None], cell)
+    itself = jnp.eye(n, dtype=bool)[:, :, None] & jnp.asarray(np.all(lattice == 0, axis=1))[None, None, :]
     inverse_r = inverse_lengths(vectors, ~itself & real_pairs(graph)[:, :, None])
     apart = inverse_r > 0
     near_part = jnp.sum(jnp.where(apart, jax.scipy.special.erfc(eta / jnp.where(apart, inverse_r, 1)) * inverse_r, 0), axis=-1)

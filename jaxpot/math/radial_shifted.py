@@ -62,7 +62,7 @@ class ShiftedMonomials(RadialBasis):
     def __post_init__(self):
         check_n_max(self)
         if self.n_max > 12:
-            raise ValueError(f"ShiftedMonomials: more than 12 functions are linearly dependent to round-off, got n_max={self.n_max}; write GTO({self.n_max})")
+            raise ValueError(f"ShiftedMonomials: more than 12 functions are linearly dependent to round-off, got n_max={self.n_max}; use a smaller n_max")
 
     def _end(self, radius: Array) -> Array:
         return jnp.asarray(radius if self.radius is None else self.radius)
