@@ -88,7 +88,7 @@ class PerAtom(_Normalised):
       >>> from jaxpot import BagOfBonds, from_atoms
       >>> from ase.build import molecule
       >>> PerAtom(BagOfBonds(("H", "O"), counts=(2, 1))).features(from_atoms(molecule("H2O"), cutoff=1.0)).round(3).tolist()
-      [0.167, 0.167, 24.505, 0.22, 2.753, 2.753]
+      [0.167, 0.167, 24.506, 0.218, 2.753, 2.753]
     """
 
     descriptor: StructureDescriptor

@@ -388,7 +388,8 @@ class InversePowerDecay(Cutoff):
         return self.cutoff.radius
 
     def __call__(self, r: Array) -> Array:
-        return self.cutoff(r) * (self.scale / r) ** self.power
+        scale, power = (jnp.asarray(v, r.dtype) for v in (self.scale, self.power))
+        return self.cutoff(r) * (scale / r) ** power
 
     def smeared(self, sigma: Array) -> "InversePowerDecay":
         return self.replace(cutoff=self.cutoff.smeared(sigma))
