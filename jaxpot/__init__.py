@@ -13,19 +13,23 @@ from jaxpot.descriptors.compact_functions import CompactNarrow, CompactRadial, C
 from jaxpot.descriptors.compressed_soap import CompressedSOAP, sensitivity
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.coulomb import BagOfBonds, CoulombMatrix, CoulombSpectrum
+from jaxpot.descriptors.crystal_matrices import EwaldSumMatrix, EwaldSumSpectrum, SineMatrix, SineSpectrum
 from jaxpot.descriptors.deep_pot import DeepPotSE
 from jaxpot.descriptors.density import Density, NeighborDensity, power_spectrum
 from jaxpot.descriptors.distances import InverseDistances
 from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
-from jaxpot.descriptors.mbtr import MBTR, Histogram
+from jaxpot.descriptors.local_mbtr import LocalMBTR
+from jaxpot.descriptors.mbtr import MBTR, AngleFunction, AngleInDegrees, CosineOfAngle, Histogram
 from jaxpot.descriptors.mtp import MTP
+from jaxpot.descriptors.normalised import PerAtom, UnitLength
 from jaxpot.descriptors.pip import ClusterPIP, StarPIP
 from jaxpot.descriptors.products import Listed, PerOrder, TotalDegree
 from jaxpot.descriptors.slatm import SLATM, LocalSLATM
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.descriptors.symmetry_functions import G2, G3, G4, G5
 from jaxpot.descriptors.turbo import TurboDensity
+from jaxpot.descriptors.valle_oganov import ValleOganov
 from jaxpot.graph import Environment, Graph, environments, from_atoms, from_edges, pad, rotate, stack, strain, to_atoms
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.hidden import HiddenLayer
@@ -36,7 +40,21 @@ from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
 from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
-from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, ForceShifted, PolynomialCutoff, PowerCutoff, Shifted, Step, TanhCutoff, TwoSided, Willatt
+from jaxpot.math.cutoffs import (
+    BumpCutoff,
+    CosineCutoff,
+    ForceShifted,
+    GammaCutoff,
+    InversePowerDecay,
+    LogisticDecay,
+    PolynomialCutoff,
+    PowerCutoff,
+    Shifted,
+    Step,
+    TanhCutoff,
+    TwoSided,
+    Willatt,
+)
 from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations
@@ -45,6 +63,7 @@ from jaxpot.math.polynomials import exchanges
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, RadialTable, SBessel
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
+from jaxpot.math.radial_shifted import ShiftedMonomials
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 from jaxpot.math.wigner import random_rotation, wigner_d
@@ -96,24 +115,26 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ACE", "ACSF", "AEV", "EAM", "EDIP", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "PIP", "SLATM",
-    "SOAP", "ZBL", "Agnesi", "Angles", "AsymmetricCore", "AtomicPotential", "Average", "BagOfBonds", "Batch", "Bessel",
-    "BestMatch", "Bispectrum", "BondDensity", "Bonds", "Buckingham", "BumpCore", "BumpCutoff", "ByCoreEnergy",
-    "ByDistance", "Calculator", "ChebExpCos", "ChebLinear", "ChebPow", "Chebyshev", "ClusterDescriptor", "ClusterPIP",
-    "Committee", "CompactNarrow", "CompactRadial", "CompactTriangles", "CompactWide", "CompressedSOAP", "Constant",
-    "CoreRepulsion", "CosineCutoff", "CoulombMatrix", "CoulombSpectrum", "CubicSpline", "CutCoulomb", "Dataset",
-    "DeepPotSE", "Density", "Descriptor", "Dihedrals", "Dipole", "DistanceTransform", "Embedding", "Environment",
-    "EquispacedGaussians", "ForceShifted", "GlobalSOAP", "GradientDomain", "Graph", "Head", "HiddenLayer", "Histogram",
-    "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InverseTransform", "IsolatedAtoms",
-    "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones", "Linear", "LinearHead", "LinearModel",
-    "LinenHead", "Listed", "LocalDescriptor", "LocalSLATM", "Matching", "Matern", "ModifiedStillingerWeber",
-    "ModifiedTersoff", "Morse", "MorseTransform", "NNXHead", "NeighborDensity", "PairSpline", "PerOrder",
-    "Polarizability", "Poly3", "Poly3Gauss", "PolynomialCore", "PolynomialCutoff", "PolynomialKernel", "Potential",
-    "PowerCutoff", "PowerTransform", "Properties", "Quadratic", "REMatch", "RadialTable", "SBessel", "ScreenedCore",
-    "SharedLinear", "Shifted", "ShiftedPower", "SiLU", "SmoothedPower", "Softplus", "SolidGTO", "SparseGP",
-    "SquaredExponential", "StarPIP", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum", "Switched",
-    "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "TersoffZBL", "ThreeBody", "TotalDegree", "Triangles",
-    "TurboDensity", "TwoBody", "TwoSided", "Vashishta", "Willatt", "cast", "diagnose", "environments", "evaluate",
-    "exchanges", "fit", "free", "freeze", "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive",
-    "power_spectrum", "pytree", "random_rotation", "recover_permutations", "rotate", "save", "sensitivity", "sharding",
-    "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
+    "SOAP", "ZBL", "Agnesi", "AngleFunction", "AngleInDegrees", "Angles", "AsymmetricCore", "AtomicPotential",
+    "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum", "BondDensity", "Bonds", "Buckingham",
+    "BumpCore", "BumpCutoff", "ByCoreEnergy", "ByDistance", "Calculator", "ChebExpCos", "ChebLinear", "ChebPow",
+    "Chebyshev", "ClusterDescriptor", "ClusterPIP", "Committee", "CompactNarrow", "CompactRadial", "CompactTriangles",
+    "CompactWide", "CompressedSOAP", "Constant", "CoreRepulsion", "CosineCutoff", "CosineOfAngle", "CoulombMatrix",
+    "CoulombSpectrum", "CubicSpline", "CutCoulomb", "Dataset", "DeepPotSE", "Density", "Descriptor", "Dihedrals",
+    "Dipole", "DistanceTransform", "Embedding", "Environment", "EquispacedGaussians", "EwaldSumMatrix",
+    "EwaldSumSpectrum", "ForceShifted", "GammaCutoff", "GlobalSOAP", "GradientDomain", "Graph", "Head", "HiddenLayer",
+    "Histogram", "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InversePowerDecay",
+    "InverseTransform", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones",
+    "Linear", "LinearHead", "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalMBTR", "LocalSLATM",
+    "LogisticDecay", "Matching", "Matern", "ModifiedStillingerWeber", "ModifiedTersoff", "Morse", "MorseTransform",
+    "NNXHead", "NeighborDensity", "PairSpline", "PerAtom", "PerOrder", "Polarizability", "Poly3", "Poly3Gauss",
+    "PolynomialCore", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "PowerTransform",
+    "Properties", "Quadratic", "REMatch", "RadialTable", "SBessel", "ScreenedCore", "SharedLinear", "Shifted",
+    "ShiftedMonomials", "ShiftedPower", "SiLU", "SineMatrix", "SineSpectrum", "SmoothedPower", "Softplus", "SolidGTO",
+    "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum",
+    "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "TersoffZBL", "ThreeBody", "TotalDegree",
+    "Triangles", "TurboDensity", "TwoBody", "TwoSided", "UnitLength", "ValleOganov", "Vashishta", "Willatt", "cast",
+    "diagnose", "environments", "evaluate", "exchanges", "fit", "free", "freeze", "from_atoms", "from_edges", "load",
+    "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations",
+    "rotate", "save", "sensitivity", "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

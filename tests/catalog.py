@@ -1,7 +1,7 @@
 """Every descriptor, head and potential once, small, with fixed random coefficients, and the structures the laws run on.
 
 A new descriptor is one line in `DESCRIPTORS`, a new head one in `HEADS`, a new potential one in `POTENTIALS`, or in `MOLECULAR` if it is one
-molecule's; the laws then hold it to everything in tests/laws. All know the elements C and Si and look at most 3.2 Å far, so that the neighbour lists (LIST Å) leave
+molecule's, in `CRYSTALLINE` if it is one crystal's; the laws then hold it to everything in tests/laws. All know the elements C and Si and look at most 3.2 Å far, so that the neighbour lists (LIST Å) leave
 room for finite differences of cutoffs, and all structures share one padded shape, so that a potential is compiled once per law.
 """
 
@@ -64,7 +64,10 @@ from jaxpot import (
     Dihedrals,
     Embedding,
     EquispacedGaussians,
+    EwaldSumMatrix,
+    EwaldSumSpectrum,
     ForceShifted,
+    GammaCutoff,
     GlobalSOAP,
     GradientDomain,
     HiddenLayer,
@@ -72,11 +75,14 @@ from jaxpot import (
     InnerCutoff,
     Instances,
     InverseDistances,
+    InversePowerDecay,
     IsolatedAtoms,
     LennardJones,
     Linear,
     LinenHead,
+    LocalMBTR,
     LocalSLATM,
+    LogisticDecay,
     Matern,
     ModifiedStillingerWeber,
     ModifiedTersoff,
@@ -84,6 +90,7 @@ from jaxpot import (
     MorseTransform,
     NNXHead,
     PairSpline,
+    PerAtom,
     PerOrder,
     Poly3,
     Poly3Gauss,
@@ -94,6 +101,9 @@ from jaxpot import (
     Quadratic,
     REMatch,
     SharedLinear,
+    ShiftedMonomials,
+    SineMatrix,
+    SineSpectrum,
     SolidGTO,
     SparseGP,
     SquaredExponential,
@@ -111,6 +121,8 @@ from jaxpot import (
     TurboDensity,
     TwoBody,
     TwoSided,
+    UnitLength,
+    ValleOganov,
     Vashishta,
     Willatt,
     exchanges,
@@ -136,9 +148,10 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
-    "ace-alchemical", "ace-smeared", "bispectrum-by-element", "chunked", "edip", "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2",
-    "gp-squared-exponential", "hidden-layer", "linen", "soap-bessel", "soap-chebyshev", "soap-compressed", "soap-equispaced", "soap-no-center",
-    "soap-solid-gto", "soap-unnormalized", "stillinger-weber-modified", "structure-best-match", "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body",
+    "ace-alchemical", "ace-smeared", "bispectrum-by-element", "chunked", "edip", "ewald-sum-spectrum", "finnis-sinclair", "gp-frozen",
+    "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "sine-matrix", "soap-bessel", "soap-chebyshev",
+    "soap-compressed", "soap-equispaced", "soap-no-center", "soap-shifted-monomials", "soap-solid-gto", "soap-unnormalized",
+    "stillinger-weber-modified", "structure-best-match", "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body",
     "three-body-frozen", "vashishta",
 }
 
@@ -162,6 +175,7 @@ DESCRIPTORS = {
     "soap-alchemical": lambda: SOAP(Density(SPECIES, POLYNOMIAL, GTO(2), 2, sigma=0.4, channels=ALCHEMICAL)),
     "soap-equispaced": lambda: SOAP(Density(SPECIES, COSINE, EquispacedGaussians(3), 2, sigma=0.5, center_channels="all")),
     "soap-solid-gto": lambda: SOAP(Density(SPECIES, WILLATT, SolidGTO(2), 3, sigma=0.5)),
+    "soap-shifted-monomials": lambda: SOAP(Density(SPECIES, LogisticDecay(POLYNOMIAL, rate=0.5, scale=1.5), ShiftedMonomials(3), 2, sigma=0.5)),
     "soap-bessel": lambda: SOAP(Density(SPECIES, TanhCutoff(3.2), Bessel(3), 2, sigma=0.5)),
     "soap-chebyshev": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(3), 2, sigma=0.6), normalize=False),
     "soap-sharp": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(2), 3, sigma=None, center_weight=0.0), normalize=False),
@@ -196,6 +210,9 @@ DESCRIPTORS = {
     "deep-pot": lambda: DeepPotSE(SPECIES, PolynomialCutoff(3.2, width=2.6), hidden=(3, 6), n_axis=2, n_neighbors=3.0, per_center=True),
     "fchl19": lambda: FCHL19(SPECIES, COSINE, POLYNOMIAL, eta2=0.5, zeta=1.0, n_r2=4, n_r3=3, n_fourier=2),
     "slatm": lambda: LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5),
+    "local-mbtr": lambda: LocalMBTR(
+        SPECIES, InversePowerDecay(POLYNOMIAL), Histogram(0.2, 1.2, sigma=0.2, n=3), Histogram(-1.0, 1.0, sigma=0.4, n=2), angle_cutoff=GammaCutoff(3.0, 3.0), perimeter=CosineCutoff(7.0)
+    ),
     "star-pip": lambda: StarPIP(SPECIES, POWER, MorseTransform(1.6, decay=1.3), order=3, degree=2),
     "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
 }
@@ -381,15 +398,20 @@ potential = functools.cache(lambda name: POTENTIALS[name]())
 # of one molecule, with atoms in this order
 MOLECULE = Atoms("CSiCSiC", positions=[[0, 0, 0], [1.8, 0.2, 0.1], [0.3, 1.6, -0.4], [-1.3, -0.5, 1.2], [0.6, -1.1, -1.4]])
 _SYMBOLS = tuple(MOLECULE.symbols)
+CELL = np.array([[4.6, 0.2, -0.1], [0.7, 4.4, 0.3], [-0.4, 0.5, 4.8]])  # of crystals with these atoms
 
 
-def rattled(seed):
-    return Atoms(_SYMBOLS, positions=MOLECULE.positions + 0.1 * _random(5, 3, seed=seed))
+def rattled(seed, cell=None):
+    return Atoms(_SYMBOLS, positions=MOLECULE.positions + 0.1 * _random(5, 3, seed=seed), cell=cell, pbc=cell is not None)
 
 
-def _whole(descriptor, kernel):
-    references = [to_graph(rattled(seed)) for seed in (1, 2)]
+def _whole(descriptor, kernel, cell=None):
+    references = [to_graph(rattled(seed, cell)) for seed in (1, 2)]
     return _fitted(StructureGP(descriptor, kernel, Average(), normalize=False, extensive=False).with_points(references))
+
+
+def _crystal(descriptor, length):
+    return _whole(descriptor, SquaredExponential(length), CELL)
 
 
 def _bonded():
@@ -412,9 +434,18 @@ MOLECULAR = {
     "bag-of-bonds": lambda: _whole(BagOfBonds(SPECIES, (3, 2)), SquaredExponential(30.0)),
     "slatm-molecule": lambda: _whole(SLATM(LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5)), SquaredExponential(3.0)),
 }
+CRYSTALLINE = {
+    "sine-matrix": lambda: _crystal(SineMatrix(SPECIES, 6), 30.0),
+    "sine-spectrum": lambda: _crystal(PerAtom(SineSpectrum(SPECIES, 6)), 6.0),
+    "ewald-sum-matrix": lambda: _crystal(EwaldSumMatrix(SPECIES, 6), 30.0),
+    "ewald-sum-spectrum": lambda: _crystal(UnitLength(EwaldSumSpectrum(SPECIES, 6)), 0.3),
+    "valle-oganov": lambda: _crystal(
+        ValleOganov(SPECIES, COSINE, Histogram(0.5, 3.0, sigma=0.3, n=5), GammaCutoff(3.2), Histogram(20.0, 160.0, sigma=20.0, n=4)), 1.0
+    ),
+}
 # which atoms may be exchanged: all, only these, or none, where a list names them
 EXCHANGED = {"sgdml": [0, 1, 4, 3, 2], "bonded": range(5), "pip": [2, 3, 4, 1, 0]}
-molecular = functools.cache(lambda name: MOLECULAR[name]())
+molecular = functools.cache(lambda name: (MOLECULAR | CRYSTALLINE)[name]())
 
 
 TRICLINIC = [[3.0, 0.2, -0.1], [0.7, 2.8, 0.3], [-0.4, 0.5, 3.2]]

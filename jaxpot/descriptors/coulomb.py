@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import poison, species_tuple
+from jaxpot.descriptors.atom_matrices import Eigenvalues, SortedRows, own_repulsion
 from jaxpot.descriptors.molecules import MolecularDescriptor, inverse_distances
 from jaxpot.graph import Graph
-from jaxpot.math.linalg import safe_norm
 from jaxpot.pytree import pytree, static
 from jaxpot.units import SYMBOLS, species_table
 
@@ -21,42 +21,11 @@ def coulomb_matrix(graph: Graph) -> Array:
     """½ Z^2.4 on the diagonal, Z_i Z_j/r_ij elsewhere, shape [N, N], in 1/Å off the diagonal; rows and columns of padding are 0."""
     x = inverse_distances(graph)
     z = graph.numbers.astype(x.dtype)
-    return z[:, None] * z[None, :] * x + jnp.diag(jnp.asarray(_own(), x.dtype)[graph.numbers])
-
-
-def _own() -> np.ndarray:
-    """½ Z^2.4 by atomic number."""
-    return 0.5 * np.arange(len(SYMBOLS)) ** 2.4
-
-
-def _check_size(owner: str, n_atoms: Any) -> None:
-    if isinstance(n_atoms, bool) or not isinstance(n_atoms, int) or n_atoms < 1:
-        raise ValueError(f"{owner}: n_atoms must be the largest number of atoms, a whole number from 1 on, got {n_atoms!r}")
-
-
-def _resized(matrix: Array, n: int) -> Array:
-    """The leading [n, n] block, with zeros where there is none."""
-    more = max(0, n - matrix.shape[0])
-    return jnp.pad(matrix, ((0, more), (0, more)))[:n, :n]
-
-
-class _Sized(MolecularDescriptor):
-    """Of molecules of at most `n_atoms` atoms."""
-
-    n_atoms: int
-
-    def lost(self, graph: Graph) -> Array:
-        return super().lost(graph) | (jnp.sum(graph.numbers > 0) > self.n_atoms)
-
-    def causes(self, graph: Graph) -> tuple[str, ...]:
-        found, n = super().causes(graph), int(np.sum(np.asarray(graph.numbers) > 0))
-        if n > self.n_atoms:
-            found += (f"the molecule has {n} atoms, and {type(self).__name__} has n_atoms={self.n_atoms}",)
-        return found
+    return z[:, None] * z[None, :] * x + jnp.diag(own_repulsion(graph.numbers, x.dtype))
 
 
 @pytree
-class CoulombMatrix(_Sized):
+class CoulombMatrix(SortedRows, MolecularDescriptor):
     r"""The Coulomb matrix, its rows in the order of their norms.
 
     .. math:: M_{ii} = \tfrac12 Z_i^{2.4}, \qquad M_{ij} = Z_i Z_j / r_{ij}
@@ -86,26 +55,14 @@ class CoulombMatrix(_Sized):
     n_atoms: int = static(most=10_000)
 
     def __post_init__(self):
-        species_tuple(self.species, "CoulombMatrix")
-        _check_size("CoulombMatrix", self.n_atoms)
+        self._check()
 
-    @property
-    def n_features(self) -> int:
-        return self.n_atoms * (self.n_atoms + 1) // 2
-
-    def labels(self) -> tuple[tuple[int, int], ...]:
-        """(row, column) of every feature, in the sorted matrix."""
-        return tuple((int(i), int(j)) for i, j in zip(*np.triu_indices(self.n_atoms), strict=True))
-
-    def features(self, graph: Graph) -> Array:
-        matrix = coulomb_matrix(graph)
-        order = jnp.argsort(-safe_norm(jax.lax.stop_gradient(matrix)), stable=True)
-        rows, columns = np.triu_indices(self.n_atoms)
-        return poison(_resized(matrix[order][:, order], self.n_atoms)[rows, columns], self.lost(graph))
+    def matrix(self, graph: Graph) -> Array:
+        return coulomb_matrix(graph)
 
 
 @pytree
-class CoulombSpectrum(_Sized):
+class CoulombSpectrum(Eigenvalues, MolecularDescriptor):
     r"""The eigenvalues of the Coulomb matrix (see `CoulombMatrix`), by falling absolute value.
 
     Few numbers, and different molecules may share them. Where eigenvalues meet, or change order, there is no derivative.
@@ -131,29 +88,10 @@ class CoulombSpectrum(_Sized):
     n_atoms: int = static(most=10_000)
 
     def __post_init__(self):
-        species_tuple(self.species, "CoulombSpectrum")
-        _check_size("CoulombSpectrum", self.n_atoms)
+        self._check()
 
-    @property
-    def n_features(self) -> int:
-        return self.n_atoms
-
-    def labels(self) -> tuple[int, ...]:
-        """The rank of every eigenvalue."""
-        return tuple(range(self.n_atoms))
-
-    def features(self, graph: Graph) -> Array:
-        lost = self.lost(graph)
-        matrix = coulomb_matrix(graph)
-        n = matrix.shape[0]
-        # padding has eigenvalues of its own, all different and beyond the others, so that their derivatives stay numbers
-        bound = 1 + jnp.sum(jnp.abs(jax.lax.stop_gradient(matrix)))
-        real = graph.numbers > 0
-        own = jnp.where(real, 0, -bound * (1 + jnp.arange(n, dtype=matrix.dtype)))
-        values = jnp.linalg.eigvalsh(matrix + jnp.diag(own))
-        values = jnp.where(jnp.arange(n) < jnp.sum(~real), 0, values)
-        values = values[jnp.argsort(-jnp.abs(values), stable=True)]
-        return poison(jnp.pad(values, (0, max(0, self.n_atoms - n)))[: self.n_atoms], lost)
+    def matrix(self, graph: Graph) -> Array:
+        return coulomb_matrix(graph)
 
 
 @pytree
@@ -235,7 +173,7 @@ class BagOfBonds(MolecularDescriptor):
         z = graph.numbers.astype(x.dtype)
         pairs = z[rows] * z[columns] * x[rows, columns]
         first, second = jnp.minimum(index[rows], index[columns]), jnp.maximum(index[rows], index[columns])
-        own = jnp.asarray(_own(), x.dtype)[graph.numbers]
+        own = own_repulsion(graph.numbers, x.dtype)
         parts = [_bag(jnp.where(index == s, own, 0), size) for s, size in enumerate(self.counts)]
         parts += [_bag(jnp.where((first == a) & (second == b), pairs, 0), size) for a, b, size in self._bags()]
         return poison(jnp.concatenate(parts), self.lost(graph))

@@ -204,6 +204,36 @@ class BumpCutoff(Cutoff):
 
 
 @pytree
+class GammaCutoff(Cutoff):
+    r"""A polynomial over the whole range with a free exponent, C¹: the cutoff of Amp, and DScribe's `smooth_cutoff` with γ its sharpness.
+
+    .. math:: f = 1 + \gamma x^{\gamma + 1} - (\gamma + 1) x^\gamma, \quad x = r/r_c
+
+    The larger γ, the longer it stays near 1.
+
+    Args:
+      radius: r_c, in Å.
+      gamma: γ. Amp's default is 4, DScribe's 2.
+
+    Example:
+      >>> GammaCutoff(4.0)(jnp.array([0.0, 2.0, 4.0])).tolist()
+      [1.0, 0.5, 0.0]
+
+    References:
+      Khorshidi, Peterson, "Amp: a modular approach to machine learning in atomistic simulations", Comput. Phys. Commun. 207, 310 (2016).
+    """
+
+    radius: Array = positive()
+    gamma: Array = positive(2.0)
+
+    def __call__(self, r: Array) -> Array:
+        x = jnp.clip(r / self.radius, 0, 1)
+        is_zero = x <= 0
+        power = jnp.where(is_zero, 0, jnp.where(is_zero, 1, x) ** self.gamma)
+        return jnp.where(x >= 1, 0, 1 + self.gamma * power * x - (self.gamma + 1) * power)
+
+
+@pytree
 class Step(Cutoff):
     """1 inside, 0 from the radius on. Not differentiable there: it only serves to reproduce other codes.
 
@@ -294,6 +324,81 @@ class Willatt(Cutoff):
         return self.cutoff(r) * self.rate / (self.rate + power)
 
     def smeared(self, sigma: Array) -> "Willatt":
+        return self.replace(cutoff=self.cutoff.smeared(sigma))
+
+
+@pytree
+class LogisticDecay(Cutoff):
+    r"""A decay that is flat at first and then exponential, times a cutoff.
+
+    .. math:: f(r)\, (1 + d) / \left(d + e^{r/s}\right)
+
+    DScribe's weighting `exp` is c/(d + exp(−r/r0)), which grows with the distance: it is c/(1 + d) times this with scale = −r0. With
+    d = 0 the decay is exponential throughout.
+
+    Args:
+      cutoff: the cutoff f it multiplies.
+      rate: d, dimensionless, not negative. DScribe's `d`.
+      scale: s, in Å.
+
+    Raises:
+      ValueError: for a negative rate, or a scale of 0.
+
+    Example:
+      >>> LogisticDecay(CosineCutoff(5.0, width=1.0), rate=1.0, scale=2.0)(jnp.array([0.0, 2.0, 5.0])).round(4).tolist()
+      [1.0, 0.5379, 0.0]
+    """
+
+    cutoff: Cutoff
+    rate: Array
+    scale: Array
+
+    def __post_init__(self):
+        if is_concrete(self.rate) and np.any(np.asarray(self.rate) < 0):
+            raise ValueError(f"LogisticDecay: rate must not be negative, got {np.asarray(self.rate)}")
+        if is_concrete(self.scale) and np.any(np.asarray(self.scale) == 0):
+            raise ValueError("LogisticDecay: scale must not be 0, it is a length in Å")
+
+    @property
+    def radius(self) -> Array:
+        return self.cutoff.radius
+
+    def __call__(self, r: Array) -> Array:
+        return self.cutoff(r) * (1 + self.rate) / (self.rate + jnp.exp(r / self.scale))
+
+    def smeared(self, sigma: Array) -> "LogisticDecay":
+        return self.replace(cutoff=self.cutoff.smeared(sigma))
+
+
+@pytree
+class InversePowerDecay(Cutoff):
+    r"""An inverse power of the distance, times a cutoff. It is infinite at r = 0.
+
+    .. math:: f(r)\, (s/r)^p
+
+    Args:
+      cutoff: the cutoff f it multiplies.
+      power: p.
+      scale: s, where the factor is 1, in Å.
+
+    Example:
+      >>> InversePowerDecay(CosineCutoff(5.0, width=1.0))(jnp.array([1.0, 2.0, 5.0])).tolist()
+      [1.0, 0.25, 0.0]
+    """
+
+    cutoff: Cutoff
+    power: Array = positive(2.0)
+    scale: Array = positive(1.0)
+
+    @property
+    def radius(self) -> Array:
+        return self.cutoff.radius
+
+    def __call__(self, r: Array) -> Array:
+        scale, power = (jnp.asarray(v, r.dtype) for v in (self.scale, self.power))
+        return self.cutoff(r) * (scale / r) ** power
+
+    def smeared(self, sigma: Array) -> "InversePowerDecay":
         return self.replace(cutoff=self.cutoff.smeared(sigma))
 
 

@@ -1,4 +1,4 @@
-"""The laws for potentials of one molecule, which the structures of the other laws are not."""
+"""The laws for potentials of one molecule or of crystals, which the structures of the other laws are not."""
 
 import catalog
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
-from catalog import LIST, MOLECULAR, MOLECULE, assert_below, deviations, evaluate, quick_jit, rattled, relative, to_graph
+from catalog import CELL, CRYSTALLINE, LIST, MOLECULAR, MOLECULE, assert_below, deviations, evaluate, quick_jit, rattled, relative, to_graph, variants_slow
 
 import jaxpot
 from jaxpot import free, strain
@@ -14,28 +14,39 @@ from jaxpot.pytree import walk
 
 ROTATION = np.asarray(jaxpot.random_rotation(jax.random.key(3)))
 N = len(MOLECULE)
-AT = rattled(7)
+NAMES = [*MOLECULAR, *CRYSTALLINE]
 REAL = (np.arange(catalog.MAX_ATOMS) < N)[:, None]
 evaluate_batch = quick_jit(jax.vmap(jaxpot.evaluate, (None, 0)))
+
+
+def at(name, positions=None):
+    """A structure of the kind that this potential knows."""
+    atoms = rattled(7, CELL if name in CRYSTALLINE else None)
+    if positions is not None:
+        atoms.positions = positions
+    return atoms
 
 
 def central(function, h):
     return (8 * (function(h) - function(-h)) - (function(2 * h) - function(-2 * h))) / (12 * h)
 
 
-@pytest.mark.parametrize("name", MOLECULAR)
+@pytest.mark.parametrize("name", NAMES)
 def test_symmetry(name):
     """Moved, turned, mirrored and with equal atoms exchanged; forces and torques add up to nothing."""
-    model, before = catalog.molecular(name), evaluate(catalog.molecular(name), to_graph(AT))
+    model, atoms, before = catalog.molecular(name), at(name), evaluate(catalog.molecular(name), to_graph(at(name)))
     forces, virial, identity = np.asarray(before.forces), np.asarray(before.virial), np.arange(N)
     order = np.array(catalog.EXCHANGED.get(name, [3, 0, 4, 1, 2]))
     for q, o in ((np.eye(3), identity), (ROTATION, identity), (-ROTATION, identity), (np.eye(3), order)):
-        moved = Atoms(AT.numbers[o], positions=(AT.positions @ q.T + [0.37, -4.2, 11.3])[o])
+        moved = Atoms(atoms.numbers[o], positions=(atoms.positions @ q.T + [0.37, -4.2, 11.3])[o], cell=atoms.cell.array @ q.T, pbc=atoms.pbc)
         expected = before.replace(forces=np.concatenate([(forces[:N] @ q.T)[o], forces[N:]]), virial=q @ virial @ q.T)
         assert_below(deviations(evaluate(model, to_graph(moved)), expected, N), 1e-11)
     scale = max(np.max(np.abs(forces)), np.max(np.abs(virial)))
     assert np.max(np.abs(forces)) > 1e-3 and np.all(forces[N:] == 0)
-    for zero in (forces.sum(axis=0), np.cross(AT.positions, forces[:N]).sum(axis=0), AT.positions.T @ forces[:N] - virial, virial - virial.T):
+    zeros = [forces.sum(axis=0), virial - virial.T]
+    if name in MOLECULAR:
+        zeros += [np.cross(atoms.positions, forces[:N]).sum(axis=0), atoms.positions.T @ forces[:N] - virial]
+    for zero in zeros:
         assert np.max(np.abs(zero)) < 1e-12 * scale
 
 
@@ -52,21 +63,21 @@ def derivatives(model, params, graph):
     return by_params, hessian, mixed
 
 
-@pytest.mark.parametrize("name", MOLECULAR)
+@pytest.mark.parametrize("name", variants_slow(NAMES))
 def test_derivatives(name):
     """Forces, virial, Hessian, every leaf and one mixed derivative against finite differences."""
-    model, graph, rng = catalog.molecular(name), to_graph(AT), np.random.default_rng(0)
+    model, graph, rng = catalog.molecular(name), to_graph(at(name)), np.random.default_rng(0)
     result, step, tilt = evaluate(model, graph), rng.normal(size=graph.positions.shape) * REAL, rng.normal(size=(3, 3))
-    at = lambda d: evaluate(model, graph.replace(positions=graph.positions + d * step))  # noqa: E731
+    by_step = lambda d: evaluate(model, graph.replace(positions=graph.positions + d * step))  # noqa: E731
     by_tilt = lambda d: float(evaluate(model, strain(graph, 0.5 * d * (tilt + tilt.T))).energy)  # noqa: E731
-    assert relative(-central(lambda d: float(at(d).energy), 5e-4), np.sum(result.forces * step)) < 1e-8
+    assert relative(-central(lambda d: float(by_step(d).energy), 5e-4), np.sum(result.forces * step)) < 1e-8
     assert relative(-central(by_tilt, 5e-4), np.sum(result.virial * tilt)) < 1e-8
     params, build = free(model, "*")
     assert {path for path, _, metadata in walk(model) if metadata.get("positive")} <= set(params)
     by_params, hessian, mixed = derivatives(model, params, graph)
     matrix = np.asarray(hessian).reshape(step.size, -1)
     assert relative(matrix, matrix.T) < 1e-11
-    assert relative(np.einsum("iajb,jb->ia", hessian, step), -central(lambda d: np.asarray(at(d).forces), 1e-4)) < 1e-7
+    assert relative(np.einsum("iajb,jb->ia", hessian, step), -central(lambda d: np.asarray(by_step(d).forces), 1e-4)) < 1e-7
     errors = {}
     for path, value in params.items():
         direction = rng.normal(size=value.shape)
@@ -86,22 +97,22 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("name", MOLECULAR)
+@pytest.mark.parametrize("name", variants_slow(NAMES))
 def test_second_derivatives_are_finite(name):
     model = catalog.molecular(name)
     for case, positions in HARD.items():
-        assert catalog.is_finite(derivatives(model, free(model, "*")[0], to_graph(Atoms(MOLECULE.symbols, positions=positions)))), case
+        assert catalog.is_finite(derivatives(model, free(model, "*")[0], to_graph(at(name, positions)))), case
 
 
-@pytest.mark.parametrize("name", MOLECULAR)
+@pytest.mark.parametrize("name", variants_slow(NAMES))
 def test_evaluation(name, tmp_path):
     """Batches, padding, precision, files."""
-    model, frames = catalog.molecular(name), [AT, MOLECULE]
+    model, frames = catalog.molecular(name), [at(name), at(name, MOLECULE.positions)]
     results = evaluate_batch(model, jaxpot.stack([jaxpot.from_atoms(a, LIST) for a in frames]))
     for i, atoms in enumerate(frames):
         single = evaluate(model, to_graph(atoms))
         assert_below(deviations(jax.tree_util.tree_map(lambda x, i=i: x[i], results), single, N), 1e-12)
-    graph = to_graph(AT)
+    graph = to_graph(at(name))
     other = graph.replace(positions=jnp.where(REAL, graph.positions, 1.7))
     assert_below(deviations(evaluate(model, other), evaluate(model, graph), catalog.MAX_ATOMS), 1e-13)
     for dtype in (jnp.float32, jnp.float64):
@@ -112,9 +123,9 @@ def test_evaluation(name, tmp_path):
     assert loaded == model and np.array_equal(evaluate(loaded, graph).forces, evaluate(model, graph).forces)
 
 
-@pytest.mark.parametrize("name", MOLECULAR)
+@pytest.mark.parametrize("name", variants_slow(NAMES))
 def test_another_element_is_nan(name):
-    atoms = AT.copy()
+    atoms = at(name)
     atoms.numbers[3] = 8
     result = evaluate(catalog.molecular(name), to_graph(atoms))
     assert np.isnan(result.energy) and np.all(np.isnan(np.asarray(result.forces)[:N])) and np.all(np.isnan(result.virial))

@@ -1,12 +1,26 @@
 """Cutoff functions by their formulas, with their derivatives, on both sides of either end."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from catalog import quick_jit
 
-from jaxpot import BumpCutoff, CosineCutoff, PolynomialCutoff, PowerCutoff, TanhCutoff, cast
+from jaxpot import (
+    BumpCutoff,
+    CosineCutoff,
+    GammaCutoff,
+    InversePowerDecay,
+    LogisticDecay,
+    PolynomialCutoff,
+    PowerCutoff,
+    Step,
+    TanhCutoff,
+    Willatt,
+    cast,
+)
 
 R, INNER = 5.0, 2.0
 
@@ -24,6 +38,7 @@ FORMULAS = {  # on x from 0, at the inner radius, to 1
     "bump": (BumpCutoff(R, width=R - INNER), lambda x: jnp.exp(1 - 1 / (1 - x**2)), 9),
     "tanh": (TanhCutoff(R, normalize=False), lambda x: jnp.tanh(1 - (INNER + x * (R - INNER)) / R) ** 3, 2),
     "tanh, normalised": (TanhCutoff(R), lambda x: (jnp.tanh(1 - (INNER + x * (R - INNER)) / R) / jnp.tanh(1.0)) ** 3, 2),
+    "gamma": (GammaCutoff(R, 3.5), lambda x: 1 + 3.5 * ((INNER + x * (R - INNER)) / R) ** 4.5 - 4.5 * ((INNER + x * (R - INNER)) / R) ** 3.5, 1),
     "power": (PowerCutoff(R, 3), lambda x: (1 - ((INNER + x * (R - INNER)) / R) ** 2) ** 3, 2),
 }
 
@@ -63,3 +78,25 @@ def test_smooth_at_the_ends(name):
 def test_width():
     with pytest.raises(ValueError, match="BumpCutoff: width .* exceeds the radius"):
         BumpCutoff(3.0, width=4.0)
+
+
+@pytest.mark.parametrize("decay", [InversePowerDecay, LogisticDecay, Willatt])
+def test_decays(decay):
+    """Times a cutoff, and with its smeared one; zero beyond."""
+    formula = {InversePowerDecay: lambda r: (1.5 / r) ** 3, LogisticDecay: lambda r: 1.4 / (0.4 + np.exp(r / 1.5)), Willatt: lambda r: 3 / (3 + (r / 1.5) ** 3)}[decay]
+    leaves = {"rate": 3.0 if decay is Willatt else 0.4, "scale": 1.5, "exponent": 3.0, "power": 3.0}
+    cutoff = CosineCutoff(R, width=2.0)
+    made = decay(cutoff, **{name: value for name, value in leaves.items() if name in {f.name for f in dataclasses.fields(decay)}})
+    r = np.linspace(0.3, 6.0, 30)
+    np.testing.assert_allclose(made(r), formula(r) * cutoff(r), rtol=1e-13)
+    assert np.all(derivatives(made)(np.array([R, 6.0])) == 0) and float(made.radius) == R
+    assert cast(made, jnp.float32)(jnp.float32(3.0)).dtype == jnp.float32
+    smeared = made.replace(cutoff=Step(3.0)).smeared(0.5)
+    assert float(smeared.radius) > 3.5 and abs(smeared(jnp.asarray(3.5)) - formula(3.5)) < 1e-13
+
+
+def test_decays_refuse():
+    with pytest.raises(ValueError, match="rate must not be negative, got -1"):
+        LogisticDecay(CosineCutoff(R), rate=-1.0, scale=1.0)
+    with pytest.raises(ValueError, match="scale must not be 0"):
+        LogisticDecay(CosineCutoff(R), rate=1.0, scale=0.0)

@@ -19,17 +19,21 @@ from jaxpot import (
     SOAP,
     Bessel,
     Chebyshev,
+    CompressedSOAP,
     CosineCutoff,
     Density,
     EquispacedGaussians,
+    LogisticDecay,
     PolynomialCutoff,
     PolynomialKernel,
+    ShiftedMonomials,
     SolidGTO,
     Step,
     Willatt,
     environments,
     from_atoms,
     power_spectrum,
+    sensitivity,
     stack,
     strain,
 )
@@ -65,7 +69,7 @@ def coefficients(density, graph):
 
 
 def features(model, graph):
-    return model(graph) if isinstance(model, SOAP) else coefficients(model, graph)
+    return coefficients(model, graph) if isinstance(model, Density) else model(graph)
 
 
 values = quick_jit(jax.vmap(features, (None, 0)))
@@ -278,9 +282,10 @@ def test_quippy_kernel(zeta, sigma0):
 
 def dscribe_soap(case):
     weighted = "weighting" in case
+    radial = {"gto": SolidGTO, "polynomial": ShiftedMonomials}[case["rbf"]](case["n_max"])
     assert not weighted or case["weighting"] == {"function": "poly", "c": 1, "m": 2, "r0": case["r_cut"], "w0": 1.0}
     cutoff = PolynomialCutoff(case["r_cut"], smoothness=1, power=2) if weighted else Step(case["r_cut"])
-    return SOAP(Density(SPECIES, cutoff, SolidGTO(case["n_max"]), case["l_max"], sigma=case["sigma"]), normalize=False)
+    return SOAP(Density(SPECIES, cutoff, radial, case["l_max"], sigma=case["sigma"]), normalize=False)
 
 
 def dscribe_spectrum(p, soap, n_species):
@@ -295,7 +300,7 @@ def dscribe_spectrum(p, soap, n_species):
     return np.concatenate(blocks, axis=1)
 
 
-@pytest.mark.parametrize("case", ["gtoA", "gtoB_weight_poly"])
+@pytest.mark.parametrize("case", ["gtoA", "gtoB_weight_poly", "polyA"])
 def test_dscribe(case):
     file, info = oracle("dscribe_soap")
     soap = dscribe_soap(info["cases"][case])
@@ -335,6 +340,65 @@ def test_dscribe_averages():
             errors[kind, name] = relative(got, file[f"{name}/gto_{kind}/features"])
     assert len(errors) == 12
     assert_close(errors, 1e-9)
+
+
+def compressed(kind, density):
+    """The model, and (a, b) of every pair of its channels in DScribe's order: of one element, or of two."""
+    if kind == "mu1nu1":  # one factor sees the element and the radial function, the other the radial function
+        return CompressedSOAP(density, *sensitivity(2, 2, radial=2, species=1), normalize=False), lambda s: [(2 * z + n, k) for z in range(s) for n in (0, 1) for k in (0, 1)]
+    if kind == "mu2":  # neither sees the element
+        return CompressedSOAP(density, *sensitivity(2, 2, radial=2, species=0), normalize=False), lambda s: [(0, 0), (0, 1), (1, 1)]
+    pairs = tuple((2 * z + n, 2 * z + k) for z in (0, 1) for n, k in ((0, 0), (0, 1), (1, 1)))  # both see the same element
+    return CompressedSOAP(density, pairs=pairs, normalize=False), lambda s: pairs[: 3 * s]
+
+
+@pytest.mark.parametrize("kind", ["mu1nu1", "mu2", "crossover"])
+def test_dscribe_compression(kind):
+    file, info = oracle("dscribe_soap")
+    soap = dscribe_soap(info["cases"][f"gto_{kind}"])
+    model, pairs_of = compressed(kind, soap.density)
+    names = structures(file, f"gto_{kind}/features")
+    n, l_max, column = soap.density.radial.n_max, soap.density.l_max, {label: i for i, label in enumerate(model.labels())}
+    assert n == 2
+    errors = {}
+    for name, x in all_values(model, file, names).items():
+        pairs, block = pairs_of(n_elements(file, name)), {"mu1nu1": 4, "mu2": 3, "crossover": 3}[kind]
+        # DScribe has no √2; within the block of an element the degree varies slowest
+        order = [(a, b, l) for start in range(0, len(pairs), block) for l in range(l_max + 1) for a, b in pairs[start : start + block]]
+        weight = [1.0 if a == b or kind == "mu1nu1" else np.sqrt(0.5) for a, b, _ in order]
+        errors[name] = relative(x[:, [column[label] for label in order]] * weight, file[f"{name}/gto_{kind}/features"])
+    assert len(errors) == 6
+    assert_close(errors, 1e-9)
+
+
+# DScribe 2.1.2, of the first atom of this molecule: weightings c/(d + (r/r0)^m), c/(d + exp(−r/r0)) and c (1 + 2x³ − 3x²)^m, x = r/r0,
+# with w0 for the centre, r_cut = 4, n_max = 2, l_max = 1, sigma = 0.5
+HELIUM = Atoms("H2He", positions=[[0, 0, 0], [1.1, 0.3, -0.2], [-0.4, 1.3, 0.5]])
+WEIGHTINGS = {  # cutoff, its factor, w0, features
+    "pow": (Willatt(Step(4.0), rate=2.0, scale=2.0, exponent=3.0), 1.5 / 2.0, 0.7, [
+        1.00593205847, 1.83947914903, 3.36372969849, 0.00170026617091, 0.0295265516881, 0.512753396796, -0.103135085077, 0.502245765756,
+        -0.188596075587, 0.918422477963, 0.000180585248598, -0.00223001603828, 0.00313601468293, -0.0387261035631, 0.010574119479, -0.0514936961648,
+        0.25076326686, 0.00239877328621, -0.0296220369158, 0.365797416574,
+    ]),
+    "exp": (LogisticDecay(Step(4.0), rate=1.2, scale=-2.5), 0.9 / 2.2, 1.1, [
+        2.60323720749, 3.67703836643, 5.19376840088, 0.000880333745663, 0.0152877357021, 0.265484384814, -0.134630875473, 0.655623516438,
+        -0.190164343456, 0.926059606457, 0.000105441889824, -0.00130208368202, 0.00183108707521, -0.0226117779658, 0.00696266655172,
+        -0.0339066942287, 0.165118335767, 0.00157950348095, -0.0195050156221, 0.240864068365,
+    ]),
+    "poly": (PolynomialCutoff(3.0, smoothness=1, power=3), 2.0, 0.5, [
+        0.503311774236, 1.00903790079, 2.02291608768, 0.00129538389146, 0.0224954304695, 0.390652064876, -0.0335855444819, 0.163554405312,
+        -0.067332196534, 0.327893369971, 7.25662702882e-05, -0.00089610833574, 0.00126017429926, -0.0155616747225, 0.00224113334097,
+        -0.0109138391669, 0.0531480582538, 0.000508408364389, -0.00627824706271, 0.0775289883907,
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_dscribe_weightings(name):
+    cutoff, factor, center, expected = WEIGHTINGS[name]
+    soap = SOAP(Density(SPECIES, cutoff, SolidGTO(2, radius=4.0), 1, sigma=0.5, center_weight=center / factor), normalize=False)
+    p = np.asarray(one(soap, from_atoms(HELIUM, float(soap.reach)))) * factor**2
+    assert relative(dscribe_spectrum(p, soap, 2)[0], np.array(expected)) < 1e-10
 
 
 # golden vectors of a dimer (theory.md 3.3 and 3.5), printed to 11 digits
