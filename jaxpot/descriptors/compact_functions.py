@@ -11,7 +11,7 @@ from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_o
 from jaxpot.descriptors.symmetry_functions import AngularFunctions, RadialFunctions
 from jaxpot.math.compact import Core
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import pytree
+from jaxpot.pytree import leaf, pytree
 
 Array = jax.Array
 
@@ -81,8 +81,8 @@ class CompactRadial(RadialFunctions):
     """
 
     core: Core
-    low: Array
-    high: Array
+    low: Array = leaf(shape="[] or [n]")
+    high: Array = leaf(shape="[] or [n]")
     mixing: Array | None = None
 
     def __post_init__(self):
@@ -109,10 +109,10 @@ class CompactAngles(AngularFunctions):
 
     core: Core
     angular_core: Core
-    low: Array
-    high: Array
-    left: Array
-    right: Array
+    low: Array = leaf(shape="[] or [n]")
+    high: Array = leaf(shape="[] or [n]")
+    left: Array = leaf(shape="[] or [m]")
+    right: Array = leaf(shape="[] or [m]")
 
     @property
     def reach(self) -> Array:
@@ -175,10 +175,10 @@ class CompactWide(CompactAngles):
 
     core: Core
     angular_core: Core
-    low: Array
-    high: Array
-    left: Array
-    right: Array
+    low: Array = leaf(shape="[] or [n]")
+    high: Array = leaf(shape="[] or [n]")
+    left: Array = leaf(shape="[] or [m]")
+    right: Array = leaf(shape="[] or [m]")
     mixing: Array | None = None
 
     def __post_init__(self):
@@ -203,10 +203,10 @@ class CompactNarrow(CompactAngles):
 
     core: Core
     angular_core: Core
-    low: Array
-    high: Array
-    left: Array
-    right: Array
+    low: Array = leaf(shape="[] or [n]")
+    high: Array = leaf(shape="[] or [n]")
+    left: Array = leaf(shape="[] or [m]")
+    right: Array = leaf(shape="[] or [m]")
     mixing: Array | None = None
 
     def __post_init__(self):

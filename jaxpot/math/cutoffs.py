@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -350,8 +350,8 @@ class LogisticDecay(Cutoff):
     """
 
     cutoff: Cutoff
-    rate: Array
-    scale: Array
+    rate: Array = leaf()
+    scale: Array = leaf()
 
     def __post_init__(self):
         if is_concrete(self.rate) and np.any(np.asarray(self.rate) < 0):

@@ -57,7 +57,7 @@ class EAM(Potential):
     density_step: Array = positive()
     step: Array = positive()
     cutoff: Cutoff
-    first_density: Array = 0.0
+    first_density: Array = leaf(0.0)
     is_local = True
 
     def __post_init__(self):

@@ -11,7 +11,7 @@ from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import angles_at_once, of_angles, over_angles
 from jaxpot.potentials.base import Potential
 from jaxpot.potentials.stillinger_weber import StillingerWeber, bonds
-from jaxpot.pytree import pytree
+from jaxpot.pytree import leaf, pytree
 
 Array = jax.Array
 
@@ -40,8 +40,8 @@ class ModifiedStillingerWeber(Potential):
     """
 
     plain: StillingerWeber
-    first: Array = 0.25
-    last: Array = 0.35
+    first: Array = leaf(0.25)
+    last: Array = leaf(0.35)
     is_local = True
 
     def __post_init__(self):
