@@ -31,15 +31,16 @@ _HISTORY = (
 
 
 @one_line_refusals("an sGDML model (.npz)")
-def read_sgdml(path: str | os.PathLike, *, energy_unit: str | None = None) -> GradientDomain:
+def read_sgdml(path: str | os.PathLike, *, energy_unit: str | None = None, length_unit: str | None = None) -> GradientDomain:
     """A trained model of the sGDML code (also as mbGDML keeps it): one molecule, atoms in the order of the file.
 
     The criterion by which mbGDML counts a part of a many-body expansion stays with the user: the model is the plain function of all
     atoms in the file.
 
     Args:
-      path: the .npz file, lengths in Å unless it says Bohr.
+      path: the .npz file; lengths are in Å unless it says otherwise.
       energy_unit: "eV", "kcal/mol", "kJ/mol" or "Hartree", for a file that does not say which, or in other words.
+      length_unit: "Angstrom" or "Bohr", for a file that says it in other words.
 
     Returns:
       The potential. Its references are stored as inverse distances, each with one direction: what training made of all of them.
@@ -65,7 +66,7 @@ def read_sgdml(path: str | os.PathLike, *, energy_unit: str | None = None) -> Gr
     for key in ("use_cprsn", "use_E_cstr"):
         if key in content and np.any(content[key]):
             raise ValueError(f"{path}: {key} is true; such models are not read")
-    energy, length = _energy_unit(content, path, energy_unit), _length_unit(content, path)
+    energy, length = _energy_unit(content, path, energy_unit), _length_unit(content, path, length_unit)
     numbers = _whole(content["z"], f"{path}: z").reshape(-1)
     if not np.all((numbers > 0) & (numbers < len(SYMBOLS))):
         raise ValueError(f"{path}: z must be atomic numbers, got {numbers.tolist()}")
@@ -129,15 +130,18 @@ def _plain(text: str) -> str:
     return text.lower().translate(dict.fromkeys(map(ord, " *^._()·")))
 
 
-def _length_unit(content: dict[str, np.ndarray], path: Path) -> float:
-    """That of the file, in Å."""
-    text = _text(content["r_unit"]) if "r_unit" in content else "Angstrom"
-    if _plain(text) not in _LENGTHS:
-        raise ValueError(
-            f"{path}: lengths in {text!r}; expected Angstrom or Bohr; if it means one of them, write "
-            f'np.savez("{path}", **(dict(np.load("{path}", allow_pickle=True)) | {{"r_unit": "Angstrom"}}))'
-        )
-    return _LENGTHS[_plain(text)]
+def _length_unit(content: dict[str, np.ndarray], path: Path, given: str | None) -> float:
+    """That of the file, in Å; the caller's where the file says it in words that are not known."""
+    if given is not None and given not in ("Angstrom", "Bohr"):
+        raise ValueError(f"{path}: length_unit={given!r}; expected Angstrom or Bohr")
+    text = _text(content["r_unit"]) if "r_unit" in content else None
+    stated = None if text is None else _LENGTHS.get(_plain(text))
+    if text is not None and stated is None and given is None:
+        raise ValueError(f'{path}: lengths in {text!r}; expected Angstrom or Bohr: write read_sgdml("{path}", length_unit="Angstrom") with the one it is')
+    own = None if given is None else _LENGTHS[given.lower()]
+    if None not in (stated, own) and stated != own:
+        raise ValueError(f'{path}: lengths are in {text}, not in {given}; write read_sgdml("{path}")')
+    return stated or own or 1.0
 
 
 def _energy_unit(content: dict[str, np.ndarray], path: Path, given: str | None) -> float:

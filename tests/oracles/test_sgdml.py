@@ -204,8 +204,10 @@ def test_units_of_length(text, tmp_path):
     assert relative(evaluate(again, graphs[0]).forces, evaluate(expected, graphs[0]).forces) < 1e-12
     with pytest.raises(ValueError, match="lengths in 'pm'; expected Angstrom or Bohr") as caught:
         read_sgdml(changed(file, r_unit=np.array("pm")))
-    exec(str(caught.value).split("write ")[1])
-    assert read_sgdml(file) == expected
+    remedy = str(caught.value).split("write ")[1].split(" with ")[0]
+    assert eval(remedy) == expected
+    with pytest.raises(ValueError, match="lengths are in Ang, not in Bohr"):
+        read_sgdml(write_sgdml(model, file), length_unit="Bohr")
 
 
 def test_other_refusals(tmp_path):
