@@ -54,7 +54,7 @@ def stated_levels(atoms: Any, levels: Properties) -> Properties:
 
     Example:
       >>> import ase
-      >>> stated_levels(ase.Atoms("H2", info={"energy_sigma": 0.05}), Properties(energy=0.001, forces=0.1)).energy
+      >>> float(stated_levels(ase.Atoms("H2", info={"energy_sigma": 0.05}), Properties(energy=0.001, forces=0.1)).energy)
       0.05
     """
     for key, label in _NO_SUCH_LABELS.items():
