@@ -257,7 +257,7 @@ def noise_levels(
 
     Raises:
       ValueError: for levels that are not positive and finite; from the function, for such in a frame, and for `hessian_sigma` and
-        `local_property_sigma` of a frame with labels of that kind, which no fit takes.
+        `local_property_sigma` of a frame, the noise of labels that no fit takes.
 
     Example:
       >>> from ase.build import bulk

@@ -17,7 +17,7 @@ _STATED = {  # gap_fit's names of the noise of one frame: property, where, shape
     "virial_sigma": ("virial", "info", ()),
     "virial_component_sigma": ("virial", "info", (3, 3)),
 }
-_NO_SUCH_LABELS = {"hessian_sigma": "n_hessian", "local_property_sigma": "local_property"}
+_NO_SUCH_LABELS = ("hessian_sigma", "local_property_sigma")
 
 
 def broadcast_level(name: str, level: Any, n: int) -> np.ndarray:
@@ -49,17 +49,16 @@ def stated_levels(atoms: Any, levels: Properties) -> Properties:
       levels: for what the frame does not state; what is None stays out.
 
     Raises:
-      ValueError: for levels that are not positive finite numbers of the shape above, and for those of Hessians or local properties
-        with such labels.
+      ValueError: for levels that are not positive finite numbers of the shape above, and for those of Hessians or local properties.
 
     Example:
       >>> import ase
       >>> float(stated_levels(ase.Atoms("H2", info={"energy_sigma": 0.05}), Properties(energy=0.001, forces=0.1)).energy)
       0.05
     """
-    for key, label in _NO_SUCH_LABELS.items():
-        if key in atoms.info and (label in atoms.info or label in atoms.arrays):
-            raise ValueError(f"atoms.info has {key!r} and {label!r}, labels that no fit of jaxpot takes; write del atoms.info[{key!r}] to fit without them")
+    for key in _NO_SUCH_LABELS:
+        if key in atoms.info:
+            raise ValueError(f"atoms.info has {key!r}, the noise of labels that no fit of jaxpot takes; write del atoms.info[{key!r}] to fit without them")
     n, changed = len(atoms), {}
     for key, (name, where, shape) in _STATED.items():
         if getattr(levels, name) is None or not (key in atoms.info or key in atoms.arrays):

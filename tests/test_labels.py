@@ -369,7 +369,6 @@ def stated(info=(), arrays=()):
         ({"virial_sigma": 0.7}, {}, "virial", np.full((3, 3), 0.7)),
         ({"virial_sigma": 0.7, "virial_component_sigma": [1, 2, 3, 2, 4, 5, 3, 5, 6.0]}, {}, "virial", [[1, 2, 3], [2, 4, 5], [3, 5, 6]]),
         ({"virial_sigma": 0.7, "config_type": "liquid"}, {}, "virial", np.full((3, 3), np.inf)),  # left out stays out
-        ({"hessian_sigma": 0.7, "energy_sigma": 0.05}, {}, "energy", 0.05),  # a frame without Hessian: without effect, as in gap_fit
     ],
 )
 def test_noise_that_a_frame_states(info, arrays, name, expected):
@@ -404,8 +403,8 @@ def test_stated_noise_decides_the_fit():
         ({}, {"force_component_sigma": [0.1, 0.1]}, r"of shape \[2, 3\]"),
         ({}, {"force_mask": [0.5, 1.0]}, r"true \(left out\) or false"),
         ({"virial_component_sigma": [0.1] * 6}, {}, r"of shape \[3, 3\]"),
-        ({"hessian_sigma": 0.1, "n_hessian": 2}, {}, r"write del atoms.info\['hessian_sigma'\]"),
-        ({"local_property_sigma": 0.1}, {"local_property": [0.1, 0.1]}, r"write del atoms.info\['local_property_sigma'\]"),
+        ({"hessian_sigma": 0.1}, {}, r"write del atoms.info\['hessian_sigma'\]"),
+        ({"local_property_sigma": 0.1}, {}, r"write del atoms.info\['local_property_sigma'\]"),
     ],
 )
 def test_bad_noise_of_a_frame(info, arrays, message):
