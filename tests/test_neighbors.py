@@ -257,7 +257,7 @@ def test_an_atom_that_flies_away_ends_no_calculation():
             atoms.get_forces()
 
 
-@pytest.mark.parametrize("multi", [None, False, True])
+@pytest.mark.parametrize("multi", [None, pytest.param(False, marks=pytest.mark.slow), True])
 def test_jax_md_far_away_and_nowhere(multi):
     """In free space, by the minimum image and by all images: right, or NaN."""
     atoms = bulk("Si", cubic=True).repeat(2)
