@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxpot.checks import species_tuple
+from jaxpot.checks import require_finite, species_tuple
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.products import Listed
@@ -138,7 +138,9 @@ def _coefficients(functions: dict, n_densities: list[int], bonds: dict, density:
             if not len(x) or not n_terms:  # nothing of this product is invariant, and so nothing was given
                 continue
             table = sum_of.setdefault(factors, np.zeros((s, max(n_densities), len(x))))
-            table[mu, :p] += (4 * np.pi) ** (rank / 2) * x.T
+            with np.errstate(over="ignore"):  # what is then infinite is refused below
+                table[mu, :p] += (4 * np.pi) ** (rank / 2) * x.T
+            require_finite(table[mu, :p], f"{where}: ctildes")
     if not sum_of:
         raise ValueError(f"{path}: no functions")
     return sum_of
@@ -155,7 +157,8 @@ def _head(embeddings: list[dict], table: np.ndarray, path: Path) -> Linear | Emb
     if unknown:
         raise ValueError(f"{path}: npoti {unknown[0]} is not implemented; expected {' or '.join(_POWERS)}")
     if np.all(exponents == 1):
-        return Linear(coefficients=np.einsum("sp,spf->sf", weights, table).reshape(-1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Linear(coefficients=require_finite(np.einsum("sp,spf->sf", weights, table), f"{path}: coefficients").reshape(-1))
     # both are the identity where the exponent is 1
     is_curved = np.any(exponents != 1, axis=1)
     kinds = [name if curved else None for name, curved in zip(names, is_curved, strict=True)]
