@@ -29,7 +29,7 @@ __all__ = ["read_yace", "write_yace"]
 _WHAT = "a PACE potential"
 _POWERS = {"FinnisSinclairShiftedScaled": ShiftedPower, "FinnisSinclair": SmoothedPower}
 _FILE = ("elements", "E0", "embeddings", "bonds", "functions")
-# without effect on energies: the step of tables that are not made here, notes, and numbers that the file says elsewhere as well
+# without effect on energies: the step of tables that are not made here, and notes
 _IDLE_OF_FILE = {"deltaSplineBins": None, "metadata": None, "auxdata": None}
 _EMBEDDING = ("ndensity", "FS_parameters", "npoti", "rho_core_cutoff", "drho_core_cutoff")
 _FUNCTION = ("mu0", "rank", "ndensity", "num_ms_combs", "mus", "ns", "ls", "ms_combs", "ctildes")
