@@ -221,6 +221,8 @@ def test_pairs_alone(tmp_path):
         ("ctildes: [1.3]", "ctildes: [true]", "ctildes.* expected a number, got 'True'"),
         ("ctildes: [1.3]", "ctildes: [null]", "ctildes.* expected a number, got 'None'"),
         ("ctildes: [1.3]", "ctildes: [1.0D-3x]", "expected a number"),
+        ("ctildes: [1.3]", "ctildes: [1e308]", "function 0 of Al: ctildes.* not finite"),
+        ("FS_parameters: [1, 1]", "FS_parameters: [1, 0]", "exponents must be > 0"),
         ("rcut: 6", "rcut: -6", "expected rcut > 0, got -6.0"),
         ("elements: [Al]", "elements: Al", r"elements: expected a list such as \[Si, O\]"),
         ("elements: [Al]", "elements: [Al, Al]", "has repetitions"),

@@ -22,7 +22,7 @@ _BOND = {  # keys here and in .yace files, and what is taken for those left out
 }  # fmt: skip
 _BOND_DEFAULTS = {"core-repulsion": [0.0, 0.0], "r_in": 0.0, "delta_in": 0.0, "inner_cutoff_type": "density"}
 _IDLE_OF_BLOCK = {"NameOfCutoffFunctionij": None}
-_HIGHEST_RANK, _MOST_COMPONENTS = 10, 100_000
+HIGHEST_RANK, MOST_COMPONENTS = 10, 100_000  # of a function; beyond, tables of couplings take minutes and gigabytes
 
 
 def expanded(found: dict, path: Path) -> dict:
@@ -116,7 +116,7 @@ def _function(function: Any, name: tuple[str, ...], species: tuple[str, ...], n_
     symbols = str(f["type"]).split()
     if not symbols or symbols[0] != name[0] or not set(symbols) <= set(name):
         raise ValueError(f"{where}: type: expected elements of its block, {name[0]} first, got {str(f['type'])[:40]!r}")
-    rank = count(len(symbols) - 1, f"{where}: type: number of neighbours", _HIGHEST_RANK, 1)
+    rank = count(len(symbols) - 1, f"{where}: type: number of neighbours", HIGHEST_RANK, 1)
     ns, ls, between = (counts(f[key], f"{where}: {key}") for key in ("nr", "nl", "lint"))
     if (len(ns), len(ls), len(between)) != (rank, rank, max(rank - 2, 0)):
         raise ValueError(f"{where}: expected {rank} numbers nr and nl and {max(rank - 2, 0)} numbers lint, got {ns}, {ls} and {between}")
@@ -127,8 +127,8 @@ def _function(function: Any, name: tuple[str, ...], species: tuple[str, ...], n_
         most = bond["nradbasemax" if rank == 1 else "nradmax"]
         if not (1 <= n <= most and 0 <= l <= bond["lmax"]):
             raise ValueError(f"{where}: nr = {n} and nl = {l} are out of range: the pair {name[0]} {species[mu]} has 1 … {most} and 0 … {bond['lmax']}")
-    if prod(2 * l + 1 for l in ls) > _MOST_COMPONENTS:
-        raise ValueError(f"{where}: nl = {ls} has more components than {_MOST_COMPONENTS}, which is not implemented")
+    if prod(2 * l + 1 for l in ls) > MOST_COMPONENTS:
+        raise ValueError(f"{where}: nl = {ls} has more components than {MOST_COMPONENTS}, which is not implemented")
     components, coupling = tree_couplings(tuple(ls), tuple(between))
     if not len(components) or sum(ls) % 2:
         raise ValueError(f"{where}: nl = {ls} with lint = {between} couple to no invariant")

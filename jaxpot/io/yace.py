@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxpot.checks import species_tuple
+from jaxpot.checks import require_finite, species_tuple
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.products import Listed
@@ -13,7 +13,7 @@ from jaxpot.heads.linear import Embedding, Linear, ShiftedPower, SmoothedPower
 from jaxpot.io.ace import read_ace
 from jaxpot.io.acecoeff import multiplied
 from jaxpot.io.fields import checked, count, counts, numbers, of_all
-from jaxpot.io.pacemaker import expanded, refuse_input
+from jaxpot.io.pacemaker import HIGHEST_RANK, MOST_COMPONENTS, expanded, refuse_input
 from jaxpot.io.text import one_line_refusals
 from jaxpot.io.yace_bonds import bonds_of, density_of, of_pairs
 from jaxpot.io.yace_writer import COULOMB_OF_PACE, write_yace
@@ -29,11 +29,11 @@ __all__ = ["read_yace", "write_yace"]
 _WHAT = "a PACE potential"
 _POWERS = {"FinnisSinclairShiftedScaled": ShiftedPower, "FinnisSinclair": SmoothedPower}
 _FILE = ("elements", "E0", "embeddings", "bonds", "functions")
-# without effect on energies: the step of tables that are not made here, notes, and numbers that the file says elsewhere as well
+# without effect on energies: the step of tables that are not made here, and notes
 _IDLE_OF_FILE = {"deltaSplineBins": None, "metadata": None, "auxdata": None}
 _EMBEDDING = ("ndensity", "FS_parameters", "npoti", "rho_core_cutoff", "drho_core_cutoff")
 _FUNCTION = ("mu0", "rank", "ndensity", "num_ms_combs", "mus", "ns", "ls", "ms_combs", "ctildes")
-_HIGHEST_RANK, _MOST_COMPONENTS, _MOST_TERMS = 10, 100_000, 1_000_000  # beyond, tables of couplings take minutes and gigabytes
+_MOST_TERMS = 1_000_000  # of a function, times its factors and all their signs
 
 
 @one_line_refusals("a PACE potential")
@@ -109,7 +109,7 @@ def _coefficients(functions: dict, n_densities: list[int], bonds: dict, density:
         for number, function in enumerate(list_of or ()):
             where = f"{path}: function {number} of {density.species[mu]}"
             f = checked(function, _FUNCTION, {}, where)
-            rank = count(f["rank"], f"{where}: rank", _HIGHEST_RANK, 1)
+            rank = count(f["rank"], f"{where}: rank", HIGHEST_RANK, 1)
             n_terms, p = (count(f[key], f"{where}: {key}", 10**7) for key in ("num_ms_combs", "ndensity"))
             own = {key: counts(f[key], f"{where}: {key}") for key in ("mus", "ns", "ls", "ms_combs")}
             for key, length in {"mus": rank, "ns": rank, "ls": rank, "ms_combs": rank * n_terms}.items():
@@ -125,7 +125,7 @@ def _coefficients(functions: dict, n_densities: list[int], bonds: dict, density:
             if bad or (rank == 1 and ls[0]):
                 raise ValueError(f"{where}: mus, ns, ls or ms_combs are out of range: {f['mus']}, {f['ns']}, {f['ls']}")
             n_components = prod(int(2 * l + 1) for l in ls)
-            if n_components > _MOST_COMPONENTS or n_terms * rank * 2**rank > _MOST_TERMS:
+            if n_components > MOST_COMPONENTS or n_terms * rank * 2**rank > _MOST_TERMS:
                 raise ValueError(f"{where}: l = {own['ls']} has {n_components} components and {n_terms} terms, more than are implemented")
             # a function of one factor is one of the basis itself, before mixing
             q = mus * density.n_max + ns - 1 + (n_mixed if rank == 1 else 0)
@@ -138,7 +138,9 @@ def _coefficients(functions: dict, n_densities: list[int], bonds: dict, density:
             if not len(x) or not n_terms:  # nothing of this product is invariant, and so nothing was given
                 continue
             table = sum_of.setdefault(factors, np.zeros((s, max(n_densities), len(x))))
-            table[mu, :p] += (4 * np.pi) ** (rank / 2) * x.T
+            with np.errstate(over="ignore"):  # what is then infinite is refused below
+                table[mu, :p] += (4 * np.pi) ** (rank / 2) * x.T
+            require_finite(table[mu, :p], f"{where}: ctildes")
     if not sum_of:
         raise ValueError(f"{path}: no functions")
     return sum_of
@@ -155,7 +157,8 @@ def _head(embeddings: list[dict], table: np.ndarray, path: Path) -> Linear | Emb
     if unknown:
         raise ValueError(f"{path}: npoti {unknown[0]} is not implemented; expected {' or '.join(_POWERS)}")
     if np.all(exponents == 1):
-        return Linear(coefficients=np.einsum("sp,spf->sf", weights, table).reshape(-1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Linear(coefficients=require_finite(np.einsum("sp,spf->sf", weights, table), f"{path}: coefficients").reshape(-1))
     # both are the identity where the exponent is 1
     is_curved = np.any(exponents != 1, axis=1)
     kinds = [name if curved else None for name, curved in zip(names, is_curved, strict=True)]
