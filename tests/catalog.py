@@ -145,7 +145,7 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
     "ace-alchemical", "ace-smeared", "bispectrum-by-element", "chunked", "ewald-sum-spectrum", "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2",
-    "gp-squared-exponential", "hidden-layer", "linen", "sine-matrix", "soap-bessel", "soap-chebyshev", "soap-compressed", "soap-equispaced", "soap-no-center",
+    "gp-squared-exponential", "hidden-layer", "linen", "local-mbtr", "sine-matrix", "soap-bessel", "soap-chebyshev", "soap-compressed", "soap-equispaced", "soap-no-center",
     "soap-shifted-monomials", "soap-solid-gto", "soap-unnormalized", "structure-best-match", "structure-mbtr", "structure-rematch", "tersoff-modified", "three-body",
     "three-body-frozen",
 }
