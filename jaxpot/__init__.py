@@ -61,7 +61,7 @@ from jaxpot.math.polynomials import exchanges
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, SBessel
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
-from jaxpot.math.radial_shifted import ShiftedMonomials
+from jaxpot.math.radial_shifted import Monomials, ShiftedMonomials
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 from jaxpot.math.wigner import random_rotation, wigner_d
@@ -118,8 +118,8 @@ __all__ = [
     "Histogram", "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InversePowerDecay",
     "InverseTransform", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones",
     "Linear", "LinearHead", "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalMBTR", "LocalSLATM",
-    "LogisticDecay", "Matching", "Matern", "ModifiedTersoff", "Morse", "MorseTransform", "NNXHead", "NeighborDensity",
-    "PairSpline", "PerAtom", "PerOrder", "Polarizability", "Poly3", "Poly3Gauss", "PolynomialCutoff",
+    "LogisticDecay", "Matching", "Matern", "ModifiedTersoff", "Monomials", "Morse", "MorseTransform", "NNXHead",
+    "NeighborDensity", "PairSpline", "PerAtom", "PerOrder", "Polarizability", "Poly3", "Poly3Gauss", "PolynomialCutoff",
     "PolynomialKernel", "Potential", "PowerCutoff", "PowerTransform", "Properties", "Quadratic", "REMatch", "SBessel",
     "ScreenedCore", "SharedLinear", "Shifted", "ShiftedMonomials", "ShiftedPower", "SiLU", "SineMatrix", "SineSpectrum",
     "SmoothedPower", "Softplus", "SolidGTO", "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber",
