@@ -63,7 +63,7 @@ from jaxpot.math.polynomials import exchanges
 from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
 from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, RadialTable, SBessel
 from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
-from jaxpot.math.radial_shifted import ShiftedMonomials
+from jaxpot.math.radial_shifted import Monomials, ShiftedMonomials
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 from jaxpot.math.wigner import random_rotation, wigner_d
@@ -126,15 +126,16 @@ __all__ = [
     "Histogram", "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InversePowerDecay",
     "InverseTransform", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones",
     "Linear", "LinearHead", "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalMBTR", "LocalSLATM",
-    "LogisticDecay", "Matching", "Matern", "ModifiedStillingerWeber", "ModifiedTersoff", "Morse", "MorseTransform",
-    "NNXHead", "NeighborDensity", "PairSpline", "PerAtom", "PerOrder", "Polarizability", "Poly3", "Poly3Gauss",
-    "PolynomialCore", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff", "PowerTransform",
-    "Properties", "Quadratic", "REMatch", "RadialTable", "SBessel", "ScreenedCore", "SharedLinear", "Shifted",
-    "ShiftedMonomials", "ShiftedPower", "SiLU", "SineMatrix", "SineSpectrum", "SmoothedPower", "Softplus", "SolidGTO",
-    "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber", "StructureDescriptor", "StructureGP", "Sum",
-    "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "TersoffZBL", "ThreeBody", "TotalDegree",
-    "Triangles", "TurboDensity", "TwoBody", "TwoSided", "UnitLength", "ValleOganov", "Vashishta", "Willatt", "cast",
-    "diagnose", "environments", "evaluate", "exchanges", "fit", "free", "freeze", "from_atoms", "from_edges", "load",
-    "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree", "random_rotation", "recover_permutations",
-    "rotate", "save", "sensitivity", "sharding", "stack", "static", "strain", "tabulate", "to_atoms", "wigner_d",
+    "LogisticDecay", "Matching", "Matern", "ModifiedStillingerWeber", "ModifiedTersoff", "Monomials", "Morse",
+    "MorseTransform", "NNXHead", "NeighborDensity", "PairSpline", "PerAtom", "PerOrder", "Polarizability", "Poly3",
+    "Poly3Gauss", "PolynomialCore", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff",
+    "PowerTransform", "Properties", "Quadratic", "REMatch", "RadialTable", "SBessel", "ScreenedCore", "SharedLinear",
+    "Shifted", "ShiftedMonomials", "ShiftedPower", "SiLU", "SineMatrix", "SineSpectrum", "SmoothedPower", "Softplus",
+    "SolidGTO", "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber", "StructureDescriptor",
+    "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "TersoffZBL",
+    "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "TwoSided", "UnitLength", "ValleOganov",
+    "Vashishta", "Willatt", "cast", "diagnose", "environments", "evaluate", "exchanges", "fit", "free", "freeze",
+    "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
+    "random_rotation", "recover_permutations", "rotate", "save", "sensitivity", "sharding", "stack", "static", "strain",
+    "tabulate", "to_atoms", "wigner_d",
 ]  # fmt: skip

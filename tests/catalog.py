@@ -86,6 +86,7 @@ from jaxpot import (
     Matern,
     ModifiedStillingerWeber,
     ModifiedTersoff,
+    Monomials,
     Morse,
     MorseTransform,
     NNXHead,
@@ -149,8 +150,8 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
     "ace-alchemical", "ace-smeared", "bispectrum-by-element", "chunked", "edip", "ewald-sum-spectrum", "finnis-sinclair", "gp-frozen",
-    "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "sine-matrix", "soap-bessel", "soap-chebyshev",
-    "soap-compressed", "soap-equispaced", "soap-no-center", "soap-shifted-monomials", "soap-solid-gto", "soap-unnormalized",
+    "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "local-mbtr", "sine-matrix", "soap-bessel", "soap-chebyshev",
+    "soap-compressed", "soap-equispaced", "soap-monomials", "soap-no-center", "soap-shifted-monomials", "soap-solid-gto", "soap-unnormalized",
     "stillinger-weber-modified", "structure-best-match", "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body",
     "three-body-frozen", "vashishta",
 }
@@ -176,6 +177,7 @@ DESCRIPTORS = {
     "soap-equispaced": lambda: SOAP(Density(SPECIES, COSINE, EquispacedGaussians(3), 2, sigma=0.5, center_channels="all")),
     "soap-solid-gto": lambda: SOAP(Density(SPECIES, WILLATT, SolidGTO(2), 3, sigma=0.5)),
     "soap-shifted-monomials": lambda: SOAP(Density(SPECIES, LogisticDecay(POLYNOMIAL, rate=0.5, scale=1.5), ShiftedMonomials(3), 2, sigma=0.5)),
+    "soap-monomials": lambda: SOAP(Density(SPECIES, COSINE, Monomials(2), 2, sigma=0.5)),
     "soap-bessel": lambda: SOAP(Density(SPECIES, TanhCutoff(3.2), Bessel(3), 2, sigma=0.5)),
     "soap-chebyshev": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(3), 2, sigma=0.6), normalize=False),
     "soap-sharp": lambda: SOAP(Density(SPECIES, POLYNOMIAL, Chebyshev(2), 3, sigma=None, center_weight=0.0), normalize=False),

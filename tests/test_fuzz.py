@@ -91,7 +91,7 @@ def of_mtp(folder: Path) -> Callable:
 def of_n2p2(folder: Path) -> Callable:
     functions = (jp.G2(jp.CosineCutoff(4.0), [0.1, 0.5], 0.0), jp.G4(jp.CosineCutoff(4.0), 0.1, 1.0, [-1.0, 1.0]))
     descriptor = jp.ACSF(("Si",), functions)
-    model = jp.AtomicPotential(descriptor, jp.MLP.create(("Si",), descriptor.n_features, (3,), key=jax.random.key(0)))
+    model = jp.AtomicPotential(descriptor, jp.MLP((3,), jp.Tanh()))
     write_n2p2(folder, model, length_unit=1.0, energy_unit=1.0)
     return lambda: read_n2p2(folder, length_unit=1.0, energy_unit=1.0)
 

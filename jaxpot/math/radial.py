@@ -159,7 +159,7 @@ def _chebyshev_nodes(n: int) -> tuple[np.ndarray, np.ndarray]:
     return (np.cos(angle) + 1) / 2, to_coefficients
 
 
-def _inverse_root(overlap: np.ndarray) -> np.ndarray:
+def inverse_root(overlap: np.ndarray) -> np.ndarray:
     """S^(−1/2) of a symmetric positive matrix (Löwdin)."""
     values, vectors = np.linalg.eigh(overlap)
     if values[0] < 1e-13 * values[-1]:
@@ -177,7 +177,7 @@ def _gto_tables(n_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     norm = np.sqrt(2 / (width ** (2 * n + 3) * gamma(n + 1.5)))
     b = 1 / (2 * width[:, None] ** 2) + 1 / (2 * width[None, :] ** 2)
     half = (3 + n[:, None] + n[None, :]) / 2
-    return width, norm, _inverse_root(0.5 * np.outer(norm, norm) * b**-half * gamma(half))
+    return width, norm, inverse_root(0.5 * np.outer(norm, norm) * b**-half * gamma(half))
 
 
 @pytree

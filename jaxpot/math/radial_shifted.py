@@ -1,4 +1,4 @@
-"""Monomials of the distance to the cutoff, the radial basis in which SOAP was first written down."""
+"""Monomials as radial functions: of the distance to the cutoff, in which SOAP was first written down, and of the distance itself."""
 
 import functools
 from fractions import Fraction
@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpot.checks import poison
 from jaxpot.math.linalg import einsum
-from jaxpot.math.radial import RadialBasis, check_n_max
+from jaxpot.math.radial import RadialBasis, check_n_max, inverse_root
 from jaxpot.pytree import positive, pytree, static
 
 Array = jax.Array
@@ -86,3 +86,60 @@ class ShiftedMonomials(RadialBasis):
 
     def oscillations(self, l_max):
         return float(self.n_max)
+
+
+@functools.cache
+def _monomial_mixing(n_max: int, l_max: int) -> np.ndarray:
+    """Norms times S^(−1/2) of the monomials on [0, 1], shape [l_max + 1, n_max, n_max]."""
+    power = np.arange(l_max + 1)[:, None] + 2 * np.arange(n_max)
+    norm = np.sqrt(2 * power + 3)
+    overlap = norm[:, :, None] * norm[:, None, :] / (power[:, :, None] + power[:, None, :] + 3)
+    return np.stack([n[:, None] * inverse_root(s) for n, s in zip(norm, overlap, strict=True)])
+
+
+@pytree
+class Monomials(RadialBasis):
+    r"""Powers of the distance that are smooth at the origin, Löwdin-orthonormalised on [0, r_c]: featomic's `Monomials`.
+
+    .. math:: R_{nl} = r^{l + 2n} \Big/ \sqrt{\textstyle\int_0^{r_c} r^{2l + 4n + 2} dr}, \quad n = 0 \dots n_{max} - 1, \qquad g = S^{-1/2} R
+
+    Args:
+      n_max: number of functions for each l, at most 6.
+      radius: r_c, in Å; None takes the cutoff's radius.
+
+    Raises:
+      ValueError: for no functions, or more than are independent to round-off.
+
+    Example:
+      >>> Monomials(2).sharp(jnp.array([0.0, 2.0, 4.0]), 3, 4.0).shape
+      (3, 4, 2)
+
+    References:
+      Musil et al., "Efficient implementation of atom-density representations", J. Chem. Phys. 154, 114109 (2021), for radial bases of densities.
+    """
+
+    n_max: int = static()
+    radius: Array | None = positive(None)
+
+    def __post_init__(self):
+        check_n_max(self)
+        if self.n_max > 6:
+            raise ValueError(f"Monomials: more than 6 functions are linearly dependent to round-off, got n_max={self.n_max}; use a smaller n_max")
+
+    def _end(self, radius: Array) -> Array:
+        return jnp.asarray(radius if self.radius is None else self.radius)
+
+    def sharp(self, r, l_max, radius):
+        end = self._end(radius).astype(r.dtype)
+        x = jnp.clip(r / end, 0, 1)
+        powers = jnp.stack([jnp.stack([x ** int(l + 2 * n) for n in range(self.n_max)], axis=-1) for l in range(l_max + 1)], axis=1)
+        return einsum("qlk,lkn->qln", powers, jnp.asarray(_monomial_mixing(self.n_max, l_max), r.dtype)) / end**1.5
+
+    def upper(self, radius):
+        return self._end(radius)
+
+    def finest(self, radius):
+        return self._end(radius)
+
+    def oscillations(self, l_max):
+        return 2.0 * self.n_max + l_max

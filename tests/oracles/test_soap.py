@@ -24,6 +24,7 @@ from jaxpot import (
     Density,
     EquispacedGaussians,
     LogisticDecay,
+    Monomials,
     PolynomialCutoff,
     PolynomialKernel,
     ShiftedMonomials,
@@ -191,6 +192,32 @@ def test_featomic_spherical_expansion_derivatives(case):
     assert_close(errors, 1e-8)
 
 
+OTHER_BASES = {  # the bases by their number of functions, and l_max; features in featomic's units are those times a factor
+    "laplacian": (Bessel, 10, 0.5),
+    "delta_bessel": (Bessel, 3, None),
+    "monomials": (Monomials, 3, 0.5),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_BASES)
+def test_featomic_other_bases(case):
+    """Its radial integrals are splined. Degrees have different numbers of functions, which for monomials change them all."""
+    file, info = oracle("featomic_expansion_other_bases")
+    radial, l_max, sigma = OTHER_BASES[case]
+    names, cutoff, errors = structures(file, f"{case}/c"), CosineCutoff(4.0, width=info["cases"][case]["smoothing_width"]), {}
+    n_per_l = file[f"{names[0]}/{case}/n_per_l"]
+    for n in sorted({int(n) for n in n_per_l if n}) if radial is Monomials else [int(max(n_per_l))]:
+        density = Density(SPECIES, cutoff, radial(n), l_max, sigma=sigma, center_weight=float(sigma is not None))
+        for name, c in all_values(density, file, names).items():
+            c = c.reshape(len(c), len(SPECIES), n, -1)[:, : n_elements(file, name)] * (1.0 if sigma is None else (np.pi * sigma**2) ** -0.75)
+            for l in np.flatnonzero(n_per_l == n if radial is Monomials else n_per_l):
+                expected = file[f"{name}/{case}/c"][:, :, l, l_max - l : l_max + l + 1, : n_per_l[l]]
+                got = np.moveaxis(c[:, :, : n_per_l[l], l * l : (l + 1) ** 2], 2, 3)
+                errors[name, l] = np.max(np.abs(got - expected)) / np.max(np.abs(file[f"{name}/{case}/c"]))
+    assert len(errors) == 3 * np.count_nonzero(n_per_l)
+    assert_close(errors, 1e-6)
+
+
 @pytest.mark.parametrize("case", ["gtoA", "gtoB"])
 def test_featomic_power_spectrum(case):
     file, info = oracle("featomic_soap_power_spectrum")
@@ -340,6 +367,17 @@ def test_dscribe_averages():
             errors[kind, name] = relative(got, file[f"{name}/gto_{kind}/features"])
     assert len(errors) == 12
     assert_close(errors, 1e-9)
+
+
+@pytest.mark.parametrize(("basis", "most"), [(ShiftedMonomials, 12), (Monomials, 6)])
+def test_bases_are_orthonormal_as_long_as_they_are_independent(basis, most):
+    r, weight = np.polynomial.legendre.leggauss(60)
+    r = 2.5 * (r + 1)
+    g = np.asarray(basis(most).sharp(jnp.asarray(r), 2, 5.0))
+    for values in np.moveaxis(g, 1, 0):
+        assert np.max(np.abs(np.einsum("q,qn,qm->nm", 2.5 * weight * r**2, values, values) - np.eye(most))) < 1e-5
+    with pytest.raises(ValueError, match=f"more than {most} functions are linearly dependent"):
+        basis(most + 1)
 
 
 def compressed(kind, density):
