@@ -53,7 +53,7 @@ def prepare(folder: Path) -> None:
     """In float64: all models as files, with the energies and forces that are right."""
     jax.config.update("jax_enable_x64", True)
     root = os.environ.get("JAXPOT_DATA")
-    paths = sorted(Path(root).glob("**/*.xml")) if root else []
+    paths = sorted(path for folder in ("potentials", "data/potentials") for path in (Path(root) / folder).glob("**/*.xml")) if root else []
     models: dict[str, Callable[[], jp.Potential]] = {}
     for path in paths:
         models[str(path.relative_to(root))] = lambda path=path: read_gap(path)
