@@ -20,6 +20,7 @@ from jaxpot.units import species_table
 Array = jax.Array
 
 CLOSEST_PAIR = 1e-4  # Å; two atoms nearer than this are one atom written twice
+_MOST_PAIRS = 2e9  # of one structure
 _PARKING = 1.001  # empty slots lie at this multiple of the cutoff, where every cutoff function is exactly zero
 _SLACK = 1e-6  # relative; a cutoff that equals the list's up to round-off is covered
 
@@ -134,6 +135,9 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
     periodic = cell[pbc]
     if len(periodic) and np.linalg.matrix_rank(periodic) < len(periodic):
         raise ValueError(f"the periodic lattice vectors are linearly dependent:\n{cell}")
+    pairs = n**2 * 4 / 3 * np.pi * cutoff**3 / abs(np.linalg.det(cell)) if pbc.all() else 0
+    if pairs > _MOST_PAIRS:
+        raise ValueError(f"a cutoff of {cutoff:g} Å meets about {pairs:.0e} pairs of atoms, more than memory holds; expected a smaller one")
 
     centers, neighbors, shifts, distances = neighbor_pairs(atoms, cutoff)
     if len(distances) and distances.min() < CLOSEST_PAIR:
