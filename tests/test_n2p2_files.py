@@ -297,6 +297,9 @@ remove_atom_energies
 mix_all_points
 optmode_short_energy 1
 points_in_memory 1000
+global_hidden_layers_electrostatic 2
+global_nodes_pair 15 15
+ewald_alpha 0.2
 calculate_forces
 """
 

@@ -124,11 +124,12 @@ class CompactAngles(AngularFunctions):
 
     def angular(self, pairs: Pairs) -> Array:
         left, right = jnp.broadcast_arrays(*(jnp.atleast_1d(jnp.asarray(x, pairs.first.dtype)) for x in (self.left, self.right)))
-        center, width = (jnp.deg2rad(x)[:, None] for x in ((left + right) / 2, (right - left) / 2))
-        theta, square = _angle(pairs.opposed, pairs.aligned)
-        _, opposite = _angle(pairs.aligned, pairs.opposed)
-        straight = (left + right == 360)[:, None]
-        squares = jnp.where(center == 0, square[None], jnp.where(straight, opposite[None], (theta[None] - center) ** 2))
+        center, rest, width = (jnp.deg2rad(x)[:, None] for x in ((left + right) / 2, (360 - left - right) / 2, (right - left) / 2))
+        theta, square = (x[None] for x in _angle(pairs.opposed, pairs.aligned))
+        straight, opposite = (x[None] for x in _angle(pairs.aligned, pairs.opposed))
+        # (θ − c)², which around 0° and 180° is smooth where atoms are in line
+        around_zero, around_straight = square + center * (center - 2 * theta), opposite + rest * (rest - 2 * straight)
+        squares = jnp.where(center == 0, around_zero, jnp.where(rest == 0, around_straight, (theta - center) ** 2))
         return self.angular_core(squares / width**2)
 
     def values(self, neighbors: Neighbors, pairs: Pairs | None) -> Array:

@@ -220,12 +220,12 @@ def _zeta(element: ElementTree.Element, label: str) -> float:
 def _check_permutations(element: ElementTree.Element, dimensions: int, name: str, label: str) -> None:
     """As many as stated, each of all coordinates; only distance_Nb may have others than the identity."""
     stated = count(element.get("n_permutations"), f"{label}: n_permutations", _LARGEST)
-    rows = [tuple(integer(i, f"{label}: permutation") for i in (p.text or "").split()) for p in element.findall("permutation")]
+    rows = [[integer(i, f"{label}: permutation") for i in (p.text or "").split()] for p in element.findall("permutation")]
     places = [integer(p.get("i", ""), f"{label}: permutation") for p in element.findall("permutation")]
-    identity = tuple(range(1, dimensions + 1))
-    if places != list(range(1, stated + 1)) or any(tuple(sorted(row)) != identity for row in rows):
+    are_permutations = all(len(row) == dimensions and sorted(row) == list(range(1, len(row) + 1)) for row in rows)
+    if len(rows) != stated or places != list(range(1, len(rows) + 1)) or not are_permutations:
         raise ValueError(f"{label}: expected permutations 1 to {stated} of {dimensions} coordinates, as n_permutations says, got {rows}")
-    if name != "distance_Nb" and rows != [identity]:
+    if name != "distance_Nb" and (len(rows) != 1 or rows[0] != sorted(rows[0])):
         raise ValueError(f"{label}: permutations of coordinates are not implemented for {name}")
 
 

@@ -121,6 +121,9 @@ def _has_core(root: ElementTree.Element, params: ElementTree.Element, stated: bo
     potentials = list(root.iter("Potential"))
     if len(potentials) > 1:
         raise ValueError(f"{path} has {len(potentials)} elements Potential; expected one")
+    unknown = [key for element in potentials for key in element.attrib if key not in ("label", "init_args")]
+    if unknown:
+        raise ValueError(f"{path}: the attribute {unknown[0]} of Potential is not implemented")
     text = potentials[0].get("init_args", "") if potentials else None
     label = params.get("label", "")
     words = " ".join((f"IP GAP label={label}" if text is None else text).split())

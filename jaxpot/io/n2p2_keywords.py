@@ -46,7 +46,14 @@ _RUNNER = frozenset(  # of RuNNer; n2p2 passes over them too
     update_single_element update_worst_charges update_worst_short_energies update_worst_short_forces use_atom_charges use_atom_energies
     use_charge_constraint use_damping use_ipi use_old_scaling use_omp_mkl use_short_nn use_systematic_weights_electrostatic
     use_systematic_weights_short weight_analysis weight_constraint weighte_constraint weightse_max weightse_min write_fit_statistics write_pdb
-    write_pov write_pwscf write_symfunctions write_temporary_weights write_unformatted write_xyz""".split()
+    write_pov write_pwscf write_symfunctions write_temporary_weights write_unformatted write_xyz
+    element_activation_electrostatic element_activation_pair element_hidden_layers_electrostatic element_hidden_layers_pair
+    element_nodes_electrostatic element_nodes_pair element_pairsymfunction_short element_symfunction_electrostatic enforce_totcharge ewald_alpha
+    ewald_cutoff ewald_kmax ewald_prec ewald_truncation_error_method global_activation_electrostatic global_activation_pair
+    global_hidden_layers_electrostatic global_hidden_layers_pair global_nodes_electrostatic global_nodes_pair global_nodes_short_pair
+    global_pairsymfunction_short global_symfunction_elec global_symfunction_electrostatic global_symfunction_short_pair
+    nguyen_widrow_weights_ewald pairsymfunction_short scale_max_elec scale_max_short_pair scale_min_elec scale_min_short_pair
+    screen_electrostatics symfunction_electrostatic""".split()  # the last lines are of networks of charges and of pairs, which others switch on
 )
 
 
