@@ -668,7 +668,7 @@ def test_other_bad_input(folder, tmp_path, capsys):
     assert not (tmp_path / "t.xyz").exists()
     with pytest.raises(FileNotFoundError):
         main(["info", str(tmp_path / "none.npz"), "--debug"])
-    with pytest.raises(ValueError, match=r"about 4e\+11 pairs of atoms lie within 10000 Å"):
+    with pytest.raises(ValueError, match=r"about 4.2e\+11 pairs of atoms lie within 10000 Å"):
         jaxpot.from_atoms(bulk("Si"), 1e4)
 
 
