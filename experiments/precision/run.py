@@ -20,6 +20,7 @@ from ase.calculators.emt import EMT
 import jaxpot as jp
 from jaxpot.io.gap import read_gap
 
+SPECIES = {"mlearn_mo_gap_example": ("Mo",)}  # of files that name no element
 WAYS = ("evaluate", "jit", "called", "Calculator", "cast", "tabulate", "tabulate, cast", "insist")
 
 
@@ -56,7 +57,7 @@ def prepare(folder: Path) -> None:
     paths = sorted(path for folder in ("potentials", "data/potentials") for path in (Path(root) / folder).glob("**/*.xml")) if root else []
     models: dict[str, Callable[[], jp.Potential]] = {}
     for path in paths:
-        models[str(path.relative_to(root))] = lambda path=path: read_gap(path)
+        models[str(path.relative_to(root))] = lambda path=path: read_gap(path, species=SPECIES.get(path.parent.name))
     for zeta in (1.0, 2.0, 4.0):
         models[f"fitted here, zeta {zeta:g}"] = lambda zeta=zeta: fitted(zeta)
     for i, (name, make) in enumerate(models.items()):
