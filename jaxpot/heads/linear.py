@@ -43,7 +43,7 @@ class Linear(LinearHead):
     """
 
     scale: Array = positive(1.0)
-    roughness: Array | None = positive(None, shape="[F]")
+    roughness: Array | None = positive(None, shape="[F]", low=1e-300)
     coefficients: Array | None = None
     covariance: Array | None = None
     n_species: int | None = static(None)

@@ -53,7 +53,7 @@ class MLP(Head):
     activation: Activation | tuple[Activation, ...] = dataclasses.field(default_factory=Tanh)
     seed: int = static(0)
     shift: Array | None = leaf(None, shape="[S, F]")
-    scale: Array | None = positive(None, shape="[S, F]")
+    scale: Array | None = positive(None, shape="[S, F]", low=1e-300)  # of functions that are nearly zero everywhere
     weights: tuple[Array, ...] | None = None
     biases: tuple[Array, ...] | None = None
 
