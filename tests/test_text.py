@@ -2,6 +2,7 @@
 
 import pytest
 
+from jaxpot.io.fit_config import read_config
 from jaxpot.io.text import integer, number, one_line_refusals, read_text
 
 
@@ -58,3 +59,13 @@ def test_every_refusal_is_one_line_with_the_file(tmp_path):
         assert isinstance(error, ValueError) or type(error).__name__ in text
     with pytest.raises(TypeError):
         read(tmp_path / "a", other=1)
+
+
+def test_configurations_in_any_encoding(tmp_path):
+    text = '# caf\xe9\r\n[data]\r\ntrain = "a.xyz"\r\n[noise]\r\n[model]\r\n'
+    for content in (text.encode("latin-1"), b"\xef\xbb\xbf" + text.encode()):
+        (tmp_path / "fit.toml").write_bytes(content)
+        assert read_config(tmp_path / "fit.toml")["data"] == {"train": "a.xyz"}
+    (tmp_path / "fit.toml").write_bytes(text.encode("utf-16"))
+    with pytest.raises(ValueError, match=r"fit\.toml is in UTF-16"):
+        read_config(tmp_path / "fit.toml")

@@ -9,6 +9,7 @@ from jaxpot.data import KEYS, noise_levels
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.io.config import check_keys, isolated_energies, model_from_table, table_from_model
 from jaxpot.io.frames import file_paths, located, read_frames
+from jaxpot.io.text import read_text
 from jaxpot.potentials.base import terms_of
 
 _SECTIONS = {
@@ -31,10 +32,10 @@ _LONGEST = 1e4  # Å
 
 def read_config(path: Path) -> dict:
     try:
-        config = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = tomllib.loads(read_text(path, "a configuration (TOML)"))
     except FileNotFoundError:
         raise FileNotFoundError(f"no configuration at {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
     check_keys(config, tuple(_SECTIONS), "")
     for section, known in _SECTIONS.items():
