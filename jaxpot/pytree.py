@@ -195,12 +195,13 @@ def _check_leaf(where: str, value: Any, metadata: Mapping, sizes: dict[str, int]
     if not any(_fits(value.shape, option, sizes) for option in shape.split(" or ")):
         raise ValueError(f"{where} {expected}, got {'shape ' if shape == '[]' else ''}{value.shape}")
     value, (low, high) = np.asarray(value), metadata["range"]
-    if metadata.get("positive") and not np.all(value > 0):
-        raise ValueError(f"{where} must be > 0, got {value}")
-    if not np.all(np.isfinite(value)):
-        raise ValueError(f"{where} must be finite, got {value}")
-    if not np.all((value >= low) & (value <= high)):
-        raise ValueError(f"{where} must be from {low:g} to {high:g}, got {value}")
+    rules = [(np.isfinite(value), "finite"), ((value >= low) & (value <= high), f"from {low:g} to {high:g}")]
+    if metadata.get("positive"):
+        rules.insert(0, (value > 0, "> 0"))
+    for right, rule in rules:
+        if not np.all(right):
+            at = tuple(np.argwhere(~right)[0].tolist())
+            raise ValueError(f"{where} must be {rule}, got {value if value.size <= 4 else value[at]}{f' at {list(at)}' if value.size > 4 else ''}")
 
 
 def _fits(shape: tuple[int, ...], declared: str, sizes: dict[str, int]) -> bool:

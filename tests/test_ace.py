@@ -627,7 +627,7 @@ def test_embedding_in_a_potential():
         assert is_finite(result) and abs(float(result.energy)) <= energy
     with pytest.raises(ValueError, match=rf"coefficients \[densities, {2 * descriptor.n_features}\]"):
         AtomicPotential(descriptor, head.replace(coefficients=np.ones((2, 3))))
-    with pytest.raises(ValueError, match="exponents and weights"):
+    with pytest.raises(ValueError, match="weights must have shape"):
         AtomicPotential(descriptor, head.replace(weights=np.ones(3)))
 
 

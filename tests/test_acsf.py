@@ -169,7 +169,7 @@ def test_published_grids():
     assert (one.n_features, two.n_features) == (384, 1008) and (float(one.reach), float(two.reach)) == (5.2, 5.1)
     np.testing.assert_allclose([one.radial_shifts[-1], one.angular_shifts[-1], one.angle_shifts[0], one.angle_shifts[-1]], [4.93125, 2.85, 0.19634954, 2.9452431], rtol=1e-7)
     np.testing.assert_allclose([two.radial_shifts[-1], two.angular_shifts[-1], two.angle_shifts[-1]], [4.83125, 3.1625, 7 * np.pi / 8], rtol=1e-7)
-    for changes, message in (({"zeta": [1.0, 2.0]}, r"angle_shifts \[8\], zeta \[2\]"), ({"radial_shifts": 1.0}, "expected radial_shifts"), ({"angular_eta": -1.0}, "≥ 0")):
+    for changes, message in (({"zeta": [1.0, 2.0]}, r"angle_shifts must have shape \[2\]"), ({"radial_shifts": 1.0}, r"radial_shifts must have shape \[R\]"), ({"angular_eta": -1.0}, "≥ 0")):
         with pytest.raises(ValueError, match=message):
             one.replace(**changes)
 

@@ -13,6 +13,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 import jaxpot as jp
 from jaxpot import calculator
 from jaxpot.calculator import Calculator
+from jaxpot.pytree import set_fields
 
 
 def soap_model(cutoff=3.5):
@@ -140,7 +141,7 @@ def test_messages(pair):
     oxide.calc = Calculator(pair)
     with pytest.raises(RuntimeError, match="not finite: the model knows Si, but the structure contains O"):
         oxide.get_potential_energy()
-    broken = jp.LennardJones(("Si",), epsilon=np.inf, sigma=2.1, cutoff=jp.PolynomialCutoff(3.5, width=1.0))
+    broken = set_fields(pair.terms[0], epsilon=np.asarray(np.inf))
     atoms = rattled()
     atoms.calc = Calculator(broken)
     with pytest.raises(RuntimeError, match=r"epsilon is not finite"):

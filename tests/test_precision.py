@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import catalog
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,22 +76,23 @@ def test_a_refit_is_made_in_float64_again():
 def test_results_have_the_promoted_type():
     graph = jp.from_atoms(ATOMS, 4.0)
     single = jp.cast(graph, "float32")
-    mixed, double = jp.evaluate(MODEL, single), jp.evaluate(MODEL, jp.cast(single, "float64"))
-    assert mixed.forces.dtype == jnp.float64 and jnp.array_equal(mixed.forces, double.forces) and MODEL(single).dtype == jnp.float64
+    mixed, double = catalog.evaluate(MODEL, single), catalog.evaluate(MODEL, jp.cast(single, "float64"))
+    assert mixed.forces.dtype == jnp.float64 and jnp.array_equal(mixed.forces, double.forces) and jax.eval_shape(MODEL, single).dtype == jnp.float64
 
 
 def test_collapsed_first_and_cast_then():
     """Of ζ = 1 and 2 the sum over sparse points is made once, in float64."""
     graph = jp.from_atoms(ATOMS, 4.0)
-    for zeta in (1.0, 2.0):
+    for zeta in (1.0, 2.0):  # compiled once for both
         model = gaussian_process(zeta)
-        exact = float(jp.evaluate(model, graph).energy)
-        single = jp.evaluate(jp.cast(jp.tabulate(model), "float32"), jp.cast(graph, "float32"))
+        exact = float(catalog.evaluate(model, graph).energy)
+        single = catalog.evaluate(jp.cast(jp.tabulate(model), "float32"), jp.cast(graph, "float32"))
         assert abs(float(single.energy) - exact) < 1e-5 * abs(exact)
         with pytest.raises(TypeError, match=r"jaxpot\.cast\(jaxpot\.tabulate"):
             jp.tabulate(jp.cast(model, "float32", insist=True))
 
 
+FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in catalog.QUICK.items())  # unoptimised code compiles faster
 IN_32_BIT_MODE = """
 import json, sys
 import jax, numpy as np
@@ -118,9 +120,9 @@ def calculated():
     atoms.calc = jp.Calculator(gp)
     return atoms.get_potential_energy()
 tried("calculator", calculated)
-tried("insisted", lambda: jp.evaluate(jp.cast(gp, "float32", insist=True), graph).energy)
+tried("insisted", lambda: jax.jit(jp.evaluate)(jp.cast(gp, "float32", insist=True), graph).energy)
 tried("saved again", lambda: jp.evaluate(jp.load(jp.save(folder + "/again.npz", gp)), graph).energy)
-tried("collapsed", lambda: jp.evaluate(jp.tabulate(gp), graph).energy)
+tried("collapsed", lambda: jax.jit(jp.evaluate)(jp.tabulate(gp), graph).energy)
 one = jp.Density(("Si",), jp.PowerCutoff(4.0), jp.Agnesi(5, 2.35), l_max=2, sigma=None, center_weight=0.0)
 ace = jp.tabulate(jp.ACE(one, jp.TotalDegree((5, 4))), accuracy=1e-9)
 tried("ace", lambda: ace.density.radial.error)
@@ -135,7 +137,7 @@ def in_32_bit_mode(tmp_path_factory):
     jp.save(folder / "gp.npz", MODEL)
     run = subprocess.run(
         [sys.executable, "-c", IN_32_BIT_MODE, str(folder)], capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_ENABLE_X64": "0", "PYTHONPATH": str(Path(jp.__file__).parent.parent)},
+        env={**os.environ, "JAX_ENABLE_X64": "0", "XLA_FLAGS": FLAGS, "PYTHONPATH": str(Path(jp.__file__).parent.parent)},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
@@ -148,10 +150,10 @@ def test_32_bit_mode_is_refused(way, in_32_bit_mode):
 
 def test_32_bit_mode_refuses_to_cast_unless_insisted(in_32_bit_mode):
     assert in_32_bit_mode["cast"].startswith("TypeError: cast: SparseGP")
-    assert abs(in_32_bit_mode["insisted"] - float(jp.evaluate(MODEL, jp.from_atoms(ATOMS, 4.0)).energy)) > 1e-3
+    assert abs(in_32_bit_mode["insisted"] - float(catalog.evaluate(MODEL, jp.from_atoms(ATOMS, 4.0)).energy)) > 1e-3
 
 
 def test_32_bit_mode_condenses_in_float64(in_32_bit_mode):
-    exact = float(jp.evaluate(MODEL, jp.from_atoms(ATOMS, 4.0)).energy)
+    exact = float(catalog.evaluate(MODEL, jp.from_atoms(ATOMS, 4.0)).energy)
     assert abs(in_32_bit_mode["collapsed"] - exact) < 1e-5 * abs(exact)
     assert in_32_bit_mode["ace"] <= 1e-9 and in_32_bit_mode["ace features"] < 1e-5
