@@ -58,12 +58,7 @@ from jaxpot.math.cutoffs import (
 from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations
-from jaxpot.math.poly3 import Poly3, Poly3Gauss
 from jaxpot.math.polynomials import exchanges
-from jaxpot.math.radial import GTO, Bessel, EquispacedGaussians, SolidGTO
-from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, RadialTable, SBessel
-from jaxpot.math.radial_polynomials import Agnesi, Chebyshev
-from jaxpot.math.radial_shifted import Monomials, ShiftedMonomials
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 from jaxpot.math.wigner import random_rotation, wigner_d
@@ -72,7 +67,6 @@ from jaxpot.potentials.base import (
     IsolatedAtoms,
     LinearModel,
     Potential,
-    Properties,
     Sum,
     diagnose,
     evaluate,
@@ -95,7 +89,13 @@ from jaxpot.potentials.tersoff import ModifiedTersoff, Tersoff
 from jaxpot.potentials.tersoff_zbl import TersoffZBL
 from jaxpot.potentials.vashishta import Vashishta
 from jaxpot.precision import cast
+from jaxpot.properties import Properties
 from jaxpot.pytree import free, positive, pytree, static
+from jaxpot.radial.base import GTO, Bessel, EquispacedGaussians, SolidGTO
+from jaxpot.radial.pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, RadialTable, SBessel
+from jaxpot.radial.polynomial import Agnesi, Chebyshev
+from jaxpot.radial.shifted import Monomials, ShiftedMonomials
+from jaxpot.radial.turbo import Poly3, Poly3Gauss
 
 
 def __getattr__(name: str):

@@ -13,7 +13,7 @@ from jaxpot.checks import is_concrete
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.labels import KEYS, PROPERTIES, TENSORS, missing, read_labels, read_tensor
 from jaxpot.noise import broadcast_level, require_stated, stated_levels
-from jaxpot.potentials.base import Properties
+from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
 
 _BUCKET = 1.3  # sizes within this ratio share one padded shape

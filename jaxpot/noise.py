@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from jaxpot.labels import PROPERTIES
-from jaxpot.potentials.base import Properties
+from jaxpot.properties import Properties
 
 _SHAPES = {"energy": "", "forces": "[N, 3]", "virial": "[3, 3]"}
 _STATED = {  # gap_fit's names of the noise of one frame: property, where, shape; what comes later is more detailed and counts

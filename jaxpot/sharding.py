@@ -14,7 +14,8 @@ from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset, empty_like
 from jaxpot.graph import Graph
-from jaxpot.potentials.base import Potential, Properties, poisoned
+from jaxpot.potentials.base import Potential, poisoned
+from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
 
 Array = jax.Array

@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "jaxpot"
 LAYERS = {
-    "pytree": 0, "checks": 0, "precision": 0, "units": 0, "math": 0,
-    "neighbors": 1, "graph": 1,
+    "pytree": 0, "passes": 0, "radial": 0, "checks": 0, "precision": 0, "units": 0, "math": 0,
+    "neighbors": 1, "graph": 1, "properties": 1,
     "descriptors": 2,
-    "heads": 3, "potentials": 3,
+    "heads": 3, "potentials": 3, "fused": 3,
     "labels": 4, "noise": 4, "data": 4, "fit": 4,
     "io": 5, "md": 5, "dynamics": 5, "calculator": 5, "sharding": 5,
     "cli": 6, "__main__": 6,

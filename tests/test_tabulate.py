@@ -30,7 +30,7 @@ from jaxpot import (
     environments,
     tabulate,
 )
-from jaxpot.math.tables import Tabulated, tabulated
+from jaxpot.radial.tabulated import Tabulated, tabulated
 
 COSINE = CosineCutoff(3.0, width=0.8)
 SHARP = {"sigma": None, "center_weight": 0.0}

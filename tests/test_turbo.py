@@ -11,8 +11,8 @@ from catalog import quick_jit, relative
 
 from jaxpot import SOAP, CompressedSOAP, GlobalSOAP, Poly3, Poly3Gauss, TurboDensity, cast, diagnose, environments, from_atoms, power_spectrum
 from jaxpot.descriptors.base import LocalDescriptor
-from jaxpot.math.poly3 import filtered_overlaps, overlaps, polynomials
 from jaxpot.math.spherical import spherical_harmonics
+from jaxpot.radial.turbo import filtered_overlaps, overlaps, polynomials
 
 NODES, WEIGHTS = (a / 2 for a in np.polynomial.legendre.leggauss(120))
 NODES = NODES + 0.5

@@ -13,9 +13,9 @@ from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import half_cosine
 from jaxpot.math.hyperspherical import bispectrum, bispectrum_slopes, gegenbauer_table, slope_entries, triples, weighted_bispectrum
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.math.radial import chebyshev
 from jaxpot.math.spherical import by_degree, harmonic_polynomials
 from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.radial.base import chebyshev
 
 Array = jax.Array
 

@@ -10,9 +10,9 @@ from jaxpot.checks import species_tuple
 from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.math.radial_pace import PaceBasis
 from jaxpot.math.spherical import spherical_harmonics
 from jaxpot.pytree import positive, pytree, static
+from jaxpot.radial.pace import PaceBasis
 
 Array = jax.Array
 
@@ -41,7 +41,7 @@ class BondDensity(NeighborDensity):
       TypeError: for radial functions that do not end by themselves.
 
     Example:
-      >>> from jaxpot.math.radial_pace import ChebExpCos
+      >>> from jaxpot.radial.pace import ChebExpCos
       >>> radius = np.array([[4.0, 4.5], [4.5, 5.0]])
       >>> BondDensity(("C", "Si"), radius, ChebExpCos(6, lam=3.0), l_max=3).n_channels
       12

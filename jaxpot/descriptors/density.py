@@ -15,10 +15,10 @@ from jaxpot.checks import is_concrete, poison, species_tuple
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm, transposed_product
-from jaxpot.math.radial import RadialBasis, from_table, tabulate
 from jaxpot.math.spherical import by_degree, spherical_harmonics
-from jaxpot.math.tables import Tabulated, tabulated
 from jaxpot.pytree import leaf, positive, pytree, set_fields, static
+from jaxpot.radial.base import RadialBasis, from_table, tabulate
+from jaxpot.radial.tabulated import Tabulated, tabulated
 
 Array = jax.Array
 
@@ -129,7 +129,7 @@ class Density(NeighborDensity):
 
     Example:
       >>> from jaxpot.math.cutoffs import CosineCutoff
-      >>> from jaxpot.math.radial import GTO
+      >>> from jaxpot.radial.base import GTO
       >>> density = Density(("Si",), CosineCutoff(5.0, width=1.0), GTO(n_max=8), l_max=6, sigma=0.5)
       >>> density.n_channels
       8

@@ -10,8 +10,8 @@ from jaxpot.descriptors.contractions import LEVELS, Contractions, Program, graph
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.pair_sums import pair_sum, square_sum
-from jaxpot.math.radial import chebyshev
 from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.radial.base import chebyshev
 
 Array = jax.Array
 

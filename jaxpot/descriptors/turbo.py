@@ -12,10 +12,10 @@ from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.graph import Environment
 from jaxpot.math.bessel import scaled_spherical_bessel
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.math.poly3 import PowerBasis, filtered_overlaps, overlaps
-from jaxpot.math.radial import from_table, interpolated
 from jaxpot.math.spherical import spherical_harmonics
 from jaxpot.pytree import leaf, positive, pytree, set_fields, static
+from jaxpot.radial.base import from_table, interpolated
+from jaxpot.radial.turbo import PowerBasis, filtered_overlaps, overlaps
 
 Array = jax.Array
 

@@ -16,10 +16,11 @@ from jaxpot.heads.base import LinearHead
 from jaxpot.heads.linear import Linear
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import LinearModel, Model, Properties, Sum, terms_of
+from jaxpot.potentials.base import LinearModel, Model, Sum, terms_of
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import TensorModel
+from jaxpot.properties import Properties
 
 Array = jax.Array
 

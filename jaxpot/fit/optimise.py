@@ -14,7 +14,8 @@ from jaxpot.data import Dataset
 from jaxpot.fit.evidence import log_evidence
 from jaxpot.fit.linear import fingerprint
 from jaxpot.fit.rows import check_labels
-from jaxpot.potentials.base import Model, Properties
+from jaxpot.potentials.base import Model
+from jaxpot.properties import Properties
 from jaxpot.pytree import free, walk
 
 Array = jax.Array

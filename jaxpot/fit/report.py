@@ -7,8 +7,9 @@ import numpy as np
 
 from jaxpot.data import TENSORS, Dataset
 from jaxpot.fit.rows import explain
-from jaxpot.potentials.base import Model, Properties, evaluate
+from jaxpot.potentials.base import Model, evaluate
 from jaxpot.potentials.tensors import TensorModel
+from jaxpot.properties import Properties
 
 _evaluate = jax.jit(evaluate)
 UNITS = {"energy": "eV/atom", "forces": "eV/Å", "virial": "eV/atom"} | dict.fromkeys(TENSORS, "unit of the labels")

@@ -11,8 +11,9 @@ import numpy as np
 from jaxpot.checks import is_concrete
 from jaxpot.data import TENSORS, Batch, Dataset
 from jaxpot.math.cartesian import spherical_basis
-from jaxpot.potentials.base import Model, Potential, Properties, Sum, evaluate, terms_of
+from jaxpot.potentials.base import Model, Potential, Sum, evaluate, terms_of
 from jaxpot.potentials.tensors import TensorModel
+from jaxpot.properties import Properties
 
 Array = jax.Array
 

@@ -12,7 +12,8 @@ from jaxpot.graph import Graph, only
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import LinearModel, Potential, Properties, Sum, evaluate, terms_of
+from jaxpot.potentials.base import LinearModel, Potential, Sum, evaluate, terms_of
+from jaxpot.properties import Properties
 from jaxpot.pytree import set_fields
 
 Array = jax.Array

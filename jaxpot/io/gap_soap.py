@@ -13,8 +13,8 @@ from jaxpot.descriptors.turbo import TurboDensity
 from jaxpot.io.gap_xml import LARGEST, atomic_number, real, truth, whole
 from jaxpot.io.text import integer, number, read_text
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff, Willatt
-from jaxpot.math.poly3 import Poly3, Poly3Gauss
-from jaxpot.math.radial import EquispacedGaussians
+from jaxpot.radial.base import EquispacedGaussians
+from jaxpot.radial.turbo import Poly3, Poly3Gauss
 
 Settings = dict[str, str]
 Order = np.ndarray | None  # where each of our features stands among QUIP's; None is the same order

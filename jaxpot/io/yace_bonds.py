@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.io.fields import checked, count, numbers, of_all
-from jaxpot.math.radial_pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, PaceBasis, RadialTable, SBessel
+from jaxpot.radial.pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, PaceBasis, RadialTable, SBessel
 
 BASES = {"ChebExpCos": ChebExpCos, "ChebPow": ChebPow, "ChebLinear": ChebLinear, "SBessel": SBessel, "TEST_SBessel": SBessel, "Tabulated": RadialTable}
 _NEEDED = ("nradmax", "lmax", "nradbasemax", "radbasename", "rcut", "dcut")

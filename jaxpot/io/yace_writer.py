@@ -14,10 +14,10 @@ from jaxpot.descriptors.density import Density
 from jaxpot.heads.linear import Embedding, Linear, SmoothedPower
 from jaxpot.math.complex_products import to_complex
 from jaxpot.math.cutoffs import Step
-from jaxpot.math.radial_pace import ChebExpCos, InnerCutoff, PaceBasis, RadialTable
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, terms_of
 from jaxpot.potentials.core import ByCoreEnergy, ByDistance, CoreRepulsion, ScreenedCore, Switched
+from jaxpot.radial.pace import ChebExpCos, InnerCutoff, PaceBasis, RadialTable
 from jaxpot.units import COULOMB
 
 COULOMB_OF_PACE = 14.399645351950543  # eV·Å

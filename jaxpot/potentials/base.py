@@ -11,35 +11,11 @@ from jaxpot.checks import poison, species_tuple
 from jaxpot.graph import Graph, only, strain, to_atoms
 from jaxpot.neighbors import neighbor_pairs
 from jaxpot.precision import in_float64, promoted
+from jaxpot.properties import Properties
 from jaxpot.pytree import fields, is_pytree, leaf, pytree, rebuild, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
-
-
-@pytree
-class Properties:
-    """Predictions, labels, noise levels and design rows; absent fields are None.
-
-    Args:
-      energy: shape [], in eV.
-      forces: −∂E/∂R, shape [N, 3], in eV/Å.
-      virial: −∂E/∂ε for a symmetric strain ε, shape [3, 3], in eV; ASE's stress is −virial/V.
-      charges: shape [N], in e.
-      dipole: shape [3], in e·Å.
-      polarizability: shape [3, 3], in Å³.
-      tensor: shape [3, …, 3], or [N, 3, …, 3] per atom; meaning and unit are the model's.
-
-    The noise of a dipole, polarizability or tensor is isotropic: its level is one number, shape [], or [N] per atom.
-    """
-
-    energy: Array | None = None
-    forces: Array | None = None
-    virial: Array | None = None
-    charges: Array | None = None
-    dipole: Array | None = None
-    polarizability: Array | None = None
-    tensor: Array | None = None
 
 
 class Model:

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.graph import Graph
-from jaxpot.potentials.base import Potential, Properties, Sum, evaluate
+from jaxpot.potentials.base import Potential, Sum, evaluate
+from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, set_fields
 
 Array = jax.Array

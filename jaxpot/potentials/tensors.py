@@ -19,8 +19,9 @@ from jaxpot.heads.tensor import degree
 from jaxpot.math.cartesian import spherical_basis
 from jaxpot.math.coupling import count_couplings
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.base import Model, Properties
+from jaxpot.potentials.base import Model
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
+from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array

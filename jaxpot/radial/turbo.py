@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.math.linalg import einsum
-from jaxpot.math.radial import gauss_legendre
 from jaxpot.pytree import pytree, static
+from jaxpot.radial.base import gauss_legendre
 
 Array = jax.Array
 

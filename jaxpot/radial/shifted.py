@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxpot.checks import poison
 from jaxpot.math.linalg import einsum
-from jaxpot.math.radial import RadialBasis, check_n_max, inverse_root
 from jaxpot.pytree import positive, pytree, static
+from jaxpot.radial.base import RadialBasis, check_n_max, inverse_root
 
 Array = jax.Array
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from jaxpot.math.cutoffs import cosine_ramp, smoothstep
 from jaxpot.math.linalg import einsum
-from jaxpot.math.radial import RadialBasis, chebyshev, check_n_max
 from jaxpot.pytree import positive, pytree, set_fields, static
+from jaxpot.radial.base import RadialBasis, chebyshev, check_n_max
 
 Array = jax.Array
 

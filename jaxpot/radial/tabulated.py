@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.math.linalg import einsum
-from jaxpot.math.radial import RadialBasis
 from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.radial.base import RadialBasis
 
 Array = jax.Array
 

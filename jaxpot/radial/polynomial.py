@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.math.linalg import einsum
-from jaxpot.math.radial import RadialBasis, chebyshev, check_n_max
 from jaxpot.pytree import positive, pytree, static
+from jaxpot.radial.base import RadialBasis, chebyshev, check_n_max
 
 Array = jax.Array
 

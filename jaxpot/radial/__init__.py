@@ -1,0 +1,1 @@
+"""Radial functions: one family each."""
