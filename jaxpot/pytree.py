@@ -21,7 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import is_concrete
 
-_CLASSES: dict[str, type] = {}
+_CLASSES: dict[str, type] = {}  # by `class_name`
 _LARGEST = 1e30  # beyond, powers of a number leave double precision
 _KINDS = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
 
@@ -87,12 +87,43 @@ def _is_static(field: dataclasses.Field) -> bool:
 
 def is_pytree(value: Any) -> bool:
     """True for instances of classes made by `@pytree`."""
-    return type(value).__name__ in _CLASSES and _CLASSES[type(value).__name__] is type(value)
+    return "_is_pytree" in type(value).__dict__
+
+
+def class_name(cls: type) -> str:
+    """What files call a `@pytree` class: its name if it is the library's, else "module:name", so that no two are confused.
+
+    Example:
+      >>> from jaxpot.math.cutoffs import CosineCutoff
+      >>> class_name(CosineCutoff)
+      'CosineCutoff'
+    """
+    return cls.__name__ if cls.__module__.split(".")[0] == __name__.split(".")[0] else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def class_table() -> dict[str, type]:
-    """Every `@pytree` class by name, as `load` looks them up."""
+    """Every `@pytree` class by its `class_name`, as `load` looks them up."""
     return dict(_CLASSES)
+
+
+def find_class(name: Any) -> type:
+    """The `@pytree` class of this `class_name`; of a class that is not the library's the name alone will do where no two share it.
+
+    Raises:
+      ValueError: for a name of none or of several, with the line to write.
+    """
+    if isinstance(name, str) and name in _CLASSES:
+        return _CLASSES[name]
+    found = [full for full, cls in _CLASSES.items() if cls.__name__ == name]
+    if len(found) == 1:
+        return _CLASSES[found[0]]
+    if found:
+        raise ValueError(f"ambiguous class {name!r}; write {' or '.join(map(repr, sorted(found)))}")
+    module, _, inside = str(name).partition(":")
+    if not inside:
+        raise ValueError(f"unknown class {name!r}; import the module that defines it first")
+    how = f"define {inside} in this script first" if module == "__main__" else f"write import {module} first"
+    raise ValueError(f"unknown class {name!r}; {how}")
 
 
 def fields(value: Any) -> tuple[tuple[str, Any, dataclasses.Field], ...]:
@@ -266,7 +297,7 @@ def pytree(cls: type) -> type:
     skip tracers. A class with its own `__init__` ends it with `self.__post_init__()`.
 
     Raises:
-      TypeError: if another class of this name exists (files are read by class name), or a static field is not hashable.
+      TypeError: if a static field is not hashable.
 
     Example:
       >>> @pytree
@@ -276,8 +307,8 @@ def pytree(cls: type) -> type:
       >>> Smearing(0.5).replace(n_max=8)
       Smearing(sigma=0.5, n_max=8)
     """
-    name = cls.__name__
-    if name in _CLASSES and _CLASSES[name].__module__ != cls.__module__:
+    name = class_name(cls)
+    if name in _CLASSES and _CLASSES[name].__module__ != cls.__module__:  # the library's own, whose names are short
         raise TypeError(f"a @pytree class named {name} exists already in {_CLASSES[name].__module__}; choose another name")
     own_init = "__init__" in cls.__dict__
     cls._validate = cls.__dict__.get("__post_init__")
@@ -287,6 +318,7 @@ def pytree(cls: type) -> type:
     cls.__eq__ = _equal
     cls.__hash__ = None
     cls.replace = _replace
+    cls._is_pytree = True
 
     leaves = tuple(f.name for f in dataclasses.fields(cls) if not _is_static(f))
     statics = tuple(f.name for f in dataclasses.fields(cls) if _is_static(f))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxpot as jp
-from jaxpot.pytree import pytree, static, walk, with_leaves
+from jaxpot.pytree import class_name, find_class, is_pytree, pytree, static, walk, with_leaves
 
 MODEL = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(5.0, width=1.0), jp.GTO(4), 3, sigma=0.5))
 
@@ -170,9 +170,13 @@ def test_cast_changes_floating_leaves_only():
     assert single.neighbors.dtype == graph.neighbors.dtype
 
 
-def test_two_classes_of_one_name_are_refused():
-    with pytest.raises(TypeError, match="exists already"):
+def test_names_of_classes():
+    @pytree
+    class GTO:  # a user's own
+        n_max: int = static()
 
-        @pytree
-        class GTO:
-            n_max: int = static()
+    assert class_name(jp.GTO) == "GTO" and find_class("GTO") is jp.GTO
+    assert class_name(GTO) == f"{__name__}:test_names_of_classes.<locals>.GTO" and find_class(class_name(GTO)) is GTO
+    assert is_pytree(GTO(3)) and is_pytree(jp.GTO(3)) and not is_pytree(type("Below", (jp.GTO,), {})(3))
+    with pytest.raises(TypeError, match=r"named GTO exists already in jaxpot\.radial\.base"):
+        pytree(type("GTO", (), {"__module__": "jaxpot.elsewhere"}))
