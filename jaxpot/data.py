@@ -341,6 +341,7 @@ def empty_like(like: Batch) -> Batch:
     """A batch of the same shape without atoms or labels, to fill up with."""
     import jax
 
-    graph = like.graphs.replace(numbers=np.zeros_like(like.graphs.numbers))
+    nothing = {name: np.zeros_like(getattr(like.graphs, name)) for name in ("numbers", "charge")}
+    graph = like.graphs.replace(**nothing)
     missing = jax.tree_util.tree_map(lambda x: np.full_like(x, np.inf), like.sigma)
     return Batch(graph, jax.tree_util.tree_map(lambda x: np.full_like(x, np.nan), like.targets), missing)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE.parent))
 jax.config.update("jax_enable_x64", True)
 
 import catalog  # noqa: E402
-from catalog import ALCHEMICAL, COSINE, POLYNOMIAL, SPECIES, _fitted, _random, _whole  # noqa: E402
+from catalog import ALCHEMICAL, COSINE, SPECIES, _fitted, _random, _whole  # noqa: E402
 
 import jaxpot as jp  # noqa: E402
 from jaxpot.math import activations  # noqa: E402
