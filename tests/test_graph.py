@@ -13,6 +13,7 @@ from ase.neighborlist import primitive_neighbor_list
 from catalog import quick_jit
 
 import jaxpot as jp
+from jaxpot.fit.sparse import _compact
 from jaxpot.graph import only
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
@@ -265,7 +266,11 @@ def of_charges(graph, charges):
     return jax.vmap(TOY.environment)(jp.environments(graph, TOY.reach, TOY.species, charges[:, None]))
 
 
-toy_features = quick_jit(lambda graph: of_charges(graph, toy_charges(graph)))
+def with_toy_charges(graph):
+    return of_charges(graph, toy_charges(graph))
+
+
+toy_features = quick_jit(with_toy_charges)
 
 
 def test_what_atoms_carry_reaches_their_neighbours():
@@ -289,7 +294,7 @@ def test_padding_and_batches_do_not_change_what_atoms_carry():
     larger = toy_features(jp.pad(one, max_atoms=7, max_neighbors=70))
     np.testing.assert_allclose(larger[:2], toy_features(one), rtol=1e-14)
     assert not np.any(larger[2:])
-    batch = quick_jit(jax.vmap(toy_features))(jp.stack([one, other]))
+    batch = quick_jit(jax.vmap(with_toy_charges))(jp.stack([one, other]))
     np.testing.assert_allclose(batch[0, :2], toy_features(one), rtol=1e-14)
     np.testing.assert_allclose(batch[1], toy_features(other), rtol=1e-14)
 
@@ -305,7 +310,11 @@ def test_who_carries_nothing_costs_nothing():
 
 
 def test_sparse_points_carry_what_they_are_given():
-    data = jp.Dataset.from_atoms([_with(bulk("SiC", "zincblende", a=a), info={"energy": 0.0}) for a in (4.2, 4.5)], 3.5, sigma=jp.Properties(energy=1.0))
-    soap = jp.SOAP(jp.Density(TOY.species, TOY.cutoff, jp.GTO(2), 1, sigma=0.5))
-    points = jp.fit.select_environments(soap, data, 3, key=jax.random.key(0), method="fps")
-    assert points.carried.shape == (*points.mask.shape, 0) and points.center_carried.shape == (3, 0)
+    graph = charged(max_neighbors=60)
+    envs = jax.tree_util.tree_map(np.asarray, jp.environments(graph, 3.5, TOY.species, jnp.array([[1.0, 3.0], [2.0, 4.0]])))
+    mixed = jax.tree_util.tree_map(lambda x: x[:, ::-1] if x.ndim > 1 and x.shape[1] == 60 else x, envs)  # empty slots first
+    points = _compact(mixed, 55)
+    assert points.carried.shape == (2, 55, 2)
+    np.testing.assert_array_equal(points.carried, np.where(points.mask[..., None], np.stack([1.0 + points.index, 3.0 + points.index], axis=-1), 0))
+    nothing = _compact(mixed.replace(carried=np.zeros((2, 60, 0))), 55)
+    assert nothing.carried.shape == (2, 55, 0) and nothing.mask.sum() == envs.mask.sum()
