@@ -91,7 +91,9 @@ from jaxpot.potentials.vashishta import Vashishta
 from jaxpot.precision import cast
 from jaxpot.properties import Properties
 from jaxpot.pytree import free, positive, pytree, static
-from jaxpot.radial.base import GTO, Bessel, EquispacedGaussians, SolidGTO
+from jaxpot.radial.bessel import Bessel
+from jaxpot.radial.equispaced import EquispacedGaussians
+from jaxpot.radial.gto import GTO, SolidGTO
 from jaxpot.radial.pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, RadialTable, SBessel
 from jaxpot.radial.polynomial import Agnesi, Chebyshev
 from jaxpot.radial.shifted import Monomials, ShiftedMonomials
