@@ -40,21 +40,9 @@ from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
 from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
-from jaxpot.math.cutoffs import (
-    BumpCutoff,
-    CosineCutoff,
-    ForceShifted,
-    GammaCutoff,
-    InversePowerDecay,
-    LogisticDecay,
-    PolynomialCutoff,
-    PowerCutoff,
-    Shifted,
-    Step,
-    TanhCutoff,
-    TwoSided,
-    Willatt,
-)
+from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, GammaCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, TwoSided
+from jaxpot.math.decays import InversePowerDecay, LogisticDecay, Willatt
+from jaxpot.math.endings import ForceShifted, Shifted
 from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations

@@ -12,7 +12,8 @@ from jaxpot.descriptors.soap import SOAP
 from jaxpot.descriptors.turbo import TurboDensity
 from jaxpot.io.gap_xml import LARGEST, atomic_number, real, truth, whole
 from jaxpot.io.text import integer, number, read_text
-from jaxpot.math.cutoffs import CosineCutoff, Cutoff, Willatt
+from jaxpot.math.cutoffs import CosineCutoff, Cutoff
+from jaxpot.math.decays import Willatt
 from jaxpot.radial.equispaced import EquispacedGaussians
 from jaxpot.radial.turbo import Poly3, Poly3Gauss
 
