@@ -215,7 +215,7 @@ class Density(NeighborDensity):
 
     def unresolved(self) -> Array:
         """Whether the tabulated radial functions are not exact, shape []: sigma has become too small for the table, or they are not smooth."""
-        return jnp.asarray(False) if self.is_sharp else self._table()[1]
+        return jnp.asarray(False) if self.is_sharp else jax.jit(lambda density: density._table()[1])(self)
 
     def at(self) -> "Density":
         """The same density with its radial table made from its leaves; once per call, outside loops over atoms."""
