@@ -36,6 +36,7 @@ from jaxpot.descriptors.products import Selection
 from jaxpot.descriptors.slopes import waist_of, with_slopes
 from jaxpot.math.coupling import clebsch_gordan, couplings
 from jaxpot.passes import condense, prepare
+from jaxpot.radial import base
 
 RADIUS = 4.0
 SPECIES = ("C", "Si")
@@ -554,7 +555,7 @@ class Unfinished(Selection):
         (ValueError, lambda: Agnesi(3, nearest=-2.0), "nearest"),
         (ValueError, lambda: Agnesi(3, nearest=2.0, p=4, q=2), "1 <= p <= q"),
         (ValueError, lambda: Agnesi(3, nearest=2.0, p=1.5, q=2), "p must be an integer"),
-        (ValueError, lambda: Agnesi(2, nearest=1.8).smeared(jnp.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
+        (ValueError, lambda: base.smeared(Agnesi(2, nearest=1.8), jnp.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
         (ValueError, lambda: PowerCutoff(4.0, power=1), "at least 2"),
         (ValueError, lambda: PowerCutoff(4.0, power=2.5), "power must be an integer"),
         (ValueError, lambda: AtomicPotential(ACE(sharp(2, 2), SELECTION), Linear(roughness=np.ones(3))), "one roughness per feature"),
@@ -654,12 +655,12 @@ def test_agnesi(p, q):
     basis = Agnesi(n_max, nearest=nearest, p=p, q=q)
 
     def x_of(r):  # from g_1 = √(3/2) x
-        return basis.sharp(r[None], 0, radius)[0, 0, 1] / np.sqrt(1.5)
+        return basis(r, radius)[1] / np.sqrt(1.5)
 
     @quick_jit
     def everything(r):
         second = jax.vmap(jax.grad(jax.grad(x_of)))(r[-2:])
-        return basis.sharp(r, 3, radius), *jax.vmap(jax.value_and_grad(x_of))(r), second
+        return base.sharp(basis, r, 3, radius), *jax.vmap(jax.value_and_grad(x_of))(r), second
 
     nodes, weights = np.polynomial.legendre.leggauss(200)
     inside = radius * (nodes + 1) / 2

@@ -40,7 +40,7 @@ from jaxpot.math.coupling import count_couplings, couplings, real_from_complex
 
 RADIUS = 4.2
 
-functions = quick_jit(lambda basis, r: basis.functions(r, jnp.asarray(RADIUS)))
+functions = quick_jit(lambda basis, r: basis(r, jnp.asarray(RADIUS)))
 coefficients = quick_jit(lambda density, env: density(env))
 energies = quick_jit(lambda potential, graph: potential.energies(graph))
 
@@ -95,7 +95,7 @@ def test_closed_forms(name):
     basis, formula, smooth = BASES[name]
     r = np.linspace(0.2, RADIUS - 1e-4, 40)
     ends = np.array([0.0, RADIUS - 1e-6, RADIUS, 1.001 * RADIUS, 3 * RADIUS])
-    of = lambda x: basis.functions(x[None], jnp.asarray(RADIUS))[0]  # noqa: E731
+    of = lambda x: basis(x[None], jnp.asarray(RADIUS))[0]  # noqa: E731
     values, slopes, curvatures = quick_jit(jax.vmap(lambda x: (of(x), jax.jacfwd(of)(x), jax.jacfwd(jax.jacfwd(of))(x))))(np.concatenate([r, ends]))
     np.testing.assert_allclose(values[:40], formula(r), rtol=0, atol=1e-12)
     assert is_finite((values, slopes, curvatures)) and not np.any(values[42:])

@@ -46,6 +46,7 @@ from jaxpot import (
 )
 from jaxpot.io.yace import read_yace, write_yace
 from jaxpot.io.yaml import read_yaml
+from jaxpot.radial.base import smeared
 
 SMALL = Path(__file__).parent / "oracles" / "pace_small"
 
@@ -258,7 +259,7 @@ def test_only_invariants(tmp_path, rank):
 def tabulated(functions, bins=600, **entries):
     """The bond of PAIRS with the functions in a table."""
     r = np.linspace(0, 6, bins + 1)
-    value, slope = jax.jit(lambda r: jax.jvp(lambda x: functions.functions(x, jnp.float64(6.0)), (r,), (jnp.ones_like(r),)))(r)  # one compilation
+    value, slope = jax.jit(lambda r: jax.jvp(lambda x: functions(x, jnp.float64(6.0)), (r,), (jnp.ones_like(r),)))(r)  # one compilation
     gk = [{"k": k + 1, "f": np.asarray(value[:, k]).tolist(), "df": np.asarray(slope[:, k]).tolist()} for k in range(functions.n_max)]
     return str({"nbins": bins, "gk": gk} | entries)
 
@@ -269,7 +270,7 @@ def test_tables_of_radial_functions(tmp_path):
     change = "radbasename: ChebExpCos, radparameters: [5.25], radcoefficients: [[[1, 0, 0]]]"
     table = read_yace(written(tmp_path / "b.yace", PAIRS, (change, f"radbasename: Tabulated, radtable: {tabulated(functions)}")))
     basis, r = table.terms[0].descriptor.expansion.radial, np.array([0.0, 0.7, 2.111, 4.99, 5.9, 6.0, 7.0])
-    found, expected = jax.jit(lambda r: (basis.functions(r, jnp.float64(6.0)), functions.functions(r, jnp.float64(6.0))))(r)
+    found, expected = jax.jit(lambda r: (basis(r, jnp.float64(6.0)), functions(r, jnp.float64(6.0))))(r)
     np.testing.assert_allclose(found, expected, atol=1e-8)
     with pytest.raises(TypeError, match="not RadialTable"):
         write_yace(table, tmp_path / "c.yace")
@@ -568,7 +569,7 @@ def test_what_files_cannot_hold(tmp_path, error, make, message):
         (TypeError, lambda: InnerCutoff(Chebyshev(2), 1.0, 0.2), "expected ChebExpCos.*Chebyshev"),
         (ValueError, lambda: ChebPow(2, lam=-1.0), "lam must be > 0"),
         (ValueError, lambda: SBessel(0), "n_max must be a positive integer"),
-        (ValueError, lambda: SBessel(2).smeared(np.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
+        (ValueError, lambda: smeared(SBessel(2), np.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
         (TypeError, lambda: ACE(SBessel(2), TotalDegree((2,))), "expected a Density or BondDensity, got SBessel"),
         (ValueError, lambda: Listed(()), "expected products such as"),
         (ValueError, lambda: Listed((((0, 0),), ())), "expected products such as"),

@@ -39,6 +39,7 @@ from jaxpot import (
     strain,
 )
 from jaxpot.passes import condense
+from jaxpot.radial.base import sharp
 
 HERE = Path(__file__).parent
 SPECIES = ("H", "He")
@@ -374,7 +375,7 @@ def test_dscribe_averages():
 def test_bases_are_orthonormal_as_long_as_they_are_independent(basis, most):
     r, weight = np.polynomial.legendre.leggauss(60)
     r = 2.5 * (r + 1)
-    g = np.asarray(basis(most).sharp(jnp.asarray(r), 2, 5.0))
+    g = np.asarray(sharp(basis(most), jnp.asarray(r), 2, 5.0))
     for values in np.moveaxis(g, 1, 0):
         assert np.max(np.abs(np.einsum("q,qn,qm->nm", 2.5 * weight * r**2, values, values) - np.eye(most))) < 1e-5
     with pytest.raises(ValueError, match=f"more than {most} functions are linearly dependent"):
@@ -519,7 +520,7 @@ def test_sharp_power_spectrum_is_the_sum_over_pairs():
     positions = np.array([[0, 0, 0], [1.1, 0.3, 0.2], [-0.4, 1.8, 0.9], [0.3, -0.7, 2.1]])
     got = pair_sums(np.asarray(one(soap, from_atoms(Atoms("H4", positions=positions), 3.0)))[:1], soap)[0, 0, :, 0]
     r = np.linalg.norm(positions[1:], axis=1)
-    g = np.asarray(radial.sharp(jnp.asarray(r), l_max, 3.0))[:, 0] * np.asarray(cutoff(jnp.asarray(r)))[:, None]
+    g = np.asarray(sharp(radial, jnp.asarray(r), l_max, 3.0))[:, 0] * np.asarray(cutoff(jnp.asarray(r)))[:, None]
     cosine = (positions[1:] @ positions[1:].T) / np.outer(r, r)
     legendre = [np.polynomial.legendre.Legendre.basis(l)(cosine) * (2 * l + 1) / (4 * np.pi) for l in range(l_max + 1)]
     assert relative(got, np.einsum("jn,km,ljk->nml", g, g, np.stack(legendre))) < 1e-12
