@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset, empty_like
 from jaxpot.graph import Graph
-from jaxpot.potentials.base import Potential, poisoned
+from jaxpot.potentials.base import LocalPotential, Potential, energies_with_gradient, poisoned, terms_of
 from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
 
@@ -189,7 +189,7 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
       >>> evaluate(argon, partition(from_atoms(bulk("Ar", cubic=True), cutoff=6.0), mesh), mesh).forces.shape
       (4, 3)
     """
-    if not model.is_local:
+    if not all(isinstance(term, LocalPotential) for term in terms_of(model)):
         name = type(model).__name__
         raise ValueError(f"sharding.evaluate: energies of {name} depend on more than each atom's neighbours; use jaxpot.evaluate on one device")
     return _evaluate(model, parts, mesh)
@@ -226,7 +226,7 @@ def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Arr
         charge=parts.charge,
         field=parts.field,
     )
-    energies, gradient, by_strain = model.with_gradient(graph)
+    energies, gradient, by_strain = energies_with_gradient(model, graph)
     total, start = gradient[:size], size
     for sent, hop in zip(parts.sent, parts.hops, strict=True):
         stop = start + sent.shape[-1]
