@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxpot.descriptors.contractions import Contractions, of_level, program
+
 Node = dict[str, Any]  # {"class": name, field: description, ...}
 Arrays = dict[str, np.ndarray]
 Step = Callable[[Node, Arrays], Node]
@@ -69,11 +71,37 @@ def refused(advice: str) -> Step:
     return step
 
 
+def as_tuples(value: Any) -> Any:
+    """Lists of JSON as structure has them."""
+    return tuple(as_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _unmixed_ace(node: Node, arrays: Arrays) -> Node:
+    """What was purified is a class of its own."""
+    if node.get("purified"):
+        node = dropped("tensor_reduced")(called("PurifiedACE")(node, arrays), arrays)
+    return dropped("purified")(node, arrays)
+
+
+def _moments(node: Node, arrays: Arrays) -> Node:
+    """Its moments have a highest degree, which was that of its contractions."""
+    lists = of_level(node["level"]) if node["contractions"] is None else Contractions(*as_tuples(node["contractions"]))
+    return {**node, "l_max": program(lists).degrees[-1][1]}
+
+
 # from format 1, of jaxpot 0.1.0
 _SINCE_1: dict[str, tuple[Step, ...]] = {
+    "ACE": (renamed(density="expansion"), _unmixed_ace),
+    "CompressedSOAP": (renamed(density="expansion"),),
+    "Density": (dropped("table"),),
     "Environment": (added(carried=None, center_carried=None),),
+    "GlobalSOAP": (renamed(density="expansion"),),
     "Graph": (added(charge=None, field=None),),
+    "LambdaSOAP": (renamed(density="expansion"),),
     "MBTR": (added(distance={"class": "InverseTransform"}, angle={"class": "CosineOfAngle"}, angle_cutoff=None, perimeter=None),),
+    "MTP": (_moments, dropped("radial_basis_size"), nested("expansion", "Moments", "species", "l_max", "min_dist", "max_dist", "radial", "scaling")),
+    "SOAP": (renamed(density="expansion"),),
+    "TurboDensity": (dropped("table"),),
 }
 TABLES = (_SINCE_1,)  # of format 1, 2, ...; the format written is the next one
 

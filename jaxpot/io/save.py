@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.io.convert import TABLES, arrays_of, converted
+from jaxpot.io.convert import TABLES, arrays_of, as_tuples, converted
 from jaxpot.io.text import one_line_refusals
 from jaxpot.pytree import class_name, fields, find_class, is_pytree, rebuild, walk
 
@@ -177,7 +177,7 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
                 raise ValueError(f"{file}: {where} is code, which a file does not hold; write load(path, like=model) with a model of the same modules")
             values[field_name] = own
         else:
-            values[field_name] = _tuples(value) if field.metadata.get("static") else _build(value, arrays, file, where, own)
+            values[field_name] = as_tuples(value) if field.metadata.get("static") else _build(value, arrays, file, where, own)
     out = rebuild(cls, values)
     if any(field.metadata.get("code") for field in known.values()):
         stored, expected = ({where: np.shape(leaf) for where, leaf, _ in walk(model)} for model in (out, like))
@@ -188,7 +188,3 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"{file}: {path or 'the model'} ({name}): {error}") from None
     return out
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

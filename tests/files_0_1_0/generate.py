@@ -23,7 +23,7 @@ from jaxpot.potentials.core import ScreenedCore  # noqa: E402
 
 # differ from others by numbers alone
 LEFT_OUT = {
-    "soap-no-center", "soap-equispaced", "soap-sharp", "ace-alchemical", "ace-purified", "gp-matern-5/2", "structure-best-match", "chunked", "finnis-sinclair",
+    "soap-no-center", "soap-equispaced", "soap-sharp", "ace-alchemical", "gp-matern-5/2", "structure-best-match", "chunked", "finnis-sinclair",
     "coulomb-spectrum", "sine-spectrum", "gp-polynomial-offset", "tabulated", "bag-of-bonds", "linen", "structure-average", "soap-unnormalized",
     "gp-squared-exponential", "gp-matern-3/2", "bispectrum-by-element",
 }
