@@ -13,6 +13,7 @@ from ase.neighborlist import primitive_neighbor_list
 from catalog import quick_jit
 
 import jaxpot as jp
+from jaxpot.data import empty_like
 from jaxpot.fit.sparse import _compact
 from jaxpot.graph import only
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff
@@ -318,3 +319,16 @@ def test_sparse_points_carry_what_they_are_given():
     np.testing.assert_array_equal(points.carried, np.where(points.mask[..., None], np.stack([1.0 + points.index, 3.0 + points.index], axis=-1), 0))
     nothing = _compact(mixed.replace(carried=np.zeros((2, 60, 0))), 55)
     assert nothing.carried.shape == (2, 55, 0) and nothing.mask.sum() == envs.mask.sum()
+
+
+def test_frames_state_their_charge_and_field():
+    frames = [_with(bulk("Si", a=a), info={"energy": 0.0, "q": q, "E": FIELD}) for a, q in ((5.4, 1.0), (5.5, -1.0))]
+    read = lambda keys: jp.Dataset.from_atoms(frames, 3.0, sigma=jp.Properties(energy=1.0), keys=keys, batch_size=1)  # noqa: E731
+    assert {float(b.graphs.charge[0]) for b in read({"energy": "energy"}).batches} == {0.0}
+    data = read({"energy": "energy", "charge": "q", "field": "E"})
+    assert {frame: float(structure.graphs.charge) for frame, structure in data.structures()} == {0: 1.0, 1: -1.0}
+    assert all(np.array_equal(structure.graphs.field, FIELD) for _, structure in data.structures())
+    assert not np.any(empty_like(data.batches[0]).graphs.charge)
+    del frames[1].info["q"]
+    with pytest.raises(ValueError, match=r"frame 1: it has no atoms\.info\['q'\], where keys say its charge is; write atoms\.info\['q'\] = 0\.0"):
+        read({"energy": "energy", "charge": "q"})

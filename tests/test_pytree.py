@@ -132,17 +132,17 @@ def test_declared_shapes_leave_transformations_alone():
 
 def test_free_maps_positive_leaves_by_log_and_bounded_ones_by_sigmoid():
     params, build = jp.free(MODEL, "*.sigma", "*.cutoff.radius", bounds={"*.radius": (3.0, 6.0)})
-    assert set(params) == {"density.sigma", "density.cutoff.radius"}
+    assert set(params) == {"expansion.sigma", "expansion.cutoff.radius"}
     np.testing.assert_allclose(params["expansion.sigma"], np.log(0.5))
     np.testing.assert_allclose(build(params).expansion.cutoff.radius, 5.0, rtol=1e-14)
     far = build(jax.tree_util.tree_map(lambda u: u + 50.0, params))
     assert 3.0 < float(far.expansion.cutoff.radius) <= 6.0
-    slope = jax.grad(lambda p: build(p).density.sigma)(params)["expansion.sigma"]
+    slope = jax.grad(lambda p: build(p).expansion.sigma)(params)["expansion.sigma"]
     np.testing.assert_allclose(slope, 0.5)
 
 
 def test_free_refuses_what_it_cannot_mean():
-    with pytest.raises(ValueError, match=r"(?s)no leaf matches '\*\.sigmma'.*density\.sigma"):
+    with pytest.raises(ValueError, match=r"(?s)no leaf matches '\*\.sigmma'.*expansion\.sigma"):
         jp.free(MODEL, "*.sigmma")
     with pytest.raises(ValueError, match="not strictly inside"):
         jp.free(MODEL, "*.radius", bounds={"*.radius": (6.0, 7.0)})
@@ -178,5 +178,5 @@ def test_names_of_classes():
     assert class_name(jp.GTO) == "GTO" and find_class("GTO") is jp.GTO
     assert class_name(GTO) == f"{__name__}:test_names_of_classes.<locals>.GTO" and find_class(class_name(GTO)) is GTO
     assert is_pytree(GTO(3)) and is_pytree(jp.GTO(3)) and not is_pytree(type("Below", (jp.GTO,), {})(3))
-    with pytest.raises(TypeError, match=r"named GTO exists already in jaxpot\.radial\.base"):
+    with pytest.raises(TypeError, match=r"named GTO exists already in jaxpot\.radial\."):
         pytree(type("GTO", (), {"__module__": "jaxpot.elsewhere"}))
