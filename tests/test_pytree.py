@@ -96,7 +96,7 @@ def test_leaves_that_are_numbers_take_nothing_else(of, name):
         (lambda: jp.IsolatedAtoms({"Si": np.nan}), r"values must be finite"),
         (lambda: jp.IsolatedAtoms({}), "energies_of is {}; expected a mapping"),
         (lambda: jp.LennardJones(("Si",), epsilon=[0.1], sigma=2.0, cutoff=jp.Step(5.0)), r"epsilon must have shape \[\] or \[1, 1\], got \(1,\)"),
-        (lambda: jp.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=5.0), r"LennardJones\.cutoff must be a Cutoff, got 5\.0"),
+        (lambda: jp.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=5.0), r"LennardJones\.cutoff must be an Ending, got 5\.0"),
         (lambda: jp.Density(("Si",), 5.0, jp.GTO(4), 3, sigma=0.5), r"Density\.cutoff must be a Cutoff, got 5\.0"),
         (lambda: jp.SquaredExponential([[1.0]]), r"length must have shape \[\] or \[F\], got \(1, 1\)"),
         (lambda: jp.Bonds(("H",), [[0, 1]], stiffness=[[1.0]], length=1.0), r"stiffness must have shape \[\] or \[N\], got \(1, 1\)"),
