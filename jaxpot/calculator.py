@@ -10,18 +10,19 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from jaxpot.checks import check_jax
 from jaxpot.graph import Graph, from_atoms, pad
-from jaxpot.potentials.base import Potential, diagnose
+from jaxpot.passes import prepare
+from jaxpot.potentials.base import Potential, diagnose, energies_with_gradient
 
 Array = jax.Array
 
 _SHORTEST = 0.1  # Å; the search radius of a potential without neighbours
-_at = jax.jit(lambda potential: potential.at())
+_ready = jax.jit(prepare)
 
 
 @jax.jit
 def _compute(potential: Potential, graph: Graph) -> tuple[Array, Array, Array]:
     """Atomic energies [N], forces [N, 3] and −∂E/∂ε [3, 3], as in `evaluate`."""
-    energies, by_position, by_strain = potential.with_gradient(graph)
+    energies, by_position, by_strain = energies_with_gradient(potential, graph)
     return energies, -by_position, -by_strain
 
 
@@ -60,7 +61,7 @@ class Calculator(ase_calculator.Calculator):
         check_jax()
         self.potential = potential
         self.skin = float(skin)
-        self._ready = _at(potential)
+        self._ready = _ready(potential)
         self._reach = float(potential.reach)
         self._graph, self._listed, self._slots = None, None, 0
 

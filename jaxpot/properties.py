@@ -13,6 +13,7 @@ class Properties:
 
     Args:
       energy: shape [], in eV.
+      energies: of every atom, shape [N], in eV; zero for padding.
       forces: −∂E/∂R, shape [N, 3], in eV/Å.
       virial: −∂E/∂ε for a symmetric strain ε, shape [3, 3], in eV; ASE's stress is −virial/V.
       charges: shape [N], in e.
@@ -24,6 +25,7 @@ class Properties:
     """
 
     energy: Array | None = None
+    energies: Array | None = None
     forces: Array | None = None
     virial: Array | None = None
     charges: Array | None = None

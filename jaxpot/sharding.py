@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset, empty_like
 from jaxpot.graph import Graph
-from jaxpot.potentials.base import Potential, poisoned
+from jaxpot.potentials.base import LocalPotential, Potential, energies_with_gradient, poisoned, terms_of
 from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
 
@@ -184,7 +184,7 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
       >>> evaluate(argon, partition(from_atoms(bulk("Ar", cubic=True), cutoff=6.0), mesh), mesh).forces.shape
       (4, 3)
     """
-    if not model.is_local:
+    if not all(isinstance(term, LocalPotential) for term in terms_of(model)):
         name = type(model).__name__
         raise ValueError(f"sharding.evaluate: energies of {name} depend on more than each atom's neighbours; use jaxpot.evaluate on one device")
     return _evaluate(model, parts, mesh)
@@ -212,7 +212,7 @@ def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Arr
     graph = Graph(
         parts.numbers[0], jnp.concatenate([positions, *ghosts]), parts.cell, parts.pbc, parts.neighbors[0], parts.shifts[0], parts.cutoff, parts.overflow
     )
-    energies, gradient, by_strain = model.with_gradient(graph)
+    energies, gradient, by_strain = energies_with_gradient(model, graph)
     total, start = gradient[:size], size
     for sent, hop in zip(parts.sent, parts.hops, strict=True):
         stop = start + sent.shape[-1]

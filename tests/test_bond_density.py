@@ -33,7 +33,8 @@ from jaxpot import (
     Switched,
     TotalDegree,
 )
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.blocks import block_size
+from jaxpot.descriptors.slopes import with_slopes
 from jaxpot.math.complex_products import from_complex, to_complex
 from jaxpot.math.coupling import count_couplings, couplings, real_from_complex
 
@@ -196,7 +197,7 @@ def test_sums_are_products_of_factors(mixing):
     def both(env):
         channels, harmonics = density.factors(env)
         degree = np.repeat(np.arange(3), 2 * np.arange(3) + 1) if channels.shape[1] > 1 else np.zeros(9, int)
-        return density.summed(env), jnp.einsum("kmq,km->qm", channels[:, degree], harmonics), ace.with_jacobian(env), LocalDescriptor.with_jacobian(ace, env)
+        return density.of(env), jnp.einsum("kmq,km->qm", channels[:, degree], harmonics), with_slopes(ace, env), with_slopes.dispatch(object)(ace, env)
 
     found, expected, (x, jacobian), (same, default) = quick_jit(both)(env)
     np.testing.assert_allclose(found, expected, atol=1e-13)
@@ -229,7 +230,7 @@ def test_listed_products():
     env = environment()
     one, other = quick_jit(lambda env: (ace.environment(env), again.environment(env)))(env)
     np.testing.assert_allclose(one, np.asarray(other)[np.array(order)], rtol=1e-13)
-    assert again.block(30) == ace.block(30)
+    assert block_size(again, 30) == block_size(ace, 30)
 
 
 # ---- embeddings

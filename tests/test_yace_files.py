@@ -269,7 +269,7 @@ def test_tables_of_radial_functions(tmp_path):
     functions = ChebExpCos(3, lam=5.25, width=0.01)
     change = "radbasename: ChebExpCos, radparameters: [5.25], radcoefficients: [[[1, 0, 0]]]"
     table = read_yace(written(tmp_path / "b.yace", PAIRS, (change, f"radbasename: Tabulated, radtable: {tabulated(functions)}")))
-    basis, r = table.terms[0].descriptor.density.radial, np.array([0.0, 0.7, 2.111, 4.99, 5.9, 6.0, 7.0])
+    basis, r = table.terms[0].descriptor.expansion.radial, np.array([0.0, 0.7, 2.111, 4.99, 5.9, 6.0, 7.0])
     found, expected = jax.jit(lambda r: (basis(r, jnp.float64(6.0)), functions(r, jnp.float64(6.0))))(r)
     np.testing.assert_allclose(found, expected, atol=1e-8)
     with pytest.raises(TypeError, match="not RadialTable"):
@@ -316,7 +316,7 @@ def test_pairs_without_a_block(tmp_path):
     assert np.array_equal(core.prefactor > 0, [[True, True], [False, True]])
     none = read_yace(written(tmp_path / "a.yaml", text[: text.index("  - speciesblock: C Si")]))
     assert np.array_equal(none.terms[0].core.prefactor > 0, np.eye(2))
-    channels = none.terms[0].potential.descriptor.density.n_max
+    channels = none.terms[0].potential.descriptor.expansion.n_max
     table = none.terms[0].potential.head.coefficients.reshape(2, 2, -1)  # [density, centre, function]
     for (factors, _), row in zip(none.terms[0].potential.descriptor.labels(), np.moveaxis(table, -1, 0), strict=True):
         for mu in range(2):
@@ -426,7 +426,7 @@ def test_ace_files(tmp_path):
     (tmp_path / "a.ace").write_text(ACE_FILE)
     model, energies = read_yace(tmp_path / "a.ace").terms
     assert energies == IsolatedAtoms({"Cu": -0.25})
-    assert model.descriptor.density == BondDensity(("Cu",), [[4.0]], SBessel(2), 1, mixing=np.array([[[[[1.0], [0.0]], [[0.5], [-0.5]]]]]))
+    assert model.descriptor.expansion == BondDensity(("Cu",), [[4.0]], SBessel(2), 1, mixing=np.array([[[[[1.0], [0.0]], [[0.5], [-0.5]]]]]))
     assert model.descriptor.labels() == ((((2, 0),), 0), (((0, 1), (0, 1)), 0))
     np.testing.assert_allclose(model.head.coefficients, [[0.7 * np.sqrt(4 * np.pi), -0.5 * np.sqrt(3) * 4 * np.pi]])
     assert model.head.power == SmoothedPower() and model.head.exponents.tolist() == [0.5]
@@ -482,9 +482,9 @@ def same(one, other):
 def test_everything_that_is_read_is_written(tmp_path):
     """Trainable radial functions in all orders, embeddings and cores of every element; `save` as well."""
     model = _pace()
-    chebyshev, inner = model.potential.descriptor.density.radial
-    bonds = model.potential.descriptor.density.replace(radial=(chebyshev, inner.basis))  # a core without an inner cutoff excludes that of others
-    model = model.replace(potential=model.potential.replace(descriptor=model.potential.descriptor.replace(density=bonds)))
+    chebyshev, inner = model.potential.descriptor.expansion.radial
+    bonds = model.potential.descriptor.expansion.replace(radial=(chebyshev, inner.basis))  # a core without an inner cutoff excludes that of others
+    model = model.replace(potential=model.potential.replace(descriptor=model.potential.descriptor.replace(expansion=bonds)))
     first = read_yace(write_yace(model, tmp_path / "a.yace"))
     same(first, read_yace(write_yace(first, tmp_path / "b.yace")))
     assert load(save(tmp_path / "c", first)) == first
@@ -532,7 +532,6 @@ def test_a_centre_without_functions_is_kept(tmp_path):
         (TypeError, lambda: linear(ace(Density(SPECIES, PowerCutoff(3.0), GTO(2), 2, sigma=0.5))), "not GTO with PowerCutoff"),
         (ValueError, lambda: linear(ace(density(channels=np.ones((2, 1))))), "leave out channels"),
         (ValueError, lambda: linear(ace(density(), lam=1)), "expected lam=0"),
-        (ValueError, lambda: linear(ace(density(), purified=True)), "purified"),
         (
             ValueError,
             lambda: AtomicPotential(ace(density()), Embedding(np.ones((1, 2 * ace(density()).n_features)), np.array([0.5]), np.ones(1), SmoothedPower(10.0))),

@@ -103,10 +103,6 @@ class BondDensity(NeighborDensity):
         return len(self.species) * self.n_max
 
     @property
-    def is_sharp(self) -> bool:
-        return True
-
-    @property
     def reach(self) -> Array:
         return jnp.max(jnp.asarray(self.radius))
 
@@ -149,7 +145,7 @@ class BondDensity(NeighborDensity):
             columns = jnp.concatenate([mixed, jnp.broadcast_to(columns, (*mixed.shape[:2], radial.shape[1]))], axis=-1)
         return self._by_element(env, columns).reshape(*columns.shape[:2], -1), spherical_harmonics(env.vectors, self.l_max)
 
-    def summed(self, env: Environment) -> Array:
+    def of(self, env: Environment) -> Array:
         # neighbours carry the functions g alone; they are mixed in the sum
         radial = self._radial(env)
         s, n = len(self.species), radial.shape[1]
