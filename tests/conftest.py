@@ -8,10 +8,11 @@ import shutil
 import tempfile
 
 # unoptimised code compiles three times faster and runs once; laws/test_evaluation.py compares it with optimised code; flags given outside win
-_flags = ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
-if tuple(map(int, importlib.metadata.version("jax").split(".")[:2])) < (0, 11):  # later releases have no such option
-    _flags.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([*_flags, os.environ.get("XLA_FLAGS", "")])
+os.environ["XLA_FLAGS"] = " ".join(
+    ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
+    + ["--xla_cpu_use_fusion_emitters=false"] * (tuple(map(int, importlib.metadata.version("jax").split(".")[:2])) < (0, 11))  # then removed
+    + [os.environ.get("XLA_FLAGS", "")]
+)
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # the processes of a run share what they compile; half of the time of all tests is compilation, a tenth of it of the same programs
     _folder = tempfile.mkdtemp(prefix="jaxpot-tests-")
