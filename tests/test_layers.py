@@ -19,7 +19,7 @@ LAYERS = {
 }  # fmt: skip
 CORE = {"numpy", "jax", "optax", "flax", "jax_md", "ase", "scipy", "jaxlib"}
 DRIVERS = {"tqdm", "matplotlib"}  # progress and plots: the fit's drivers and the command line
-FORMATS = {"yaml"}  # files of other codes
+FORMATS = {"yaml", "tomli_w"}  # files of other codes, configurations
 
 
 def modules():
@@ -76,7 +76,7 @@ def test_import_loads_only_jax_and_numpy():
     code = (
         "import jax, sys, time; before = jax.config.values.copy(); start = time.process_time(); import jaxpot; "
         "seconds = time.process_time() - start; assert jax.config.values == before, 'configuration changed'; "
-        "heavy = [m for m in ('ase', 'flax', 'optax', 'jax_md', 'scipy', 'matplotlib', 'tqdm', 'yaml') if m in sys.modules]; "
+        "heavy = [m for m in ('ase', 'flax', 'optax', 'jax_md', 'scipy', 'matplotlib', 'tqdm', 'yaml', 'tomli_w') if m in sys.modules]; "
         "assert not heavy, heavy; assert seconds < 1.5, seconds"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
