@@ -106,7 +106,7 @@ def __getattr__(name: str):
         return importlib.import_module("jaxpot.calculator").Calculator
     if name in ("LinenHead", "NNXHead"):
         return getattr(importlib.import_module("jaxpot.heads.flax"), name)
-    if name in ("md", "sharding"):
+    if name in ("md", "sharding", "testing"):
         return importlib.import_module(f"jaxpot.{name}")
     raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
 
@@ -137,5 +137,5 @@ __all__ = [
     "Vashishta", "Willatt", "cast", "diagnose", "environments", "evaluate", "exchanges", "fit", "free", "freeze",
     "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
     "random_rotation", "recover_permutations", "rotate", "save", "sensitivity", "sharding", "stack", "static", "strain",
-    "tabulate", "to_atoms", "wigner_d",
+    "tabulate", "testing", "to_atoms", "wigner_d",
 ]  # fmt: skip
