@@ -1,7 +1,7 @@
 """jaxpot: differentiable interatomic potentials in JAX."""
 
 from jaxpot import fit
-from jaxpot.data import Batch, Dataset, noise_levels
+from jaxpot.data import Batch, Dataset
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.acsf import ACSF
 from jaxpot.descriptors.aev import AEV
@@ -62,6 +62,7 @@ from jaxpot.math.polynomials import exchanges
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 from jaxpot.math.wigner import random_rotation, wigner_d
+from jaxpot.noise import noise_levels
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import (
     IsolatedAtoms,

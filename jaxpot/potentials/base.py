@@ -84,13 +84,14 @@ class Potential(Model):
     def properties(self, graph: Graph) -> Properties:
         """Energy, forces and virial in one reverse pass."""
         energies, by_position, by_strain = self.with_gradient(graph)
-        return poisoned(jnp.sum(energies), -by_position, -by_strain)
+        return poisoned(jnp.sum(energies), -by_position, -by_strain, energies=energies)
 
 
-def poisoned(energy: Array, forces: Array, virial: Array) -> Properties:
-    """Properties in which no force or virial looks right where the energy is NaN."""
+def poisoned(energy: Array, forces: Array, virial: Array, **others: Array) -> Properties:
+    """Properties in which nothing looks right where the energy is NaN."""
     lost = jnp.isnan(energy)
-    return Properties(energy=energy, forces=poison(forces, lost), virial=poison(virial, lost))
+    others = others | {"forces": forces, "virial": virial}
+    return Properties(energy=energy, **{name: poison(value, lost) for name, value in others.items()})
 
 
 def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
@@ -240,8 +241,8 @@ def evaluate(model: Model, graph: Graph) -> Properties:
       graph: one structure.
 
     Returns:
-      Properties: for a potential energy [] (eV), forces [N, 3] (eV/Å) and virial [3, 3] (eV). All are NaN where the model must not
-      be trusted; `diagnose` says why.
+      Properties: for a potential energy [] (eV), atomic energies [N] (eV, 0 for padding atoms), forces [N, 3] (eV/Å) and virial [3, 3]
+      (eV). All are NaN where the model must not be trusted; `diagnose` says why.
 
     Example:
       >>> from jaxpot import IsolatedAtoms, from_atoms
