@@ -13,6 +13,8 @@ from jaxpot.pytree import pytree
 
 Array = jax.Array
 
+_VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx yy zz yz xz xy
+
 
 @dataclasses.dataclass(frozen=True)
 class Observable:
@@ -79,6 +81,18 @@ class Observable:
     def shape(self, n: int) -> tuple[int, ...]:
         """Of the value of a structure of n atoms, where models have no say."""
         return (n,) * bool(self.per_atom) + (3,) * self.rank
+
+    def results(self, value: Any, volume: float | None) -> dict[str, Any]:
+        """What ASE's calculators have of it: per volume where it is so, and then only where there is one."""
+        if self.per_volume is None:
+            return dict.fromkeys(self.ase, value)
+        return {} if volume is None else dict.fromkeys(self.ase, (-value / volume)[_VOIGT])
+
+    def written(self, value: Any, volume: float | None) -> dict[str, Any]:
+        """What files have of it, under its name or that of minus this per volume."""
+        if self.per_volume is None:
+            return {self.name: value}
+        return {} if volume is None else {self.per_volume: -value / volume}
 
     def allowed_gap(self, largest: float, volume: float) -> float:
         """Round-off of two statements of one label, of which this is the largest entry."""

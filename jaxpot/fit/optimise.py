@@ -14,7 +14,7 @@ from jaxpot.data import Dataset
 from jaxpot.fit.design import design
 from jaxpot.fit.evidence import log_evidence
 from jaxpot.fit.linear import fingerprint
-from jaxpot.fit.rows import check_labels, count, only_labels, predicted
+from jaxpot.fit.rows import check_labels, count, first, only_labels, predicted
 from jaxpot.potentials.base import Model
 from jaxpot.pytree import free, walk
 
@@ -91,7 +91,7 @@ def maximise_evidence(
     """
     require_x64("fit.maximise_evidence")
     check_labels(model, data)
-    own = only_labels(data, predicted(model, data, design))
+    own = only_labels(data, predicted(model, first(data), design))
     params, build = _freed(model, own, patterns, bounds, noise)
     if batch is not None and optimizer is None:
         raise ValueError("maximise_evidence: minibatches need an optax optimizer; write optimizer=optax.adam(0.03)")

@@ -6,7 +6,7 @@ has its own noise, components that symmetry makes equal count once.
 """
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -42,11 +42,16 @@ def labelled(data: Dataset) -> tuple[str, ...]:
     return tuple(name for name in OBSERVABLES if any(np.any(np.isfinite(x)) for b in data.batches if (x := getattr(b.sigma, name)) is not None))
 
 
-def predicted(model: Model, data: Dataset, function: Callable[[Model, Graph], Properties] = evaluate) -> tuple[str, ...]:
-    """The fields that a model predicts, or for which `design` gives rows; nothing is computed."""
+def predicted(model: Model, graph: Graph, function: Callable[[Model, Graph], Properties] = evaluate) -> tuple[str, ...]:
+    """The fields that a model predicts of a structure, or for which `design` gives rows; nothing is computed."""
     if type(model).properties is Potential.properties:
         return tuple(name for name, observable in OBSERVABLES.items() if observable.of_energy)
-    return held(_shapes(function, model, data))
+    return held(jax.eval_shape(function, model, graph))
+
+
+def first(data: Dataset) -> Graph:
+    """One of the structures."""
+    return jax.tree_util.tree_map(lambda x: x[0], data.batches[0].graphs)
 
 
 def only_labels(data: Dataset, names: Iterable[str]) -> Dataset:
@@ -55,17 +60,23 @@ def only_labels(data: Dataset, names: Iterable[str]) -> Dataset:
     return data.replace(batches=tuple(b.replace(targets=b.targets.replace(**dropped), sigma=b.sigma.replace(**dropped)) for b in data.batches))
 
 
-def _shapes(function: Callable[[Model, Graph], Properties], model: Model, data: Dataset) -> Properties:
-    return jax.eval_shape(function, model, jax.tree_util.tree_map(lambda x: x[0], data.batches[0].graphs))
-
-
 # --- one structure ---------------------------------------------------------------------------------------------------------
 
 
 def groups_of(name: str, model: Model) -> tuple[int, ...]:
-    """One label per Cartesian index of a field; indices with equal labels may be exchanged."""
-    groups = OBSERVABLES[name].groups
-    return model.groups if groups is None else groups
+    """One label per Cartesian index of what a model predicts under this name; indices with equal labels may be exchanged.
+
+    Raises:
+      TypeError: if neither the field nor the model says it.
+    """
+    observable = OBSERVABLES[name]
+    if observable.groups is not None:
+        return observable.groups
+    if getattr(model, "groups", None) is not None:
+        return model.groups
+    if observable.rank is None:
+        raise TypeError(f"{type(model).__name__} predicts a {name} and does not say its rank; write groups = (0, 0) in it for a symmetric matrix")
+    return (0,) * observable.rank
 
 
 def is_per_atom(name: str, value: Array, model: Model) -> bool:
@@ -172,33 +183,34 @@ def check_labels(model: Model, data: Dataset) -> None:
       ValueError: for labels of another rank, per atom instead of per structure or the reverse, or not symmetric where the model is.
     """
     own = [name for name, observable in OBSERVABLES.items() if observable.groups is None and any(getattr(b.sigma, name) is not None for b in data.batches)]
-    rows = _shapes(design, model, data) if own else Properties()
+    rows = jax.eval_shape(design, model, first(data)) if own else Properties()
     for name in set(own) & set(held(rows)):
-        _check_kind(name, getattr(rows, name).ndim > 1 + len(model.groups), model, data)
+        _check_kind(name, getattr(rows, name).ndim > 1 + len(groups_of(name, model)), model, data)
         for batch, ids in zip(data.batches, data.index, strict=True):
             _check_symmetry(name, getattr(batch.targets, name), getattr(batch.sigma, name), model, ids)
 
 
 def _check_kind(name: str, per_atom: bool, model: Model, data: Dataset) -> None:
     target, sigma = getattr(data.batches[0].targets, name), getattr(data.batches[0].sigma, name)
-    found, own = (np.ndim(sigma) == 2, np.ndim(target) - np.ndim(sigma)), (per_atom, len(model.groups))
+    groups = groups_of(name, model)
+    found, own = (np.ndim(sigma) == 2, np.ndim(target) - np.ndim(sigma)), (per_atom, len(groups))
     if found != own:
         words = ["of rank {}, one per {}".format(rank, "atom" if per_atom else "structure") for per_atom, rank in (found, own)]
-        raise ValueError(f"{name} labels are {words[0]}; {type(model).__name__} with groups {model.groups} is {words[1]}")
+        raise ValueError(f"{name} labels are {words[0]}; {type(model).__name__} with groups {groups} is {words[1]}")
 
 
-def _check_symmetry(name: str, target: Array, sigma: Array, model: Model, frames: Iterable[int]) -> None:
+def _check_symmetry(name: str, target: Array, sigma: Array, model: Model, frames: Sequence[int]) -> None:
     if not (is_concrete(target) and is_concrete(sigma)):
         return
-    rank, owner = len(model.groups), type(model).__name__
-    basis = spherical_basis(model.groups)
+    groups, owner = groups_of(name, model), type(model).__name__
+    rank, basis = len(groups), spherical_basis(groups)
     rows = np.where(np.isfinite(sigma)[(..., *(None,) * rank)], target, 0).reshape(*np.shape(sigma), -1)
     rest = np.abs(rows - rows @ basis.T @ basis).reshape(np.shape(target))
     bad = np.argwhere(np.max(rest, axis=tuple(range(-rank, 0))) > _ASYMMETRY * np.max(np.abs(rows), axis=-1))
     if len(bad):
         raise ValueError(
             f"frame {frames[bad[0][0]]}: the {name} label differs by up to {np.max(rest[tuple(bad[0])]):.3g} from one with the symmetry "
-            f"{model.groups} of {owner}; symmetrise the labels, or choose a model that holds them (for a polarizability "
+            f"{groups} of {owner}; symmetrise the labels, or choose a model that holds them (for a polarizability "
             "antisymmetric=LambdaSOAP(density, lam=1, pseudo=True))"
         )
 
