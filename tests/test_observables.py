@@ -112,8 +112,8 @@ def test_atomic_energies_of_padding_atoms_are_zero():
 
 
 def test_training_finds_what_makes_charges_and_dipoles(data):
-    model, history = jp.fit.train(START, data, optax.lbfgs(), steps=15)
-    np.testing.assert_allclose([model.strength, model.pull], [2.0, 0.7], rtol=1e-6)
+    model, history = jp.fit.train(START, data, optax.adam(optax.cosine_decay_schedule(0.1, 300)), steps=300)
+    np.testing.assert_allclose([model.strength, model.pull], [2.0, 0.7], rtol=1e-3)
     report = jp.fit.report(START, data)["all"]
     still = jp.fit.train(START, data, optax.sgd(0.0), steps=1)[1]
     assert list(still) == ["step", "epoch", "loss", *(f"{name}_{kind}" for name in LEVELS for kind in ("mae", "rmse"))]
@@ -241,7 +241,7 @@ atoms = ase.Atoms("Fe2", [[0, 0, 0], [2, 0, 0]])
 atoms.arrays["dft_moments"] = np.full(2, 2.2)
 ase.io.write("fe.xyz", atoms, format="extxyz")
 data = jp.Dataset.from_atoms([atoms], 3.0, sigma=jp.noise_levels(moments=0.1), keys={"moments": "dft_moments"})
-model, history = jp.fit.train(Magnets(1.0), data, optax.sgd(0.005), steps=2)
+model, history = jp.fit.train(Magnets(1.0), data, optax.sgd(0.001), steps=2)
 assert 1 < model.size < 2.2 and np.isclose(history["moments_mae"][0], 1.2), history
 assert np.isclose(history["loss"][0], 144), history
 jp.save("fe.npz", model)
