@@ -97,13 +97,17 @@ def comparable(data: Batch, predictions: Properties, model: Model) -> Batch:
       ValueError: if no label is left; while a function is traced, too.
     """
     there, given = held(data.sigma), held(predictions)
+    _require_common(there, given, model)
+    dropped = {name: None for name in there if name not in given}
+    return data.replace(targets=data.targets.replace(**dropped), sigma=data.sigma.replace(**dropped)) if dropped else data
+
+
+def _require_common(there: Sequence[str], given: Sequence[str], model: Model) -> None:
     if not set(there) & set(given):
         raise ValueError(
             f"the data have labels of {', '.join(there) or 'nothing'} only, no labels of {', '.join(given)}, which {type(model).__name__} predicts; write "
             f'Dataset.from_atoms(frames, cutoff, sigma=Properties({given[0]}=0.1), keys={{"{given[0]}": ...}})'
         )
-    dropped = {name: None for name in there if name not in given}
-    return data.replace(targets=data.targets.replace(**dropped), sigma=data.sigma.replace(**dropped)) if dropped else data
 
 
 def flat(properties: Properties, sigma: Properties, model: Model) -> Array:
@@ -177,15 +181,18 @@ def _levels(name: str, level: Array, model: Model) -> Array:
 
 
 def check_labels(model: Model, data: Dataset) -> None:
-    """Refuses labels that cannot be those of a linear model, where their symmetry is the model's own: a fit would not notice.
+    """Refuses labels that cannot be those of a linear model, which a fit would not notice.
 
     Raises:
-      ValueError: for labels of another rank, per atom instead of per structure or the reverse, or not symmetric where the model is.
+      ValueError: if there are none of what it predicts; where their symmetry is the model's own, for labels of another rank, per atom
+        instead of per structure or the reverse, or not symmetric where the model is.
     """
-    own = [name for name, observable in OBSERVABLES.items() if observable.groups is None and any(getattr(b.sigma, name) is not None for b in data.batches)]
-    rows = jax.eval_shape(design, model, first(data)) if own else Properties()
-    for name in set(own) & set(held(rows)):
-        _check_kind(name, getattr(rows, name).ndim > 1 + len(groups_of(name, model)), model, data)
+    there, graph = held(data.batches[0].sigma), first(data)
+    given = predicted(model, graph, design)
+    _require_common(there, given, model)
+    for name in (name for name in there if name in given and OBSERVABLES[name].groups is None):
+        rows = getattr(jax.eval_shape(design, model, graph), name)
+        _check_kind(name, rows.ndim > 1 + len(groups_of(name, model)), model, data)
         for batch, ids in zip(data.batches, data.index, strict=True):
             _check_symmetry(name, getattr(batch.targets, name), getattr(batch.sigma, name), model, ids)
 
