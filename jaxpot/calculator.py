@@ -9,12 +9,13 @@ import numpy as np
 
 from jaxpot.checks import check_jax
 from jaxpot.graph import Graph, from_atoms, pad
-from jaxpot.potentials.base import Potential, diagnose, evaluate
+from jaxpot.passes import prepare
+from jaxpot.potentials.base import Potential, diagnose
 from jaxpot.properties import OBSERVABLES
 
 _SHORTEST = 0.1  # Å; the search radius of a potential without neighbours
-_at = jax.jit(lambda potential: potential.at())
-_compute = jax.jit(evaluate)
+_ready = jax.jit(prepare)
+_compute = jax.jit(lambda potential, graph: potential.properties(graph))  # of one that is prepared
 
 
 class Calculator(ase_calculator.Calculator):
@@ -54,7 +55,7 @@ class Calculator(ase_calculator.Calculator):
         self.skin = float(skin)
         if type(potential).properties is not Potential.properties:  # it may predict more
             self.implemented_properties = [result for observable in OBSERVABLES.values() for result in observable.ase]
-        self._ready = _at(potential)
+        self._ready = _ready(potential)
         self._reach = float(potential.reach)
         self._graph, self._listed, self._slots = None, None, 0
 

@@ -17,7 +17,7 @@ from jaxpot.fit.history import SUMS, History, columns, sums
 from jaxpot.fit.linear import fingerprint
 from jaxpot.fit.minibatches import Bucket, Minibatch, buckets_of, everything, everywhere, one_pass, steps_per_epoch
 from jaxpot.fit.rows import count, explain, labelled
-from jaxpot.fit.stored import kinds_of_storage, with_stored
+from jaxpot.fit.stored import kinds_of_storage, prepared, with_stored
 from jaxpot.potentials.base import Potential, evaluate
 from jaxpot.properties import OBSERVABLES
 from jaxpot.pytree import walk, with_leaves
@@ -89,7 +89,7 @@ class Descent:
         """Loss [] and sums [SUMS] of a minibatch."""
         # the model is an argument, not a constant of the program: `build` serves for the values of the trained leaves only
         values = {path: value for path, value, _ in walk(self.build(params)) if path in params}
-        ready = with_leaves(model, values).at()
+        ready = prepared(with_leaves(model, values), self.kinds)
 
         def of_bucket(ready, content, positions):
             def chosen(ids):

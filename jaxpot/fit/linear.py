@@ -19,7 +19,8 @@ from jaxpot.fit.evidence import prior_root
 from jaxpot.fit.kernel import solve_references
 from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat, residuals
 from jaxpot.math.linalg import StreamingQR
-from jaxpot.potentials.base import Model, Sum, evaluate, freeze, terms_of
+from jaxpot.passes import condense, freeze
+from jaxpot.potentials.base import Model, Sum, evaluate, terms_of
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.tensors import TensorModel
 
@@ -172,7 +173,7 @@ class _Gram:
         self._gram, self._projected = state["gram"], state["projected"]
 
 
-ready = jax.jit(lambda model: model.at())  # once per fit, not once per structure
+ready = jax.jit(condense)  # once per fit, not once per structure
 _root = jax.jit(prior_root)
 
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.data import Dataset
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, features_of_stack
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.fit.rows import explain
 from jaxpot.graph import Environment, environments, only
+from jaxpot.passes import condense, prepare
 
 Array = jax.Array
 
@@ -87,7 +88,7 @@ def count_distinct(descriptor: LocalDescriptor | ClusterDescriptor, data: Datase
 @jax.jit
 def _features(descriptor, graph):
     stack = environments(graph, descriptor.reach, descriptor.species)
-    return jax.lax.map(descriptor.at().environment, stack, batch_size=128), stack.center
+    return features_of_stack(prepare(descriptor), stack), stack.center
 
 
 def _all_features(descriptor: LocalDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,7 +108,7 @@ def _all_features(descriptor: LocalDescriptor, data: Dataset) -> tuple[np.ndarra
 @jax.jit
 def _instances(descriptor, graph):
     stack = environments(graph, descriptor.reach, descriptor.species)
-    found, weight = jax.lax.map(descriptor.at().instances, stack, batch_size=128)
+    found, weight = jax.lax.map(condense(descriptor).instances, stack, batch_size=128)
     return found.coordinates, found.kind, jnp.where((graph.numbers > 0)[:, None], weight, 0)
 
 

@@ -9,6 +9,7 @@ from jaxpot.data import Batch, Dataset
 from jaxpot.fit.evidence import normal_equations
 from jaxpot.fit.linear import with_coefficients
 from jaxpot.fit.rows import check_labels, comparable, residuals
+from jaxpot.passes import prepare
 from jaxpot.potentials.base import Model, evaluate
 
 Array = jax.Array
@@ -51,7 +52,7 @@ def validation_loss(model: Model, data: Dataset, held_out: Dataset) -> Array:
 
 @jax.jit
 def _add_errors(model: Model, fitted: Model, batch: Batch, total: tuple[Array, Array]) -> tuple[Array, Array]:
-    fitted = fitted.at()
+    fitted = prepare(fitted)
 
     @jax.checkpoint
     def one(total, data):
