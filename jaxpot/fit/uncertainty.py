@@ -230,7 +230,7 @@ def most_uncertain(model: Potential, data: Dataset, m: int) -> tuple[int, ...]:
         left, rest = step(terms, structure.graphs)
         rows.append(np.asarray(left))
         missing.append(float(rest))
-        noise.append(float(structure.sigma.energy))
+        noise.append(np.inf if structure.sigma.energy is None else float(structure.sigma.energy))
         atoms.append(data.n_atoms[frame])
         frames.append(frame)
     if not 1 <= m <= len(frames):

@@ -95,7 +95,7 @@ def isolated_energies(how: str, frames: Sequence[Any], keys: Mapping[str, str] |
     Raises:
       ValueError: for another word, and where the frames do not tell.
     """
-    from jaxpot.labels import read_labels, what_is_there
+    from jaxpot.labels import read_label, what_is_there
 
     if how not in ("mean", "isolated"):
         raise ValueError(f'{path} is {how!r}; expected "mean", "isolated" or a table such as {{Si = -158.54}}')
@@ -104,9 +104,9 @@ def isolated_energies(how: str, frames: Sequence[Any], keys: Mapping[str, str] |
     found = []
     for number, atoms in enumerate(frames):
         try:
-            energy = read_labels(atoms, keys, ("energy",)).get("energy")
+            energy = read_label(atoms, "energy", keys)
             if energy is not None and len(atoms):
-                found.append((atoms, float(energy), how == "isolated" and _is_isolated(atoms)))
+                found.append((atoms, float(energy.value), how == "isolated" and _is_isolated(atoms)))
         except ValueError as error:
             raise ValueError(f"frame {number}: {error}") from None
     if how == "isolated":
