@@ -43,10 +43,10 @@ from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
 from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
-from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, GammaCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, TwoSided
+from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, Cutoff, GammaCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, TwoSided
 from jaxpot.math.decays import InversePowerDecay, LogisticDecay, Willatt
 from jaxpot.math.endings import ForceShifted, Shifted
-from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
+from jaxpot.math.kernels import Kernel, Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations
 from jaxpot.math.polynomials import exchanges
@@ -82,6 +82,7 @@ from jaxpot.potentials.vashishta import Vashishta
 from jaxpot.precision import cast
 from jaxpot.properties import Properties
 from jaxpot.pytree import free, positive, pytree, static
+from jaxpot.radial.base import Radial
 from jaxpot.radial.bessel import Bessel
 from jaxpot.radial.equispaced import EquispacedGaussians
 from jaxpot.radial.gto import GTO, SolidGTO
@@ -99,7 +100,7 @@ def __getattr__(name: str):
         return importlib.import_module("jaxpot.calculator").Calculator
     if name in ("LinenHead", "NNXHead"):
         return getattr(importlib.import_module("jaxpot.heads.flax"), name)
-    if name in ("md", "sharding"):
+    if name in ("md", "sharding", "testing"):
         return importlib.import_module(f"jaxpot.{name}")
     raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
 
@@ -165,6 +166,7 @@ __all__ = [
     "CoulombSpectrum",
     "CubicSpline",
     "CutCoulomb",
+    "Cutoff",
     "Dataset",
     "DeepPotSE",
     "Density",
@@ -196,6 +198,7 @@ __all__ = [
     "InversePowerDecay",
     "InverseTransform",
     "IsolatedAtoms",
+    "Kernel",
     "LambdaGP",
     "LambdaKernel",
     "LambdaSOAP",
@@ -237,6 +240,7 @@ __all__ = [
     "PurifiedACE",
     "Quadratic",
     "REMatch",
+    "Radial",
     "RadialTable",
     "SBessel",
     "ScreenedCore",
@@ -303,6 +307,7 @@ __all__ = [
     "static",
     "strain",
     "tabulate",
+    "testing",
     "to_atoms",
     "wigner_d",
 ]  # fmt: skip

@@ -48,6 +48,20 @@ def read_text(path: str | os.PathLike, what: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(_NO_LINE_ENDS)
 
 
+def require_path(path: object, line: str) -> None:
+    """Refuses what is no path where a writer's first argument stands.
+
+    Args:
+      path: the first argument.
+      line: the call to write.
+
+    Raises:
+      TypeError: if it is neither a str nor an os.PathLike.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{line.partition('(')[0]}: the path comes first, got {type(path).__name__}; write {line}")
+
+
 def number(text: str, where: str | os.PathLike) -> float:
     """A finite number as C or Fortran (exponents with D) writes it.
 
