@@ -7,6 +7,7 @@ from catalog import quick_jit
 from scipy.special import ive
 
 from jaxpot import GTO, Agnesi, Bessel, ChebExpCos, CosineCutoff, Density, EquispacedGaussians, InnerCutoff, RadialTable, SBessel, SolidGTO
+from jaxpot.interface import Interface, missing
 from jaxpot.passes import condense
 from jaxpot.pytree import class_table, pytree, static
 from jaxpot.radial.base import Radial, RadialBasis, from_table, is_rough, nodes_needed, sharp, smeared, tabulate
@@ -98,7 +99,9 @@ def test_numbers_of_pairs():
     assert of_pairs(table, lambda leaf: 0 * leaf) == table
 
 
-def test_nothing_inherits_from_a_final_class():
+def test_interfaces_and_final_classes():
+    """Nothing inherits from a class that can be made, every such class is complete, and no interface asks for more than five members."""
     for cls in class_table().values():
         if cls.__module__.startswith(("jaxpot.radial", "jaxpot.math")):
-            assert not [base for base in cls.__mro__[1:] if "__dataclass_fields__" in vars(base)], cls
+            assert not [base for base in cls.__mro__[1:] if "__dataclass_fields__" in vars(base)] and not missing(cls), cls
+            assert max((len(missing(base)) for base in cls.__mro__ if issubclass(base, Interface)), default=0) <= 5, cls
