@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
-from jaxpot.graph import Graph
+from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
-from jaxpot.potentials.base import Potential
-from jaxpot.potentials.pair import is_symmetric, pairs
+from jaxpot.potentials.base import LocalPotential
+from jaxpot.potentials.pair import is_symmetric, over_pairs, pairs
 from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class EAM(Potential):
+class EAM(LocalPotential):
     r"""Embedded atoms, and with densities that depend on both elements Finnis–Sinclair potentials.
 
     .. math:: \epsilon_i = F_{z_i}\Big(\sum_j \rho_{z_j z_i}(r_{ij}) f_c(r_{ij})\Big) + \tfrac12 \sum_j \phi_{z_i z_j}(r_{ij}) f_c(r_{ij})
@@ -58,7 +58,6 @@ class EAM(Potential):
     step: Array = positive()
     cutoff: Cutoff
     first_density: Array = leaf(0.0)
-    is_local = True
 
     def __post_init__(self):
         s = len(species_tuple(self.species, "EAM"))
@@ -79,17 +78,16 @@ class EAM(Potential):
     def reach(self) -> Array:
         return jnp.asarray(self.cutoff.radius)
 
-    def energies(self, graph: Graph) -> Array:
-        r, center, neighbor, mask = pairs(graph, self.reach, self.species)
+    def of(self, envs: Environment) -> Array:
+        r, center, neighbor = pairs(envs)
         s, sites = self.density.shape[:2]
-        weight = jnp.where(mask, self.cutoff(r), 0)
+        weight = self.cutoff(r)
         density = _interpolate(jnp.asarray(self.density), neighbor * sites + (center if sites == s else 0), r / self.step)
         pair = _interpolate(jnp.asarray(self.pair), center * s + neighbor, r / self.step) / r
-        rho = (jnp.sum(density * weight, axis=1) - self.first_density) / self.density_step
+        rho = (over_pairs(density * weight, envs) - self.first_density) / self.density_step
         table, last = jnp.asarray(self.embedding), self.embedding.shape[1] - 1
-        beyond = jnp.where(rho > last, rho - last, 0) * (table[:, -1] - table[:, -2])[center[:, 0]]
-        embedding = _interpolate(table, center[:, 0], rho) + beyond
-        return (embedding + 0.5 * jnp.sum(pair * weight, axis=1)).astype(r.dtype)
+        beyond = jnp.where(rho > last, rho - last, 0) * (table[:, -1] - table[:, -2])[envs.center]
+        return _interpolate(table, envs.center, rho) + beyond + 0.5 * over_pairs(pair * weight, envs)
 
 
 def _interpolate(tables: Array, row: Array, x: Array) -> Array:
