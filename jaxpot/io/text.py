@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")  # on lines of their own, for type checkers
+T = TypeVar("T")
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[-+]?\d+(\.0*)?", re.ASCII)
