@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxpot.potentials.base import IsolatedAtoms, Potential
-from jaxpot.pytree import class_table, fields, is_pytree, rebuild
+from jaxpot.pytree import class_name, class_table, fields, find_class, is_pytree, rebuild
 
 _NONE = "none"
 _LARGEST = 1e30
@@ -62,7 +62,7 @@ def table_from_model(model: Any) -> Any:
     if isinstance(model, IsolatedAtoms):
         return {"class": "IsolatedAtoms", "energies_of": dict(zip(model.species, np.asarray(model.values).tolist(), strict=True))}
     if is_pytree(model):
-        out = {"class": type(model).__name__}
+        out = {"class": class_name(type(model))}
         for name, value, field in fields(model):
             if field.init and (value is not None or field.default is not None):
                 out[name] = table_from_model(value)
@@ -95,7 +95,7 @@ def isolated_energies(how: str, frames: Sequence[Any], keys: Mapping[str, str] |
     Raises:
       ValueError: for another word, and where the frames do not tell.
     """
-    from jaxpot.labels import read_labels, what_is_there
+    from jaxpot.labels import read_label, what_is_there
 
     if how not in ("mean", "isolated"):
         raise ValueError(f'{path} is {how!r}; expected "mean", "isolated" or a table such as {{Si = -158.54}}')
@@ -104,9 +104,9 @@ def isolated_energies(how: str, frames: Sequence[Any], keys: Mapping[str, str] |
     found = []
     for number, atoms in enumerate(frames):
         try:
-            energy = read_labels(atoms, keys, ("energy",)).get("energy")
+            energy = read_label(atoms, "energy", keys)
             if energy is not None and len(atoms):
-                found.append((atoms, float(energy), how == "isolated" and _is_isolated(atoms)))
+                found.append((atoms, float(energy.value), how == "isolated" and _is_isolated(atoms)))
         except ValueError as error:
             raise ValueError(f"frame {number}: {error}") from None
     if how == "isolated":
@@ -174,10 +174,12 @@ def _object(value: Any, path: str, kind: type) -> Any:
     if "class" not in value:
         raise ValueError(f'{path} has no class; write class = "...", one of {", ".join(names)}')
     name = value["class"]
-    cls = class_table().get(name) if isinstance(name, str) else None
-    if cls is None or not issubclass(cls, kind):
-        what = f"the unknown class {name!r}" if cls is None else f"the class {name}, which is no {kind.__name__}"
-        raise ValueError(f"{path} has {what}; expected one of {', '.join(names)}")
+    try:
+        cls = find_class(name)
+    except ValueError as error:
+        raise ValueError(f"{path} has the {error}; expected one of {', '.join(names)}") from None
+    if not issubclass(cls, kind):
+        raise ValueError(f"{path} has the class {name}, which is no {kind.__name__}; expected one of {', '.join(names)}")
     given = {key: item for key, item in value.items() if key != "class"}
     known = {f.name: f for f in dataclasses.fields(cls) if f.init}
     arguments = inspect.signature(cls).parameters

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxpot.descriptors.base import atoms_at_once
+from jaxpot.descriptors.blocks import atoms_at_once
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum, safe_norm
 

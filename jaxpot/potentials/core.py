@@ -9,7 +9,7 @@ from jaxpot.graph import Graph
 from jaxpot.math.cutoffs import cosine_ramp, smoothstep
 from jaxpot.potentials.base import Potential
 from jaxpot.potentials.pair import of_pair, pairs, screened_repulsion
-from jaxpot.pytree import leaf, positive, pytree, set_fields, static
+from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -203,12 +203,6 @@ class Switched(Potential):
     @property
     def reach(self) -> Array:
         return jnp.maximum(jnp.asarray(self.potential.reach), self.core.reach)
-
-    def at(self) -> "Switched":
-        return set_fields(self, potential=self.potential.at(), core=self.core.at())
-
-    def frozen(self) -> "Switched":
-        return self.replace(potential=self.potential.frozen(), core=self.core.frozen())
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         return (*self.potential.causes(graph), *self.core.causes(graph))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, poison, species_tuple
-from jaxpot.descriptors.base import atoms_at_once, map_blocks
+from jaxpot.descriptors.blocks import atoms_at_once, map_blocks
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.potentials.base import Potential

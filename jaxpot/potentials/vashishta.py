@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, poison, species_tuple
-from jaxpot.descriptors.base import map_blocks
+from jaxpot.descriptors.blocks import map_blocks
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import angles_at_once, distances_and_units, ending, of_angles, over_angles
