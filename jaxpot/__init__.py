@@ -101,7 +101,7 @@ def __getattr__(name: str):
         return importlib.import_module("jaxpot.calculator").Calculator
     if name in ("LinenHead", "NNXHead"):
         return getattr(importlib.import_module("jaxpot.heads.flax"), name)
-    if name in ("md", "sharding"):
+    if name in ("md", "sharding", "testing"):
         return importlib.import_module(f"jaxpot.{name}")
     raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
 
@@ -308,6 +308,7 @@ __all__ = [
     "static",
     "strain",
     "tabulate",
+    "testing",
     "to_atoms",
     "wigner_d",
 ]  # fmt: skip

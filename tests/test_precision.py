@@ -14,6 +14,7 @@ import pytest
 from ase.build import bulk
 
 import jaxpot as jp
+from jaxpot.precision import promoted_pair
 
 ATOMS = bulk("Si", cubic=True)
 ATOMS.rattle(0.1, seed=1)
@@ -80,6 +81,21 @@ def test_results_have_the_promoted_type():
     assert mixed.forces.dtype == jnp.float64 and jnp.array_equal(mixed.forces, double.forces) and jax.eval_shape(MODEL, single).dtype == jnp.float64
 
 
+@pytest.mark.parametrize(("of_model", "of_graph"), [("float32", "float64"), ("float64", "float32"), ("float32", "float32"), ("float64", "float64")])
+def test_pairs_are_promoted(of_model, of_graph):
+    """Energies, and all that a derivative rule sees, are of one type."""
+    dtype, graph = np.result_type(of_model, of_graph), jp.cast(jp.from_atoms(ATOMS, 4.0), of_graph)
+    for name in ("soap-gto", "ace", "mlp", "gp-polynomial", "lennard-jones"):
+        model = jp.cast(catalog.potential(name), of_model, insist=True)
+        pair = promoted_pair(model, graph)
+        types = {np.asarray(leaf).dtype for leaf in jax.tree_util.tree_leaves(pair)}
+        assert {kind for kind in types if kind.kind == "f"} == {dtype} and pair[1].neighbors is graph.neighbors
+        result = jax.eval_shape(jp.evaluate, *pair)
+        assert {leaf.dtype for leaf in jax.tree_util.tree_leaves(result)} == {dtype}
+    if of_model == of_graph:
+        assert all(a is b for a, b in zip(*map(jax.tree_util.tree_leaves, (pair, (model, graph))), strict=True))
+
+
 def test_collapsed_first_and_cast_then():
     """Of ζ = 1 and 2 the sum over sparse points is made once, in float64."""
     graph = jp.from_atoms(ATOMS, 4.0)
@@ -92,7 +108,6 @@ def test_collapsed_first_and_cast_then():
             jp.tabulate(jp.cast(model, "float32", insist=True))
 
 
-FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in catalog.QUICK.items())  # unoptimised code compiles faster
 IN_32_BIT_MODE = """
 import json, sys
 import jax, numpy as np
@@ -137,7 +152,7 @@ def in_32_bit_mode(tmp_path_factory):
     jp.save(folder / "gp.npz", MODEL)
     run = subprocess.run(
         [sys.executable, "-c", IN_32_BIT_MODE, str(folder)], capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_ENABLE_X64": "0", "XLA_FLAGS": FLAGS, "PYTHONPATH": str(Path(jp.__file__).parent.parent)},
+        env={**os.environ, "JAX_ENABLE_X64": "0", "XLA_FLAGS": catalog.QUICK_FLAGS, "PYTHONPATH": str(Path(jp.__file__).parent.parent)},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])

@@ -21,7 +21,7 @@ from jaxpot.math.coupling import count_couplings
 from jaxpot.passes import condense, prepare
 from jaxpot.potentials.base import LinearModel, Model
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
-from jaxpot.precision import promoted
+from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
 
@@ -110,7 +110,8 @@ class TensorModel(Model, LinearModel):
 
     def __call__(self, graph: Graph) -> Array:
         """The tensor, shape [3, …, 3], or of every atom, [N, 3, …, 3]; rows of padding atoms are zero."""
-        return self._assembled(promoted(graph, self), as_basis=False)
+        own, graph = promoted_pair(self, graph)
+        return own._assembled(graph, as_basis=False)
 
     def properties(self, graph: Graph) -> Properties:
         return Properties(**{self.field: self(graph)})
