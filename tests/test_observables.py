@@ -154,6 +154,8 @@ def test_what_is_not_predicted_is_left_out_and_named(data, frames):
     linear = jp.AtomicPotential(jp.Constant(("Ar",)), jp.Linear())
     with pytest.raises(ValueError, match="labels of charges only, no labels of energy"):
         jp.fit.linear(linear, charges, progress=False)
+    with pytest.raises(ValueError, match="labels of energies, of which AtomicPotential has no rows; leave sigma.energies out"):
+        jp.fit.linear(linear, jp.Dataset.from_atoms(frames, 4.0, sigma=jp.noise_levels(0.01, energies=0.01)), progress=False)
     np.testing.assert_array_equal(*(jp.fit.linear(linear, part, progress=False).head.coefficients for part in (data, energies)))
 
 
