@@ -103,7 +103,7 @@ class AtomicPotential(DescribedPotential, LocalPotential):
     head: Head
     chunk: int | None = static(None)
 
-    def __new__(cls, descriptor: Descriptor, head: Head, chunk: int | None = None):
+    def __new__(cls, descriptor: Descriptor | None = None, head: Head | None = None, chunk: int | None = None):  # `copy` gives nothing
         local = is_local(descriptor) or isinstance(descriptor, ClusterDescriptor)
         return super().__new__(cls) if local or not isinstance(descriptor, Descriptor) else GraphPotential(descriptor, head)
 
