@@ -96,6 +96,7 @@ class System:
     Example:
       >>> from ase.build import bulk
       >>> from jaxpot import LennardJones, PolynomialCutoff, from_atoms
+      >>> from jaxpot.md import NVE
       >>> model = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(6.0, width=2.0))
       >>> system = System(from_atoms(bulk("Ar", cubic=True), model.reach), NVE(temperature=60.0, timestep=2.0))
       >>> state = system.init(jax.random.key(0), model)
