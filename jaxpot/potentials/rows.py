@@ -73,7 +73,8 @@ def generic_rows(energy_row: Callable[[Graph], Array], graph: Graph) -> Properti
     by_position, by_strain = jax.jacfwd(basis, argnums=(0, 1))(graph.positions, zero)
     row, real = energy_row(graph), graph.numbers > 0
     shared = row / jnp.maximum(jnp.sum(real), 1).astype(row.dtype)
-    return Properties(energy=row, energies=jnp.where(real[:, None], shared[None], 0), forces=-jnp.moveaxis(by_position, 0, -1), virial=-jnp.moveaxis(by_strain, 0, -1))
+    energies = jnp.where(real[:, None], shared[None], 0)
+    return Properties(energy=row, energies=energies, forces=-jnp.moveaxis(by_position, 0, -1), virial=-jnp.moveaxis(by_strain, 0, -1))
 
 
 def waist_rows(term: Any, waist: Waist, graph: Graph) -> Properties:
