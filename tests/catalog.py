@@ -330,8 +330,8 @@ POTENTIALS = {
     "pace": _pace,
     "by-distance": lambda: Switched(
         _fitted(AtomicPotential(ACE(_sharp(Bessel(2), 1), Listed((((0, 0),), ((1, 1), (2, 1)), ((1, 0), (0, 1), (3, 1))))), Linear())),
-        ScreenedCore(SPECIES, radius=[[2.2, 2.4], [2.4, 2.6]], width=0.7, scale=0.9),
-        ByDistance(radius=[[2.1, 2.2], [2.2, 2.3]], width=[[0.8, 0.7], [0.7, 0.9]]),
+        ScreenedCore(SPECIES, radius=[[2.7, 2.8], [2.8, 3.0]], width=1.9, scale=0.9),
+        ByDistance(radius=[[2.6, 2.7], [2.7, 2.8]], width=[[1.7, 1.6], [1.6, 1.8]]),
     ),
     "committee": lambda: Committee((POTENTIALS["lennard-jones"](), POTENTIALS["eam"]())),
     "nnx": lambda: AtomicPotential(_HEAD_DESCRIPTOR(), HEADS["nnx"]()),
