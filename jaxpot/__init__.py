@@ -1,7 +1,8 @@
 """jaxpot: differentiable interatomic potentials in JAX."""
 
 from jaxpot import fit
-from jaxpot.data import Batch, Dataset, noise_levels
+from jaxpot import fused as _fused  # noqa: F401 - its rules are registered
+from jaxpot.data import Batch, Dataset
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.acsf import ACSF
 from jaxpot.descriptors.aev import AEV
@@ -17,6 +18,7 @@ from jaxpot.descriptors.crystal_matrices import EwaldSumMatrix, EwaldSumSpectrum
 from jaxpot.descriptors.deep_pot import DeepPotSE
 from jaxpot.descriptors.density import Density, NeighborDensity, power_spectrum
 from jaxpot.descriptors.distances import InverseDistances
+from jaxpot.descriptors.expansion import Expansion, GraphExpansion, Invariants, LocalExpansion
 from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.local_mbtr import LocalMBTR
@@ -25,6 +27,7 @@ from jaxpot.descriptors.mtp import MTP
 from jaxpot.descriptors.normalised import PerAtom, UnitLength
 from jaxpot.descriptors.pip import ClusterPIP, StarPIP
 from jaxpot.descriptors.products import Listed, PerOrder, TotalDegree
+from jaxpot.descriptors.purified_ace import PurifiedACE
 from jaxpot.descriptors.slatm import SLATM, LocalSLATM
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.descriptors.symmetry_functions import G2, G3, G4, G5
@@ -40,38 +43,27 @@ from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
 from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
-from jaxpot.math.cutoffs import (
-    BumpCutoff,
-    CosineCutoff,
-    ForceShifted,
-    GammaCutoff,
-    InversePowerDecay,
-    LogisticDecay,
-    PolynomialCutoff,
-    PowerCutoff,
-    Shifted,
-    Step,
-    TanhCutoff,
-    TwoSided,
-    Willatt,
-)
-from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
+from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, Cutoff, GammaCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, TwoSided
+from jaxpot.math.decays import InversePowerDecay, LogisticDecay, Willatt
+from jaxpot.math.endings import ForceShifted, Shifted
+from jaxpot.math.kernels import Kernel, Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations
 from jaxpot.math.polynomials import exchanges
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 from jaxpot.math.wigner import random_rotation, wigner_d
-from jaxpot.potentials.atomic import AtomicPotential
+from jaxpot.noise import noise_levels
+from jaxpot.passes import freeze, prepare, tabulate
+from jaxpot.potentials.atomic import AtomicPotential, GraphPotential
 from jaxpot.potentials.base import (
     IsolatedAtoms,
     LinearModel,
+    LocalPotential,
     Potential,
     Sum,
     diagnose,
     evaluate,
-    freeze,
-    tabulate,
 )
 from jaxpot.potentials.bonded import Angles, Bonds, Dihedrals
 from jaxpot.potentials.committee import Committee
@@ -91,7 +83,10 @@ from jaxpot.potentials.vashishta import Vashishta
 from jaxpot.precision import cast
 from jaxpot.properties import Properties
 from jaxpot.pytree import free, positive, pytree, static
-from jaxpot.radial.base import GTO, Bessel, EquispacedGaussians, SolidGTO
+from jaxpot.radial.base import Radial
+from jaxpot.radial.bessel import Bessel
+from jaxpot.radial.equispaced import EquispacedGaussians
+from jaxpot.radial.gto import GTO, SolidGTO
 from jaxpot.radial.pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, RadialTable, SBessel
 from jaxpot.radial.polynomial import Agnesi, Chebyshev
 from jaxpot.radial.shifted import Monomials, ShiftedMonomials
@@ -106,7 +101,7 @@ def __getattr__(name: str):
         return importlib.import_module("jaxpot.calculator").Calculator
     if name in ("LinenHead", "NNXHead"):
         return getattr(importlib.import_module("jaxpot.heads.flax"), name)
-    if name in ("md", "sharding"):
+    if name in ("md", "sharding", "testing"):
         return importlib.import_module(f"jaxpot.{name}")
     raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
 
@@ -114,28 +109,206 @@ def __getattr__(name: str):
 __version__ = "0.1.0"
 
 __all__ = [
-    "ACE", "ACSF", "AEV", "EAM", "EDIP", "FCHL19", "G2", "G3", "G4", "G5", "GTO", "MBTR", "MLP", "MTP", "PIP", "SLATM",
-    "SOAP", "ZBL", "Agnesi", "AngleFunction", "AngleInDegrees", "Angles", "AsymmetricCore", "AtomicPotential",
-    "Average", "BagOfBonds", "Batch", "Bessel", "BestMatch", "Bispectrum", "BondDensity", "Bonds", "Buckingham",
-    "BumpCore", "BumpCutoff", "ByCoreEnergy", "ByDistance", "Calculator", "ChebExpCos", "ChebLinear", "ChebPow",
-    "Chebyshev", "ClusterDescriptor", "ClusterPIP", "Committee", "CompactNarrow", "CompactRadial", "CompactTriangles",
-    "CompactWide", "CompressedSOAP", "Constant", "CoreRepulsion", "CosineCutoff", "CosineOfAngle", "CoulombMatrix",
-    "CoulombSpectrum", "CubicSpline", "CutCoulomb", "Dataset", "DeepPotSE", "Density", "Descriptor", "Dihedrals",
-    "Dipole", "DistanceTransform", "Embedding", "Environment", "EquispacedGaussians", "EwaldSumMatrix",
-    "EwaldSumSpectrum", "ForceShifted", "GammaCutoff", "GlobalSOAP", "GradientDomain", "Graph", "Head", "HiddenLayer",
-    "Histogram", "IdentityTransform", "InnerCutoff", "Instances", "InverseDistances", "InversePowerDecay",
-    "InverseTransform", "IsolatedAtoms", "LambdaGP", "LambdaKernel", "LambdaSOAP", "Laplacian", "LennardJones",
-    "Linear", "LinearHead", "LinearModel", "LinenHead", "Listed", "LocalDescriptor", "LocalMBTR", "LocalSLATM",
-    "LogisticDecay", "Matching", "Matern", "ModifiedStillingerWeber", "ModifiedTersoff", "Monomials", "Morse",
-    "MorseTransform", "NNXHead", "NeighborDensity", "PairSpline", "PerAtom", "PerOrder", "Polarizability", "Poly3",
-    "Poly3Gauss", "PolynomialCore", "PolynomialCutoff", "PolynomialKernel", "Potential", "PowerCutoff",
-    "PowerTransform", "Properties", "Quadratic", "REMatch", "RadialTable", "SBessel", "ScreenedCore", "SharedLinear",
-    "Shifted", "ShiftedMonomials", "ShiftedPower", "SiLU", "SineMatrix", "SineSpectrum", "SmoothedPower", "Softplus",
-    "SolidGTO", "SparseGP", "SquaredExponential", "StarPIP", "Step", "StillingerWeber", "StructureDescriptor",
-    "StructureGP", "Sum", "Switched", "Symmetrised", "Tanh", "TanhCutoff", "Tensor", "Tersoff", "TersoffZBL",
-    "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "TwoSided", "UnitLength", "ValleOganov",
-    "Vashishta", "Willatt", "cast", "diagnose", "environments", "evaluate", "exchanges", "fit", "free", "freeze",
-    "from_atoms", "from_edges", "load", "md", "noise_levels", "pad", "positive", "power_spectrum", "pytree",
-    "random_rotation", "recover_permutations", "rotate", "save", "sensitivity", "sharding", "stack", "static", "strain",
-    "tabulate", "to_atoms", "wigner_d",
+    "ACE",
+    "ACSF",
+    "AEV",
+    "EAM",
+    "EDIP",
+    "FCHL19",
+    "G2",
+    "G3",
+    "G4",
+    "G5",
+    "GTO",
+    "MBTR",
+    "MLP",
+    "MTP",
+    "PIP",
+    "SLATM",
+    "SOAP",
+    "ZBL",
+    "Agnesi",
+    "AngleFunction",
+    "AngleInDegrees",
+    "Angles",
+    "AsymmetricCore",
+    "AtomicPotential",
+    "Average",
+    "BagOfBonds",
+    "Batch",
+    "Bessel",
+    "BestMatch",
+    "Bispectrum",
+    "BondDensity",
+    "Bonds",
+    "Buckingham",
+    "BumpCore",
+    "BumpCutoff",
+    "ByCoreEnergy",
+    "ByDistance",
+    "Calculator",
+    "ChebExpCos",
+    "ChebLinear",
+    "ChebPow",
+    "Chebyshev",
+    "ClusterDescriptor",
+    "ClusterPIP",
+    "Committee",
+    "CompactNarrow",
+    "CompactRadial",
+    "CompactTriangles",
+    "CompactWide",
+    "CompressedSOAP",
+    "Constant",
+    "CoreRepulsion",
+    "CosineCutoff",
+    "CosineOfAngle",
+    "CoulombMatrix",
+    "CoulombSpectrum",
+    "CubicSpline",
+    "CutCoulomb",
+    "Cutoff",
+    "Dataset",
+    "DeepPotSE",
+    "Density",
+    "Descriptor",
+    "Dihedrals",
+    "Dipole",
+    "DistanceTransform",
+    "Embedding",
+    "Environment",
+    "EquispacedGaussians",
+    "EwaldSumMatrix",
+    "EwaldSumSpectrum",
+    "Expansion",
+    "ForceShifted",
+    "GammaCutoff",
+    "GlobalSOAP",
+    "GradientDomain",
+    "Graph",
+    "GraphExpansion",
+    "GraphPotential",
+    "Head",
+    "HiddenLayer",
+    "Histogram",
+    "IdentityTransform",
+    "InnerCutoff",
+    "Instances",
+    "Invariants",
+    "InverseDistances",
+    "InversePowerDecay",
+    "InverseTransform",
+    "IsolatedAtoms",
+    "Kernel",
+    "LambdaGP",
+    "LambdaKernel",
+    "LambdaSOAP",
+    "Laplacian",
+    "LennardJones",
+    "Linear",
+    "LinearHead",
+    "LinearModel",
+    "LinenHead",
+    "Listed",
+    "LocalDescriptor",
+    "LocalExpansion",
+    "LocalMBTR",
+    "LocalPotential",
+    "LocalSLATM",
+    "LogisticDecay",
+    "Matching",
+    "Matern",
+    "ModifiedStillingerWeber",
+    "ModifiedTersoff",
+    "Monomials",
+    "Morse",
+    "MorseTransform",
+    "NNXHead",
+    "NeighborDensity",
+    "PairSpline",
+    "PerAtom",
+    "PerOrder",
+    "Polarizability",
+    "Poly3",
+    "Poly3Gauss",
+    "PolynomialCore",
+    "PolynomialCutoff",
+    "PolynomialKernel",
+    "Potential",
+    "PowerCutoff",
+    "PowerTransform",
+    "Properties",
+    "PurifiedACE",
+    "Quadratic",
+    "REMatch",
+    "Radial",
+    "RadialTable",
+    "SBessel",
+    "ScreenedCore",
+    "SharedLinear",
+    "Shifted",
+    "ShiftedMonomials",
+    "ShiftedPower",
+    "SiLU",
+    "SineMatrix",
+    "SineSpectrum",
+    "SmoothedPower",
+    "Softplus",
+    "SolidGTO",
+    "SparseGP",
+    "SquaredExponential",
+    "StarPIP",
+    "Step",
+    "StillingerWeber",
+    "StructureDescriptor",
+    "StructureGP",
+    "Sum",
+    "Switched",
+    "Symmetrised",
+    "Tanh",
+    "TanhCutoff",
+    "Tensor",
+    "Tersoff",
+    "TersoffZBL",
+    "ThreeBody",
+    "TotalDegree",
+    "Triangles",
+    "TurboDensity",
+    "TwoBody",
+    "TwoSided",
+    "UnitLength",
+    "ValleOganov",
+    "Vashishta",
+    "Willatt",
+    "cast",
+    "diagnose",
+    "environments",
+    "evaluate",
+    "exchanges",
+    "fit",
+    "free",
+    "freeze",
+    "from_atoms",
+    "from_edges",
+    "load",
+    "md",
+    "noise_levels",
+    "pad",
+    "positive",
+    "power_spectrum",
+    "prepare",
+    "pytree",
+    "random_rotation",
+    "recover_permutations",
+    "rotate",
+    "save",
+    "sensitivity",
+    "sharding",
+    "stack",
+    "static",
+    "strain",
+    "tabulate",
+    "testing",
+    "to_atoms",
+    "wigner_d",
 ]  # fmt: skip

@@ -24,6 +24,7 @@ from jaxpot.checks import check_jax, is_concrete
 from jaxpot.graph import Graph, from_edges, strain
 from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import RESOLUTION, expected_pairs, require_memory
+from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential
 from jaxpot.units import SYMBOLS
 
@@ -34,7 +35,7 @@ _CANDIDATE = 40  # bytes of memory for each atom, other atom and image that jax-
 _FAR = 2**30  # lattice vectors; integers of 32 bits hold no longer translations
 _EMPTY = 100  # cells per atom, above a million, from which jax-md's cell lists are not worth their memory
 _EDGE = 1e-6  # relative; positions may lie this far outside the cell by round-off
-_at = jax.jit(lambda potential: potential.at())
+_ready = jax.jit(prepare)
 
 
 def neighbor_list_energy(
@@ -52,7 +53,7 @@ def neighbor_list_energy(
     """Neighbour and energy functions for jax-md.
 
     `energy_fn(R, neighbor, *, potential=potential, box=None, perturbation=None)` returns the energy, shape [], in eV. The
-    potential is an argument, so gradients flow through a trajectory; inside a loop pass `potential.at()`, made outside, to
+    potential is an argument, so gradients flow through a trajectory; inside a loop pass `prepare(potential)`, made outside, to
     compute its tables once. A `box` of the moment (NPT) replaces the one given here and must also be passed to
     `neighbors.update(R, box=box)`, which then searches anew. For NPT use real-space coordinates: `npt_nose_hoover` of jax-md
     0.2.29 moves fractional ones as if they were Å, and its invariant drifts whatever the time step. `perturbation` deforms
@@ -117,7 +118,7 @@ def neighbor_list_energy(
 
     neighbor_fn = _neighbor_functions(matrix, cutoff, skin, fractional_coordinates, multi_image, len(numbers))
     numbers = jnp.asarray(numbers, jnp.int32)
-    start, default = matrix, _at(potential)
+    start, default = matrix, _ready(potential)
 
     def energy_fn(
         R: Array,

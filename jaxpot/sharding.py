@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset, empty_like
 from jaxpot.graph import Graph
-from jaxpot.potentials.base import Potential, poisoned
+from jaxpot.potentials.base import LocalPotential, Potential, energies_with_gradient, poisoned, terms_of
 from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
 
@@ -81,7 +81,7 @@ class Partition:
       neighbors: shape [D, C, K], numbers of own atoms and ghosts; C + G marks an empty slot.
       shifts: shape [D, C, K, 3].
       sent: own atoms that every part sends, shape [D, S] for each of `hops`.
-      cell, pbc, cutoff, overflow: as in Graph.
+      cell, pbc, cutoff, overflow, charge, field: as in Graph.
       place: where each atom of the structure is, part · C + number there, shape [N].
       hops: how many devices further on each of `sent` goes.
     """
@@ -95,6 +95,8 @@ class Partition:
     pbc: Array
     cutoff: Array
     overflow: Array
+    charge: Array
+    field: Array
     place: Array
     hops: tuple[int, ...] = static()
 
@@ -157,8 +159,11 @@ def partition(graph: Graph, mesh: Mesh) -> Partition:
             start += length
         numbers[part, : len(atoms)], positions[part, : len(atoms)] = graph.numbers[atoms], graph.positions[atoms]
         neighbors[part, : len(atoms)], shifts[part, : len(atoms)] = rename[graph.neighbors[atoms]], graph.shifts[atoms]
-    place = owner[:-1] * size + local[:-1]
-    whole = Partition(numbers, positions, neighbors, shifts, sent, graph.cell, graph.pbc, graph.cutoff, graph.overflow, place.astype(np.int32), hops)
+    place = np.where(graph.numbers > 0, owner[:-1] * size + local[:-1], n_parts * size)  # of padding atoms: nowhere
+    same = {name: getattr(graph, name) for name in ("cell", "pbc", "cutoff", "overflow", "charge", "field")}
+    whole = Partition(
+        numbers=numbers, positions=positions, neighbors=neighbors, shifts=shifts, sent=sent, place=place.astype(np.int32), hops=hops, **same
+    )
     return jax.tree_util.tree_map(lambda x, spec: _placed(x, mesh, spec), whole, _specs(whole, mesh))
 
 
@@ -171,7 +176,7 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
       mesh: the mesh that they were made for.
 
     Returns:
-      Properties in the atoms' original order; entries of forces of padding atoms mean nothing.
+      Properties in the atoms' original order; those of padding atoms are zero.
 
     Raises:
       ValueError: for a potential that cannot be evaluated in parts.
@@ -184,7 +189,7 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
       >>> evaluate(argon, partition(from_atoms(bulk("Ar", cubic=True), cutoff=6.0), mesh), mesh).forces.shape
       (4, 3)
     """
-    if not model.is_local:
+    if not all(isinstance(term, LocalPotential) for term in terms_of(model)):
         name = type(model).__name__
         raise ValueError(f"sharding.evaluate: energies of {name} depend on more than each atom's neighbours; use jaxpot.evaluate on one device")
     return _evaluate(model, parts, mesh)
@@ -194,14 +199,15 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
 def _evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
     specs, everywhere = _specs(parts, mesh), P(mesh.axis_names)
     own = jax.shard_map(
-        lambda model, parts: _of_part(model, parts, mesh), mesh=mesh, in_specs=(P(), specs), out_specs=(P(), everywhere, P()), check_vma=False
+        lambda model, parts: _of_part(model, parts, mesh), mesh=mesh, in_specs=(P(), specs), out_specs=(everywhere, everywhere, P()), check_vma=False
     )
-    energy, forces, virial = own(model, parts)
-    return poisoned(energy, forces.reshape(-1, 3)[parts.place], virial)
+    energies, forces, virial = own(model, parts)
+    energies, forces = (x.at[parts.place].get(mode="fill", fill_value=0) for x in (energies.reshape(-1), forces.reshape(-1, 3)))
+    return poisoned(energies, forces, virial)
 
 
 def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Array, Array]:
-    """Energy and virial of the whole, and the forces [1, C, 3] on the atoms of this device's part."""
+    """Energies [1, C] of the atoms of this device's part and forces [1, C, 3] on them, and the virial of the whole."""
     (axis,), n_parts = mesh.axis_names, mesh.size
     positions, size = parts.positions[0], parts.positions.shape[1]
 
@@ -210,21 +216,30 @@ def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Arr
 
     ghosts = [passed(positions[sent[0]], hop) for sent, hop in zip(parts.sent, parts.hops, strict=True)]
     graph = Graph(
-        parts.numbers[0], jnp.concatenate([positions, *ghosts]), parts.cell, parts.pbc, parts.neighbors[0], parts.shifts[0], parts.cutoff, parts.overflow
+        numbers=parts.numbers[0],
+        positions=jnp.concatenate([positions, *ghosts]),
+        cell=parts.cell,
+        pbc=parts.pbc,
+        neighbors=parts.neighbors[0],
+        shifts=parts.shifts[0],
+        cutoff=parts.cutoff,
+        overflow=parts.overflow,
+        charge=parts.charge,
+        field=parts.field,
     )
-    energies, gradient, by_strain = model.with_gradient(graph)
+    energies, gradient, by_strain = energies_with_gradient(model, graph)
     total, start = gradient[:size], size
     for sent, hop in zip(parts.sent, parts.hops, strict=True):
         stop = start + sent.shape[-1]
         total = total.at[sent[0]].add(passed(gradient[start:stop], -hop))  # padding of `sent` is no neighbour of anything: its gradient is zero
         start = stop
-    return jax.lax.psum(jnp.sum(energies), axis), -total[None], -jax.lax.psum(by_strain, axis)
+    return energies[None, :size], -total[None], -jax.lax.psum(by_strain, axis)
 
 
 def _specs(parts: Partition, mesh: Mesh) -> Partition:
     shared = P(mesh.axis_names)
     split = {"numbers", "positions", "neighbors", "shifts"}
-    names = ("numbers", "positions", "neighbors", "shifts", "cell", "pbc", "cutoff", "overflow", "place")
+    names = ("numbers", "positions", "neighbors", "shifts", "cell", "pbc", "cutoff", "overflow", "charge", "field", "place")
     changes = {name: shared if name in split else P() for name in names}
     return parts.replace(sent=tuple(shared for _ in parts.sent), **changes)
 

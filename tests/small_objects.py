@@ -15,22 +15,22 @@ from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
 from jaxpot.math.cutoffs import (
     BumpCutoff,
     CosineCutoff,
-    ForceShifted,
     GammaCutoff,
-    InversePowerDecay,
-    LogisticDecay,
     PolynomialCutoff,
     PowerCutoff,
-    Shifted,
     Step,
     TanhCutoff,
     TwoSided,
-    Willatt,
 )
+from jaxpot.math.decays import InversePowerDecay, LogisticDecay, Willatt
+from jaxpot.math.endings import ForceShifted, Shifted
 from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.transforms import IdentityTransform, InverseTransform, MorseTransform, PowerTransform
-from jaxpot.radial.base import GTO, Bessel, EquispacedGaussians, SolidGTO
+from jaxpot.radial import base
+from jaxpot.radial.bessel import Bessel
+from jaxpot.radial.equispaced import EquispacedGaussians
+from jaxpot.radial.gto import GTO, SolidGTO
 from jaxpot.radial.pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, RadialTable, SBessel
 from jaxpot.radial.polynomial import Agnesi, Chebyshev
 from jaxpot.radial.shifted import Monomials, ShiftedMonomials
@@ -53,12 +53,12 @@ def ended(model, r):
 
 def sharp(model, r):
     basis, given = model
-    return basis.sharp(r, L_MAX, given["radius"])
+    return base.sharp(basis, r, L_MAX, given["radius"])
 
 
 def smeared(model, r):
     basis, given = model
-    return basis.smeared(r, L_MAX, given["radius"], given["sigma"])
+    return base.smeared(basis, r, L_MAX, given["radius"], given["sigma"])
 
 
 def similarity(model, x):

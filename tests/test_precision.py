@@ -14,6 +14,7 @@ import pytest
 from ase.build import bulk
 
 import jaxpot as jp
+from jaxpot.precision import promoted_pair
 
 ATOMS = bulk("Si", cubic=True)
 ATOMS.rattle(0.1, seed=1)
@@ -80,6 +81,21 @@ def test_results_have_the_promoted_type():
     assert mixed.forces.dtype == jnp.float64 and jnp.array_equal(mixed.forces, double.forces) and jax.eval_shape(MODEL, single).dtype == jnp.float64
 
 
+@pytest.mark.parametrize(("of_model", "of_graph"), [("float32", "float64"), ("float64", "float32"), ("float32", "float32"), ("float64", "float64")])
+def test_pairs_are_promoted(of_model, of_graph):
+    """Energies, and all that a derivative rule sees, are of one type."""
+    dtype, graph = np.result_type(of_model, of_graph), jp.cast(jp.from_atoms(ATOMS, 4.0), of_graph)
+    for name in ("soap-gto", "ace", "mlp", "gp-polynomial", "lennard-jones"):
+        model = jp.cast(catalog.potential(name), of_model, insist=True)
+        pair = promoted_pair(model, graph)
+        types = {np.asarray(leaf).dtype for leaf in jax.tree_util.tree_leaves(pair)}
+        assert {kind for kind in types if kind.kind == "f"} == {dtype} and pair[1].neighbors is graph.neighbors
+        result = jax.eval_shape(jp.evaluate, *pair)
+        assert {leaf.dtype for leaf in jax.tree_util.tree_leaves(result)} == {dtype}
+    if of_model == of_graph:
+        assert all(a is b for a, b in zip(*map(jax.tree_util.tree_leaves, (pair, (model, graph))), strict=True))
+
+
 def test_collapsed_first_and_cast_then():
     """Of ζ = 1 and 2 the sum over sparse points is made once, in float64."""
     graph = jp.from_atoms(ATOMS, 4.0)
@@ -124,7 +140,7 @@ tried("saved again", lambda: jp.evaluate(jp.load(jp.save(folder + "/again.npz", 
 tried("collapsed", lambda: jax.jit(jp.evaluate)(jp.tabulate(gp), graph).energy)
 one = jp.Density(("Si",), jp.PowerCutoff(4.0), jp.Agnesi(5, 2.35), l_max=2, sigma=None, center_weight=0.0)
 ace = jp.tabulate(jp.ACE(one, jp.TotalDegree((5, 4))), accuracy=1e-9)
-tried("ace", lambda: ace.density.radial.error)
+tried("ace", lambda: ace.expansion.radial.error)
 tried("ace features", lambda: np.max(np.abs(ace(graph) - jp.ACE(one, jp.TotalDegree((5, 4)))(graph)) / np.max(np.abs(ace(graph)))))
 print(json.dumps(found))
 """

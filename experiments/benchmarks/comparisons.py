@@ -184,7 +184,7 @@ def snap(n_atoms: int, runs: int, n_species: int, *, processes: int, program: st
         if n_species > 1:
             made = jp.Bispectrum(species, models.CUTOFF, 8, weights=tuple(np.linspace(0.7, 1.0, n_species)))
             order = tuple(dict.fromkeys(atoms.get_chemical_symbols()))
-            write_snap(models.linear(made) + jp.IsolatedAtoms(dict.fromkeys(order, 0.0)), *files)
+            write_snap(*files, models.linear(made) + jp.IsolatedAtoms(dict.fromkeys(order, 0.0)))
         elif os.environ.get("JAXPOT_DATA"):
             stem = Path(os.environ["JAXPOT_DATA"]) / "potentials/lammps_snap/Si_Zuo_JPCA2020"
             files = tuple(stem.with_name(f"{stem.name}.{suffix}").resolve() for suffix in ("snapcoeff", "snapparam"))
@@ -221,7 +221,7 @@ def ace(n_atoms: int, runs: int, family: str) -> Comparison:
     model = models.FAMILIES[family](("Si",))
     if contenders:
         result.checks |= {"functions": model.n_coefficients, "functions of ace-jax": n_theirs}
-    for kind, one in (("exact", jax.jit(lambda m: m.at())(model)), ("tabulated", models.for_dynamics(model))):
+    for kind, one in (("exact", jax.jit(lambda m: jp.prepare(m))(model)), ("tabulated", models.for_dynamics(model))):
         contenders |= {f"{kind}, {name}": run for name, run in here(jp.evaluate, one, atoms, models.CUTOFF).items()}
     contenders["tabulated, calculator"] = calculator(models.for_dynamics(model), atoms)
     result.times = timing.interleaved(contenders, runs)

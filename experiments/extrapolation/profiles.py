@@ -16,7 +16,7 @@ _variance = jax.jit(jp.fit.variance)
 
 def energies(model, frames: list, cutoff: float, of=_energy) -> np.ndarray:
     """Energies (or variances) of frames that have the same atoms, in eV."""
-    ready = jax.jit(lambda m: m.at())(model)
+    ready = jax.jit(lambda m: jp.prepare(m))(model)
     return np.array([float(of(ready, jp.from_atoms(a, cutoff, max_neighbors=len(a) - 1))) for a in frames])
 
 
@@ -87,7 +87,7 @@ class Novelty:
 
     def _features(self, frames: list) -> np.ndarray:
         """[frames, atoms, features]"""
-        of = jax.jit(self.soap.at().__call__)
+        of = jax.jit(jp.prepare(self.soap).__call__)
         return np.array([of(jp.from_atoms(a, 4.5, max_neighbors=len(a) - 1)) for a in frames], np.float32)
 
     def __call__(self, frames: list) -> np.ndarray:

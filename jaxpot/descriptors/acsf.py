@@ -10,6 +10,7 @@ from jaxpot.checks import species_tuple
 from jaxpot.descriptors import angular_pairs
 from jaxpot.descriptors.angular_pairs import Neighbors, Pairs
 from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.blocks import block_size
 from jaxpot.descriptors.symmetry_functions import AngularFunctions, SymmetryFunctions
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
@@ -83,16 +84,14 @@ class ACSF(LocalDescriptor):
         grid = self._grid()
         return grid if self.kept is None else tuple(grid[i] for i in _columns(self.kept))
 
-    def block(self, n_neighbors: int) -> int:
-        return min(super().block(n_neighbors), angular_pairs.block(n_neighbors)) if self._has_angles else super().block(n_neighbors)
 
     @property
-    def _has_angles(self) -> bool:
+    def has_angles(self) -> bool:
         return any(isinstance(one, AngularFunctions) for one in self.functions)
 
     def environment(self, env: Environment) -> Array:
         neighbors = Neighbors.of(env, len(self.species))
-        pairs = Pairs.of(neighbors) if self._has_angles else None
+        pairs = Pairs.of(neighbors) if self.has_angles else None
         values = jnp.concatenate([one.values(neighbors, pairs) for one in self.functions])
         if self.kept is None:
             return values
@@ -109,3 +108,8 @@ def _columns(kept: tuple[tuple[int, ...], ...]) -> np.ndarray:
 def _exists(kept: tuple[tuple[int, ...], ...]) -> np.ndarray:
     """1 where a centre has a feature, shape [S, F]."""
     return np.array([np.isin(_columns(kept), of_center) for of_center in kept], float)
+
+
+@block_size.register
+def _of_pairs(acsf: ACSF, n_neighbors: int) -> int:
+    return min(128, angular_pairs.block(n_neighbors)) if acsf.has_angles else 128

@@ -8,6 +8,7 @@ from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors import angular_pairs
 from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_of, other_of, pair_channels
 from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.blocks import block_size
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff
 from jaxpot.math.linalg import einsum
@@ -108,9 +109,6 @@ class AEV(LocalDescriptor):
         pairs = [(a, b) for i, a in enumerate(self.species) for b in self.species[i:]]
         return (*radial, *((*p, *i) for p in pairs for i in np.ndindex(np.size(self.angular_shifts), np.size(self.angle_shifts))))
 
-    def block(self, n_neighbors: int) -> int:
-        return min(super().block(n_neighbors), angular_pairs.block(n_neighbors))
-
     def environment(self, env: Environment) -> Array:
         neighbors = Neighbors.of(env, len(self.species))
         pairs, r = Pairs.of(neighbors), neighbors.r
@@ -132,3 +130,8 @@ class AEV(LocalDescriptor):
         angles = 2 * power(base, jnp.broadcast_to(column(self.zeta), (base.shape[0], 1)))
         angular = contracted(pair_channels(neighbors.elements.T), lengths, angles)
         return jnp.concatenate([radial.reshape(-1), angular.reshape(-1)])
+
+
+@block_size.register
+def _of_pairs(aev: AEV, n_neighbors: int) -> int:
+    return min(128, angular_pairs.block(n_neighbors))

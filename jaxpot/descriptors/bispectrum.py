@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
-from jaxpot.descriptors.base import LocalDescriptor, own_species
+from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import half_cosine
-from jaxpot.math.hyperspherical import bispectrum, bispectrum_slopes, gegenbauer_table, slope_entries, triples, weighted_bispectrum
+from jaxpot.math.hyperspherical import bispectrum, gegenbauer_table, triples
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.spherical import by_degree, harmonic_polynomials
 from jaxpot.pytree import leaf, positive, pytree, static
@@ -100,12 +100,13 @@ class Bispectrum(LocalDescriptor):
         return 2 * jnp.asarray(self.cutoff) * jnp.max(jnp.asarray(self.radii))
 
     @property
-    def _n_channels(self) -> int:
+    def n_channels(self) -> int:
+        """How many densities there are, D."""
         return len(self.species) if self.by_element else 1
 
     @property
     def n_features(self) -> int:
-        return len(triples(self.two_j_max)) * self._n_channels**3
+        return len(triples(self.two_j_max)) * self.n_channels**3
 
     def labels(self) -> tuple[tuple, ...]:
         """(J₁, J₂, J) of every feature; (κ, λ, μ, J₁, J₂, J) with `by_element`, the elements of F_J₁, F_J₂ and F_J."""
@@ -130,7 +131,7 @@ class Bispectrum(LocalDescriptor):
             weight = weight * half_cosine(jnp.clip(0.5 * (1 - (r - center) / width), 0, 1))
         return weight * self._of(self.weights, env.species, r.dtype)
 
-    def _factors(self, vectors: Array, env: Environment) -> tuple[list[Array], list[Array]]:
+    def factors(self, vectors: Array, env: Environment) -> tuple[list[Array], list[Array]]:
         """What each neighbour adds to c_Jlm is the product of two factors, for every l: radial ones with the weight [K, J − l], and
         harmonics [K, m]."""
         r, t = safe_norm(vectors), self.two_j_max
@@ -146,17 +147,17 @@ class Bispectrum(LocalDescriptor):
         radial = jax.lax.split(radial, tuple(t + 1 - l for l in range(t + 1)), axis=1)
         return jax.lax.optimization_barrier((radial, by_degree(harmonics, t)))
 
-    def _channels(self, env: Environment, dtype) -> Array:
+    def channels(self, env: Environment, dtype) -> Array:
         """Which channels a neighbour is in, [K, D]."""
         return jax.nn.one_hot(env.species, len(self.species), dtype=dtype) if self.by_element else jnp.ones((len(env.species), 1), dtype)
 
-    def _self(self, center: Array, dtype) -> Array:
+    def of_self(self, center: Array, dtype) -> Array:
         """w_self in every channel, [D]."""
         if self.by_element and not self.self_everywhere:
             return jax.nn.one_hot(center, len(self.species), dtype=dtype)
-        return jnp.ones(self._n_channels, dtype)
+        return jnp.ones(self.n_channels, dtype)
 
-    def _by_degree(self, blocks: list[Array]) -> list[Array]:
+    def by_degree(self, blocks: list[Array]) -> list[Array]:
         """From [..., J − l, m] for every l to [..., (J + 1)²] for every J."""
         return [jnp.concatenate([blocks[l][..., j - l, :] for l in range(j + 1)], axis=-1) for j in range(self.two_j_max + 1)]
 
@@ -165,71 +166,34 @@ class Bispectrum(LocalDescriptor):
         own = (channels[:, :, None] * radial[:, None, :]).reshape(len(radial), -1)
         return einsum("kq,km->qm", own, harmonics).reshape(channels.shape[1], radial.shape[1], -1)
 
-    def _coefficients(self, envs: Environment) -> list[Array]:
+    def coefficients(self, envs: Environment) -> list[Array]:
         """c_Jlm of a stack, [n, D, (J + 1)²] for every J."""
 
         def one(env):
-            channels = self._channels(env, envs.vectors.dtype)
-            return [self._product(channels, *factors) for factors in zip(*self._factors(env.vectors, env), strict=True)]
+            channels = self.channels(env, envs.vectors.dtype)
+            return [self._product(channels, *factors) for factors in zip(*self.factors(env.vectors, env), strict=True)]
 
-        itself = jax.vmap(lambda center: self._self(center, envs.vectors.dtype))(envs.center)[:, :, None]
+        itself = jax.vmap(lambda center: self.of_self(center, envs.vectors.dtype))(envs.center)[:, :, None]
         first = [np.eye(1, (j + 1) ** 2) * math.sqrt(j + 1) for j in range(self.two_j_max + 1)]
-        return [c + itself * jnp.asarray(x, c.dtype)[None] for c, x in zip(self._by_degree(jax.vmap(one)(envs)), first, strict=True)]
+        return [c + itself * jnp.asarray(x, c.dtype)[None] for c, x in zip(self.by_degree(jax.vmap(one)(envs)), first, strict=True)]
 
     def environment(self, env: Environment) -> Array:
-        return self.stack(jax.tree_util.tree_map(lambda x: x[None], env))[0]
+        return self.of_block(jax.tree_util.tree_map(lambda x: x[None], env))[0]
 
-    def stack(self, envs: Environment) -> Array:
-        return self._finished(bispectrum(self._coefficients(envs)), envs.center)
+    def of_block(self, envs: Environment) -> Array:
+        """Features of a stack of n atoms, shape [n, F]."""
+        return self._finished(bispectrum(self.coefficients(envs)), envs.center)
 
     def _finished(self, values: Array, center: Array) -> Array:
         """Features [n, F] from components [n, D, D, D, components]."""
-        sizes = jnp.asarray(self._sizes(), values.dtype)[None, None, None, None]
+        sizes = jnp.asarray(self.sizes(), values.dtype)[None, None, None, None]
         if self.subtract_self:
-            itself = jax.vmap(lambda z: self._self(z, values.dtype))(center)
+            itself = jax.vmap(lambda z: self.of_self(z, values.dtype))(center)
             values = values - einsum("nk,nl,nm->nklm", itself, itself, itself)[..., None] * sizes
         if self.normalize:
             values = values / sizes
         return values.reshape(-1, self.n_features)
 
-    def dot(self, envs: Environment, coefficients: Array) -> Array:
-        """As in the interface: the sum is taken at every point of the 3-sphere, where functions are multiplied, and integrated once."""
-        d, sizes = self._n_channels, jnp.asarray(self._sizes(), coefficients.dtype)
-        weights = coefficients.reshape(-1, d, d, d, len(sizes))
-        weights = weights / sizes[None, None, None, None] if self.normalize else weights
-        weights = einsum("ns,sklmc->nklmc", own_species(envs, coefficients), weights) if len(weights) > 1 else weights
-        total = weighted_bispectrum(self._coefficients(envs), weights)
-        if self.subtract_self:
-            itself = jax.vmap(lambda z: self._self(z, total.dtype))(envs.center)
-            alone = einsum("nk,nl,nm->nklm", itself, itself, itself)
-            total = total - jnp.sum(weights * alone[..., None] * sizes[None, None, None, None], axis=(1, 2, 3, 4))
-        return total
-
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        """As in the interface, by the product rule at the sum over neighbours: once for each of the three factors of a component."""
-        one = jax.tree_util.tree_map(lambda x: x[None], env)
-        coefficients, channels = self._coefficients(one), self._channels(env, env.vectors.dtype)
-        directions = jnp.broadcast_to(jnp.eye(3, dtype=env.vectors.dtype)[:, None, :], (3, *env.vectors.shape))
-        (radial, harmonics), push = jax.linearize(lambda vectors: self._factors(vectors, env), env.vectors)
-        radial_slopes, harmonic_slopes = jax.vmap(push)(directions)  # a neighbour's factors depend on its own vector only
-        slopes = [
-            dg[..., :, None] * y[None, :, None, :] + g[None, :, :, None] * dy[..., None, :]  # [x, k, J − l, m]
-            for g, y, dg, dy in zip(radial, harmonics, radial_slopes, harmonic_slopes, strict=True)
-        ]
-        entries = slope_entries(self.two_j_max)
-        parts = [
-            einsum("eklm,xnm->eklnx", by_factor[0], of_degree)
-            for by_factor, of_degree in zip(bispectrum_slopes(coefficients), self._by_degree(slopes), strict=True)
-        ]
-        parts, flat = jnp.concatenate(parts), [entry for of_degree in entries for entry in of_degree]
-        place = {entry: i for i, entry in enumerate(flat)}
-        jacobian = 0.0
-        for position, labels in enumerate(("na,ebcnx->abcenx", "nb,eacnx->abcenx", "nc,eabnx->abcenx")):
-            order = np.array([place[row, position] for row in range(len(self._sizes()))])
-            jacobian = jacobian + einsum(labels, channels, parts[order])
-        if self.normalize:
-            jacobian = jacobian / jnp.asarray(self._sizes(), jacobian.dtype)[None, None, None, :, None, None]
-        return self.stack(one)[0], jacobian.reshape(self.n_features, *env.vectors.shape)
-
-    def _sizes(self) -> np.ndarray:
+    def sizes(self) -> np.ndarray:
+        """J + 1 of every component."""
         return np.array([t[2] + 1 for t in triples(self.two_j_max)])

@@ -1,5 +1,6 @@
 """Sums of invariant polynomials over clusters of atoms: finding the clusters, and evaluating block by block."""
 
+import abc
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +11,8 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import poison
-from jaxpot.descriptors.base import LocalDescriptor, map_blocks
+from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.blocks import map_blocks
 from jaxpot.descriptors.clusters import checked_kinds, combinations_of
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
@@ -90,24 +92,24 @@ class ClusterPolynomials(LocalDescriptor):
     kinds: Kinds | None
 
     @staticmethod
+    @abc.abstractmethod
     def name(kind: tuple[str, ...]) -> tuple[str, ...]:
         """The kind as it is written: the centre first, like atoms together."""
-        raise NotImplementedError("a ClusterPolynomials must define name(kind)")
 
     @staticmethod
+    @abc.abstractmethod
     def symmetry(kind: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         """Permutations of the atoms that generate the group of the polynomials."""
-        raise NotImplementedError("a ClusterPolynomials must define symmetry(kind)")
 
     @staticmethod
+    @abc.abstractmethod
     def share(kind: tuple[str, ...]) -> float:
         """How much a cluster counts for each of its atoms that may be its centre."""
-        raise NotImplementedError("a ClusterPolynomials must define share(kind)")
 
     @property
+    @abc.abstractmethod
     def n_cut(self) -> int:
         """How many of the distances, in the order of `pairs`, the cutoff function is applied to."""
-        raise NotImplementedError(f"{type(self).__name__} must define n_cut")
 
     def check(self, least: int) -> None:
         """Refuses what it cannot be made of, orders below `least` among it, and puts the kinds in order."""
@@ -218,9 +220,20 @@ class ClusterPolynomials(LocalDescriptor):
     # --- features --------------------------------------------------------------------------------------------------------------
 
     def environment(self, env: Environment) -> Array:
-        return self.stack(jax.tree_util.tree_map(lambda x: x[None], env))[0]
+        slots, parts = combinations_of(env.mask.shape[0], self.order - 1), []
+        code = self._code(env.center, env.species[slots])
+        near = jnp.all((safe_norm(env.vectors) < self.reach)[slots], axis=1)
+        for shape in self._shapes:
+            kinds, own = jnp.asarray(shape.table)[code], jnp.take_along_axis(jnp.asarray(slots), jnp.asarray(shape.order)[code], axis=1)
+            factor = jnp.where(near & (kinds >= 0), shape.share, 0).astype(env.vectors.dtype)
+            values = self.functions(shape, self._distances(env.vectors[own], factor)[1], factor)
+            parts.append(einsum("bk,fb->kf", jax.nn.one_hot(kinds, len(shape.kinds), dtype=values.dtype), values).reshape(-1))
+        return poison(jnp.concatenate(parts), jnp.any(jnp.isnan(env.vectors)))
 
-    def stack(self, envs: Environment) -> Array:
+    # --- of whole blocks, where only the clusters that there are are looked at ---------------------------------------------------
+
+    def of_block(self, envs: Environment) -> Array:
+        """Features of a stack of n atoms, shape [n, F]."""
         return self._in_blocks(self._values, envs)
 
     def _in_blocks(self, function: Callable, envs: Environment):
@@ -244,7 +257,8 @@ class ClusterPolynomials(LocalDescriptor):
     # --- sums with coefficients ------------------------------------------------------------------------------------------------
 
     def dot(self, envs: Environment, coefficients: Array) -> Array:
-        """As the interface says: coefficients are applied to every cluster, and features of atoms are never formed."""
+        """Features of a stack of n atoms times the coefficients [S, F] of their own species, shape [n]: these are applied to every cluster, and
+        features of atoms are never formed."""
         return _dot(self, coefficients, envs)
 
     def _sums(self, envs: Environment, coefficients: Array, with_slopes: bool) -> tuple[Array, ...]:
@@ -276,12 +290,8 @@ class ClusterPolynomials(LocalDescriptor):
 
     # --- features and their derivatives ----------------------------------------------------------------------------------------
 
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        value, jacobian = self.stack_with_jacobian(jax.tree_util.tree_map(lambda x: x[None], env))
-        return value[0], jacobian[0]
-
-    def stack_with_jacobian(self, envs: Environment) -> tuple[Array, Array]:
-        """As the interface says: a cluster's functions are differentiated by its few distances, and these by its vectors."""
+    def of_block_with_slopes(self, envs: Environment) -> tuple[Array, Array]:
+        """Features [n, F] and their derivatives [n, F, K, 3]: a cluster's functions are differentiated by its few distances, these by its vectors."""
         return self._in_blocks(self._values_with_jacobian, envs)
 
     def _values_with_jacobian(self, envs: Environment) -> tuple[Array, Array]:

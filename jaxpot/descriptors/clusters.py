@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.blocks import block_size
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
@@ -71,9 +72,6 @@ class ClusterDescriptor(Descriptor):
         """Which neighbour slots make the instances, shape [I, A]."""
         return combinations_of(n_neighbors, len(self.kinds[0]) - 1)
 
-    def block(self, n_neighbors: int) -> int:
-        return max(1, min(super().block(n_neighbors), _INSTANCES_AT_ONCE // max(1, len(self.slots(n_neighbors)))))
-
     @staticmethod
     def name(kind: tuple[str, ...]) -> tuple[str, ...]:
         """Equal for equal clusters: the order of the neighbours of a centre does not matter."""
@@ -101,7 +99,7 @@ class ClusterDescriptor(Descriptor):
         weight = jnp.where(kind >= 0, self.multiplicity * weight, 0)
         return Instances(x, kind), poison(weight, jnp.any(jnp.isnan(env.vectors)))
 
-    def stack(self, envs: Environment) -> tuple[Array, Array, Array]:
+    def instances_of_stack(self, envs: Environment) -> tuple[Array, Array, Array]:
         """Of a stack of n atoms: coordinates [n I, F] and kinds [n I] of all instances, and their weights [n, I]."""
         found, weight = jax.vmap(self.instances)(envs)
         return found.coordinates.reshape(-1, self.n_features), found.kind.reshape(-1), weight
@@ -113,6 +111,11 @@ class ClusterDescriptor(Descriptor):
     def __call__(self, graph):
         name = type(self).__name__
         raise TypeError(f"{name} has instances, many per atom, and no features of an atom; write AtomicPotential({name}(...), head)")
+
+
+@block_size.register
+def _of_instances(clusters: ClusterDescriptor, n_neighbors: int) -> int:
+    return max(1, min(128, _INSTANCES_AT_ONCE // max(1, len(clusters.slots(n_neighbors)))))
 
 
 def _lengths(vectors: Array) -> Array:

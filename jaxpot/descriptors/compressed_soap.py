@@ -6,17 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor
-from jaxpot.descriptors.density import NeighborDensity, by_degree
-from jaxpot.graph import Environment
+from jaxpot.descriptors.expansion import Expansion, Invariants
 from jaxpot.math.linalg import einsum, unit
-from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.math.spherical import by_degree
+from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class CompressedSOAP(LocalDescriptor):
+class CompressedSOAP(Invariants):
     r"""Some or mixed features of the power spectrum of a neighbour density.
 
     .. math:: p_{abl} = \sqrt{\frac{8\pi^2}{2l+1}} \sum_m \Big(\sum_q U_{qa} c_{qlm}\Big) \Big(\sum_q V_{qb} c_{qlm}\Big),
@@ -25,7 +24,7 @@ class CompressedSOAP(LocalDescriptor):
     Where V is U, one order of each pair a ≠ b is kept, with √2, as in `SOAP`. All matrices are leaves.
 
     Args:
-      density: the neighbour density, of Q channels.
+      expansion: of the neighbour density, with Q channels.
       first: U, shape [Q, A]; None is the identity.
       second: V, shape [Q, B]; None is U.
       pairs: the (a, b) that are kept; None keeps all.
@@ -48,7 +47,7 @@ class CompressedSOAP(LocalDescriptor):
       Darby et al., "Tensor-reduced atomic density representations", Phys. Rev. Lett. 131, 028001 (2023).
     """
 
-    density: NeighborDensity
+    expansion: Expansion
     first: Array | None = None
     second: Array | None = None
     pairs: tuple[tuple[int, int], ...] | None = static(None)
@@ -58,21 +57,21 @@ class CompressedSOAP(LocalDescriptor):
 
     def __post_init__(self):
         for name in ("first", "second"):
-            if (given := getattr(self, name)) is not None and (np.ndim(given) != 2 or np.shape(given)[0] != self.density.n_channels):
-                raise ValueError(f"CompressedSOAP: expected {name} with shape [{self.density.n_channels}, channels], got {np.shape(given)}")
+            if (given := getattr(self, name)) is not None and (np.ndim(given) != 2 or np.shape(given)[0] != self.expansion.n_channels):
+                raise ValueError(f"CompressedSOAP: expected {name} with shape [{self.expansion.n_channels}, channels], got {np.shape(given)}")
         sizes, pairs = self._sizes, self._pairs
         if not pairs.size or np.any(pairs < 0) or np.any(pairs >= np.array(sizes)):
             raise ValueError(f"CompressedSOAP: pairs must be of the channels below {sizes}, at least one")
         if self.weights is not None and np.shape(self.weights) != (len(pairs),):
             raise ValueError(f"CompressedSOAP: expected one weight for each of {len(pairs)} pairs, got {np.shape(self.weights)}")
-        needed = len(pairs) * (self.density.l_max + 1)
+        needed = len(pairs) * (self.expansion.l_max + 1)
         if self.transformation is not None and (np.ndim(self.transformation) != 2 or np.shape(self.transformation)[1] != needed):
             raise ValueError(f"CompressedSOAP: expected transformation [F, {needed}], got {np.shape(self.transformation)}")
 
     @property
     def _sizes(self) -> tuple[int, int]:
         """A and B."""
-        a = self.density.n_channels if self.first is None else self.first.shape[1]
+        a = self.expansion.n_channels if self.first is None else self.first.shape[1]
         return a, a if self.second is None else self.second.shape[1]
 
     @property
@@ -84,35 +83,21 @@ class CompressedSOAP(LocalDescriptor):
         return np.stack(np.triu_indices(a) if self.second is None else np.indices((a, b)).reshape(2, -1), axis=1)
 
     @property
-    def species(self) -> tuple[str, ...]:
-        return self.density.species
-
-    @property
-    def reach(self) -> Array:
-        return self.density.reach
-
-    @property
     def n_features(self) -> int:
-        return len(self._pairs) * (self.density.l_max + 1) if self.transformation is None else self.transformation.shape[0]
-
-    def at(self) -> "CompressedSOAP":
-        return set_fields(self, density=self.density.at())
+        return len(self._pairs) * (self.expansion.l_max + 1) if self.transformation is None else self.transformation.shape[0]
 
     def labels(self) -> tuple[Any, ...]:
         """(a, b, l) of every feature, or its number if features are summed."""
         if self.transformation is not None:
             return tuple(range(self.n_features))
-        return tuple((int(a), int(b), l) for a, b in self._pairs for l in range(self.density.l_max + 1))
+        return tuple((int(a), int(b), l) for a, b in self._pairs for l in range(self.expansion.l_max + 1))
 
-    def environment(self, env: Environment) -> Array:
-        return self._invariants(self.density(env))
-
-    def _invariants(self, coefficients: Array) -> Array:
-        one = coefficients if self.first is None else einsum("qm,qa->am", coefficients, jnp.asarray(self.first, coefficients.dtype))
-        other = one if self.second is None else einsum("qm,qb->bm", coefficients, jnp.asarray(self.second, coefficients.dtype))
+    def of(self, c: Array) -> Array:
+        one = c if self.first is None else einsum("qm,qa->am", c, jnp.asarray(self.first, c.dtype))
+        other = one if self.second is None else einsum("qm,qb->bm", c, jnp.asarray(self.second, c.dtype))
         a, b = self._pairs.T
         blocks = []
-        for first, second in zip(by_degree(one, self.density.l_max), by_degree(other, self.density.l_max), strict=True):
+        for first, second in zip(by_degree(one, self.expansion.l_max), by_degree(other, self.expansion.l_max), strict=True):
             product = einsum("am,bm->ab", first, second)
             if self.pairs is None:  # slices, since the transpose of a gather is a scatter
                 starts = range(len(product)) if self.second is None else [0] * len(product)
@@ -120,17 +105,11 @@ class CompressedSOAP(LocalDescriptor):
             else:
                 blocks.append(product[a, b])
         weights = np.where((a == b) | (self.second is not None), 1.0, np.sqrt(2.0)) if self.weights is None else self.weights
-        factors = jnp.asarray(np.sqrt(8 * np.pi**2 / (2 * np.arange(self.density.l_max + 1) + 1)), coefficients.dtype)
-        x = (jnp.stack(blocks, axis=-1) * jnp.asarray(weights, coefficients.dtype)[:, None] * factors[None, :]).reshape(-1)
+        factors = jnp.asarray(np.sqrt(8 * np.pi**2 / (2 * np.arange(self.expansion.l_max + 1) + 1)), c.dtype)
+        x = (jnp.stack(blocks, axis=-1) * jnp.asarray(weights, c.dtype)[:, None] * factors[None, :]).reshape(-1)
         if self.transformation is not None:
             x = einsum("fg,g->f", jnp.asarray(self.transformation, x.dtype), x)
         return unit(x) if self.normalize else x
-
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        """As in the interface, by the product rule at the coefficients."""
-        coefficients, jacobian = self.density.with_jacobian(env)
-        value, push = jax.linearize(self._invariants, coefficients)
-        return value, jnp.moveaxis(jax.vmap(jax.vmap(push))(jacobian), (0, 1), (1, 2))
 
 
 def sensitivity(n_species: int, n_max: int, *, radial: int, species: int) -> tuple[np.ndarray | None, np.ndarray | None]:

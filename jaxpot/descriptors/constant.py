@@ -49,5 +49,3 @@ class Constant(LocalDescriptor):
     def environment(self, env: Environment) -> Array:
         return poison(jnp.ones(1, env.vectors.dtype), jnp.any(jnp.isnan(env.vectors)))
 
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        return self.environment(env), poison(jnp.zeros((1, *env.vectors.shape), env.vectors.dtype), jnp.any(jnp.isnan(env.vectors)))

@@ -1,9 +1,10 @@
 """The neighbour density, expanded in radial functions and spherical harmonics, and its power spectrum.
 
-Everything that depends on one neighbour is in `Density.contribution`, so derivatives of densities with respect to all
-neighbour vectors cost one small Jacobian per neighbour and never a pass over all of them.
+What one neighbour adds is a product of factors that depend on its own vector alone, so derivatives of densities with respect to all
+neighbour vectors cost one small Jacobian per neighbour and never a pass over all of them (`descriptors.slopes`).
 """
 
+import abc
 import math
 from typing import Any
 
@@ -11,90 +12,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import is_concrete, poison, species_tuple
+from jaxpot.checks import is_concrete, species_tuple
+from jaxpot.descriptors.expansion import LocalExpansion
 from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.spherical import by_degree, spherical_harmonics
-from jaxpot.pytree import leaf, positive, pytree, set_fields, static
-from jaxpot.radial.base import RadialBasis, from_table, tabulate
-from jaxpot.radial.tabulated import Tabulated, tabulated
+from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.radial.base import RadialBasis, check_form, is_rough, nodes_needed, sharp, smeared, tabulate
+from jaxpot.radial.tabulated import Tabulated
 
 Array = jax.Array
 
 _ROOM = 1.25  # a table is made fine enough for a sigma this much smaller (or a cutoff this much larger) than given
 
 
-class NeighborDensity:
-    """Interface: coefficients c_qlm of what surrounds an atom, sums over neighbours of the product of two factors.
+class NeighborDensity(LocalExpansion):
+    """Interface: sums over neighbours of the product of two factors. A new one writes `factors` instead of `of`."""
 
-    Attributes:
-      species: chemical symbols of neighbours and centres, static.
-      l_max: highest degree, included, static.
-      n_channels: Q, static.
-      n_max: of how many radial functions a channel consists, q = channel · n_max + n, static.
-      is_sharp: whether neighbours are points, static.
-      reach: the largest distance at which a neighbour counts, shape [], in Å.
-    """
-
-    species: tuple[str, ...]
-    l_max: int
-    n_channels: int
-    n_max: int
-    is_sharp: bool
-    reach: Array
-
-    def at(self) -> "NeighborDensity":
-        """The same with everything computed that follows the leaves alone."""
-        return self
-
+    @abc.abstractmethod
     def factors(self, env: Environment) -> tuple[Array, Array]:
         """What each neighbour adds to c_qlm is the product of two factors: channel functions with the cutoff, [K, l_max + 1, Q] or
         [K, 1, Q], and harmonics [K, L]."""
-        raise NotImplementedError(f"{type(self).__name__} must define factors(env)")
-
-    def summed(self, env: Environment) -> Array:
-        """Σ_k of the products, shape [Q, L]."""
-        return self._product(*self.factors(env))
-
-    def _product(self, channels: Array, harmonics: Array) -> Array:
-        """Σ_k of the two factors, shape [Q, L]."""
-        if channels.shape[1] == 1:
-            return transposed_product(channels[:, 0], harmonics)
-        blocks = []
-        for l in range(self.l_max + 1):  # one small matrix product per degree: faster than one large one over primitives
-            blocks.append(transposed_product(channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
-        return jnp.concatenate(blocks, axis=-1)
 
     def itself(self, center: Array, dtype: Any) -> Array:
-        """What the centre of this species adds, shape [Q, L]."""
-        return jnp.zeros((self.n_channels, (self.l_max + 1) ** 2), dtype)
+        """What the centre of this species adds, shape [Q, L], or [] where it is nothing, as it is unless a class knows better."""
+        return jnp.zeros((), dtype)
 
-    def __call__(self, env: Environment) -> Array:
-        """Coefficients c of one atom, shape [Q, (l_max + 1)²]."""
-        ready = self.at()
-        return ready.summed(env) + ready.itself(env.center, env.vectors.dtype)
+    def of(self, env: Environment) -> Array:
+        return product(*self.factors(env)) + self.itself(env.center, env.vectors.dtype)
 
-    def quadratic(self, envs: Environment, forms: Array) -> Array:
-        """Σ_lm c_lm · F_l c_lm of a stack of n atoms, shape [n], with the symmetric forms F of each centre's own species, [S, l_max + 1, Q, Q]."""
-        return quadratic_forms(forms, envs.center, jax.vmap(self.at())(envs))
 
-    def factors_with_slopes(self, env: Environment) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """`factors` and their derivatives, each with a leading axis [3]: a neighbour's factors depend on its own vector only, so
-        three directional derivatives give all of them."""
-        directions = jnp.broadcast_to(jnp.eye(3, dtype=env.vectors.dtype)[:, None, :], (3, *env.vectors.shape))
-        value, push = jax.linearize(lambda vectors: self.factors(env.replace(vectors=vectors)), env.vectors)
-        return value, jax.vmap(push)(directions)
-
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        """Coefficients [Q, L] of one atom and their derivatives with respect to its neighbour vectors, shape [K, 3, Q, L]."""
-        density = self.at()
-        (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
-        degree = np.repeat(np.arange(self.l_max + 1), 2 * np.arange(self.l_max + 1) + 1)
-        degree = degree if channels.shape[1] > 1 else np.zeros_like(degree)
-        slopes = channel_slopes[:, :, degree] * harmonics[None, :, :, None] + channels[None][:, :, degree] * harmonic_slopes[..., None]
-        value = jnp.sum(channels[:, degree] * harmonics[:, :, None], axis=0).T
-        return value + density.itself(env.center, env.vectors.dtype), jnp.transpose(slopes, (1, 0, 3, 2))
+def product(channels: Array, harmonics: Array) -> Array:
+    """Σ_k of the two factors of a neighbour density, shape [Q, L]."""
+    if channels.shape[1] == 1:
+        return transposed_product(channels[:, 0], harmonics)
+    blocks = []
+    for l in range(channels.shape[1]):  # one small matrix product per degree: faster than one large one over primitives
+        blocks.append(transposed_product(channels[:, l], harmonics[:, l * l : (l + 1) ** 2]))
+    return jnp.concatenate(blocks, axis=-1)
 
 
 @pytree
@@ -118,18 +74,17 @@ class Density(NeighborDensity):
       center_weight: weight of the centre's own Gaussian, dimensionless.
       center_channels: "own", the channels of the centre's species, or "all", every channel with weight 1 (QUIP's
         `central_reference_all_species`).
-      nodes: Chebyshev nodes of the radial tables; None counts those that the leaves need, with some room. Where optimisation
+      nodes: Chebyshev nodes of the tables of a smeared density; None counts those that sigma needs, with some room. Where optimisation
         later asks for more (a much smaller sigma), results are NaN and `diagnose` says so.
       mixing: trainable radial functions, instead of channels: shape [S, n_max, D] or, one set per degree, [S, l_max + 1, n_max, D].
         Channel k of the density is then Σ_n mixing[z_j, n, k] g_n(r_j), and Q = D, whatever the number of elements.
-      table: made by `at` from the leaves above, shape [nodes, l_max + 1, n_max]; leave it out.
 
     Raises:
       ValueError: for unknown species, a negative l_max, channels or mixing of a wrong shape, or a sharp density with a centre.
 
     Example:
       >>> from jaxpot.math.cutoffs import CosineCutoff
-      >>> from jaxpot.radial.base import GTO
+      >>> from jaxpot.radial.gto import GTO
       >>> density = Density(("Si",), CosineCutoff(5.0, width=1.0), GTO(n_max=8), l_max=6, sigma=0.5)
       >>> density.n_channels
       8
@@ -148,7 +103,6 @@ class Density(NeighborDensity):
     center_channels: str = static("own")
     nodes: int | None = static(None, most=100_000)
     mixing: Array | None = None
-    table: Array | None = None
 
     def __post_init__(self):
         species_tuple(self.species, "Density")
@@ -164,13 +118,14 @@ class Density(NeighborDensity):
             shape, (s, n) = np.shape(self.mixing), (len(self.species), self.radial.n_max)
             if shape[:-1] not in ((s, n), (s, self.l_max + 1, n)):
                 raise ValueError(f"Density: mixing must have shape [{s}, {n}, D] or [{s}, {self.l_max + 1}, {n}, D], got {shape}")
-        if self.sigma is None and not self.radial.holds_center and is_concrete(self.center_weight) and np.any(np.asarray(self.center_weight) != 0):
+        check_form(self.radial, self.is_sharp)
+        if not self.holds_center and is_concrete(self.center_weight) and np.any(np.asarray(self.center_weight) != 0):
             raise ValueError("Density: a sharp density (sigma=None) cannot hold its own centre; write center_weight=0.0")
-        leaves = jax.tree_util.tree_leaves((self.cutoff, self.radial, self.sigma))
-        if all(is_concrete(leaf) for leaf in leaves):
+        if self.is_sharp:
+            return
+        if all(is_concrete(leaf) for leaf in jax.tree_util.tree_leaves((self.cutoff, self.sigma))):
             with jax.ensure_compile_time_eval():
-                room = 0.0 if self.sigma is None else 14.5 * (math.sqrt(_ROOM) - 1) * math.sqrt(self.reach / self.sigma)
-                object.__setattr__(self, "nodes", max(self.nodes or 0, math.ceil(self._nodes_needed() + room)))
+                object.__setattr__(self, "nodes", max(self.nodes or 0, math.ceil(self._nodes_needed(_ROOM))))
         elif self.nodes is None:
             raise ValueError("Density: cannot be made from traced leaves; make it outside and vary its leaves with `free` or `replace`")
 
@@ -192,56 +147,34 @@ class Density(NeighborDensity):
     @property
     def reach(self) -> Array:
         """The largest distance at which a neighbour counts, shape [], in Å."""
-        return jnp.asarray(self._weight().radius)
+        return jnp.asarray(self.weight().radius)
 
-    @property
-    def _is_elementary(self) -> bool:
-        """Whether the radial functions are cheaper to evaluate than to look up."""
-        return self.sigma is None and self.radial.elementary
-
-    def _weight(self) -> Cutoff:
+    def weight(self) -> Cutoff:
+        """What multiplies the whole contribution of a neighbour: the cutoff, of a neighbour as wide as it is."""
         return self.cutoff if self.sigma is None else self.cutoff.smeared(self.sigma)
 
-    def _nodes_needed(self) -> Array | float:
-        return self.radial.nodes_needed(self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach)
+    def _nodes_needed(self, room: float) -> Array:
+        return nodes_needed(self.radial, room * self.reach / self.sigma)
+
+    def table(self) -> tuple[Array, Array]:
+        """The table of the smeared functions, and whether it does not render them: the leaves have moved too far, or they are not smooth."""
+        table = tabulate(self.radial, self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach, nodes=self.nodes)
+        # 1.8 √(reach/sigma) nodes fewer are exact to 1e-11 instead of 1e-13
+        needed = self._nodes_needed(1.0) - 1.8 * jnp.sqrt(self.reach / self.sigma)
+        return table, (needed > self.nodes) | is_rough(table)
 
     def unresolved(self) -> Array:
-        """Whether the leaves have moved to where the tabulated radial functions are no longer exact, shape []."""
-        if self.sigma is None:
-            return jnp.asarray(False)
-        # 1.8 √(reach/sigma) nodes fewer are exact to 1e-11 instead of 1e-13
-        return jnp.asarray(self._nodes_needed() - 1.8 * jnp.sqrt(self.reach / self.sigma) > self.nodes)
+        """Whether the tabulated radial functions are not exact, shape []: sigma has become too small for the table, or they are not smooth."""
+        return jnp.asarray(False) if self.is_sharp else jax.jit(lambda density: density.table()[1])(self)
 
-    def at(self) -> "Density":
-        """The same density with its radial table made from its leaves; once per call, outside loops over atoms."""
-        if self.table is not None or self._is_elementary:
-            return self
-        table = tabulate(self.radial, self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach, nodes=self.nodes)
-        return set_fields(self, table=poison(table, self.unresolved()))
-
-    def tabulated(self, accuracy: float) -> "Density":
-        """The same density with its radial functions in a table; see `jaxpot.tabulate`."""
-        if isinstance(self.radial, Tabulated):
-            return self
-        coefficients = self._series(accuracy) if self._is_elementary else np.asarray(self.at().table, float)
-        radial = tabulated(coefficients, float(self.reach), accuracy)
-        return self.replace(radial=radial, cutoff=self._weight(), sigma=None, nodes=None, table=None)
-
-    def _series(self, accuracy: float) -> np.ndarray:
-        """Elementary radial functions as Chebyshev series on [0, reach], shape [nodes, 1, n_max]."""
-        for nodes in (64, 128, 256, 512, 1024):
-            series = np.asarray(tabulate(self.radial, 0, radius=self.cutoff.radius, sigma=None, reach=self.reach, nodes=nodes), float)
-            if np.max(np.abs(series[-nodes // 8 :])) < 1e-3 * accuracy * np.max(np.abs(series)):
-                return series
-        raise ValueError(f"tabulate: {type(self.radial).__name__} is not smooth enough for a table of accuracy {accuracy:.1e}")
-
-    def _radial(self, r: Array) -> Array:
+    def radial_functions(self, r: Array) -> Array:
         """g_nl at distances r [K], shape [K, l_max + 1, n_max], or [K, 1, n_max] if all degrees share them."""
-        if self._is_elementary:
-            return self.radial.sharp(r, self.l_max, jnp.asarray(self.cutoff.radius, r.dtype))
-        return from_table(self.table.astype(r.dtype), r, self.reach.astype(r.dtype))
+        radius = jnp.asarray(self.cutoff.radius, r.dtype)
+        if self.is_sharp:
+            return sharp(self.radial, r, self.l_max, radius)
+        return smeared(self.radial, r, self.l_max, radius, jnp.asarray(self.sigma, r.dtype))
 
-    def _channel_functions(self, species: Array, radial: Array, *, everywhere: bool = False) -> Array:
+    def channel_functions(self, species: Array, radial: Array, *, everywhere: bool = False) -> Array:
         """What neighbours of these species [K] with these radial functions [K, l, n] add to the channels, shape [K, l, Q]."""
         if self.mixing is not None:
             mixing = jnp.asarray(self.mixing)[species].astype(radial.dtype)
@@ -255,105 +188,29 @@ class Density(NeighborDensity):
         weights = jnp.ones_like(weights) if everywhere else weights
         return (weights[:, None, :, None] * radial[:, :, None, :]).reshape(*radial.shape[:2], -1)
 
-    def factors(self, env: Environment) -> tuple[Array, Array]:
-        r = safe_norm(env.vectors)
-        channels = self._channel_functions(env.species, self._radial(r)) * self._weight()(r).astype(r.dtype)[:, None, None]
+    def of_neighbors(self, env: Environment, r: Array, radial: Array) -> tuple[Array, Array]:
+        """The factors of neighbours at distances r [K] with these radial functions [K, l, n]."""
+        channels = self.channel_functions(env.species, radial) * self.weight()(r).astype(r.dtype)[:, None, None]
         return channels, spherical_harmonics(env.vectors, self.l_max)
 
-    def summed(self, env: Environment) -> Array:
-        if not isinstance(self.radial, Tabulated):
-            return self._product(*self.factors(env))
-        # few primitives: the sum over neighbours is one matrix product, and radial functions are mixed after it
+    def of_center(self, center: Array, radial: Array) -> Array:
+        """What the centre adds, whose radial functions at r = 0 are [1, l, n]: only l = 0 survives there. Shape [Q, L]."""
+        radial = radial / math.sqrt(4 * math.pi)
+        values = self.channel_functions(center[None], radial, everywhere=self.center_channels == "all")[0, 0]
+        values = jnp.asarray(self.center_weight, radial.dtype) * values
+        return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, (self.l_max + 1) ** 2 - 1), radial.dtype)], axis=1)
+
+    @property
+    def holds_center(self) -> bool:
+        """Whether the density has a value at its own centre: it is smeared, or was before it went into a table."""
+        return not self.is_sharp or isinstance(self.radial, Tabulated)
+
+    def factors(self, env: Environment) -> tuple[Array, Array]:
         r = safe_norm(env.vectors)
-        primitives = self.radial.primitives(r) * self.cutoff(r).astype(r.dtype)[:, None]
-        weights, mixing = self._mixing_of_primitives(env.species, r.dtype)
-        primitives = (weights[:, :, None] * primitives[:, None, :]).reshape(len(r), -1)
-        sums = transposed_product(spherical_harmonics(env.vectors, self.l_max), primitives)
-        sums = sums.reshape(len(sums), weights.shape[1], -1)
-        subscripts = "mdt,tq->mdq" if mixing.ndim == 3 else "mdt,dtq->mq"
-        mixing = jnp.broadcast_to(mixing, (*mixing.shape[:-3], self.l_max + 1, *mixing.shape[-2:]))
-        degrees = jax.lax.split(sums, tuple(2 * l + 1 for l in range(self.l_max + 1)))
-        blocks = [einsum(subscripts, block, mixing[..., l, :, :]) for l, block in enumerate(degrees)]
-        return jax.lax.optimization_barrier(jnp.concatenate(blocks).reshape(len(sums), self.n_channels)).T
-
-    def quadratic(self, envs: Environment, forms: Array) -> Array:
-        one_channel = self.mixing is None and self.n_channels == self.radial.n_max
-        if not (isinstance(self.radial, Tabulated) and one_channel):
-            return super().quadratic(envs, forms)
-        # of one channel there are so few primitives that forms of their sums are cheaper than mixing first
-        dtype = forms.dtype
-        mixing = jnp.broadcast_to(jnp.asarray(self.radial.mixing, dtype), (self.l_max + 1, *self.radial.mixing.shape[1:]))
-        sums = jax.vmap(self._sums_of_primitives)(envs)
-        itself = jax.vmap(lambda center: self.itself(center, dtype)[:, 0])(jnp.arange(len(forms)))
-        linear = einsum("tq,sqr,sr->st", mixing[0], 2 * forms[:, 0], itself)
-        constant = einsum("sq,sqr,sr->s", itself, forms[:, 0], itself)
-        own = jax.nn.one_hot(envs.center, len(forms), dtype=dtype)
-        total = einsum("nt,st,ns->n", sums[:, 0], linear, own) + einsum("ns,s->n", own, constant)
-        forms = einsum("ltq,slqr,lur->lstu", mixing, forms, mixing)
-        for form, part in zip(forms, jax.lax.split(sums, tuple(2 * l + 1 for l in range(self.l_max + 1)), axis=1), strict=True):
-            total = total + _quadratic_form(form, envs.center, part)
-        return total
-
-    def _sums_of_primitives(self, env: Environment) -> Array:
-        """Σ_k Y_lm(k) P_t(k) of one channel, shape [L, T]."""
-        r = safe_norm(env.vectors)
-        weight = self.cutoff(r).astype(r.dtype)
-        weight = weight if self.channels is None else weight * jnp.asarray(self.channels, r.dtype)[env.species, 0]
-        return transposed_product(spherical_harmonics(env.vectors, self.l_max), self.radial.primitives(r) * weight[:, None])
-
-    def _mixing_of_primitives(self, species: Array, dtype) -> tuple[Array, Array]:
-        """Weights of neighbours in the sums over primitives, [K, D], and what mixes these into channels: [l, T, n] for every D, or [D, l, T, Q]."""
-        own = jax.nn.one_hot(species, len(self.species), dtype=dtype)
-        radial = jnp.asarray(self.radial.mixing, dtype)
-        if self.mixing is None:
-            return own if self.channels is None else einsum("ks,sd->kd", own, jnp.asarray(self.channels, dtype)), radial
-        mixing = jnp.asarray(self.mixing, dtype)
-        mixing = mixing[:, None] if mixing.ndim == 3 else mixing
-        return own, einsum("ltn,slnq->sltq", *_broadcast(radial, mixing))
+        return self.of_neighbors(env, r, self.radial_functions(r))
 
     def itself(self, center: Array, dtype: Any) -> Array:
-        """The centre's own Gaussian: only l = 0 survives at r = 0. Shape [Q, L]."""
-        n_lm = (self.l_max + 1) ** 2
-        if self.sigma is None and not self.radial.holds_center:
-            return super().itself(center, dtype)
-        radial = self._radial(jnp.zeros(1, dtype)) / math.sqrt(4 * math.pi)
-        values = self._channel_functions(center[None], radial, everywhere=self.center_channels == "all")[0, 0]
-        values = jnp.asarray(self.center_weight, dtype) * values
-        return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, n_lm - 1), dtype)], axis=1)
-
-
-def quadratic_forms(forms: Array, which: Array, coefficients: Array) -> Array:
-    """`NeighborDensity.quadratic` of coefficients [n, Q, L] that are at hand, with which [n] of the forms."""
-    total = jnp.zeros((len(which), len(forms)), coefficients.dtype)
-    for l, c in enumerate(by_degree(coefficients, forms.shape[1] - 1)):
-        total = total + einsum("nsam,nam->ns", einsum("sab,nbm->nsam", forms[:, l], c), c)
-    return einsum("ns,ns->n", total, jax.nn.one_hot(which, len(forms), dtype=total.dtype))
-
-
-@jax.custom_jvp
-def _quadratic_form(forms: Array, which: Array, x: Array) -> Array:
-    """Σ_m x_m · F x_m, shape [n], of x [n, m, a], with which [n] of the symmetric forms F [S, a, a]. Its derivative by x is at hand with it."""
-    return jnp.sum(_images(forms, which, x) * x, axis=(1, 2))
-
-
-@_quadratic_form.defjvp
-def _quadratic_form_jvp(primals, tangents):
-    (forms, which, x), (dforms, _, dx) = primals, tangents
-    images = _images(forms, which, x)
-    return jnp.sum(images * x, axis=(1, 2)), jnp.sum(2 * images * dx, axis=(1, 2)) + _quadratic_form(dforms, which, x)
-
-
-def _images(forms: Array, which: Array, x: Array) -> Array:
-    """F x_m, shape [n, m, a]."""
-    if len(forms) == 1:
-        return einsum("nmb,ba->nma", x, forms[0])
-    return einsum("ns,nsma->nma", jax.nn.one_hot(which, len(forms), dtype=x.dtype), einsum("nmb,sba->nsma", x, forms))
-
-
-def _broadcast(radial: Array, mixing: Array) -> tuple[Array, Array]:
-    """[l, T, n] and [S, l, n, Q] with as many degrees as the one that has more."""
-    degrees = max(radial.shape[0], mixing.shape[1])
-    return jnp.broadcast_to(radial, (degrees, *radial.shape[1:])), jnp.broadcast_to(mixing, (mixing.shape[0], degrees, *mixing.shape[2:]))
+        return self.of_center(center, self.radial_functions(jnp.zeros(1, dtype))) if self.holds_center else super().itself(center, dtype)
 
 
 def power_spectrum(coefficients: Array, l_max: int) -> Array:

@@ -1,20 +1,23 @@
 """Features of a whole structure: the power spectrum of the global density."""
 
+import abc
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.density import NeighborDensity, power_spectrum
+from jaxpot.descriptors.density import power_spectrum
+from jaxpot.descriptors.expansion import LocalExpansion
 from jaxpot.graph import Graph, environments
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import unit
-from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 
 
-class StructureDescriptor:
+class StructureDescriptor(Interface):
     """Interface: a Graph in, one feature vector of the structure out. To a `StructureGP` such a structure has one atom.
 
     It is not a `Descriptor`, whose rows belong to atoms: no head can turn it into atomic energies.
@@ -29,17 +32,13 @@ class StructureDescriptor:
     n_features: int
     reach: Array
 
+    @abc.abstractmethod
     def features(self, graph: Graph) -> Array:
         """Features of the structure, shape [F]; 0 for one without atoms, NaN where the model must not be trusted."""
-        raise NotImplementedError(f"{type(self).__name__} must define features(graph)")
-
-    def at(self) -> "StructureDescriptor":
-        """The same descriptor with what depends on its leaves alone computed."""
-        return self
 
     def labels(self) -> tuple[Any, ...]:
-        """The name of every feature, in order."""
-        raise NotImplementedError(f"{type(self).__name__} must define labels()")
+        """The name of every feature, in order: its number, unless the class knows better."""
+        return tuple(range(self.n_features))
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         """Why the features of a structure with sound neighbour lists and elements are NaN, in words."""
@@ -62,7 +61,7 @@ class GlobalSOAP(StructureDescriptor):
     that is larger than any distance in any structure; for a crystal a cutoff larger than the cell is as good, and allowed.
 
     Args:
-      density: the neighbour density.
+      expansion: of the neighbour density around every atom.
       normalize: divide by |p̄|.
 
     Example:
@@ -78,36 +77,33 @@ class GlobalSOAP(StructureDescriptor):
       Phys. Chem. Chem. Phys. 18, 13754 (2016), for the other ways to describe whole structures (see `StructureGP`).
     """
 
-    density: NeighborDensity
+    expansion: LocalExpansion
     normalize: bool = static(True)
 
     def __post_init__(self):
-        if not isinstance(self.density, NeighborDensity):
-            raise TypeError(f"GlobalSOAP: expected a density such as Density(...), got {type(self.density).__name__}")
+        if not isinstance(self.expansion, LocalExpansion):
+            raise TypeError(f"GlobalSOAP: expected a density such as Density(...), got {type(self.expansion).__name__}")
 
     @property
     def species(self) -> tuple[str, ...]:
-        return self.density.species
+        return self.expansion.species
 
     @property
     def reach(self) -> Array:
-        return self.density.reach
+        return self.expansion.reach
 
     @property
     def n_features(self) -> int:
-        q = self.density.n_channels
-        return (self.density.l_max + 1) * q * (q + 1) // 2
-
-    def at(self) -> "GlobalSOAP":
-        return set_fields(self, density=self.density.at())
+        q = self.expansion.n_channels
+        return (self.expansion.l_max + 1) * q * (q + 1) // 2
 
     def labels(self) -> tuple[tuple[int, int, int], ...]:
         """(q, q', l) of every feature, where q = channel · n_max + n."""
-        pairs = zip(*np.triu_indices(self.density.n_channels), strict=True)
-        return tuple((int(a), int(b), l) for a, b in pairs for l in range(self.density.l_max + 1))
+        pairs = zip(*np.triu_indices(self.expansion.n_channels), strict=True)
+        return tuple((int(a), int(b), l) for a, b in pairs for l in range(self.expansion.l_max + 1))
 
     def features(self, graph: Graph) -> Array:
-        coefficients = jax.vmap(self.density.at())(environments(graph, self.reach, self.species))
+        coefficients = jax.vmap(self.expansion.of)(environments(graph, self.reach, self.species))
         total = jnp.sum(jnp.where((graph.numbers > 0)[:, None, None], coefficients, 0), axis=0)
-        p = power_spectrum(total, self.density.l_max)
+        p = power_spectrum(total, self.expansion.l_max)
         return unit(p) if self.normalize else p

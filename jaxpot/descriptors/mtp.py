@@ -5,15 +5,77 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
-from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.contractions import LEVELS, Contractions, Program, graphs, monomials, of_level, program
+from jaxpot.descriptors.density import NeighborDensity
+from jaxpot.descriptors.expansion import Invariants
 from jaxpot.graph import Environment
-from jaxpot.math.linalg import einsum, safe_norm, transposed_product
-from jaxpot.math.pair_sums import pair_sum, square_sum
+from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.math.pair_sums import square_sum
 from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.radial.base import chebyshev
 
 Array = jax.Array
+
+
+@pytree
+class Moments(NeighborDensity):
+    r"""Moment tensors of the neighbourhood, whose components take the place of those of spherical harmonics.
+
+    .. math:: M_{\mu\nu} = \sum_j f_\mu(r_j)\, \hat{\mathbf r}_j^{\otimes \nu}, \qquad
+       f_\mu(r) = s\,(r_{\max} - r)^2 \sum_b c_{z z_j \mu b}\, T_b\!\left(\frac{2r - r_{\min} - r_{\max}}{r_{\max} - r_{\min}}\right)
+
+    Args:
+      species: chemical symbols of neighbours and centres.
+      l_max: the highest ν.
+      min_dist: r_min, in Å.
+      max_dist: r_max, in Å.
+      radial: c, shape [S, S, functions f_μ, functions T_b], centre species first.
+      scaling: s, in Å⁻².
+    """
+
+    species: tuple[str, ...] = static()
+    l_max: int = static()
+    min_dist: Array = leaf()
+    max_dist: Array = positive(high=1e4)
+    radial: Array
+    scaling: Array = positive()
+
+    @property
+    def n_channels(self) -> int:
+        return self.radial.shape[2]
+
+    @property
+    def reach(self) -> Array:
+        return jnp.asarray(self.max_dist)
+
+    def functions(self, r: Array, env: Environment) -> Array:
+        """f_μ of every neighbour, for distances r [K], shape [K, functions]."""
+        low, high, scaling = (jnp.asarray(x, r.dtype) for x in (self.min_dist, self.max_dist, self.scaling))
+        polynomials = chebyshev((2 * r - (low + high)) / (high - low), self.radial.shape[3])
+        polynomials = polynomials * (scaling * jnp.maximum(high - r, 0) ** 2)[:, None]
+        table = jnp.asarray(self.radial, r.dtype)
+        if len(self.species) == 1:
+            return einsum("kb,qb->kq", polynomials, table[0, 0])
+        return einsum("kb,kqb->kq", polynomials, table[env.center][env.species])
+
+    def monomials(self, directions: Array) -> Array:
+        """All monomials of directions [..., 3] up to the highest degree, shape [..., m], in the order of `contractions.monomials`."""
+        x, y, z = (directions[..., i : i + 1] for i in range(3))
+        rows = [jnp.ones_like(x)]
+        for degree in range(1, self.l_max + 1):
+            last = rows[-1]
+            # x times all, y times those without x, z times that of z alone; without the barrier XLA computes each degree anew in the next
+            rows.append(jax.lax.optimization_barrier(jnp.concatenate([x * last, y * last[..., -degree:], z * last[..., -1:]], axis=-1)))
+        return jax.lax.optimization_barrier(jnp.concatenate(rows, axis=-1))
+
+    def parts(self, env: Environment) -> tuple[Array, Array]:
+        """f_μ and direction of every neighbour, [K, functions] and [K, 3]."""
+        r = safe_norm(env.vectors)
+        return self.functions(r, env), env.vectors / jnp.where(r == 0, 1, r)[:, None]
+
+    def factors(self, env: Environment) -> tuple[Array, Array]:
+        functions, directions = self.parts(env)
+        return functions[:, None], self.monomials(directions)
 
 
 def _distinct(n_species: int, n_radial: int, size: int) -> np.ndarray:
@@ -26,7 +88,7 @@ def _distinct(n_species: int, n_radial: int, size: int) -> np.ndarray:
 
 
 @pytree
-class MTP(LocalDescriptor):
+class MTP(Invariants):
     r"""Full contractions of up to four moment tensors: a linear basis of functions of up to five bodies.
 
     .. math:: M_{\mu\nu} = \sum_j f_\mu(r_j)\, \hat{\mathbf r}_j^{\otimes \nu}, \qquad
@@ -63,37 +125,46 @@ class MTP(LocalDescriptor):
       Comput. Mater. Sci. 156, 148 (2019).
     """
 
-    species: tuple[str, ...] = static()
+    expansion: Moments
     level: int | None = static()
-    min_dist: Array = leaf()
-    max_dist: Array = positive(high=1e4)
-    radial_basis_size: int = static(8, most=100)
-    radial: Array | None = None
-    scaling: Array | None = positive(None)
     contractions: Contractions | None = static(None)
 
-    def __post_init__(self):
-        species_tuple(self.species, "MTP")
-        if (self.level is None) == (self.contractions is None):
+    def __init__(
+        self,
+        species: tuple[str, ...],
+        level: int | None,
+        min_dist: Array,
+        max_dist: Array,
+        radial_basis_size: int = 8,
+        radial: Array | None = None,
+        scaling: Array | None = None,
+        contractions: Contractions | None = None,
+    ):
+        species_tuple(species, "MTP")
+        if (level is None) == (contractions is None):
             raise ValueError("MTP: expected a level or contractions, and not both")
-        if self.contractions is None and self.level not in LEVELS:
-            raise ValueError(f"MTP: level must be an even number from {LEVELS[0]} to {LEVELS[-1]}, got {self.level!r}")
-        if not (isinstance(self.radial_basis_size, int) and self.radial_basis_size > 0):
-            raise ValueError(f"MTP: radial_basis_size must be a positive integer, got {self.radial_basis_size!r}")
-        if is_concrete(self.min_dist) and is_concrete(self.max_dist) and not self.min_dist < self.max_dist:
-            raise ValueError(f"MTP: expected min_dist < max_dist, got {self.min_dist} and {self.max_dist}")
-        shape = (len(self.species), len(self.species), self._program.n_radial, self.radial_basis_size)
-        if self.radial is None:
-            if len(self.species) + shape[2] - 1 > shape[3]:
+        if contractions is None and level not in LEVELS:
+            raise ValueError(f"MTP: level must be an even number from {LEVELS[0]} to {LEVELS[-1]}, got {level!r}")
+        if not (isinstance(radial_basis_size, int) and 0 < radial_basis_size <= 100):
+            raise ValueError(f"MTP: radial_basis_size must be a positive integer, at most 100, got {radial_basis_size!r}")
+        if is_concrete(min_dist) and is_concrete(max_dist) and not min_dist < max_dist:
+            raise ValueError(f"MTP: expected min_dist < max_dist, got {min_dist} and {max_dist}")
+        object.__setattr__(self, "level", level)
+        object.__setattr__(self, "contractions", contractions)
+        shape = (len(species), len(species), self.program.n_radial, radial_basis_size)
+        if radial is None:
+            if len(species) + shape[2] - 1 > shape[3]:
                 raise ValueError(
-                    f"MTP: {len(self.species)} species and {shape[2]} functions f_μ need radial_basis_size ≥ {len(self.species) + shape[2] - 1} to "
+                    f"MTP: {len(species)} species and {shape[2]} functions f_μ need radial_basis_size ≥ {len(species) + shape[2] - 1} to "
                     f"start from, got {shape[3]}; or give radial, of shape {list(shape)}"
                 )
-            object.__setattr__(self, "radial", _distinct(len(self.species), *shape[2:]))
-        if np.shape(self.radial) != shape:
-            raise ValueError(f"MTP: radial must have shape {list(shape)}, got {np.shape(self.radial)}")
-        if self.scaling is None:
-            object.__setattr__(self, "scaling", (self.max_dist - self.min_dist) ** -2.0)
+            radial = _distinct(len(species), *shape[2:])
+        if np.shape(radial) != shape:
+            raise ValueError(f"MTP: radial must have shape {list(shape)}, got {np.shape(radial)}")
+        scaling = (max_dist - min_dist) ** -2.0 if scaling is None else scaling
+        moments = Moments(species, self.program.degrees[-1][1], min_dist=min_dist, max_dist=max_dist, radial=radial, scaling=scaling)
+        object.__setattr__(self, "expansion", moments)
+        self.__post_init__()
 
     @property
     def moments(self) -> Contractions:
@@ -101,130 +172,26 @@ class MTP(LocalDescriptor):
         return of_level(self.level) if self.contractions is None else Contractions(*self.contractions)
 
     @property
-    def _program(self) -> Program:
+    def program(self) -> Program:
+        """How they are made of the basic ones."""
         return program(self.moments)
 
     @property
     def n_features(self) -> int:
-        return len(self._program.functions)
-
-    @property
-    def reach(self) -> Array:
-        return jnp.asarray(self.max_dist)
+        return len(self.program.functions)
 
     def labels(self) -> tuple:
         """Of a level, (μ of every factor, contracted indices between factors 12, 13, 14, 23, …); of given contractions, numbers of moments."""
         return graphs(self.level) if self.contractions is None else self.moments.mapping
 
-    def _radial(self, r: Array, env: Environment) -> Array:
-        """f_μ of every neighbour, for distances r [K], shape [K, n_radial]."""
-        low, high, scaling = (jnp.asarray(x, r.dtype) for x in (self.min_dist, self.max_dist, self.scaling))
-        functions = chebyshev((2 * r - (low + high)) / (high - low), self.radial_basis_size)
-        functions = functions * (scaling * jnp.maximum(high - r, 0) ** 2)[:, None]
-        table = jnp.asarray(self.radial, r.dtype)
-        if len(self.species) == 1:
-            return einsum("kb,qb->kq", functions, table[0, 0])
-        return einsum("kb,kqb->kq", functions, table[env.center][env.species])
-
-    def _monomials(self, directions: Array) -> Array:
-        """All monomials of directions [..., 3] up to the highest degree, shape [..., m], in the order of `contractions.monomials`."""
-        x, y, z = (directions[..., i : i + 1] for i in range(3))
-        rows = [jnp.ones_like(x)]
-        for degree in range(1, self._program.degrees[-1][1] + 1):
-            last = rows[-1]
-            # x times all, y times those without x, z times that of z alone; without the barrier XLA computes each degree anew in the next
-            rows.append(jax.lax.optimization_barrier(jnp.concatenate([x * last, y * last[..., -degree:], z * last[..., -1:]], axis=-1)))
-        return jax.lax.optimization_barrier(jnp.concatenate(rows, axis=-1))
-
-    def _factors(self, env: Environment) -> tuple[Array, Array]:
-        """f_μ and direction of every neighbour, [K, n_radial] and [K, 3]."""
-        r = safe_norm(env.vectors)
-        return self._radial(r, env), env.vectors / jnp.where(r == 0, 1, r)[:, None]
-
     @property
-    def _blocks(self) -> tuple[tuple[int, slice], ...]:
+    def blocks(self) -> tuple[tuple[int, slice], ...]:
         """(number of radial functions, columns of the monomials) of the blocks of basic moments."""
-        first = [sum(len(monomials(nu)) for nu in range(d)) for d in range(self._program.degrees[-1][1] + 2)]
-        return tuple((n, slice(first[a], first[b + 1])) for a, b, n in self._program.degrees if n)
+        first = [sum(len(monomials(nu)) for nu in range(d)) for d in range(self.program.degrees[-1][1] + 2)]
+        return tuple((n, slice(first[a], first[b + 1])) for a, b, n in self.program.degrees if n)
 
-    def _basic(self, envs: Environment) -> Array:
-        r"""Basic moments of a stack of atoms, shape [V, n]. Their derivatives are products with the same monomials p,
-
-        .. math:: \dot M_{qm} = \sum_k \dot f_{kq}\, p_{km} + \sum_x a^x_m \sum_k f_{kq}\, \dot u_{kx}\, p_{k, m - x}
-
-        where m − x has one power of u_x less than m, of which it has a, so those of monomials are never formed.
-        """
-        radial, directions = jax.vmap(self._factors)(envs)
-        steps = self._program.steps
-
-        @jax.custom_jvp
-        def moments(radial, directions):
-            products = self._monomials(directions)
-            blocks = [einsum("nkq,nkm->nqm", radial[:, :, :n], products[:, :, m]) for n, m in self._blocks]
-            return jnp.concatenate([block.reshape(block.shape[0], -1) for block in blocks], axis=1).T
-
-        @moments.defjvp
-        def slopes(primals, tangents):
-            (radial, directions), (radial_step, step) = primals, tangents
-            products = self._monomials(directions)
-            left = jnp.concatenate([radial_step, *(radial * step[:, :, x : x + 1] for x in range(3))], axis=2)
-            sums = einsum("nkg,nkm->ngm", left, products).reshape(left.shape[0], -1).T
-            return moments(radial, directions), pair_sum(steps, sums, jnp.ones_like(sums[:1]))
-
-        return jax.lax.optimization_barrier(moments(*jax.lax.optimization_barrier((radial, directions))))
-
-    def _values(self, basic: Array) -> Array:
-        """All moments [., n] from the basic ones [V, n]."""
-        values = basic
-        for table in self._program.stages:
-            values = jax.lax.optimization_barrier(jnp.concatenate([values, square_sum(table, values)]))
-        return values
-
-    def environment(self, env: Environment) -> Array:
-        return self.stack(jax.tree_util.tree_map(lambda x: x[None], env))[0]
-
-    def stack(self, envs: Environment) -> Array:
-        # atoms come last, so that every product reads and writes whole rows
-        return self._values(self._basic(envs))[self._program.functions].T
-
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        return self.by_waist(env)
-
-    @property
-    def has_waist(self) -> bool:
-        return True
-
-    def waist(self, envs: Environment) -> tuple[Array, Array]:
-        """Basic moments [V, n] and their derivatives by the neighbour vectors, [V, n, 3, K]."""
-
-        def one(env):
-            def factors(vectors):
-                radial, directions = self._factors(env.replace(vectors=vectors))
-                return radial, self._monomials(directions)
-
-            (radial, products), push = jax.linearize(factors, env.vectors)
-            directions = jnp.broadcast_to(jnp.eye(3, dtype=env.vectors.dtype)[:, None, :], (3, *env.vectors.shape))
-            radial_slopes, product_slopes = jax.vmap(push)(directions)  # a neighbour's factors depend on its own vector only
-            values, slopes = [], []
-            for n, m in self._blocks:
-                f, df, p, dp = radial[:, :n], radial_slopes[:, :, :n], products[:, m], product_slopes[:, :, m]
-                values.append(transposed_product(f, p).reshape(-1))
-                slope = df.transpose(2, 0, 1)[:, None] * p.T[None, :, None] + f.T[:, None, None] * dp.transpose(2, 0, 1)[None]
-                slopes.append(slope.reshape(-1, *slope.shape[2:]))
-            return jnp.concatenate(values), jnp.concatenate(slopes)
-
-        values, slopes = jax.lax.optimization_barrier(jax.vmap(one)(envs))
-        return values.T, jnp.moveaxis(slopes, 0, 1)
-
-    @property
-    def waist_blocks(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-        return tuple((rows, columns) for rows, columns, _ in program(self.moments, True).slopes.blocks)
-
-    def beyond_waist(self, coefficients: Array) -> tuple[Array, tuple[Array, ...]]:
-        slopes = program(self.moments, True).slopes
-        values = self._values(coefficients)
-        entries = jnp.ones_like(values[:1])
-        for table in slopes.stages:
-            entries = jax.lax.optimization_barrier(jnp.concatenate([entries, pair_sum(table, entries, values)]))
-        entries = jnp.concatenate([entries, jnp.zeros_like(entries[:1])])
-        return values[self._program.functions], tuple(entries[places] for _, _, places in slopes.blocks)
+    def of(self, c: Array) -> Array:
+        values = jnp.concatenate([c[:n, m].reshape(-1) for n, m in self.blocks])[:, None]
+        for table in self.program.stages:
+            values = jnp.concatenate([values, square_sum(table, values)])
+        return values[self.program.functions, 0]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxpot.descriptors.global_soap import StructureDescriptor
 from jaxpot.graph import Graph
 from jaxpot.math.linalg import unit
-from jaxpot.pytree import pytree, set_fields
+from jaxpot.pytree import pytree
 
 Array = jax.Array
 
@@ -34,9 +34,6 @@ class _Normalised(StructureDescriptor):
     @property
     def n_features(self) -> int:
         return self.descriptor.n_features
-
-    def at(self) -> "_Normalised":
-        return set_fields(self, descriptor=self.descriptor.at())
 
     def labels(self) -> tuple[Any, ...]:
         return self.descriptor.labels()

@@ -168,7 +168,7 @@ class SLATM(StructureDescriptor):
         envs = environments(graph, self.reach, self.species)
         dtype, s = envs.vectors.dtype, len(self.species)
         center = jnp.where((graph.numbers > 0)[:, None], jax.nn.one_hot(envs.center, s, dtype=dtype), 0)
-        total = einsum("nz,nf->zf", center, self.local.stack(envs))
+        total = einsum("nz,nf->zf", center, jax.vmap(self.local.environment)(envs))
         two, three = total[:, : self.local._sizes[0]], total[:, self.local._sizes[0] :]
         one = jnp.asarray([ATOMIC_NUMBERS[symbol] for symbol in self.species], dtype) * jnp.sum(center, axis=0)
         return jnp.concatenate([one, symmetric_pairs(two.reshape(s, s, -1)).reshape(-1), three.reshape(-1)])

@@ -4,25 +4,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor
-from jaxpot.descriptors.density import NeighborDensity, pair_factors, power_spectrum, quadratic_forms
-from jaxpot.graph import Environment
+from jaxpot.descriptors.density import power_spectrum
+from jaxpot.descriptors.expansion import Expansion, Invariants
 from jaxpot.math.coupling import clebsch_gordan
 from jaxpot.math.linalg import einsum, unit
 from jaxpot.math.spherical import by_degree
-from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class SOAP(LocalDescriptor):
+class SOAP(Invariants):
     r"""The power spectrum of the neighbour density.
 
     .. math:: \mathbf p \cdot \mathbf p' = \int dR \left| \int \rho(\mathbf r)\, \rho'(R \mathbf r)\, d\mathbf r \right|^2
 
     Args:
-      density: the neighbour density.
+      expansion: of the neighbour density.
       normalize: divide by |p|, so that p·p = 1. With `center_weight` 0 an atom without neighbours has p = 0, and the normalised
         spectrum then jumps when the last neighbour leaves; give the centre a weight, as all codes do by default.
 
@@ -37,84 +36,26 @@ class SOAP(LocalDescriptor):
       Bartók, Kondor, Csányi, "On representing chemical environments", Phys. Rev. B 87, 184115 (2013).
     """
 
-    density: NeighborDensity
+    expansion: Expansion
     normalize: bool = static(True)
 
     @property
-    def species(self) -> tuple[str, ...]:
-        return self.density.species
-
-    @property
-    def reach(self) -> Array:
-        return self.density.reach
-
-    @property
     def n_features(self) -> int:
-        q = self.density.n_channels
-        return (self.density.l_max + 1) * q * (q + 1) // 2
-
-    def at(self) -> "SOAP":
-        return set_fields(self, density=self.density.at())
+        q = self.expansion.n_channels
+        return (self.expansion.l_max + 1) * q * (q + 1) // 2
 
     def labels(self) -> tuple[tuple[int, int, int], ...]:
         """(q, q', l) of every feature, where q = channel · n_max + n."""
-        pairs = zip(*np.triu_indices(self.density.n_channels), strict=True)
-        return tuple((int(a), int(b), l) for a, b in pairs for l in range(self.density.l_max + 1))
+        pairs = zip(*np.triu_indices(self.expansion.n_channels), strict=True)
+        return tuple((int(a), int(b), l) for a, b in pairs for l in range(self.expansion.l_max + 1))
 
-    def environment(self, env: Environment) -> Array:
-        return self._invariants(self.density(env))
-
-    def _invariants(self, coefficients: Array) -> Array:
-        p = power_spectrum(coefficients, self.density.l_max)
+    def of(self, c: Array) -> Array:
+        p = power_spectrum(c, self.expansion.l_max)
         return unit(p) if self.normalize else p
-
-    def dot(self, envs: Environment, coefficients: Array) -> Array:
-        """As in the interface, by quadratic forms of the density coefficients: the spectrum itself is never formed."""
-        q, l_max = self.density.n_channels, self.density.l_max
-        coefficients = coefficients.reshape(len(coefficients), -1, l_max + 1) * jnp.asarray(pair_factors(q, l_max), coefficients.dtype)[None]
-        pair = np.zeros((q, q), int)
-        first, second = np.triu_indices(q)
-        pair[first, second] = pair[second, first] = np.arange(len(first))
-        forms = coefficients[:, pair] * jnp.asarray(0.5 + 0.5 * np.eye(q), coefficients.dtype)[None, :, :, None]  # [S, Q, Q, l]
-        forms = jnp.moveaxis(forms, -1, 1)
-        if not self.normalize:
-            return self.density.quadratic(envs, forms)
-        density = jax.vmap(self.density.at())(envs)
-        total, square = quadratic_forms(forms, envs.center, density), jax.vmap(lambda c: _scalar_square(c, l_max))(density)
-        is_zero = square == 0
-        return jnp.where(is_zero, 0, total / jnp.sqrt(jnp.where(is_zero, 1, square)))
-
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        r"""As in the interface, by the product rule at the sum over neighbours, whose terms are products a_ql(r) Y_lm.
-
-        .. math:: \sum_m c_{qlm}\, \partial_k c_{q'lm} = \partial_k a_{q'l} \sum_m c_{qlm} Y_{lm}(k) + a_{q'l} \sum_m c_{qlm}\, \partial_k Y_{lm}(k)
-
-        so the derivatives of the coefficients are never formed.
-        """
-        density, l_max = self.density.at(), self.density.l_max
-        (channels, harmonics), (channel_slopes, harmonic_slopes) = density.factors_with_slopes(env)
-        blocks = [slice(l * l, (l + 1) ** 2) for l in range(l_max + 1)]
-        c = density._product(channels, harmonics) + density.itself(env.center, env.vectors.dtype)
-        # of every q and l: Σ_m c Y [1, K, Q, l] and Σ_m c ∂Y [3, K, Q, l]
-        along = jnp.stack([einsum("qm,km->kq", c[:, m], harmonics[:, m]) for m in blocks], axis=-1)[None]
-        along_slopes = jnp.stack([einsum("qm,xkm->xkq", c[:, m], harmonic_slopes[:, :, m]) for m in blocks], axis=-1)
-        radial, radial_slopes = jnp.swapaxes(channels, -1, -2)[None], jnp.swapaxes(channel_slopes, -1, -2)  # [1 or 3, K, Q, l]
-        rows = []
-        for q in range(c.shape[0]):  # slices, since the transpose of a gather is a scatter
-            one, rest = (..., slice(q, q + 1), slice(None)), (..., slice(q, None), slice(None))
-            of_one = radial_slopes[one] * along[rest] + radial[one] * along_slopes[rest]
-            rows.append(of_one + radial_slopes[rest] * along[one] + radial[rest] * along_slopes[one])
-        factor = jnp.asarray(pair_factors(c.shape[0], l_max), c.dtype)
-        slopes = jnp.concatenate(rows, axis=-2) * factor[None, None]
-        p, slopes = power_spectrum(c, l_max), slopes.reshape(*slopes.shape[:2], -1)  # [F] and [3, K, F]
-        if self.normalize:
-            p, push = jax.linearize(unit, p)
-            slopes = jax.vmap(jax.vmap(push))(slopes)
-        return p, jnp.transpose(slopes, (2, 1, 0))
 
 
 @pytree
-class LambdaSOAP(LocalDescriptor):
+class LambdaSOAP(Invariants):
     r"""The λ-SOAP power spectrum: features that turn like spherical harmonics of degree λ.
 
     .. math:: p^{\lambda\mu}_{(ql)(q'l')} = s\,\sqrt{\frac{8\pi^2}{2\lambda+1}} \sum_{mm'} C^{\lambda\mu}_{lm\,l'm'}\, c_{qlm}\, c_{q'l'm'},
@@ -127,7 +68,7 @@ class LambdaSOAP(LocalDescriptor):
     tensors makes C^{λ0}_{l0 l'0} positive, and with it λ = 0 the power spectrum of `SOAP`.
 
     Args:
-      density: the neighbour density.
+      expansion: of the neighbour density.
       lam: the degree λ.
       pseudo: False for true tensors, True for pseudotensors.
       normalize: divide by |p⁰|, the norm of the scalar power spectrum of the same density. It vanishes for an empty density only;
@@ -149,7 +90,7 @@ class LambdaSOAP(LocalDescriptor):
       Phys. Rev. Lett. 120, 036002 (2018).
     """
 
-    density: NeighborDensity
+    expansion: Expansion
     lam: int = static(most=50)
     pseudo: bool = static(False)
     normalize: bool = static(True)
@@ -158,22 +99,14 @@ class LambdaSOAP(LocalDescriptor):
         if not (isinstance(self.lam, int) and self.lam >= 0):
             raise ValueError(f"LambdaSOAP: lam must be an integer ≥ 0, got {self.lam!r}")
         if not self.n_features:
-            kind, l_max = "pseudotensor" if self.pseudo else "tensor", self.density.l_max
+            kind, l_max = "pseudotensor" if self.pseudo else "tensor", self.expansion.l_max
             reason = f"degrees up to {2 * l_max - self.pseudo}; raise l_max of the density" + self.pseudo * ", or its number of channels"
             reason = "true scalars only; write pseudo=False" if self.lam == 0 else reason
             raise ValueError(f"LambdaSOAP: no {kind} of degree {self.lam} can be made; two harmonics with l ≤ {l_max} couple to {reason}")
 
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.density.species
-
-    @property
-    def reach(self) -> Array:
-        return self.density.reach
-
     def _blocks(self) -> tuple[tuple[int, int, np.ndarray, np.ndarray], ...]:
         """(l, l', q of every feature, q' of every feature) for every pair of degrees l ≤ l'."""
-        q, l_max, blocks = self.density.n_channels, self.density.l_max, []
+        q, l_max, blocks = self.expansion.n_channels, self.expansion.l_max, []
         for l in range(l_max + 1):
             for k in range(l, min(l_max, l + self.lam) + 1):
                 if l + k >= self.lam and (l + k + self.lam) % 2 == self.pseudo:
@@ -186,29 +119,18 @@ class LambdaSOAP(LocalDescriptor):
     def n_features(self) -> int:
         return sum(len(first) for _, _, first, _ in self._blocks())
 
-    def at(self) -> "LambdaSOAP":
-        return set_fields(self, density=self.density.at())
-
     def labels(self) -> tuple[tuple[int, int, int, int], ...]:
         """(q, q', l, l') of every feature, where q = channel · n_max + n."""
         return tuple((int(a), int(b), l, k) for l, k, first, second in self._blocks() for a, b in zip(first, second, strict=True))
 
-    def environment(self, env: Environment) -> Array:
+    def of(self, c: Array) -> Array:
         """Features of one atom, shape [F, 2λ + 1]."""
-        return self._equivariants(self.density(env))
-
-    def with_invariants(self, env: Environment) -> tuple[Array, Array]:
-        """Features [F, 2λ + 1] of one atom and its normalised scalar power spectrum, from one density."""
-        coefficients = self.density(env)
-        return self._equivariants(coefficients), unit(power_spectrum(coefficients, self.density.l_max))
-
-    def _equivariants(self, coefficients: Array) -> Array:
         parts = []
         for l, k, first, second in self._blocks():
             table = clebsch_gordan(l, k, self.lam) * np.sqrt(8 * np.pi**2 / (2 * self.lam + 1))
             if not self.pseudo:
                 table = table * (-1) ** ((l + k - self.lam) // 2)
-            a, b = coefficients[:, l * l : (l + 1) ** 2], coefficients[:, k * k : (k + 1) ** 2]
+            a, b = c[:, l * l : (l + 1) ** 2], c[:, k * k : (k + 1) ** 2]
             coupled = einsum("qnu,pn->qpu", einsum("qm,mnu->qnu", a, jnp.asarray(table, a.dtype)), b)
             if l == k:
                 weight = jnp.asarray(np.where(first == second, 1.0, np.sqrt(2.0))[:, None], a.dtype)
@@ -218,18 +140,16 @@ class LambdaSOAP(LocalDescriptor):
         p = jnp.concatenate(parts)
         if not self.normalize:
             return p
-        square = _scalar_square(coefficients, self.density.l_max)
+        square = scalar_square(c, self.expansion.l_max)
         is_zero = square == 0
         return jnp.where(is_zero, 0, p / jnp.sqrt(jnp.where(is_zero, 1, square)))
 
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        """Features [F, 2λ + 1] of one atom and their derivatives by its neighbour vectors, shape [F, 2λ + 1, K, 3]."""
-        coefficients, jacobian = self.density.with_jacobian(env)
-        value, push = jax.linearize(self._equivariants, coefficients)
-        return value, jnp.moveaxis(jax.vmap(jax.vmap(push))(jacobian), (0, 1), (-2, -1))
+    def invariants(self, c: Array) -> Array:
+        """The normalised scalar power spectrum of the same coefficients, for kernels of tensors."""
+        return unit(power_spectrum(c, self.expansion.l_max))
 
 
-def _scalar_square(coefficients: Array, l_max: int) -> Array:
+def scalar_square(coefficients: Array, l_max: int) -> Array:
     """|p⁰|² of the scalar power spectrum, from [2l + 1, 2l + 1] products instead of its [Q, Q] features."""
     total = jnp.zeros((), coefficients.dtype)
     for l, c in enumerate(by_degree(coefficients, l_max)):

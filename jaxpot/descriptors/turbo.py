@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import is_concrete, poison, species_tuple
+from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.graph import Environment
 from jaxpot.math.bessel import scaled_spherical_bessel
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.spherical import spherical_harmonics
-from jaxpot.pytree import leaf, positive, pytree, set_fields, static
-from jaxpot.radial.base import from_table, interpolated
+from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.radial.turbo import PowerBasis, filtered_overlaps, overlaps
 
 Array = jax.Array
@@ -53,7 +52,6 @@ class TurboDensity(NeighborDensity):
       window: soap_turbo leaves out the filtered part of neighbours more than 4 σ_r inside it, and overlaps with the Gaussian of
         `Poly3Gauss` beyond 4 (σ_r + σ_r(0)); the density jumps there, by less than 1e-3 of what is small. None leaves out nothing.
       nodes: Chebyshev nodes of the radial tables; None counts those that the widths need, with some room.
-      table: made by `at` from the leaves above; leave it out.
 
     Raises:
       ValueError: for unknown species, a negative l_max, another enhancement, a width that is not below the radius, or numbers and bases that
@@ -86,8 +84,6 @@ class TurboDensity(NeighborDensity):
     steepness: Array = positive(4.0)
     window: Array | None = positive(None)
     nodes: int | None = static(None, most=100_000)
-    table: Array | None = None
-    is_sharp = False
 
     def __post_init__(self):
         species_tuple(self.species, "TurboDensity")
@@ -140,16 +136,10 @@ class TurboDensity(NeighborDensity):
         value = jnp.asarray(getattr(self, name), dtype)
         return value[s] if value.ndim else value
 
-    def at(self) -> "TurboDensity":
-        """The same density with its radial tables made from its leaves; once per call, outside loops over atoms."""
-        if self.table is not None:
-            return self
-
-        def columns(r):
-            return jnp.concatenate([x for s in range(len(self.species)) for x in (*self._radial(s, r / self.reach), self._angular(s, r))], axis=1)
-
-        table = poison(interpolated(columns, self.reach, self.nodes), self.unresolved())
-        return set_fields(self, table=(table, self._central(from_table(table, jnp.zeros((1,), table.dtype), self.reach))))
+    def columns(self, r: Array) -> Array:
+        """All functions of the distance r [T] that neighbours need, of one species after the other, shape [T, columns]."""
+        found = [x for s in range(len(self.species)) for x in (*self._radial(s, r / self.reach), self._angular(s, r))]
+        return jnp.concatenate(found, axis=1)
 
     def _widths(self, s: int, x: Array) -> tuple[Array, Array]:
         """σ_r of a species at x [...] and at 0, in units of the radius."""
@@ -205,7 +195,7 @@ class TurboDensity(NeighborDensity):
             start += self.l_max + 1
         return found
 
-    def _central(self, columns: Array) -> Array:
+    def central(self, columns: Array) -> Array:
         """What centres add to the channels of their own species with l = 0, shape [Q], from the columns of the table at 0."""
         x, added = jnp.zeros((1,), columns.dtype), []
         for s, (radial, angular) in enumerate(self._of_species(columns, x)):
@@ -213,15 +203,23 @@ class TurboDensity(NeighborDensity):
             added.append(scale * self._radials[s].central(radial[0], self._widths(s, x)[1]))
         return jnp.concatenate(added)
 
-    def factors(self, env: Environment) -> tuple[Array, Array]:
-        r = safe_norm(env.vectors)
+    def of_neighbors(self, env: Environment, r: Array, columns: Array) -> tuple[Array, Array]:
+        """The factors of neighbours at distances r [K], whose columns are these."""
         reach, channels = self.reach.astype(r.dtype), []
-        for s, (radial, angular) in enumerate(self._of_species(from_table(self.table[0].astype(r.dtype), r, reach), r / reach)):
+        for s, (radial, angular) in enumerate(self._of_species(columns, r / reach)):
             radial = radial * jnp.where(env.species == s, self._amplitude(s, r / reach), 0)[:, None]
             channels.append(radial[:, None, :] * angular[:, :, None])
         return jnp.concatenate(channels, axis=2), spherical_harmonics(env.vectors, self.l_max)
 
-    def itself(self, center: Array, dtype: Any) -> Array:
+    def of_center(self, center: Array, central: Array) -> Array:
+        """What the centre adds, of which `central` [Q] is what centres of every species do. Shape [Q, L]."""
         own = np.repeat(np.arange(len(self.species)), [basis.n_max for basis in self._radials])
-        values = jnp.where(center == own, self.table[1].astype(dtype), 0)
-        return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, (self.l_max + 1) ** 2 - 1), dtype)], axis=1)
+        values = jnp.where(center == own, central, 0)
+        return jnp.concatenate([values[:, None], jnp.zeros((self.n_channels, (self.l_max + 1) ** 2 - 1), central.dtype)], axis=1)
+
+    def factors(self, env: Environment) -> tuple[Array, Array]:
+        r = safe_norm(env.vectors)
+        return self.of_neighbors(env, r, self.columns(r))
+
+    def itself(self, center: Array, dtype: Any) -> Array:
+        return self.of_center(center, self.central(self.columns(jnp.zeros((1,), dtype))))

@@ -12,8 +12,9 @@ from jax.sharding import PartitionSpec as P
 from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design import design, linear_terms, require_linear
-from jaxpot.fit.rows import check_labels, fixed_part, flat, residuals
+from jaxpot.fit.rows import check_labels, comparable, fixed_part, flat, residuals
 from jaxpot.math.linalg import einsum, log_determinant
+from jaxpot.passes import condense
 from jaxpot.potentials.base import Model
 
 Array = jax.Array
@@ -57,7 +58,7 @@ def log_evidence(model: Model, data: Dataset) -> Array:
 
 def normal_equations(model: Model, data: Dataset) -> tuple[Array, tuple[Array, ...]]:
     """L, and L⁻¹GL⁻ᵀ [P, P], L⁻¹b [P], yᵀΣ⁻¹y, log|Σ| and n of `log_evidence`."""
-    root = prior_root(model.at())
+    root = prior_root(condense(model))
     parts = [_of_batch(model, root, batch, data.mesh) for batch in data.batches]
     return root, tuple(sum(terms[1:], start=terms[0]) for terms in zip(*parts, strict=True))
 
@@ -74,14 +75,16 @@ def _of_batch(model: Model, root: Array, batch: Batch, mesh: Mesh | None) -> tup
 
 def _sums(model: Model, root: Array, batch: Batch) -> tuple[Array, ...]:
     """What `normal_equations` returns after L, summed over a batch."""
-    model, p = model.at(), root.shape[0]
+    model, p = condense(model), root.shape[0]
     fixed = fixed_part(model, linear_terms(model))
 
     @jax.checkpoint
     def one(total, data):
         gram, projected, square, log_sigma, n = total
+        rows = design(model, data.graphs)
+        data = comparable(data, rows, model)
         y, weight = residuals(fixed, data, model)
-        rows = flat(design(model, data.graphs), data.graphs.numbers.shape[0], model)
+        rows = flat(rows, data.sigma, model)
         present = weight > 0
         rows = jnp.where(present[:, None], rows, 0) * weight[:, None]
         y = y * weight

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.data import Dataset
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, features_of_stack
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.fit.rows import explain
 from jaxpot.graph import Environment, environments, only
+from jaxpot.passes import condense, prepare
 
 Array = jax.Array
 
@@ -87,7 +88,7 @@ def count_distinct(descriptor: LocalDescriptor | ClusterDescriptor, data: Datase
 @jax.jit
 def _features(descriptor, graph):
     stack = environments(graph, descriptor.reach, descriptor.species)
-    return jax.lax.map(descriptor.at().environment, stack, batch_size=128), stack.center
+    return features_of_stack(prepare(descriptor), stack), stack.center
 
 
 def _all_features(descriptor: LocalDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,7 +108,7 @@ def _all_features(descriptor: LocalDescriptor, data: Dataset) -> tuple[np.ndarra
 @jax.jit
 def _instances(descriptor, graph):
     stack = environments(graph, descriptor.reach, descriptor.species)
-    found, weight = jax.lax.map(descriptor.at().instances, stack, batch_size=128)
+    found, weight = jax.lax.map(condense(descriptor).instances, stack, batch_size=128)
     return found.coordinates, found.kind, jnp.where((graph.numbers > 0)[:, None], weight, 0)
 
 
@@ -212,6 +213,7 @@ def _gather(descriptor: LocalDescriptor, data: Dataset, origin: np.ndarray) -> E
             species=np.pad(picked.species, fill),
             index=np.pad(picked.index, fill),
             mask=np.pad(picked.mask, fill),
+            carried=np.pad(picked.carried, (*fill, (0, 0))),
         )
         parts.append((frame, picked))
     parts = [picked for _, picked in sorted(parts, key=lambda item: item[0])]
@@ -223,8 +225,5 @@ def _gather(descriptor: LocalDescriptor, data: Dataset, origin: np.ndarray) -> E
 def _compact(stack: Environment, slots: int) -> Environment:
     """Neighbours first, then as few empty slots as possible."""
     order = np.argsort(~stack.mask, axis=1, kind="stable")[:, :slots]
-    pick = lambda x: np.take_along_axis(x, order, axis=1)  # noqa: E731
-    return stack.replace(
-        vectors=np.take_along_axis(stack.vectors, order[:, :, None], axis=1),
-        species=pick(stack.species), index=pick(stack.index), mask=pick(stack.mask),
-    )  # fmt: skip
+    pick = lambda x: np.take_along_axis(x, order.reshape(*order.shape, *(1,) * (x.ndim - 2)), axis=1)  # noqa: E731
+    return stack.replace(**{name: pick(getattr(stack, name)) for name in ("vectors", "species", "index", "mask", "carried")})

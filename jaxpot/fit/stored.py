@@ -4,11 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor, map_blocks
+from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.blocks import block_size, map_blocks
+from jaxpot.descriptors.expansion import is_local
+from jaxpot.descriptors.slopes import features_with_slopes
 from jaxpot.graph import Graph, environments, only
+from jaxpot.heads.base import Head
 from jaxpot.math.linalg import einsum
+from jaxpot.passes import condense, prepare
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import Potential, Sum, strained, terms_of
+from jaxpot.potentials.base import Potential, Sum, energies_with_gradient, strained, terms_of
 from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
@@ -27,52 +32,51 @@ class StoredPrediction(Potential):
     def energies(self, graph: Graph) -> Array:
         return self.prediction[0]
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        return self.prediction
-
 
 @pytree
 class StoredFeatures(Potential):
     """A term of which one structure's features [N, F] and their derivatives by the neighbour vectors [N, F, K, 3] are at hand."""
 
-    term: AtomicPotential
+    species: tuple[str, ...] = static()
+    reach: Array
+    head: Head
     features: Array
     jacobian: Array
 
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.term.species
-
-    @property
-    def reach(self) -> Array:
-        return self.term.reach
-
     def energies(self, graph: Graph) -> Array:
-        return self.with_gradient(graph)[0]
+        return energies_with_gradient(self, graph)[0]
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        def vectors(positions, epsilon):
-            stack = environments(strained(graph, positions, epsilon), self.reach, self.species)
-            return stack.vectors, stack.center
 
-        unstrained = jnp.zeros((3, 3), graph.positions.dtype)
-        at, pull, center = jax.vjp(vectors, graph.positions, unstrained, has_aux=True)
-        energies, pull_features = jax.vjp(lambda x: self.term.head(x, center), self.features)
-        real = graph.numbers > 0
-        slopes = pull_features(real.astype(energies.dtype))[0]
-        return jnp.where(real, energies, 0), *pull(einsum("nf,nfkx->nkx", slopes, self.jacobian).astype(at.dtype))
+@energies_with_gradient.register
+def _stored(term: StoredPrediction, graph: Graph) -> tuple[Array, Array, Array]:
+    return term.prediction
+
+
+@energies_with_gradient.register
+def _from_features(stored: StoredFeatures, graph: Graph) -> tuple[Array, Array, Array]:
+    def vectors(positions, epsilon):
+        stack = environments(strained(graph, positions, epsilon), stored.reach, stored.species)
+        return stack.vectors, stack.center
+
+    unstrained = jnp.zeros((3, 3), graph.positions.dtype)
+    at, pull, center = jax.vjp(vectors, graph.positions, unstrained, has_aux=True)
+    energies, pull_features = jax.vjp(lambda x: stored.head(x, center), stored.features)
+    real = graph.numbers > 0
+    slopes = pull_features(real.astype(energies.dtype))[0]
+    return jnp.where(real, energies, 0), *pull(einsum("nf,nfkx->nkx", slopes, stored.jacobian).astype(at.dtype))
 
 
 @jax.jit
 def _prediction(term: Potential, graph: Graph) -> tuple[Array, Array, Array]:
-    return term.at().with_gradient(graph)
+    return energies_with_gradient(prepare(term), graph)
 
 
 @jax.jit
 def _features(descriptor: LocalDescriptor, graph: Graph) -> tuple[Array, Array]:
-    ready = descriptor.at()
+    ready = condense(descriptor)
     envs = environments(graph, ready.reach, ready.species)
-    return map_blocks(jax.vmap(ready.with_jacobian), envs, max(1, ready.block(graph.neighbors.shape[1]) // _SHARE))
+    block = max(1, block_size(ready, graph.neighbors.shape[1]) // _SHARE)
+    return map_blocks(lambda envs: features_with_slopes(ready, envs), envs, block)
 
 
 def kinds_of_storage(model: Potential, trained: set[str], shapes: list[tuple[int, int, int]], itemsize: int, memory: float) -> tuple[type | None, ...]:
@@ -93,7 +97,7 @@ def kinds_of_storage(model: Potential, trained: set[str], shapes: list[tuple[int
             kinds.append(StoredPrediction)
             continue
         kinds.append(None)
-        if isinstance(term, AtomicPotential) and isinstance(term.descriptor, LocalDescriptor) and not any(p.startswith("descriptor.") for p in own):
+        if isinstance(term, AtomicPotential) and is_local(term.descriptor) and not any(p.startswith("descriptor.") for p in own):
             needed = sum(b * n * term.descriptor.n_features * (1 + 3 * k) * itemsize for b, n, k in shapes)
             if needed <= memory:
                 memory -= needed
@@ -110,6 +114,12 @@ def store(model: Potential, kinds: tuple[type | None, ...], graph: Graph) -> tup
     return tuple(found)
 
 
+def prepared(model: Potential, kinds: tuple[type | None, ...]) -> Potential:
+    """The model prepared, but for the terms whose features are stored: of these the head is needed."""
+    terms = tuple(condense(term) if kind is StoredFeatures else prepare(term) for term, kind in zip(terms_of(model), kinds, strict=True))
+    return set_fields(model, terms=terms) if isinstance(model, Sum) else terms[0]
+
+
 def with_stored(model: Potential, kinds: tuple[type | None, ...], stored: tuple[tuple | None, ...]) -> Potential:
     """The model in which terms take what is stored of one structure; gives that structure's energy, forces and virial."""
     terms = []
@@ -117,6 +127,6 @@ def with_stored(model: Potential, kinds: tuple[type | None, ...], stored: tuple[
         if kind is StoredPrediction:
             term = StoredPrediction(term.species, np.zeros(()), values)
         elif kind is StoredFeatures:
-            term = StoredFeatures(term, *values)
+            term = StoredFeatures(term.species, term.reach, term.head, *values)
         terms.append(term)
     return set_fields(model, terms=tuple(terms)) if isinstance(model, Sum) else terms[0]

@@ -11,6 +11,7 @@ from jaxpot.fit.design import design, linear_terms, require_linear
 from jaxpot.graph import Graph, only
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.linalg import einsum
+from jaxpot.passes import condense
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import LinearModel, Potential, Sum, evaluate, terms_of
 from jaxpot.properties import Properties
@@ -74,7 +75,7 @@ def covariance(model: Potential, graph: Graph) -> Array:
 
 def _prior_covariance(term: AtomicPotential, graph: Graph) -> Array:
     """Of (energy, forces) with themselves, [1 + 3N, 1 + 3N]."""
-    ready, zero = term.at(), jnp.zeros_like(graph.positions)
+    ready, zero = condense(term), jnp.zeros_like(graph.positions)
 
     def between(one, other):
         return ready.head.prior_covariance(*(ready.weighted(graph.replace(positions=r)) for r in (one, other)))
@@ -145,7 +146,7 @@ def _terms(model: Potential) -> tuple[AtomicPotential, ...]:
             raise TypeError(f"the variance of {type(term).__name__} in a Sum is not known; only that of AtomicPotential is")
         if term.head.covariance is None:
             raise ValueError("the model was fitted without its covariance; write jaxpot.fit.linear(model, data, covariance=True)")
-    return tuple(term.at() for term in terms)
+    return tuple(map(condense, terms))
 
 
 def calibration(errors: np.ndarray, deviations: np.ndarray, *, level: float = 0.9) -> float:
@@ -229,7 +230,7 @@ def most_uncertain(model: Potential, data: Dataset, m: int) -> tuple[int, ...]:
         left, rest = step(terms, structure.graphs)
         rows.append(np.asarray(left))
         missing.append(float(rest))
-        noise.append(float(structure.sigma.energy))
+        noise.append(np.inf if structure.sigma.energy is None else float(structure.sigma.energy))
         atoms.append(data.n_atoms[frame])
         frames.append(frame)
     if not 1 <= m <= len(frames):

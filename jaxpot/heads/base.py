@@ -1,38 +1,25 @@
 """The interfaces of heads."""
 
+import abc
+
 import jax
 
-from jaxpot.descriptors.base import Descriptor, LocalDescriptor
-from jaxpot.graph import Environment
+from jaxpot.descriptors.base import Descriptor
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 
 Array = jax.Array
 
 
-class Head:
+class Head(Interface):
     """Interface: features [N, F] and centre species [N] in, atomic energies [N] in eV out."""
 
+    @abc.abstractmethod
     def __call__(self, features: Array, species: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(features, species)")
-
-    def energies(self, descriptor: LocalDescriptor, envs: Environment) -> Array:
-        """Atomic energies [n] of a stack of environments; for heads that know a better way than through the features."""
-        return self(descriptor.stack(envs), envs.center)
+        """[N, F], [N] -> [N], in eV."""
 
     def sized(self, descriptor: Descriptor) -> "Head":
         """The same head for this descriptor's features; raises if it was made for others."""
-        return self
-
-    def at(self, descriptor: Descriptor) -> "Head":
-        """The same head with everything that follows the descriptor's leaves computed; inside jit."""
-        return self
-
-    def frozen(self, descriptor: Descriptor) -> "Head":
-        """The same head, no longer following the descriptor's leaves."""
-        return self
-
-    def collapsed(self, descriptor: Descriptor) -> "Head":
-        """A head that gives the same energies in fewer operations, where there is one; of a frozen head, outside jit."""
         return self
 
 
@@ -41,19 +28,22 @@ class LinearHead(Head):
 
     Attributes:
       coefficients: w, shape [P]; None until fitted.
-      n_coefficients: P.
     """
 
     coefficients: Array | None
-    n_coefficients: int
 
+    @abc.abstractmethod
     def basis(self, features: Array, species: Array) -> Array:
         """[N, F], [N] -> [N, P]; energies are basis @ coefficients."""
-        raise NotImplementedError(f"{type(self).__name__} must define basis(features, species)")
 
+    @abc.abstractmethod
     def precision(self) -> Array:
         """The prior w ~ Normal(0, precision⁻¹), shape [P, P], in the inverse square of the coefficients' unit."""
-        raise NotImplementedError(f"{type(self).__name__} must define precision()")
+
+    @property
+    def n_coefficients(self) -> int:
+        """P."""
+        return jax.eval_shape(self.precision).shape[0]
 
     def __call__(self, features: Array, species: Array) -> Array:
         if self.coefficients is None:

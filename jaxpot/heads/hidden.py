@@ -3,11 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import BlockDescriptor, Descriptor, LocalDescriptor, features
+from jaxpot.descriptors.expansion import is_local
+from jaxpot.descriptors.slopes import with_slopes
 from jaxpot.graph import Environment
 from jaxpot.heads.mlp import MLP
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import pytree, set_fields
+from jaxpot.passes import fusing
+from jaxpot.pytree import pytree
 
 Array = jax.Array
 
@@ -32,11 +35,11 @@ class HiddenLayer(LocalDescriptor):
       9
     """
 
-    descriptor: LocalDescriptor
+    descriptor: Descriptor
     network: MLP
 
     def __post_init__(self):
-        if not (isinstance(self.descriptor, LocalDescriptor) and isinstance(self.network, MLP)):
+        if not (is_local(self.descriptor) and isinstance(self.network, MLP)):
             given = f"{type(self.descriptor).__name__} and {type(self.network).__name__}"
             raise TypeError(f"HiddenLayer: expected a descriptor of one atom's surroundings and an MLP, got {given}")
         network, n_hidden = self.network, len(self.network.hidden)
@@ -56,27 +59,42 @@ class HiddenLayer(LocalDescriptor):
     def n_features(self) -> int:
         return (self.network.hidden[-1] if self.network.hidden else self.descriptor.n_features) + 1
 
-    def at(self) -> "HiddenLayer":
-        return set_fields(self, descriptor=self.descriptor.at())
-
     def labels(self) -> tuple[int | str, ...]:
         """The number of every node, and "1"."""
         return (*range(self.n_features - 1), "1")
 
-    def _hidden(self, features: Array, species: Array) -> Array:
+    def hidden(self, features: Array, species: Array) -> Array:
         """[N, F] -> [N, nodes + 1]."""
         x = self.network.last_hidden(features, species)
         return jnp.concatenate([x, jnp.ones_like(x[:, :1])], axis=1)
 
     def environment(self, env: Environment) -> Array:
-        return self._hidden(self.descriptor.environment(env)[None], env.center[None])[0]
+        return self.hidden(self.descriptor.environment(env)[None], env.center[None])[0]
 
-    def stack(self, envs: Environment) -> Array:
-        return self._hidden(self.descriptor.stack(envs), envs.center)
 
-    def with_jacobian(self, env: Environment) -> tuple[Array, Array]:
-        """As in the interface, by the chain rule at the features."""
-        features, jacobian = self.descriptor.with_jacobian(env)
-        value, pull = jax.vjp(lambda x: self._hidden(x[None], env.center[None])[0], features)
-        (slopes,) = jax.vmap(pull)(jnp.eye(len(value), dtype=value.dtype))
-        return value, einsum("hf,fkx->hkx", slopes, jacobian)
+@pytree
+class BlockHiddenLayer(BlockDescriptor):
+    """The last hidden layer of a network for a block of atoms.
+
+    Args:
+      plain: the descriptor.
+    """
+
+    plain: HiddenLayer
+
+    def of(self, envs: Environment) -> Array:
+        return self.plain.hidden(features(self.plain.descriptor, envs), envs.center)
+
+
+@fusing.rule(HiddenLayer)
+def _block(layer: HiddenLayer) -> BlockHiddenLayer:
+    return BlockHiddenLayer(layer)
+
+
+@with_slopes.register
+def _slopes(layer: HiddenLayer, env: Environment) -> tuple[Array, Array]:
+    """By the chain rule at the features."""
+    features, jacobian = with_slopes(layer.descriptor, env)
+    value, pull = jax.vjp(lambda x: layer.hidden(x[None], env.center[None])[0], features)
+    (slopes,) = jax.vmap(pull)(jnp.eye(len(value), dtype=value.dtype))
+    return value, einsum("hf,fkx->hkx", slopes, jacobian)

@@ -1,14 +1,15 @@
 """Heads linear in the features."""
 
+import abc
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import Descriptor, LocalDescriptor
-from jaxpot.graph import Environment
+from jaxpot.descriptors.base import Descriptor
 from jaxpot.heads.base import Head, LinearHead
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import leaf, positive, pytree, static
 
@@ -66,10 +67,15 @@ class Linear(LinearHead):
         own = jax.nn.one_hot(species, self.n_species, dtype=features.dtype)
         return (own[:, :, None] * features[:, None, :]).reshape(features.shape[0], -1)
 
-    def energies(self, descriptor: LocalDescriptor, envs: Environment) -> Array:
+    def by_species(self) -> Array:
+        """The coefficients of every centre species, shape [S, F]."""
+        return jnp.reshape(self.coefficients, (self.n_species, self.n_features))
+
+    def __call__(self, features: Array, species: Array) -> Array:
         if self.coefficients is None:
-            return super().energies(descriptor, envs)  # which refuses
-        return descriptor.dot(envs, jnp.asarray(self.coefficients, envs.vectors.dtype).reshape(self.n_species, self.n_features))
+            return super().__call__(features, species)  # which refuses
+        own = jax.nn.one_hot(species, self.n_species, dtype=features.dtype)
+        return einsum("ns,sf,nf->n", own, jnp.asarray(self.by_species(), features.dtype), features)
 
     def precision(self) -> Array:
         rough = jnp.ones(self.n_features) if self.roughness is None else jnp.asarray(self.roughness)
@@ -116,11 +122,9 @@ class SharedLinear(LinearHead):
     def basis(self, features: Array, species: Array) -> Array:
         return features
 
-    def energies(self, descriptor: LocalDescriptor, envs: Environment) -> Array:
-        if self.coefficients is None:
-            return super().energies(descriptor, envs)  # which refuses
-        own = jnp.asarray(self.coefficients, envs.vectors.dtype)
-        return descriptor.dot(envs, jnp.broadcast_to(own, (self.n_species, self.n_features)))
+    def by_species(self) -> Array:
+        """The coefficients of every centre species, all the same, shape [S, F]."""
+        return jnp.broadcast_to(jnp.asarray(self.coefficients), (self.n_species, self.n_features))
 
     def precision(self) -> Array:
         own = jnp.eye(self.n_features) / self.scale**2
@@ -196,12 +200,12 @@ class Quadratic(LinearHead):
         return jnp.diag(jnp.tile(own, self.n_species))
 
 
-class Power:
+class Power(Interface):
     """Interface: what |ρ|^m is made of near zero, where its slope is infinite."""
 
+    @abc.abstractmethod
     def __call__(self, rho: Array, m: Array) -> Array:
         """f(ρ, m) for arrays that broadcast, m > 0."""
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(rho, m)")
 
 
 @pytree

@@ -5,12 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import poison
-from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.base import Descriptor, features
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment
 from jaxpot.heads.base import LinearHead
-from jaxpot.heads.linear import Linear, Quadratic
-from jaxpot.math.kernels import Kernel, PolynomialKernel
+from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.pytree import derived, positive, pytree, set_fields
@@ -89,7 +88,8 @@ class SparseGP(LinearHead):
             raise ValueError(f"SparseGP: sparse points have {self.features.shape[1]} features, the descriptor {descriptor.n_features}")
         return self
 
-    def at(self, descriptor: Descriptor) -> "SparseGP":
+    def of_features(self, descriptor: Descriptor) -> "SparseGP":
+        """The same head with the features (and weights) of its sparse points, which follow the descriptor's leaves."""
         if self.features is not None:
             return self
         if self.points is None:
@@ -100,25 +100,7 @@ class SparseGP(LinearHead):
             raise TypeError(f"SparseGP: its sparse points are {type(self.points).__name__}, which {type(descriptor).__name__} does not describe")
         if isinstance(descriptor, ClusterDescriptor):
             return set_fields(self, features=self.points.coordinates, weights=descriptor.weights_of(self.points))
-        return set_fields(self, features=jax.vmap(descriptor.at().environment)(self.points))
-
-    def frozen(self, descriptor: Descriptor) -> "SparseGP":
-        return jax.jit(SparseGP.at)(self, descriptor).replace(points=None)
-
-    def collapsed(self, descriptor: Descriptor) -> LinearHead:
-        """A polynomial kernel of ζ = 1 or 2 is a linear or quadratic function of the features, whatever the number of sparse points."""
-        is_polynomial = isinstance(self.kernel, PolynomialKernel) and float(self.kernel.offset) == 0 and float(self.kernel.zeta) in (1, 2)
-        if not is_polynomial or self.weights is not None or self.coefficients is None:
-            return self
-        if self.made_in != "float64":
-            raise TypeError(f'SparseGP: collapsed in {self.made_in} its energies would be wrong; write jaxpot.cast(jaxpot.tabulate(model), "float32")')
-        n_species, x = len(descriptor.species), np.asarray(self.features)
-        own = np.eye(n_species)[np.asarray(self.species)] * (float(self.delta) ** 2 * np.asarray(self.coefficients))[:, None]  # [M, S]
-        if self.kernel.zeta == 1:
-            return Linear(coefficients=(own.T @ x).reshape(-1)).sized(descriptor)
-        first, second = np.triu_indices(x.shape[1])
-        pairs = 2 * np.stack([((x * w[:, None]).T @ x)[first, second] for w in own.T])
-        return Quadratic(coefficients=np.concatenate([np.zeros((n_species, x.shape[1])), pairs], axis=1).reshape(-1)).sized(descriptor)
+        return set_fields(self, features=features(descriptor, self.points))
 
     def basis(self, features: Array, species: Array) -> Array:
         require_precision(self, features.dtype)

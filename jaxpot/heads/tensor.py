@@ -4,21 +4,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.base import features as stack_features
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.math.kernels import power
 from jaxpot.math.linalg import einsum, unit
+from jaxpot.passes import condense
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.pytree import derived, positive, pytree, set_fields, static
 
 Array = jax.Array
 
 
-def tensor_features(descriptor: LocalDescriptor, envs: Environment) -> tuple[Array, Array]:
+def tensor_features(descriptor: Descriptor, envs: Environment) -> tuple[Array, Array]:
     """Features [n, F, 2λ + 1] of n atoms and the normalised invariants [n, F₀] of the same atoms; invariants alone are both."""
-    if hasattr(descriptor, "with_invariants"):
-        return jax.vmap(descriptor.with_invariants)(envs)
-    x = descriptor.stack(envs)
+    if hasattr(descriptor, "invariants"):
+        c = jax.vmap(descriptor.expansion.of)(envs)
+        return jax.vmap(descriptor.of)(c), jax.vmap(descriptor.invariants)(c)
+    x = stack_features(descriptor, envs)
     return x[:, :, None], jax.vmap(unit)(x)
 
 
@@ -130,9 +133,9 @@ class LambdaGP:
         """The unfitted head with these M environments as its sparse points."""
         return self.replace(points=points, species=points.center, features=None, invariants=None, coefficients=None)
 
-    def sized(self, descriptor: LocalDescriptor) -> "LambdaGP":
+    def sized(self, descriptor: Descriptor) -> "LambdaGP":
         lam, pseudo = degree(descriptor)
-        if (lam or pseudo) and not hasattr(descriptor, "with_invariants"):
+        if (lam or pseudo) and not hasattr(descriptor, "invariants"):
             raise TypeError(
                 f"LambdaGP needs the invariants of the same atom beside its tensors, which {type(descriptor).__name__} does not give; "
                 "use LambdaSOAP, or a Linear head"
@@ -144,18 +147,16 @@ class LambdaGP:
             raise ValueError(f"LambdaGP: sparse points have features {list(shape)}, the descriptor [{descriptor.n_features}, {2 * lam + 1}]")
         return self.replace(lam=lam)
 
-    def at(self, descriptor: LocalDescriptor) -> "LambdaGP":
+    def of_features(self, descriptor: Descriptor) -> "LambdaGP":
+        """The same head with the features of its sparse points, which follow the descriptor's leaves."""
         if self.features is not None:
             return self
         if self.points is None:
             raise ValueError(
                 "LambdaGP has no sparse points; write model.with_points(jaxpot.fit.select_environments(jaxpot.SOAP(density), data, 200, key=key))"
             )
-        features, invariants = tensor_features(descriptor.at(), self.points)
+        features, invariants = tensor_features(descriptor, self.points)
         return set_fields(self, features=features, invariants=invariants)
-
-    def frozen(self, descriptor: LocalDescriptor) -> "LambdaGP":
-        return jax.jit(LambdaGP.at)(self, descriptor).replace(points=None)
 
     def _weight(self, invariants: Array, species: Array) -> Array:
         """δ² times the invariant factor, zero between different centres, shape [n, M]."""
@@ -185,12 +186,12 @@ class LambdaGP:
         return k + self.jitter * jnp.eye(self.n_coefficients, dtype=k.dtype)
 
 
-def degree(descriptor: LocalDescriptor) -> tuple[int, bool]:
+def degree(descriptor: Descriptor) -> tuple[int, bool]:
     """λ of a descriptor, and whether it gives pseudotensors; (0, False) for invariants."""
     return getattr(descriptor, "lam", 0), getattr(descriptor, "pseudo", False)
 
 
-def structure_kernel(descriptor: LocalDescriptor, kernel: LambdaKernel, first: Graph, second: Graph) -> Array:
+def structure_kernel(descriptor: Descriptor, kernel: LambdaKernel, first: Graph, second: Graph) -> Array:
     r"""The kernel between two structures, the sum of the blocks of their atoms; between different elements blocks are zero.
 
     .. math:: K_{\mu\mu'}(A, B) = \sum_{i \in A,\, j \in B} \delta_{z_i z_j}\, k_{\mu\mu'}(i, j)
@@ -209,7 +210,7 @@ def structure_kernel(descriptor: LocalDescriptor, kernel: LambdaKernel, first: G
     sides = []
     for graph in (first, second):
         envs = environments(graph, descriptor.reach, descriptor.species)
-        sides.append((*tensor_features(descriptor.at(), envs), jnp.where(graph.numbers > 0, envs.center, -1)))
+        sides.append((*tensor_features(condense(descriptor), envs), jnp.where(graph.numbers > 0, envs.center, -1)))
     (x, x0, s), (y, y0, z) = sides
     same = (s[:, None] == z[None, :]) & (s >= 0)[:, None] & (z >= 0)[None, :]
     return jnp.sum(jnp.where(same[:, None, :, None], kernel(x, y, x0, y0), 0), axis=(0, 2))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import require_finite
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import LocalDescriptor, features
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, ThreeBody, Triangles, TwoBody
 from jaxpot.graph import Graph, environments, only
 from jaxpot.heads.sparse_gp import SparseGP
@@ -21,6 +21,7 @@ from jaxpot.io.text import integer, number, one_line_refusals
 from jaxpot.math.cutoffs import CosineCutoff
 from jaxpot.math.kernels import PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.linalg import einsum
+from jaxpot.passes import condense
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
 from jaxpot.units import SYMBOLS
@@ -352,7 +353,7 @@ def local_variance(potential: Potential, graph: Graph, regularisation: float = 0
     for term in terms_of(potential):
         if isinstance(term, AtomicPotential) and isinstance(term.head, SparseGP):
             own = only(graph, term.species)
-            total = total + jnp.where(own.numbers > 0, _local_variance(term.at(), own, regularisation), 0)
+            total = total + jnp.where(own.numbers > 0, _local_variance(condense(term), own, regularisation), 0)
     return total
 
 
@@ -369,8 +370,8 @@ def _local_variance(term: AtomicPotential, graph: Graph, regularisation: float) 
 
     if isinstance(term.descriptor, ClusterDescriptor):
         # both orders of the neighbours are rows of QUIP's, each with its own square
-        coordinates, kind, weight = term.descriptor.stack(stack)
+        coordinates, kind, weight = term.descriptor.instances_of_stack(stack)
         values = of_instances(coordinates, kind)
         return jnp.sum(values.reshape(weight.shape) * weight**2 / term.descriptor.multiplicity, axis=1)
     has_points = jnp.isin(stack.center, head.species)
-    return jnp.where(has_points, of_instances(term.descriptor.stack(stack), stack.center), 0)
+    return jnp.where(has_points, of_instances(features(term.descriptor, stack), stack.center), 0)

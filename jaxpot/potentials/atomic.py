@@ -1,29 +1,86 @@
-"""The workhorse: a local descriptor, a head, and nothing else."""
+"""The workhorse: a descriptor, a head, and nothing else."""
 
-import functools
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
+import numpy as np
 
-from jaxpot.descriptors.base import Descriptor, LocalDescriptor, atoms_at_once, map_blocks
+from jaxpot.descriptors.base import Descriptor, features
+from jaxpot.descriptors.blocks import block_size
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
+from jaxpot.descriptors.expansion import is_local
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.base import Head, LinearHead
+from jaxpot.heads.linear import Linear, Quadratic
 from jaxpot.heads.sparse_gp import SparseGP
-from jaxpot.math.linalg import einsum
-from jaxpot.potentials.base import LinearModel
-from jaxpot.pytree import change_by_leaves, pytree, set_fields, static
+from jaxpot.math.kernels import PolynomialKernel
+from jaxpot.passes import condense, condensing, freezing, tabulating
+from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear
+from jaxpot.potentials.rows import rows_of
+from jaxpot.properties import Properties
+from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
 
 
+class DescribedPotential(LinearModel):
+    """What potentials of a descriptor and a head share: they are linear models where the head is linear.
+
+    Attributes:
+      descriptor: features of every atom.
+      head: features to atomic energies.
+    """
+
+    descriptor: Descriptor
+    head: Head
+
+    def _check(self) -> None:
+        if not isinstance(self.descriptor, Descriptor):
+            raise TypeError(f"AtomicPotential: expected a descriptor, got {type(self.descriptor).__name__}")
+        if not isinstance(self.head, Head):
+            raise TypeError(f"AtomicPotential: expected a head, got {type(self.head).__name__}")
+        object.__setattr__(self, "head", self.head.sized(self.descriptor))
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.descriptor.species
+
+    @property
+    def reach(self) -> Array:
+        return self.descriptor.reach
+
+    @property
+    def n_coefficients(self) -> int:
+        return self.head.n_coefficients
+
+    def basis(self, graph: Graph) -> Properties:
+        self._require_linear()
+        return rows_of(condense(self), graph)
+
+    def precision(self) -> Array:
+        self._require_linear()
+        return condense(self).head.precision()
+
+    def with_coefficients(self, w: Array, covariance: Array | None = None):
+        self._require_linear()
+        changes = {"coefficients": w}
+        if covariance is not None or getattr(self.head, "covariance", None) is not None:  # that of an earlier fit is not this one's
+            changes["covariance"] = covariance
+        if isinstance(self.head, SparseGP):
+            changes["root"] = None if covariance is None else jnp.linalg.cholesky(self.precision())
+        return self.replace(head=self.head.replace(**changes))
+
+    def _require_linear(self) -> None:
+        if not isinstance(self.head, LinearHead):
+            raise TypeError(f"{type(self.head).__name__} is not linear in its coefficients; use jaxpot.fit.train")
+
+
 @pytree
-class AtomicPotential(LinearModel):
+class AtomicPotential(DescribedPotential, LocalPotential):
     r"""Atomic energies from a descriptor and a head, :math:`\epsilon_i = h(x_i, z_i)`.
 
     Of a cluster descriptor an atom has many instances, and its energy is their weighted sum. It is a linear model where its head is
-    linear.
+    linear. Of a descriptor that needs the whole structure what is made is a `GraphPotential`.
 
     Args:
       descriptor: features of every atom.
@@ -46,11 +103,12 @@ class AtomicPotential(LinearModel):
     head: Head
     chunk: int | None = static(None)
 
+    def __new__(cls, descriptor: Descriptor, head: Head, chunk: int | None = None):
+        local = is_local(descriptor) or isinstance(descriptor, ClusterDescriptor)
+        return super().__new__(cls) if local or not isinstance(descriptor, Descriptor) else GraphPotential(descriptor, head)
+
     def __post_init__(self):
-        if not isinstance(self.descriptor, Descriptor):
-            raise TypeError(f"AtomicPotential: expected a descriptor, got {type(self.descriptor).__name__}")
-        if not isinstance(self.head, Head):
-            raise TypeError(f"AtomicPotential: expected a head, got {type(self.head).__name__}")
+        self._check()
         if self.chunk is not None and not self.chunk > 0:
             raise ValueError(f"AtomicPotential: chunk must be a positive number of atoms, got {self.chunk}")
         needed = getattr(self.descriptor, "permutations", ())
@@ -60,33 +118,12 @@ class AtomicPotential(LinearModel):
                 f"AtomicPotential: the head must not depend on the order of equal sides of {name}; write SparseGP(Symmetrised(kernel, "
                 f"descriptor.permutations)), with permutations {needed}"
             )
-        object.__setattr__(self, "head", self.head.sized(self.descriptor))
 
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.descriptor.species
-
-    @property
-    def reach(self) -> Array:
-        return self.descriptor.reach
-
-    @property
-    def is_local(self) -> bool:
-        return isinstance(self.descriptor, LocalDescriptor | ClusterDescriptor)
-
-    @property
-    def n_coefficients(self) -> int:
-        return self.head.n_coefficients
-
-    def at(self) -> "AtomicPotential":
-        descriptor = self.descriptor.at()
-        return set_fields(self, descriptor=descriptor, head=self.head.at(descriptor))
-
-    def frozen(self) -> "AtomicPotential":
-        return self.replace(head=self.head.frozen(self.descriptor))
-
-    def collapsed(self) -> "AtomicPotential":
-        return self.replace(head=self.head.collapsed(self.descriptor))
+    def of(self, envs: Environment) -> Array:
+        if not isinstance(self.descriptor, ClusterDescriptor):
+            return self.head(features(self.descriptor, envs), envs.center)
+        coordinates, kind, weight = self.descriptor.instances_of_stack(envs)
+        return jnp.sum(self.head(coordinates, kind).reshape(weight.shape) * weight, axis=1)
 
     def with_points(self, points: Environment | Instances) -> "AtomicPotential":
         """The same potential, unfitted, with these M environments (or instances of clusters) as sparse points; for heads that have them.
@@ -97,62 +134,6 @@ class AtomicPotential(LinearModel):
         if not hasattr(self.head, "with_points"):
             raise TypeError(f"{type(self.head).__name__} has no sparse points; use SparseGP")
         return self.replace(head=self.head.with_points(points))
-
-    def energies(self, graph: Graph) -> Array:
-        ready = self.at()
-        if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
-            return ready.head(ready.descriptor(graph), environments(graph, 0.0, self.species).center)
-        return _energies(ready, environments(graph, self.reach, self.species))
-
-    def _per_atom(self, graph: Graph, function) -> Array:
-        """function(head, features [n, F], species [n]) for all atoms, block by block."""
-        ready = self.at()
-        if not isinstance(ready.descriptor, LocalDescriptor | ClusterDescriptor):
-            return function(ready.head, ready.descriptor(graph), environments(graph, 0.0, self.species).center)
-        return self._blocked(lambda envs: ready._of_block(envs, function), environments(graph, self.reach, self.species))
-
-    def _energies_of_block(self, envs: Environment) -> Array:
-        """Energies [n] of a stack of atoms."""
-        if isinstance(self.descriptor, ClusterDescriptor):
-            return self._of_block(envs, lambda head, x, z: head(x, z))
-        return self.head.energies(self.descriptor, envs)
-
-    def _of_block(self, envs: Environment, function) -> Array:
-        """function(head, features [n, F], species [n]) for a stack of atoms."""
-        if not isinstance(self.descriptor, ClusterDescriptor):
-            return function(self.head, self.descriptor.stack(envs), envs.center)
-        coordinates, kind, weight = self.descriptor.stack(envs)
-        values = function(self.head, coordinates, kind)
-        values = values.reshape(*weight.shape, *values.shape[1:])
-        return jnp.sum(values * weight.reshape(*weight.shape, *(1,) * (values.ndim - 2)), axis=1)
-
-    def _blocked(self, function, stack: Environment):
-        """function over a stack of a structure's atoms, in checkpointed blocks."""
-        n_neighbors = stack.mask.shape[1]
-        block = self.chunk or atoms_at_once(self.descriptor.block(n_neighbors))
-        return map_blocks(jax.checkpoint(function), stack, block)
-
-    def basis(self, graph: Graph) -> Array:
-        self._require_linear()
-        rows = self._per_atom(graph, lambda head, x, z: head.basis(x, z))
-        return jnp.sum(jnp.where((graph.centers > 0)[:, None], rows, 0), axis=0)
-
-    def precision(self) -> Array:
-        self._require_linear()
-        return self.at().head.precision()
-
-    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "AtomicPotential":
-        self._require_linear()
-        changes = {"coefficients": w}
-        if covariance is not None or getattr(self.head, "covariance", None) is not None:  # that of an earlier fit is not this one's
-            changes["covariance"] = covariance
-        if isinstance(self.head, SparseGP):
-            changes["root"] = None if covariance is None else jnp.linalg.cholesky(self.precision())
-        return self.replace(head=self.head.replace(**changes))
-
-    def _require_linear(self) -> None:
-        if not isinstance(self.head, LinearHead):
-            raise TypeError(f"{type(self.head).__name__} is not linear in its coefficients; use jaxpot.fit.train")
 
     def variance(self, graph: Graph, weights: Array | None = None) -> Array:
         """Predictive variance of a weighted sum of atomic energies, for a SparseGP fitted with `covariance=True`.
@@ -166,40 +147,73 @@ class AtomicPotential(LinearModel):
         """
         if not isinstance(self.head, SparseGP):
             raise TypeError(f"{type(self.head).__name__} has no predictive variance of atoms; use SparseGP, or jaxpot.fit.variance for that of structures")
-        ready = self.at()
+        ready = condense(self)
         return ready.head.variance(*ready.weighted(graph, weights))
 
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
         """What the head is applied to: features [n, F], species or kinds [n], and weights [n] in the sum over the structure."""
-        ready, stack = self.at(), environments(graph, self.reach, self.species)
+        ready, stack = condense(self), environments(graph, self.reach, self.species)
         weights = jnp.ones(graph.centers.shape) if weights is None else weights
         weights = jnp.where(graph.centers > 0, weights, 0).astype(graph.positions.dtype)
         if isinstance(ready.descriptor, ClusterDescriptor):
-            coordinates, kind, weight = ready.descriptor.stack(stack)
+            coordinates, kind, weight = ready.descriptor.instances_of_stack(stack)
             return coordinates, kind, (weights[:, None] * weight).reshape(-1)
-        return ready.descriptor.stack(stack), stack.center, weights
+        return features(ready.descriptor, stack), stack.center, weights
 
 
-@jax.custom_jvp
-def _energies(potential: AtomicPotential, stack: Environment) -> Array:
-    """Atomic energies [N] of a stack of environments."""
-    return potential._blocked(potential._energies_of_block, stack)
+@pytree
+class GraphPotential(DescribedPotential, Potential):
+    r"""Atomic energies from a descriptor that needs the whole structure, and a head; made by `AtomicPotential`.
+
+    Args:
+      descriptor: features of every atom.
+      head: features to atomic energies.
+    """
+
+    descriptor: Descriptor
+    head: Head
+
+    def __post_init__(self):
+        self._check()
+
+    def energies(self, graph: Graph) -> Array:
+        return self.head(self.descriptor(graph), environments(graph, 0.0, self.species).center)
 
 
-@functools.partial(_energies.defjvp, symbolic_zeros=True)
-def _energies_jvp(primals, tangents):
-    """An atom's energy depends on its own vectors only, so each block is differentiated while it is at hand and nothing is computed twice."""
-    (potential, stack), (potential_step, stack_step) = primals, tangents
-    step = stack_step.vectors
-    if isinstance(step, SymbolicZero):
-        energies = _energies(potential, stack)
-        change = jnp.zeros_like(energies)
-    else:
+@is_linear.register
+def _linear_head(potential: DescribedPotential) -> bool:
+    return isinstance(potential.head, LinearHead)
 
-        def one_block(envs):
-            energies, pull = jax.vjp(lambda v: potential._energies_of_block(envs.replace(vectors=v)), envs.vectors)
-            return energies, pull(jnp.ones_like(energies))[0]
 
-        energies, slopes = potential._blocked(one_block, stack)
-        change = einsum("nkx,nkx->n", slopes, step)
-    return energies, change + change_by_leaves(lambda model: model._blocked(model._energies_of_block, stack), potential, potential_step)
+@block_size.register
+def _of_descriptor(potential: AtomicPotential, n_neighbors: int) -> int:
+    return block_size(potential.descriptor, n_neighbors)
+
+
+@condensing.rule(AtomicPotential, head=SparseGP)
+def _condensed(potential: AtomicPotential) -> AtomicPotential:
+    return set_fields(potential, head=potential.head.of_features(potential.descriptor))
+
+
+@freezing.rule(AtomicPotential, head=SparseGP)
+def _frozen(potential: AtomicPotential) -> AtomicPotential:
+    return potential.replace(head=jax.jit(condense)(potential).head.replace(points=None))
+
+
+@tabulating.rule(AtomicPotential, head=SparseGP)
+def _collapsed(potential: AtomicPotential, accuracy: float) -> AtomicPotential:
+    """A polynomial kernel of ζ = 1 or 2 is a linear or quadratic function of the features, whatever the number of sparse points."""
+    gp, descriptor = potential.head, potential.descriptor
+    is_polynomial = isinstance(gp.kernel, PolynomialKernel) and float(gp.kernel.offset) == 0 and float(gp.kernel.zeta) in (1, 2)
+    if not is_polynomial or gp.weights is not None or gp.coefficients is None:
+        return potential
+    if gp.made_in != "float64":
+        raise TypeError(f'SparseGP: collapsed in {gp.made_in} its energies would be wrong; write jaxpot.cast(jaxpot.tabulate(model), "float32")')
+    n_species, x = len(descriptor.species), np.asarray(gp.features)
+    own = np.eye(n_species)[np.asarray(gp.species)] * (float(gp.delta) ** 2 * np.asarray(gp.coefficients))[:, None]  # [M, S]
+    if gp.kernel.zeta == 1:
+        return potential.replace(head=Linear(coefficients=(own.T @ x).reshape(-1)))
+    first, second = np.triu_indices(x.shape[1])
+    pairs = 2 * np.stack([((x * w[:, None]).T @ x)[first, second] for w in own.T])
+    coefficients = np.concatenate([np.zeros((n_species, x.shape[1])), pairs], axis=1).reshape(-1)
+    return potential.replace(head=Quadratic(coefficients=coefficients))

@@ -1,51 +1,44 @@
 """The interfaces of potentials, their sum, and evaluation. There are no hand-written forces in the library."""
 
-from collections.abc import Mapping
+import abc
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import poison, species_tuple
-from jaxpot.graph import Graph, only, strain, to_atoms
+from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
+from jaxpot.graph import Environment, Graph, environments, only, strain, to_atoms
+from jaxpot.interface import Interface
+from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import neighbor_pairs
-from jaxpot.precision import in_float64, promoted
+from jaxpot.passes import prepare
+from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
-from jaxpot.pytree import fields, is_pytree, leaf, pytree, rebuild, set_fields, static, walk
+from jaxpot.pytree import change_by_leaves, fields, is_pytree, leaf, pytree, static, walk
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
 
 
-class Model:
+class Model(Interface):
     """Interface: a Graph in, Properties out. Potentials are models, and so are those of dipoles and other tensors.
 
     Attributes:
       species: the elements it knows, static.
       reach: what the neighbour lists must cover, shape [], in Å.
-      is_local: whether the energy of an atom follows from its own neighbours, so that a structure can be evaluated in parts.
     """
 
     species: tuple[str, ...]
     reach: Array
-    is_local = False
 
+    @abc.abstractmethod
     def properties(self, graph: Graph) -> Properties:
         """All that the model predicts of a structure; what `evaluate` returns."""
-        raise NotImplementedError(f"{type(self).__name__} must define properties(graph)")
-
-    def at(self) -> "Model":
-        """The same model with what depends on its leaves alone computed; done once per call, outside loops over atoms."""
-        return self
-
-    def frozen(self) -> "Model":
-        """The same model, no longer following its hyper-parameters."""
-        return self
-
-    def collapsed(self) -> "Model":
-        """A model that predicts the same in fewer operations, where there is one; of a frozen model, outside jit."""
-        return self
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         """Why this model gives NaN for a structure with sound neighbour lists and elements, in words."""
@@ -55,42 +48,99 @@ class Model:
 class Potential(Model):
     """Interface: a Graph in, atomic energies out. A new potential writes `energies` and nothing else."""
 
+    @abc.abstractmethod
     def energies(self, graph: Graph) -> Array:
         """Atomic energies, shape [N], in eV; entries of padding atoms mean nothing."""
-        raise NotImplementedError(f"{type(self).__name__} must define energies(graph)")
 
     def __call__(self, graph: Graph) -> Array:
         """The energy of a structure, shape [], in eV."""
-        graph = promoted(graph, self)
-        return jnp.sum(jnp.where(graph.centers > 0, self.energies(graph), 0))
+        own, graph = promoted_pair(self, graph)
+        return jnp.sum(jnp.where(graph.centers > 0, prepare(own).energies(graph), 0))
 
     def __add__(self, other: "Potential") -> "Sum":
         if not isinstance(other, Potential):
             return NotImplemented
         return Sum(terms_of(self) + terms_of(other))
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        """Atomic energies [N], zero for padding atoms, and the derivatives of their sum by positions [N, 3] and strain [3, 3]."""
-
-        def energy(positions, epsilon):
-            energies = self.energies(strained(graph, positions, epsilon))
-            energies = jnp.where(graph.centers > 0, energies, 0)
-            return jnp.sum(energies), energies
-
-        unstrained = jnp.zeros((3, 3), graph.positions.dtype)
-        (_, energies), gradient = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(graph.positions, unstrained)
-        return energies, *gradient
-
     def properties(self, graph: Graph) -> Properties:
-        """Energy, forces and virial in one reverse pass."""
-        energies, by_position, by_strain = self.with_gradient(graph)
-        return poisoned(jnp.sum(energies), -by_position, -by_strain)
+        """Energies, forces and virial in one reverse pass."""
+        energies, by_position, by_strain = energies_with_gradient(self, graph)
+        return poisoned(energies, -by_position, -by_strain)
 
 
-def poisoned(energy: Array, forces: Array, virial: Array) -> Properties:
+class LocalPotential(Potential):
+    """Interface: a potential whose atomic energies follow from each atom's own neighbours. A new one writes `of` and nothing else.
+
+    Blocks of atoms, derivatives in a single pass and the evaluation of large structures in parts follow from it.
+
+    Attributes:
+      chunk: atoms per checkpointed block, which bounds memory by that of one block, static; None takes 128, or what fits the cache, on CPU
+        and 512 times as many on accelerators.
+    """
+
+    chunk: int | None = None
+
+    @abc.abstractmethod
+    def of(self, envs: Environment) -> Array:
+        """Energies of a stack of n atoms, shape [n], in eV."""
+
+    def energies(self, graph: Graph) -> Array:
+        stack = environments(graph, self.reach, self.species)
+        # what the gate poisoned must not be hidden by a mask
+        return poison(_energies(self, stack), jnp.any(jnp.isnan(stack.vectors)))
+
+
+@jax.custom_jvp
+def _energies(potential: LocalPotential, stack: Environment) -> Array:
+    """Atomic energies [N] of a stack of environments."""
+    return in_blocks(potential, potential.of, stack)
+
+
+def in_blocks(potential: LocalPotential, function: Callable, stack: Environment) -> Any:
+    """A function over a stack of a structure's atoms, in checkpointed blocks."""
+    block = potential.chunk or atoms_at_once(block_size(potential, stack.mask.shape[1]))
+    return map_blocks(jax.checkpoint(function), stack, block)
+
+
+@functools.partial(_energies.defjvp, symbolic_zeros=True)
+def _energies_jvp(primals, tangents):
+    """An atom's energy depends on its own surroundings only, so each block is differentiated while it is at hand and nothing is computed twice."""
+    (potential, stack), (potential_step, stack_step) = primals, tangents
+    steps = {name: step for name, step, _ in fields(stack_step) if not isinstance(step, SymbolicZero)}
+    if not steps:
+        energies = _energies(potential, stack)
+        change = jnp.zeros_like(energies)
+    else:
+
+        def one_block(envs):
+            moving = {name: getattr(envs, name) for name in steps}
+            energies, pull = jax.vjp(lambda moving: potential.of(envs.replace(**moving)), moving)
+            return energies, pull(jnp.ones_like(energies))[0]
+
+        energies, slopes = in_blocks(potential, one_block, stack)
+        change = sum(einsum("nx,nx->n", *(x.reshape(len(energies), -1) for x in (slopes[name], step))) for name, step in steps.items())
+    return energies, change + change_by_leaves(lambda potential: in_blocks(potential, potential.of, stack), potential, potential_step)
+
+
+@functools.singledispatch
+def energies_with_gradient(potential: Potential, graph: Graph) -> tuple[Array, Array, Array]:
+    """Atomic energies [N], zero for padding atoms, and the derivatives of their sum by positions [N, 3] and strain [3, 3]."""
+
+    def energy(positions, epsilon):
+        energies = potential.energies(strained(graph, positions, epsilon))
+        energies = jnp.where(graph.centers > 0, energies, 0)
+        return jnp.sum(energies), energies
+
+    unstrained = jnp.zeros((3, 3), graph.positions.dtype)
+    (_, energies), gradient = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(graph.positions, unstrained)
+    return energies, *gradient
+
+
+def poisoned(energies: Array, forces: Array, virial: Array) -> Properties:
     """Properties in which no force or virial looks right where the energy is NaN."""
+    energy = jnp.sum(energies)
     lost = jnp.isnan(energy)
-    return Properties(energy=energy, forces=poison(forces, lost), virial=poison(virial, lost))
+    return Properties(energy=energy, energies=energies, forces=poison(forces, lost), virial=poison(virial, lost))
 
 
 def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
@@ -98,31 +148,25 @@ def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
     return strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T))
 
 
-class LinearModel(Potential):
-    """Interface: a potential whose energy is `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients.
+class LinearModel(Interface):
+    """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients."""
 
-    Attributes:
-      n_coefficients: P.
-    """
+    @abc.abstractmethod
+    def basis(self, graph: Graph) -> Properties:
+        """Derivatives of all that is predicted by the coefficients: every field with a trailing axis [P]."""
 
-    n_coefficients: int
-
-    def basis(self, graph: Graph) -> Array:
-        """Derivatives of the energy with respect to the coefficients, shape [P]."""
-        raise NotImplementedError(f"{type(self).__name__} must define basis(graph)")
-
+    @abc.abstractmethod
     def precision(self) -> Array:
         """The prior w ~ Normal(0, precision⁻¹), shape [P, P]."""
-        raise NotImplementedError(f"{type(self).__name__} must define precision()")
 
+    @abc.abstractmethod
     def with_coefficients(self, w: Array, covariance: Array | None = None) -> "LinearModel":
         """The same model with these coefficients [P] (and C [P, P'], with posterior covariance C Cᵀ)."""
-        raise NotImplementedError(f"{type(self).__name__} must define with_coefficients(w)")
 
 
 @pytree
-class Sum(Potential):
-    """The sum of potentials, made by `+`.
+class Sum(Potential, LinearModel):
+    """The sum of potentials, made by `+`; linear in the coefficients of its linear terms, in their order.
 
     An atom of an element that one term does not know has no energy from that term and is not seen by it; an element that no
     term knows makes every energy NaN.
@@ -142,41 +186,65 @@ class Sum(Potential):
         return tuple(dict.fromkeys(s for term in self.terms for s in term.species))
 
     @property
-    def is_local(self) -> bool:
-        return all(term.is_local for term in self.terms)
-
-    @property
     def reach(self) -> Array:
-        reach = jnp.asarray(self.terms[0].reach)
-        for term in self.terms[1:]:
-            reach = jnp.maximum(reach, term.reach)
-        return reach
+        return functools.reduce(jnp.maximum, [jnp.asarray(term.reach) for term in self.terms])
 
     def energies(self, graph: Graph) -> Array:
         total = jnp.zeros(graph.centers.shape, graph.positions.dtype)
         for term in self.terms:
             own = only(graph, term.species)
             total = total + jnp.where(own.centers > 0, term.energies(own), 0)
-        return jnp.where(self._lost(graph), jnp.nan, total)
+        return jnp.where(self.lost(graph), jnp.nan, total)
 
-    def with_gradient(self, graph: Graph) -> tuple[Array, Array, Array]:
-        # term by term, since terms may have it at hand
-        parts = [term.with_gradient(only(graph, term.species)) for term in self.terms]
-        energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
-        return jnp.where(self._lost(graph) & (graph.centers > 0), jnp.nan, energies), by_position, by_strain
-
-    def _lost(self, graph: Graph) -> Array:
+    def lost(self, graph: Graph) -> Array:
         """Whether there is an element that no term knows, shape []."""
         return jnp.any((graph.numbers > 0) & (only(graph, self.species).numbers == 0))
 
-    def at(self) -> "Sum":
-        return set_fields(self, terms=tuple(term.at() for term in self.terms))
-
-    def frozen(self) -> "Sum":
-        return self.replace(terms=tuple(term.frozen() for term in self.terms))
-
     def causes(self, graph: Graph) -> tuple[str, ...]:
         return tuple(cause for term in self.terms for cause in term.causes(only(graph, term.species)))
+
+    @property
+    def linear_terms(self) -> tuple[int, ...]:
+        """Positions of the terms that are linear in coefficients of theirs."""
+        return tuple(i for i, term in enumerate(self.terms) if is_linear(term))
+
+    @property
+    def n_coefficients(self) -> int:
+        return sum(self.terms[i].n_coefficients for i in self.linear_terms)
+
+    def basis(self, graph: Graph) -> Properties:
+        parts = [self.terms[i].basis(only(graph, self.terms[i].species)) for i in self.linear_terms]
+        rows = jax.tree_util.tree_map(lambda *x: jnp.concatenate(x, axis=-1), *parts)
+        return jax.tree_util.tree_map(lambda x: jnp.where(self.lost(graph), jnp.nan, x), rows)
+
+    def precision(self) -> Array:
+        return jax.scipy.linalg.block_diag(*(self.terms[i].precision() for i in self.linear_terms))
+
+    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "Sum":
+        new, start = list(self.terms), 0
+        for i in self.linear_terms:
+            own = slice(start, start + self.terms[i].n_coefficients)
+            new[i], start = self.terms[i].with_coefficients(w[own], None if covariance is None else covariance[own]), own.stop
+        return self.replace(terms=tuple(new))
+
+
+@energies_with_gradient.register
+def _of_terms(potential: Sum, graph: Graph) -> tuple[Array, Array, Array]:
+    """Term by term, since terms may have it at hand."""
+    parts = [energies_with_gradient(term, only(graph, term.species)) for term in potential.terms]
+    energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
+    return jnp.where(potential.lost(graph) & (graph.centers > 0), jnp.nan, energies), by_position, by_strain
+
+
+@functools.singledispatch
+def is_linear(model: Any) -> bool:
+    """Whether a model is linear in coefficients of its own; classes of which only some instances are register it."""
+    return isinstance(model, LinearModel)
+
+
+@is_linear.register
+def _some_term(model: Sum) -> bool:
+    return bool(model.linear_terms)
 
 
 def terms_of(potential: Potential) -> tuple[Potential, ...]:
@@ -185,7 +253,7 @@ def terms_of(potential: Potential) -> tuple[Potential, ...]:
 
 
 @pytree
-class IsolatedAtoms(Potential):
+class IsolatedAtoms(LocalPotential):
     """An energy per atom of each element.
 
     Args:
@@ -198,7 +266,6 @@ class IsolatedAtoms(Potential):
 
     species: tuple[str, ...] = static()
     values: Array = leaf(shape="[S]")
-    is_local = True
 
     def __init__(self, energies_of: Mapping[str, float]):
         if not isinstance(energies_of, Mapping) or not energies_of:
@@ -217,14 +284,9 @@ class IsolatedAtoms(Potential):
     def reach(self) -> Array:
         return jnp.zeros(())
 
-    def energies(self, graph: Graph) -> Array:
-        energies = jnp.zeros(graph.centers.shape, graph.positions.dtype)
-        known = graph.centers <= 0
-        for index, symbol in enumerate(self.species):
-            is_element = graph.centers == SYMBOLS.index(symbol)
-            energies = jnp.where(is_element, jnp.asarray(self.values)[index].astype(energies.dtype), energies)
-            known = known | is_element
-        return jnp.where(known, energies, jnp.nan)
+    def of(self, envs: Environment) -> Array:
+        dtype = envs.vectors.dtype
+        return einsum("ns,s->n", jax.nn.one_hot(envs.center, len(self.species), dtype=dtype), jnp.asarray(self.values, dtype))
 
 
 def evaluate(model: Model, graph: Graph) -> Properties:
@@ -249,50 +311,8 @@ def evaluate(model: Model, graph: Graph) -> Properties:
       >>> float(evaluate(IsolatedAtoms({"Si": -1.0}), from_atoms(bulk("Si"), cutoff=3.0)).energy)
       -2.0
     """
-    return model.properties(promoted(graph, model))
-
-
-def freeze(model: Model) -> Model:
-    """The model with its sparse points stored as features: faster, smaller, and no longer following hyper-parameters; made in float64."""
-    return in_float64(lambda model: model.frozen(), model)
-
-
-def tabulate(model: Any, *, accuracy: float = 1e-9) -> Any:
-    """The model for molecular dynamics: frozen, with the radial functions of its densities in tables, several times faster.
-
-    It no longer follows hyper-parameters of radial functions and sigma. Energies and forces deviate from those of the model by about
-    the accuracy; energy is conserved, since forces are the derivatives of the energies of the tables, which are twice differentiable.
-    Sparse GPs with polynomial kernels of ζ = 1 or 2 become linear or quadratic heads, exactly, and lose their variance. All of it is
-    computed in float64, also in 32-bit mode; `cast` comes afterwards.
-
-    Args:
-      model: a potential, a model of tensors or a descriptor.
-      accuracy: largest deviation of any radial function, relative to the largest value of all.
-
-    Returns:
-      A model of the same class; `Tabulated.error` in its densities is the deviation measured.
-
-    Raises:
-      ValueError: for functions that no table of moderate size renders so accurately.
-
-    Example:
-      >>> from jaxpot import GTO, SOAP, CosineCutoff, Density
-      >>> soap = tabulate(SOAP(Density(("Si",), CosineCutoff(5.0, width=1.0), GTO(n_max=8), l_max=6, sigma=0.5)))
-      >>> bool(soap.density.radial.error <= 1e-9)
-      True
-    """
-
-    def visited(value: Any) -> Any:
-        if isinstance(value, (tuple, list)):
-            return type(value)(visited(child) for child in value)
-        if not is_pytree(value):
-            return value
-        if hasattr(value, "tabulated"):
-            return value.tabulated(accuracy)
-        value = rebuild(type(value), {name: visited(child) for name, child, _ in fields(value)})
-        return value.collapsed() if isinstance(value, Model) else value
-
-    return in_float64(lambda model: visited(model.frozen() if isinstance(model, Model) else model), model)
+    model, graph = promoted_pair(model, graph)
+    return prepare(model).properties(graph)
 
 
 def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxpot.graph import Graph
 from jaxpot.potentials.base import Potential, Sum, evaluate
 from jaxpot.properties import Properties
-from jaxpot.pytree import pytree, set_fields
+from jaxpot.pytree import pytree
 
 Array = jax.Array
 
@@ -48,16 +48,6 @@ class Committee(Potential):
     @property
     def reach(self) -> Array:
         return Sum(self.members).reach
-
-    @property
-    def is_local(self) -> bool:
-        return all(member.is_local for member in self.members)
-
-    def at(self) -> "Committee":
-        return set_fields(self, members=tuple(member.at() for member in self.members))
-
-    def frozen(self) -> "Committee":
-        return self.replace(members=tuple(member.frozen() for member in self.members))
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         return tuple(dict.fromkeys(cause for member in self.members for cause in member.causes(graph)))

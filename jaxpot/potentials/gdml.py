@@ -11,8 +11,10 @@ from jaxpot.graph import Graph
 from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
-from jaxpot.potentials.base import LinearModel, diagnose
+from jaxpot.potentials.base import LinearModel, Potential, diagnose
+from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
+from jaxpot.properties import Properties
 from jaxpot.pytree import derived, positive, pytree, static
 
 Array = jax.Array
@@ -21,7 +23,7 @@ _RANK = 1e-9  # of the largest singular value: directions of a reference in whic
 
 
 @pytree
-class GradientDomain(LinearModel):
+class GradientDomain(Potential, LinearModel):
     r"""sGDML: a Gaussian process of the energy of one molecule, conditioned on forces.
 
     .. math:: E(R) = c - \sum_{ma} w_{ma}\, \sum_{\pi \in P} \delta^2\, g_{ma} \cdot \frac{\partial k(\pi x(R), x')}{\partial x'}\Big|_{x' = x_m},
@@ -148,7 +150,11 @@ class GradientDomain(LinearModel):
     def _scaled_directions(self, length: Array) -> Array:
         return jnp.asarray(self.directions, length.dtype) / length[None, None, :]
 
-    def basis(self, graph: Graph) -> Array:
+    def basis(self, graph: Graph) -> Properties:
+        return generic_rows(self.energy_row, graph)
+
+    def energy_row(self, graph: Graph) -> Array:
+        """Derivatives of the energy by the coefficients, shape [P]."""
         self._require_points()
         x = self.descriptor.features(graph)
         there = jnp.any(graph.numbers > 0).astype(x.dtype)

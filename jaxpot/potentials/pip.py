@@ -11,6 +11,8 @@ from jaxpot.math.polynomials import Invariants, edge_permutations, invariants, p
 from jaxpot.math.transforms import DistanceTransform
 from jaxpot.potentials.base import LinearModel
 from jaxpot.potentials.bonded import BondedPotential
+from jaxpot.potentials.rows import generic_rows
+from jaxpot.properties import Properties
 from jaxpot.pytree import positive, pytree, static
 
 Array = jax.Array
@@ -129,7 +131,11 @@ class PIP(BondedPotential, LinearModel):
             w = jnp.zeros(len(self._invariants.exponents), w.dtype).at[self._kept].set(w)
         return self._invariants.dot(x, w[None])[0]
 
-    def basis(self, graph: Graph) -> Array:
+    def basis(self, graph: Graph) -> Properties:
+        return generic_rows(self.energy_row, graph)
+
+    def energy_row(self, graph: Graph) -> Array:
+        """Derivatives of the energy by the coefficients, shape [P]."""
         steps, lost = self.located(graph)
         x = self._variables(steps)
         values = self._invariants(x, jnp.ones_like(x[0]))

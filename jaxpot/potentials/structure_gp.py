@@ -13,15 +13,18 @@ from jaxpot.graph import Graph, environments, stack
 from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.math.matching import Matching
-from jaxpot.potentials.base import LinearModel, diagnose
+from jaxpot.passes import condense, condensing, freezing
+from jaxpot.potentials.base import LinearModel, Potential, diagnose
+from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
+from jaxpot.properties import Properties
 from jaxpot.pytree import derived, positive, pytree, set_fields, static
 
 Array = jax.Array
 
 
 @pytree
-class StructureGP(LinearModel):
+class StructureGP(Potential, LinearModel):
     r"""The energy of a structure from kernels with M reference structures.
 
     .. math:: E(A) = N_A \sum_m w_m\, \delta^2 \tilde k(A, A_m), \qquad
@@ -143,10 +146,11 @@ class StructureGP(LinearModel):
         empty = dict.fromkeys(("features", "centers", "coefficients", "covariance", "self_kernels"))
         return self.replace(points=stack(graphs), **empty)
 
-    def at(self) -> "StructureGP":
+    def of_features(self) -> "StructureGP":
+        """The same model with the features of its references, and their kernels with themselves, which follow the leaves."""
         if self.features is None and self.points is None:
             raise ValueError("StructureGP has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
-        out = set_fields(self, descriptor=self.descriptor.at())
+        out = self
         if self.features is None:
             features, centers = jax.lax.map(jax.checkpoint(out._atoms_of), self.points)
             out = set_fields(out, features=features, centers=centers)
@@ -154,12 +158,6 @@ class StructureGP(LinearModel):
             own = jax.lax.map(jax.checkpoint(lambda a: out._similarity(a, a)), (out.features, out.centers))
             out = set_fields(out, self_kernels=own)
         return out
-
-    def frozen(self) -> "StructureGP":
-        if self.features is not None:
-            return self.replace(points=None)
-        ready = jax.jit(StructureGP.at)(self)
-        return self.replace(points=None, features=ready.features, centers=ready.centers)
 
     def _atoms_of(self, graph: Graph) -> tuple[Array, Array]:
         """Features [N, F] and centre species [N], −1 for padding."""
@@ -197,8 +195,12 @@ class StructureGP(LinearModel):
         """What the sum over the references is multiplied by, shape []."""
         return jnp.sum(graph.numbers > 0).astype(dtype) if self.extensive else jnp.ones((), dtype)
 
-    def basis(self, graph: Graph) -> Array:
-        ready = self.at()
+    def basis(self, graph: Graph) -> Properties:
+        return generic_rows(condense(self).energy_row, graph)
+
+    def energy_row(self, graph: Graph) -> Array:
+        """Derivatives of the energy by the coefficients, shape [P]."""
+        ready = condense(self)
         a = ready._atoms_of(graph)
         require_precision(self, a[0].dtype)
         row = ready._row(a, ready._similarity(a, a) if self.normalize else None)
@@ -207,18 +209,18 @@ class StructureGP(LinearModel):
     def energies(self, graph: Graph) -> Array:
         if self.coefficients is None:
             raise ValueError("StructureGP has no coefficients yet; write model = jaxpot.fit.linear(model, data)")
-        energy = einsum("p,p->", self.basis(graph), self.coefficients)
+        energy = einsum("p,p->", self.energy_row(graph), self.coefficients)
         n_atoms = jnp.maximum(jnp.sum(graph.numbers > 0), 1)
         return jnp.broadcast_to(energy / n_atoms.astype(energy.dtype), graph.numbers.shape)
 
     def _covariance_of_points(self) -> Array:
-        """K_MM of a model that is `at` its leaves, row by row: all M² plans are never held together."""
+        """K_MM of a condensed model, row by row: all M² plans are never held together."""
         own = self.self_kernels if self.normalize else jnp.zeros(self.n_coefficients, self.features.dtype)
         k = jax.lax.map(jax.checkpoint(lambda a: self._row(a[:2], a[2])), (self.features, self.centers, own))
         return self._scale(k.dtype) * k
 
     def precision(self) -> Array:
-        k = self.at()._covariance_of_points()
+        k = condense(self)._covariance_of_points()
         return k + jnp.asarray(self.jitter, k.dtype) * jnp.eye(self.n_coefficients, dtype=k.dtype)
 
     def with_coefficients(self, w: Array, covariance: Array | None = None) -> "StructureGP":
@@ -257,7 +259,7 @@ class StructureGP(LinearModel):
         """
         if self.covariance is None:
             raise ValueError("this StructureGP was fitted without its covariance; write jaxpot.fit.linear(model, data, covariance=True)")
-        ready = self.at()
+        ready = condense(self)
         a = ready._atoms_of(graph)
         own = ready._similarity(a, a)
         size = self._size(graph, own.dtype)
@@ -275,4 +277,17 @@ def _sound(model: StructureGP, graph: Graph) -> Array:
     return jnp.all(jnp.isfinite(features) | (centers < 0)[:, None])
 
 
-_basis = jax.jit(StructureGP.basis)
+_basis = jax.jit(StructureGP.energy_row)
+
+
+@condensing.rule(StructureGP)
+def _condensed(model: StructureGP) -> StructureGP:
+    return model.of_features()
+
+
+@freezing.rule(StructureGP)
+def _frozen(model: StructureGP) -> StructureGP:
+    if model.features is not None:
+        return model.replace(points=None)
+    ready = jax.jit(condense)(model)
+    return model.replace(points=None, features=ready.features, centers=ready.centers)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import Descriptor, features
+from jaxpot.descriptors.expansion import is_local
 from jaxpot.graph import Environment
 from jaxpot.heads.base import LinearHead
 from jaxpot.heads.linear import Linear
@@ -13,6 +14,7 @@ from jaxpot.heads.tensor import LambdaGP, degree, tensor_features
 from jaxpot.math.cartesian import cartesian_map
 from jaxpot.math.coupling import count_couplings
 from jaxpot.math.linalg import einsum
+from jaxpot.passes import condense, condensing, freezing
 from jaxpot.pytree import pytree, set_fields, static
 
 Array = jax.Array
@@ -22,12 +24,12 @@ Heads = LinearHead | LambdaGP | Mapping[int, LinearHead | LambdaGP]
 class _Part:
     """What parts of both kinds share: a local descriptor, a head linear in its coefficients, and the values of a stack of atoms."""
 
-    descriptor: LocalDescriptor
+    descriptor: Descriptor
     head: LinearHead | LambdaGP
 
     def _check(self) -> None:
         name = type(self).__name__
-        if not isinstance(self.descriptor, LocalDescriptor):
+        if not is_local(self.descriptor):
             raise TypeError(f"{name}: expected a local descriptor, got {type(self.descriptor).__name__}")
         if not isinstance(self.head, LinearHead | LambdaGP):
             raise TypeError(f"{name}: expected a linear head or LambdaGP, got {type(self.head).__name__}")
@@ -42,19 +44,12 @@ class _Part:
     def n_coefficients(self) -> int:
         return self.head.n_coefficients
 
-    def at(self) -> "_Part":
-        descriptor = self.descriptor.at()
-        return set_fields(self, descriptor=descriptor, head=self.head.at(descriptor))
-
-    def frozen(self) -> "_Part":
-        return self.replace(head=self.head.frozen(self.descriptor))
-
     def values(self, envs: Environment, as_basis: bool) -> Array:
         """Spherical components of n atoms, shape [n, 2λ + 1], or their derivatives by the coefficients, [n, 2λ + 1, P]."""
         function = self.head.basis if as_basis else self.head.__call__
         if isinstance(self.head, LambdaGP):
             return function(*tensor_features(self.descriptor, envs), envs.center)
-        x = self.descriptor.stack(envs)
+        x = features(self.descriptor, envs)
         return jax.vmap(function, (2, None), 1)(x[:, :, None] if x.ndim == 2 else x, envs.center)
 
 
@@ -68,7 +63,7 @@ class TensorPart(_Part):
       copy: which of several sets of the same degree, where the tensor has them.
     """
 
-    descriptor: LocalDescriptor
+    descriptor: Descriptor
     head: LinearHead | LambdaGP
     copy: int = static(0)
 
@@ -91,7 +86,7 @@ class ChargePart(_Part):
       head: any linear head; gives q in e where dipoles are in e·Å.
     """
 
-    descriptor: LocalDescriptor
+    descriptor: Descriptor
     head: LinearHead | LambdaGP
 
     def __post_init__(self):
@@ -104,11 +99,11 @@ class ChargePart(_Part):
         return einsum("na,n...->a...", arms, values[:, 0])
 
 
-def parts_of(name: str, descriptors: Iterable[LocalDescriptor], groups: tuple[int, ...], head: Heads) -> tuple[TensorPart, ...]:
+def parts_of(name: str, descriptors: Iterable[Descriptor], groups: tuple[int, ...], head: Heads) -> tuple[TensorPart, ...]:
     """One part per descriptor and independent set of components of its degree."""
     parts = []
     for descriptor in descriptors:
-        if not isinstance(descriptor, LocalDescriptor):
+        if not is_local(descriptor):
             raise TypeError(f"{name}: expected a local descriptor, got {type(descriptor).__name__}")
         lam, _ = degree(descriptor)
         copies = max(1, count_couplings((1,) * len(groups), lam, groups))  # a degree that does not occur is refused by the model
@@ -122,3 +117,14 @@ def head_of(name: str, head: Heads, lam: int) -> LinearHead | LambdaGP:
     if lam not in head:
         raise ValueError(f"{name}: no head for degree {lam} in {sorted(head)}; write head={{{lam}: Linear(scale=1.0), ...}}")
     return head[lam]
+
+
+@condensing.rule(_Part)
+def _condensed(part: TensorPart | ChargePart) -> TensorPart | ChargePart:
+    head = part.head
+    return set_fields(part, head=head.of_features(part.descriptor)) if hasattr(head, "of_features") else part
+
+
+@freezing.rule(_Part)
+def _frozen(part: TensorPart | ChargePart) -> TensorPart | ChargePart:
+    return part.replace(head=jax.jit(condense)(part).head.replace(points=None)) if hasattr(part.head, "of_features") else part

@@ -12,22 +12,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import poison
-from jaxpot.descriptors.base import LocalDescriptor, atoms_at_once
+from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.blocks import atoms_at_once
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.linear import Linear
 from jaxpot.heads.tensor import degree
-from jaxpot.math.cartesian import spherical_basis
 from jaxpot.math.coupling import count_couplings
-from jaxpot.math.linalg import einsum
-from jaxpot.potentials.base import Model
+from jaxpot.passes import condense, prepare
+from jaxpot.potentials.base import LinearModel, Model
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
+from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
-from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 
 
-class TensorModel(Model):
+class TensorModel(Model, LinearModel):
     """Interface: a Graph in, a Cartesian tensor out, linear in coefficients with a Gaussian prior.
 
     Attributes:
@@ -85,12 +86,6 @@ class TensorModel(Model):
     def n_coefficients(self) -> int:
         return sum(part.n_coefficients for part in self.parts)
 
-    def at(self) -> "TensorModel":
-        return set_fields(self, parts=tuple(part.at() for part in self.parts))
-
-    def frozen(self) -> "TensorModel":
-        return self.replace(parts=tuple(part.frozen() for part in self.parts))
-
     def with_points(self, points: Environment) -> "TensorModel":
         """The same model, unfitted, with these M environments as sparse points of every head that has them.
 
@@ -115,17 +110,18 @@ class TensorModel(Model):
 
     def __call__(self, graph: Graph) -> Array:
         """The tensor, shape [3, …, 3], or of every atom, [N, 3, …, 3]; rows of padding atoms are zero."""
-        return self._assembled(graph, as_basis=False)
+        own, graph = promoted_pair(self, graph)
+        return own._assembled(graph, as_basis=False)
 
     def properties(self, graph: Graph) -> Properties:
         return Properties(**{self.field: self(graph)})
 
-    def basis(self, graph: Graph) -> Array:
+    def basis(self, graph: Graph) -> Properties:
         """Derivatives of the tensor by the coefficients, shape [3, …, 3, P] or [N, 3, …, 3, P]."""
-        return self._assembled(graph, as_basis=True)
+        return Properties(**{self.field: self._assembled(graph, as_basis=True)})
 
     def _assembled(self, graph: Graph, as_basis: bool) -> Array:
-        model, n = self.at(), graph.numbers.shape[0]
+        model, n = prepare(self), graph.numbers.shape[0]
         real = graph.numbers > 0
         center = jnp.sum(jnp.where(real[:, None], graph.positions, 0), axis=0) / jnp.maximum(jnp.sum(real), 1).astype(graph.positions.dtype)
         arms = jnp.where(real[:, None], graph.positions - center[None], 0)
@@ -166,7 +162,7 @@ class TensorModel(Model):
 
     def precision(self) -> Array:
         """The prior w ~ Normal(0, precision⁻¹), shape [P, P]."""
-        return jax.scipy.linalg.block_diag(*(part.head.precision() for part in self.at().parts))
+        return jax.scipy.linalg.block_diag(*(part.head.precision() for part in condense(self).parts))
 
     def with_coefficients(self, w: Array, covariance: Array | None = None) -> "TensorModel":
         """The same model with these coefficients [P].
@@ -183,17 +179,6 @@ class TensorModel(Model):
             parts.append(part.replace(head=part.head.replace(coefficients=w[start : start + part.n_coefficients])))
             start += part.n_coefficients
         return self.replace(parts=tuple(parts))
-
-    def components(self, tensor: Array) -> Array:
-        """Independent components [D, ...] (per atom [N D, ...]) of [3, …, 3, ...]: orthonormal, so isotropic noise stays isotropic.
-
-        What the symmetry of the indices forbids is projected out.
-        """
-        table = jnp.asarray(spherical_basis(self.groups), tensor.dtype)
-        if not self.per_atom:
-            return einsum("dc,c...->d...", table, tensor.reshape(3**self.rank, *tensor.shape[self.rank :]))
-        rows = einsum("dc,nc...->nd...", table, tensor.reshape(tensor.shape[0], 3**self.rank, *tensor.shape[1 + self.rank :]))
-        return rows.reshape(-1, *rows.shape[2:])
 
 
 @pytree
@@ -241,14 +226,14 @@ class Tensor(TensorModel):
 
     def __init__(
         self,
-        descriptors: tuple[LocalDescriptor, ...],
+        descriptors: tuple[Descriptor, ...],
         groups: tuple[int, ...],
         *,
         head: Heads = Linear(),
         per_atom: bool = False,
         chunk: int | None = None,
     ):
-        if isinstance(descriptors, LocalDescriptor):
+        if isinstance(descriptors, Descriptor):
             descriptors = (descriptors,)
         parts = parts_of("Tensor", descriptors, tuple(groups), head)
         for name, value in {"parts": parts, "groups": tuple(groups), "per_atom": per_atom, "chunk": chunk}.items():
@@ -298,8 +283,8 @@ class Dipole(TensorModel):
     def __init__(
         self,
         *,
-        tensor: LocalDescriptor | None = None,
-        charges: LocalDescriptor | None = None,
+        tensor: Descriptor | None = None,
+        charges: Descriptor | None = None,
         head: Heads = Linear(),
         chunk: int | None = None,
     ):
@@ -345,9 +330,9 @@ class Polarizability(TensorModel):
     def __init__(
         self,
         *,
-        scalar: LocalDescriptor | None = None,
-        tensor: LocalDescriptor | None = None,
-        antisymmetric: LocalDescriptor | None = None,
+        scalar: Descriptor | None = None,
+        tensor: Descriptor | None = None,
+        antisymmetric: Descriptor | None = None,
         head: Heads = Linear(),
         chunk: int | None = None,
     ):

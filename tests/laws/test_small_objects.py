@@ -82,9 +82,9 @@ def test_nothing_beyond_the_end(name):
 def test_smeared_is_the_integral_of_sharp(name):
     """By quadrature on many points, without the windows and closed forms of the library."""
     model, _ = ALL[f"radial, smeared: {name}"]
-    r, sigma, upper = np.array([0.3, 1.7, 2.9]), float(model[1]["sigma"]), model[0].upper(REACH)
+    r, sigma, upper = np.array([0.3, 1.7, 2.9]), float(model[1]["sigma"]), float(model[0].end(REACH))
     x, w = np.polynomial.legendre.leggauss(400)
-    end = 9.0 if upper is None else float(upper)
+    end = min(upper, 9.0)
     s, w = end * (x + 1) / 2, end * w / 2
     g = np.broadcast_to(values(sharp, model, s), (len(s), L_MAX + 1, model[0].n_max))
     argument = s[:, None, None] * r[:, None] / sigma**2

@@ -57,7 +57,7 @@ def featomic_blocks(p, model, properties, n_max):
     """
     column = {label: i for i, label in enumerate(model.labels())}
     out = np.zeros((len(p), 2 * model.lam + 1, len(properties)))
-    scale = np.sqrt(8 * np.pi**2 / (2 * model.lam + 1)) / norm(model.density) ** 2
+    scale = np.sqrt(8 * np.pi**2 / (2 * model.lam + 1)) / norm(model.expansion) ** 2
     for i, (l, k, z, n, y, m) in enumerate(properties):
         a, b = z * n_max + n, y * n_max + m
         sign = -1 if model.pseudo else (-1) ** ((l + k - model.lam) // 2)
@@ -136,7 +136,7 @@ def blocks(density, first, second, lam, pseudo=False):
     for vectors in (first, second):
         n = len(vectors)
         vectors = np.concatenate([vectors, np.full((3 - n, 3), 10.0)])
-        env = Environment(vectors, np.zeros(3, int), np.array(0), np.arange(3), np.arange(3) < n)
+        env = Environment(vectors=vectors, species=np.zeros(3, int), center=np.array(0), index=np.arange(3), mask=np.arange(3) < n)
         p.append(np.asarray(_equivariants(model, _density(density, env))))
     return p[0].T @ p[1]
 

@@ -1,0 +1,98 @@
+"""Expansions, the waist of every density method, and descriptors that are functions of them."""
+
+import abc
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxpot.descriptors.base import BlockDescriptor, Descriptor, LocalDescriptor, features_of_stack
+from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
+from jaxpot.graph import Environment, Graph, environments
+from jaxpot.interface import Interface
+from jaxpot.passes import prepare
+from jaxpot.precision import promoted_pair
+
+Array = jax.Array
+
+
+class Expansion(Interface):
+    """Interface: what surrounds an atom as coefficients c_qlm of radial functions and spherical harmonics.
+
+    Attributes:
+      species: the elements it knows, static.
+      l_max: highest degree, included, static.
+      n_channels: Q, static.
+      reach: the largest distance it looks at, shape [], in Å.
+      n_max: of how many radial functions a channel consists, q = channel · n_max + n, static; all of them, unless a class knows better.
+    """
+
+    species: tuple[str, ...]
+    l_max: int
+    n_channels: int
+    reach: Array
+
+    @property
+    def n_max(self) -> int:
+        return self.n_channels
+
+
+class LocalExpansion(Expansion):
+    """Interface: the coefficients of one atom from its surroundings. A new density writes `of` and nothing else."""
+
+    @abc.abstractmethod
+    def of(self, env: Environment) -> Array:
+        """Coefficients of one atom, shape [Q, L] with L = (l_max + 1)²."""
+
+
+class GraphExpansion(Expansion):
+    """Interface: the coefficients of all atoms from the whole structure, such as a far field expanded around each of them."""
+
+    @abc.abstractmethod
+    def coefficients(self, graph: Graph) -> Array:
+        """Coefficients of every atom, shape [N, Q, L]; rows of padding atoms mean nothing."""
+
+
+class Invariants(Descriptor):
+    """Interface: features of an atom as a function of the coefficients of its `expansion`. A new one writes `of`, and `n_features`."""
+
+    @abc.abstractmethod
+    def of(self, *c: Array) -> Array:
+        """Features of one atom, shape [F] ([F, 2λ+1] if equivariant), from the coefficients [Q, L] of every expansion."""
+
+    @property
+    def expansions(self) -> tuple[Expansion, ...]:
+        """All that `of` takes: the field `expansion`; a class with several, such as a density and a far field, says so here."""
+        return (self.expansion,)
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.expansions[0].species
+
+    @property
+    def reach(self) -> Array:
+        return functools.reduce(jnp.maximum, [jnp.asarray(expansion.reach) for expansion in self.expansions])
+
+    def environment(self, env: Environment) -> Array:
+        """Features of one atom from its surroundings, where all expansions are local."""
+        return self.of(*(expansion.of(env) for expansion in self.expansions))
+
+    def __call__(self, graph: Graph) -> Array:
+        own, graph = promoted_pair(self, graph)
+        ready, stack = prepare(own), environments(graph, own.reach, own.species)
+        if is_local(self):
+            return features_of_stack(ready, stack)
+        whole = {i: e.coefficients(graph) for i, e in enumerate(ready.expansions) if isinstance(e, GraphExpansion)}
+
+        def of_atom(atom):
+            env, given = atom
+            return ready.of(*(given[i] if i in given else e.of(env) for i, e in enumerate(ready.expansions)))
+
+        return map_blocks(jax.vmap(of_atom), (stack, whole), atoms_at_once(block_size(ready, stack.mask.shape[1])))
+
+
+def is_local(descriptor: Descriptor) -> bool:
+    """Whether the features of an atom follow from its own neighbours."""
+    if isinstance(descriptor, Invariants):
+        return all(isinstance(expansion, LocalExpansion) for expansion in descriptor.expansions)
+    return isinstance(descriptor, LocalDescriptor | BlockDescriptor)
