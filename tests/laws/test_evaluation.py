@@ -212,7 +212,7 @@ def test_overflow_of_a_list_made_under_jit():
 
 
 # what depends on more than each atom's own neighbours
-WHOLE = ["pace", "by-distance", *(name for name in POTENTIALS if name.startswith("structure-"))]
+WHOLE = [name for name in POTENTIALS if name.startswith("structure-")]
 
 
 @pytest.mark.parametrize("name", variants_slow(name for name in POTENTIALS if name not in WHOLE))
