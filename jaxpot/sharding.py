@@ -13,11 +13,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset, empty_like
-from jaxpot.graph import Graph
+from jaxpot.graph import Graph, only
 from jaxpot.passes import prepare
-from jaxpot.potentials.base import LocalPotential, Potential, energies_with_gradient, poisoned, terms_of
+from jaxpot.potentials.base import LocalPotential, Potential, Sum, energies_with_gradient, poisoned, terms_of
+from jaxpot.potentials.committee import Committee
+from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
-from jaxpot.pytree import pytree, static
+from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.units import species_table
 
 Array = jax.Array
 
@@ -82,8 +85,8 @@ class Partition:
       neighbors: shape [D, C, K], numbers of own atoms and ghosts; C + G marks an empty slot.
       shifts: shape [D, C, K, 3].
       sent: own atoms that every part sends, shape [D, S] for each of `hops`.
-      cell, pbc, cutoff, overflow, charge, field: as in Graph.
-      place: where each atom of the structure is, part · C + number there, shape [N].
+      place: where each atom of the structure is, part · C + number there, shape [N]; D · C for padding.
+      structure: what all parts share, such as the cell; and its atoms and lists, if the partition keeps it whole.
       hops: how many devices further on each of `sent` goes.
     """
 
@@ -92,13 +95,8 @@ class Partition:
     neighbors: Array
     shifts: Array
     sent: tuple[Array, ...]
-    cell: Array
-    pbc: Array
-    cutoff: Array
-    overflow: Array
-    charge: Array
-    field: Array
     place: Array
+    structure: Graph
     hops: tuple[int, ...] = static()
 
     @property
@@ -107,12 +105,13 @@ class Partition:
         return 2 * sum(sent.shape[-1] for sent in self.sent) * 3 * self.positions.dtype.itemsize
 
 
-def partition(graph: Graph, mesh: Mesh) -> Partition:
+def partition(graph: Graph, mesh: Mesh, *, whole: bool = False) -> Partition:
     """Cuts a structure into compact parts of equal numbers of atoms, on the host.
 
     Args:
       graph: one structure, the same in all processes.
       mesh: from `make_mesh`.
+      whole: keep all of it on every device as well, for models with terms that cannot be evaluated in parts.
 
     Raises:
       ValueError: for fewer atoms than devices.
@@ -160,27 +159,43 @@ def partition(graph: Graph, mesh: Mesh) -> Partition:
             start += length
         numbers[part, : len(atoms)], positions[part, : len(atoms)] = graph.numbers[atoms], graph.positions[atoms]
         neighbors[part, : len(atoms)], shifts[part, : len(atoms)] = rename[graph.neighbors[atoms]], graph.shifts[atoms]
-    place = np.where(graph.numbers > 0, owner[:-1] * size + local[:-1], n_parts * size)  # of padding atoms: nowhere
-    same = {name: getattr(graph, name) for name in ("cell", "pbc", "cutoff", "overflow", "charge", "field")}
-    whole = Partition(
-        numbers=numbers, positions=positions, neighbors=neighbors, shifts=shifts, sent=sent, place=place.astype(np.int32), hops=hops, **same
-    )
-    return jax.tree_util.tree_map(lambda x, spec: _placed(x, mesh, spec), whole, _specs(whole, mesh))
+    place = np.where(graph.numbers > 0, owner[:-1] * size + local[:-1], n_parts * size).astype(np.int32)
+    no_atoms = {name: getattr(graph, name)[:0] for name in ("numbers", "positions", "neighbors", "shifts")}
+    parts = Partition(numbers, positions, neighbors, shifts, sent, place, graph if whole else graph.replace(**no_atoms), hops)
+    return jax.tree_util.tree_map(lambda x, spec: _placed(x, mesh, spec), parts, _specs(parts, mesh))
+
+
+@functools.singledispatch
+def is_cut(model: Potential) -> bool:
+    """Whether a model can be evaluated in parts: where energies follow from the atoms' own neighbours."""
+    return isinstance(model, LocalPotential)
+
+
+@is_cut.register
+def _terms_are_cut(model: Sum) -> bool:
+    return all(map(is_cut, model.terms))
+
+
+@is_cut.register
+def _members_are_cut(model: Committee) -> bool:
+    return all(map(is_cut, model.members))
 
 
 def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
-    """Energy, forces and virial of a structure in parts; equal to `jaxpot.evaluate` but for the order of sums.
+    """Energies, forces and virial of a structure in parts; equal to `jaxpot.evaluate` but for the order of sums.
+
+    Of a Sum the terms whose atomic energies follow from the atoms' own neighbours are shared out; others are evaluated by every device.
 
     Args:
-      model: a potential whose atomic energies follow from the atoms' own neighbours (a LocalPotential, or a Sum of such).
-      parts: from `partition`.
+      model: a potential.
+      parts: from `partition`; with `whole=True`, if the model has terms that cannot be evaluated in parts.
       mesh: the mesh that they were made for.
 
     Returns:
-      Properties in the atoms' original order; those of padding atoms are zero.
+      Properties in the atoms' original order.
 
     Raises:
-      ValueError: for a potential that cannot be evaluated in parts.
+      ValueError: for terms that cannot be evaluated in parts, where the structure is not at hand as a whole.
 
     Example:
       >>> from ase.build import bulk
@@ -190,25 +205,51 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
       >>> evaluate(argon, partition(from_atoms(bulk("Ar", cubic=True), cutoff=6.0), mesh), mesh).forces.shape
       (4, 3)
     """
-    if not all(isinstance(term, LocalPotential) for term in terms_of(model)):
-        name = type(model).__name__
-        raise ValueError(f"sharding.evaluate: energies of {name} depend on more than each atom's neighbours; use jaxpot.evaluate on one device")
+    others = [type(term).__name__ for term in terms_of(model) if not is_cut(term)]
+    if others and not len(parts.structure.numbers):
+        names = " and ".join(dict.fromkeys(others))
+        hint = "write sharding.partition(graph, mesh, whole=True)"
+        raise ValueError(f"sharding.evaluate: energies of {names} depend on more than each atom's neighbours; {hint}")
     return _evaluate(model, parts, mesh)
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
 def _evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
-    specs, everywhere = _specs(parts, mesh), P(mesh.axis_names)
+    model, parts = promoted_pair(model, parts)
+    terms = terms_of(model)
+    cut, others = (tuple(prepare(term) for term in terms if is_cut(term) is kind) for kind in (True, False))
+    found = [_in_parts(cut, parts, mesh)] if cut else []
+    if others:
+        everywhere = jax.lax.with_sharding_constraint(parts.positions.reshape(-1, 3), NamedSharding(mesh, P()))
+        found.append(_of_terms(others, parts.structure.replace(positions=_in_order(everywhere, parts))))
+    energies, gradient, by_strain = (sum(x) for x in zip(*found, strict=True))
+    unknown = (parts.numbers > 0) & (jnp.asarray(species_table(Sum(terms).species))[parts.numbers] < 0)
+    real = parts.place < np.prod(parts.positions.shape[:2])
+    return poisoned(jnp.where(jnp.any(unknown) & real, jnp.nan, energies), -gradient, -by_strain)
+
+
+def _of_terms(terms: tuple[Potential, ...], graph: Graph) -> tuple[Array, Array, Array]:
+    """Energies and their derivatives by these terms of a Sum, of which others may know more elements."""
+    return energies_with_gradient(Sum(terms), only(graph, Sum(terms).species))
+
+
+def _in_order(x: Array, parts: Partition) -> Array:
+    """What the parts have of every own atom, [D C, ...], in the order of the structure; 0 for padding."""
+    return jnp.take(x, parts.place, axis=0, mode="fill", fill_value=0)
+
+
+def _in_parts(terms: tuple[Potential, ...], parts: Partition, mesh: Mesh) -> tuple[Array, Array, Array]:
+    """Energies [N] and their derivatives by positions [N, 3] and strain [3, 3], where every device has its part of the atoms."""
+    specs, shared = _specs(parts, mesh), P(mesh.axis_names)
     own = jax.shard_map(
-        lambda model, parts: _of_part(model, parts, mesh), mesh=mesh, in_specs=(P(), specs), out_specs=(everywhere, everywhere, P()), check_vma=False
+        lambda terms, parts: _of_part(terms, parts, mesh), mesh=mesh, in_specs=(P(), specs), out_specs=(shared, shared, P()), check_vma=False
     )
-    energies, forces, virial = own(prepare(model), parts)
-    energies, forces = (x.at[parts.place].get(mode="fill", fill_value=0) for x in (energies.reshape(-1), forces.reshape(-1, 3)))
-    return poisoned(energies, forces, virial)
+    energies, gradient, by_strain = own(terms, parts)
+    return _in_order(energies.reshape(-1), parts), _in_order(gradient.reshape(-1, 3), parts), by_strain
 
 
-def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Array, Array]:
-    """Energies [1, C] of the atoms of this device's part and forces [1, C, 3] on them, and the virial of the whole."""
+def _of_part(terms: tuple[Potential, ...], parts: Partition, mesh: Mesh) -> tuple[Array, Array, Array]:
+    """Energies [1, C] of this device's atoms, the derivatives [1, C, 3] of all by their positions, and of all by strain."""
     (axis,), n_parts = mesh.axis_names, mesh.size
     positions, size = parts.positions[0], parts.positions.shape[1]
 
@@ -216,33 +257,21 @@ def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Arr
         return jax.lax.ppermute(x, axis, [(part, (part + hop) % n_parts) for part in range(n_parts)])
 
     ghosts = [passed(positions[sent[0]], hop) for sent, hop in zip(parts.sent, parts.hops, strict=True)]
-    graph = Graph(
-        numbers=parts.numbers[0],
-        positions=jnp.concatenate([positions, *ghosts]),
-        cell=parts.cell,
-        pbc=parts.pbc,
-        neighbors=parts.neighbors[0],
-        shifts=parts.shifts[0],
-        cutoff=parts.cutoff,
-        overflow=parts.overflow,
-        charge=parts.charge,
-        field=parts.field,
-    )
-    energies, gradient, by_strain = energies_with_gradient(model, graph)
+    own = {"numbers": parts.numbers[0], "neighbors": parts.neighbors[0], "shifts": parts.shifts[0]}
+    energies, gradient, by_strain = _of_terms(terms, parts.structure.replace(positions=jnp.concatenate([positions, *ghosts]), **own))
     total, start = gradient[:size], size
     for sent, hop in zip(parts.sent, parts.hops, strict=True):
         stop = start + sent.shape[-1]
         total = total.at[sent[0]].add(passed(gradient[start:stop], -hop))  # padding of `sent` is no neighbour of anything: its gradient is zero
         start = stop
-    return energies[None, :size], -total[None], -jax.lax.psum(by_strain, axis)
+    return energies[None], total[None], jax.lax.psum(by_strain, axis)
 
 
 def _specs(parts: Partition, mesh: Mesh) -> Partition:
+    """Which leaves are shared out over the devices; the others are the same on all."""
     shared = P(mesh.axis_names)
-    split = {"numbers", "positions", "neighbors", "shifts"}
-    names = ("numbers", "positions", "neighbors", "shifts", "cell", "pbc", "cutoff", "overflow", "charge", "field", "place")
-    changes = {name: shared if name in split else P() for name in names}
-    return parts.replace(sent=tuple(shared for _ in parts.sent), **changes)
+    specs = jax.tree_util.tree_map(lambda _: P(), parts)
+    return set_fields(specs, numbers=shared, positions=shared, neighbors=shared, shifts=shared, sent=tuple(shared for _ in parts.sent))
 
 
 def _places(graph: Graph) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Pair potentials in closed form, how they end, mixing; tables and elements of many-body potentials; bad input."""
 
 import catalog
+import jax
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from catalog import STRUCTURES, deviations, evaluate, relative, to_graph
+from catalog import STRUCTURES, deviations, evaluate, quick_jit, relative, to_graph
 
 import jaxpot as jp
 from jaxpot.potentials.pair import geometric_mixing, lorentz_berthelot, waldman_hagler
@@ -130,6 +131,27 @@ def test_beyond_the_last_knots():
         assert float(evaluate(model, to_graph(atoms)).energy) == pytest.approx(n * embedded + pair, rel=1e-14)
 
 
+def test_prepared_tables_are_the_tables():
+    """Energies, and their derivatives by tables, positions and cutoff."""
+    model, graph = catalog.potential("finnis-sinclair"), catalog.graph("slab")
+
+    def energy(prepared, model, graph):
+        return jax.numpy.sum((jp.prepare(model) if prepared else model).energies(graph)[: len(STRUCTURES["slab"])])
+
+    plain, fast = (
+        quick_jit(jax.value_and_grad(lambda m, g, p=p: energy(p, m, g), argnums=(0, 1), allow_int=True))(model, graph) for p in (False, True)
+    )
+    for a, b in zip(jax.tree_util.tree_leaves(fast), jax.tree_util.tree_leaves(plain), strict=True):
+        assert a.dtype == jax.dtypes.float0 or relative(a, b) < 1e-13
+
+
+def test_a_potential_is_switched_where_the_core_knows_the_elements_in_another_order():
+    core = jp.CoreRepulsion(("C", "Si"), [[30.0, 40.0], [35.0, 50.0]], 0.7, 3.1)
+    flipped = core.replace(species=("Si", "C"), prefactor=[[50.0, 35.0], [40.0, 30.0]])
+    energies = quick_jit(lambda core: jp.Switched(jp.LennardJones(**ARGON, cutoff=COSINE), core, jp.ByDistance(2.4, 0.4)).energies(to_graph(DIMER)))
+    assert relative(energies(flipped), energies(core)) < 1e-14 and len(np.unique(energies(core)[:2])) == 2
+
+
 def test_a_long_list_does_not_overflow():
     """Distances far beyond Tersoff's reach stay out of its exponential."""
     model = jp.Tersoff(
@@ -153,6 +175,7 @@ BAD = [
     (lambda: catalog.potential("tersoff").replace(beta=np.nan), "beta must be finite"),
     (lambda: catalog.potential("tersoff-modified").replace(chunk=0), "chunk must be a positive number"),
     (lambda: catalog.potential("tersoff-modified").replace(eta=-1.0), "eta must be > 0"),
+    (lambda: jp.Switched(*[jp.Bonds(("Si",), [[0, 1]], 1.0, 2.0)] * 2, jp.ByDistance(2.0, 0.5)), "two potentials, got Bonds and Bonds; .* each atom's own"),
     (lambda: catalog.potential("eam").replace(embedding=np.ones(9)), r"embedding must have shape \[2, n\]"),
     (lambda: catalog.potential("eam").replace(density=np.ones((2, 2, 9))), "on the grid of pair"),
     (lambda: catalog.potential("eam").replace(pair=np.arange(68.0).reshape(2, 2, 17)), "pair must be symmetric"),
@@ -161,5 +184,5 @@ BAD = [
 
 @pytest.mark.parametrize(("make", "message"), BAD, ids=[m for _, m in BAD])
 def test_bad_input(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         make()

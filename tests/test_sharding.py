@@ -19,6 +19,11 @@ from jaxpot import sharding
 
 HERE = Path(__file__).resolve().parent
 LOCAL = ["ace", "three-body", "tersoff", "eam", "sum"]
+PAIRS = jp.LennardJones(SPECIES, epsilon=0.3, sigma=1.5, cutoff=jp.PolynomialCutoff(3.2))
+ATOMS = jp.IsolatedAtoms({"C": -1.5, "Si": -0.7})
+# the core knows the elements in another order
+SWITCHED = jp.Switched(PAIRS, jp.CoreRepulsion(SPECIES[::-1], [[30.0, 40.0], [35.0, 50.0]], 0.7, 3.1), jp.ByCoreEnergy([12.0, 25.0], [9.0, 24.0]))
+COMMITTEE = jp.Committee((PAIRS + ATOMS, SWITCHED))
 
 
 def crystal():
@@ -46,16 +51,35 @@ def test_parts_are_compact_and_of_equal_size():
     assert parts.communication == 2 * sum(s.shape[-1] for s in parts.sent) * 24
 
 
-@pytest.mark.parametrize("name", LOCAL)
-def test_structure_in_parts(name):
-    """Periodic with a cell smaller than the range, and free with a number of atoms that does not divide."""
-    model = catalog.potential(name)
-    for atoms, n in ((crystal(), 8), (cluster()[:17], 3)):
-        graph = jp.from_atoms(atoms, 3.6)
+def assert_equal(found, exact, n_atoms):
+    """Everything that is predicted, and nothing for padding."""
+    catalog.assert_below(catalog.deviations(found, exact, n_atoms), 1e-12)
+    assert catalog.relative(found.energies, exact.energies) < 1e-12 and not np.any(found.forces[n_atoms:])
+
+
+@pytest.mark.parametrize("model", [*LOCAL, COMMITTEE], ids=lambda model: model if isinstance(model, str) else type(model).__name__)
+def test_structure_in_parts(model):
+    """Periodic with a cell smaller than the range, and free with a number of atoms that does not divide, and padded."""
+    model = catalog.potential(model) if isinstance(model, str) else model
+    for atoms, n, max_atoms in ((crystal(), 8, None), (cluster()[:17], 3, 20)):
+        graph = jp.from_atoms(atoms, 3.6, max_atoms=max_atoms)
         mesh = sharding.make_mesh(n)
         found = sharding.evaluate(model, sharding.partition(graph, mesh), mesh)
-        exact = quick_jit(jp.evaluate)(model, graph)
-        catalog.assert_below(catalog.deviations(found, exact, len(atoms)), 1e-12)
+        assert_equal(found, quick_jit(jp.evaluate)(model, graph), len(atoms))
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_terms_that_need_the_whole_structure(alone):
+    """Beside a term in parts, that does not know all elements; and alone."""
+    model = jp.Bonds(SPECIES, [[0, 1], [6, 7], [46, 47]], stiffness=2.0, length=1.5)
+    model = model if alone else model + jp.LennardJones(("C",), epsilon=0.3, sigma=1.5, cutoff=jp.PolynomialCutoff(3.2))
+    graph, mesh = jp.from_atoms(crystal(), 3.6, max_atoms=50), sharding.make_mesh(4)
+    with pytest.raises(ValueError, match=r"energies of Bonds depend on more than .*partition\(graph, mesh, whole=True\)"):
+        sharding.evaluate(model, sharding.partition(graph, mesh), mesh)
+    parts = sharding.partition(graph, mesh, whole=True)
+    for scale in (1.0, 1.001):
+        exact = quick_jit(jp.evaluate)(model, graph.replace(positions=scale * graph.positions))
+        assert_equal(sharding.evaluate(model, parts.replace(positions=scale * parts.positions), mesh), exact, len(crystal()))
 
 
 def test_positions_may_move():
@@ -70,10 +94,9 @@ def test_positions_may_move():
 
 
 def test_what_is_lost_in_one_part_is_lost():
-    model, mesh = catalog.potential("lennard-jones"), sharding.make_mesh(4)
-    atoms = crystal()
+    mesh, atoms = sharding.make_mesh(4), crystal()
     atoms.numbers[7] = 8
-    found = sharding.evaluate(model, sharding.partition(jp.from_atoms(atoms, 3.6), mesh), mesh)
+    found = sharding.evaluate(PAIRS, sharding.partition(jp.from_atoms(atoms, 3.6), mesh), mesh)
     assert np.isnan(found.energy) and np.all(np.isnan(found.forces)) and np.all(np.isnan(found.virial))
 
 
@@ -126,9 +149,6 @@ def test_refusals():
         sharding.make_mesh(99)
     with pytest.raises(ValueError, match="2 atoms for 4 devices"):
         sharding.partition(jp.from_atoms(ase.build.bulk("Si"), 3.0), sharding.make_mesh(4))
-    mesh = sharding.make_mesh(2)
-    with pytest.raises(ValueError, match="StructureGP depend on more than each atom's neighbours"):
-        sharding.evaluate(catalog.potential("structure-average"), sharding.partition(jp.from_atoms(crystal(), 3.6), mesh), mesh)
 
 
 PROCESS = """

@@ -16,6 +16,7 @@ from jaxpot.descriptors.crystals import CrystalDescriptor
 from jaxpot.descriptors.deep_pot import DeepPotSE
 from jaxpot.descriptors.density import Density, NeighborDensity, power_spectrum
 from jaxpot.descriptors.distances import InverseDistances
+from jaxpot.descriptors.expansion import Expansion, GraphExpansion, Invariants, LocalExpansion
 from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.local_mbtr import LocalMBTR
@@ -25,6 +26,7 @@ from jaxpot.descriptors.mtp import MTP
 from jaxpot.descriptors.normalised import PerAtom, UnitLength
 from jaxpot.descriptors.pip import ClusterPIP, StarPIP
 from jaxpot.descriptors.products import Listed, PerOrder, Selection, TotalDegree
+from jaxpot.descriptors.purified_ace import PurifiedACE
 from jaxpot.descriptors.slatm import SLATM, LocalSLATM
 from jaxpot.descriptors.soap import SOAP, LambdaSOAP
 from jaxpot.descriptors.symmetry_functions import G2, G3, G4, G5
@@ -36,8 +38,9 @@ __all__ = [
     "ACE", "ACSF", "AEV", "FCHL19", "G2", "G3", "G4", "G5", "MBTR", "MTP", "SLATM", "SOAP", "AngleFunction", "AngleInDegrees", "AsymmetricCore",
     "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "ClusterDescriptor", "ClusterPIP", "CompactNarrow", "CompactRadial", "CompactTriangles",
     "CompactWide", "CompressedSOAP", "Constant", "CosineOfAngle", "CoulombMatrix", "CoulombSpectrum", "CrystalDescriptor", "DeepPotSE", "Density",
-    "Descriptor", "EwaldSumMatrix", "EwaldSumSpectrum", "GlobalSOAP", "Histogram", "Instances", "InverseDistances", "LambdaSOAP", "Listed",
-    "LocalDescriptor", "LocalMBTR", "LocalSLATM", "MolecularDescriptor", "NeighborDensity", "PerAtom", "PerOrder", "PolynomialCore", "Selection",
-    "SineMatrix", "SineSpectrum", "StarPIP", "StructureDescriptor", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "UnitLength",
-    "ValleOganov", "power_spectrum", "sensitivity",
+    "Descriptor", "EwaldSumMatrix", "EwaldSumSpectrum", "Expansion", "GlobalSOAP", "GraphExpansion", "Histogram", "Instances", "Invariants",
+    "InverseDistances", "LambdaSOAP", "Listed", "LocalDescriptor", "LocalExpansion", "LocalMBTR", "LocalSLATM", "MolecularDescriptor",
+    "NeighborDensity", "PerAtom", "PerOrder", "PolynomialCore", "PurifiedACE", "Selection", "SineMatrix", "SineSpectrum", "StarPIP",
+    "StructureDescriptor", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "UnitLength", "ValleOganov", "power_spectrum",
+    "sensitivity",
 ]  # fmt: skip

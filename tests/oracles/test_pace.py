@@ -82,9 +82,10 @@ def test_bonds_cores_and_embeddings(name):
     potential = read_yace(SMALL / f"{name}.yace")
     compare(potential, RESULTS, f"{name}/", 1e-12, 2e-9)
     assert isinstance(potential.terms[0], Switched) == (name in ("density", "distance", "zbl"))
-    if isinstance(potential.terms[0], Switched):
-        graph = jaxpot.from_atoms(structures(RESULTS)["molecule"], float(potential.reach))
-        share = np.asarray(potential.terms[0]._repelled(graph)[0])
+    if isinstance(switched := potential.terms[0], Switched):
+        reach = float(potential.reach)
+        envs = jaxpot.environments(jaxpot.from_atoms(structures(RESULTS)["molecule"], reach), reach, switched.species)
+        share = np.asarray(switched.switch.shares(envs, switched.core.of(envs))[0])
         assert np.any((share > 0.05) & (share < 0.96))
 
 
