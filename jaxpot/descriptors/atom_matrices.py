@@ -1,5 +1,6 @@
 """Structures by a matrix with a row for every atom, made independent of their order: rows sorted by their norms, or eigenvalues."""
 
+import abc
 from typing import Any
 
 import jax
@@ -29,9 +30,9 @@ class AtomMatrix(StructureDescriptor):
 
     n_atoms: int
 
+    @abc.abstractmethod
     def matrix(self, graph: Graph) -> Array:
         """The matrix, shape [N, N]; rows and columns of padding are 0."""
-        raise NotImplementedError(f"{type(self).__name__} must define matrix(graph)")
 
     def _check(self) -> None:
         owner, n = type(self).__name__, self.n_atoms

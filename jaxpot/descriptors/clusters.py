@@ -1,5 +1,6 @@
 """Cluster descriptors: many instances per atom, one for each pair or triplet of atoms around it."""
 
+import abc
 import functools
 from collections.abc import Callable
 from itertools import combinations, permutations, product
@@ -60,13 +61,13 @@ class ClusterDescriptor(Descriptor):
     def reach(self) -> Array:
         return self.cutoff.radius
 
+    @abc.abstractmethod
     def coordinates(self, lengths: Array) -> Array:
         """From lengths [D] to coordinates [F]."""
-        raise NotImplementedError(f"{type(self).__name__} must define coordinates(lengths)")
 
+    @abc.abstractmethod
     def lengths(self, coordinates: Array) -> Array:
         """From coordinates [..., F] to the lengths from the centre, [..., A]."""
-        raise NotImplementedError(f"{type(self).__name__} must define lengths(coordinates)")
 
     def slots(self, n_neighbors: int) -> np.ndarray:
         """Which neighbour slots make the instances, shape [I, A]."""
@@ -267,8 +268,41 @@ def _arrangements(species: tuple[str, ...], kinds: _Kinds) -> np.ndarray:
     return table
 
 
+class TriangleDescriptor(ClusterDescriptor):
+    """Interface: triangles by their three sides, of which equal atoms may exchange some."""
+
+    @abc.abstractmethod
+    def weight(self, first: Array, second: Array, opposite: Array) -> Array:
+        """Of an instance, from the cutoff functions of its two sides at the centre and of the third."""
+
+    @staticmethod
+    def name(kind: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(kind))
+
+    @property
+    def permutations(self) -> tuple[tuple[int, ...], ...]:
+        return {1: tuple(permutations(range(3))), 2: ((0, 1, 2), (1, 0, 2)), 3: ((0, 1, 2),)}[len(set(self.kinds[0]))]
+
+    @property
+    def n_features(self) -> int:
+        return 3
+
+    def labels(self) -> tuple[str, ...]:
+        return ("r12", "r13", "r23")
+
+    def instance(self, vectors: Array, members: Array) -> tuple[Array, Array]:
+        lengths = _lengths(vectors)
+        arrangement = jnp.asarray(_arrangements(self.species, self.kinds), lengths.dtype)[tuple(members)]
+        sides = list(einsum("ij,j->i", arrangement, lengths))
+        for a, b in {6: ((0, 1), (1, 2), (0, 1)), 2: ((0, 1),), 1: ()}[len(self.permutations)]:
+            # exchanged as they are: second derivatives of a minimum and a maximum would be wrong where both are equal
+            swap = sides[a] > sides[b]
+            sides[a], sides[b] = jnp.where(swap, sides[b], sides[a]), jnp.where(swap, sides[a], sides[b])
+        return jnp.stack(sides), self.weight(*self.cutoff(lengths))
+
+
 @pytree
-class Triangles(ClusterDescriptor):
+class Triangles(TriangleDescriptor):
     r"""Triangles: x = (r₁₂, r₁₃, r₂₃) for every three atoms held together by two bonds (QUIP's `distance_Nb` of order 3).
 
     A triangle counts once, however many of its atoms are neighbours of both others: the weights of its three instances add to
@@ -310,33 +344,7 @@ class Triangles(ClusterDescriptor):
             )
         object.__setattr__(self, "kinds", tuple(kinds))
 
-    @staticmethod
-    def name(kind: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(sorted(kind))
-
-    @property
-    def permutations(self) -> tuple[tuple[int, ...], ...]:
-        return {1: tuple(permutations(range(3))), 2: ((0, 1, 2), (1, 0, 2)), 3: ((0, 1, 2),)}[len(set(self.kinds[0]))]
-
-    @property
-    def n_features(self) -> int:
-        return 3
-
-    def labels(self) -> tuple[str, ...]:
-        return ("r12", "r13", "r23")
-
-    def instance(self, vectors: Array, members: Array) -> tuple[Array, Array]:
-        lengths = _lengths(vectors)
-        arrangement = jnp.asarray(_arrangements(self.species, self.kinds), lengths.dtype)[tuple(members)]
-        sides = list(einsum("ij,j->i", arrangement, lengths))
-        for a, b in {6: ((0, 1), (1, 2), (0, 1)), 2: ((0, 1),), 1: ()}[len(self.permutations)]:
-            # exchanged as they are: second derivatives of a minimum and a maximum would be wrong where both are equal
-            swap = sides[a] > sides[b]
-            sides[a], sides[b] = jnp.where(swap, sides[b], sides[a]), jnp.where(swap, sides[a], sides[b])
-        return jnp.stack(sides), self.weight(*self.cutoff(lengths))
-
     def weight(self, first: Array, second: Array, opposite: Array) -> Array:
-        """Of an instance, from the cutoff functions of its two sides at the centre and of the third."""
         return first * second * (1 - 2 / 3 * opposite)
 
     def weights_of(self, points: Instances) -> Array:
@@ -345,7 +353,7 @@ class Triangles(ClusterDescriptor):
 
 
 @pytree
-class CompactTriangles(Triangles):
+class CompactTriangles(TriangleDescriptor):
     r"""Triangles of equal atoms, once for each atom that has both others as neighbours (QUIP's `distance_Nb`, compact_clusters=T).
 
     The weight is f_c(r₁) f_c(r₂) of the sides at that atom; of a sparse point those are the shortest. For mixed elements there is
@@ -364,6 +372,10 @@ class CompactTriangles(Triangles):
       >>> CompactTriangles(("C", "Si"), CosineCutoff(3.0, width=0.5)).kinds
       (('C', 'C', 'C'), ('Si', 'Si', 'Si'))
     """
+
+    species: tuple[str, ...] = static()
+    cutoff: Cutoff
+    kinds: _Kinds | None = static(None)
 
     def __post_init__(self):
         kinds = tuple((s,) * 3 for s in self.species) if self.kinds is None else self.kinds

@@ -1,5 +1,6 @@
 """The many-body tensor representation: smeared histograms of distances and angles, by elements."""
 
+import abc
 import dataclasses
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors.global_soap import StructureDescriptor
 from jaxpot.descriptors.triangles import Triples, symmetric_pairs, triples
 from jaxpot.graph import Environment, Graph, environments
+from jaxpot.interface import Interface
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.transforms import DistanceTransform, InverseTransform
@@ -61,11 +63,12 @@ class Histogram:
         return 0.5 * (y[..., 1:] - y[..., :-1]) / step
 
 
-class AngleFunction:
+class AngleFunction(Interface):
     """Interface: cosines [...] and sines [...] of angles to variables [...]."""
 
+    @abc.abstractmethod
     def __call__(self, cosine: Array, sine: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(cosine, sine)")
+        """The function, from cosine and sine of the angle."""
 
 
 @pytree

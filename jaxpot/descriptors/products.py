@@ -3,6 +3,7 @@
 All of it is structure: NumPy tables, built once per selection and kept.
 """
 
+import abc
 import functools
 import itertools
 from collections.abc import Iterator
@@ -10,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxpot.interface import Interface
 from jaxpot.math.coupling import couplings
 from jaxpot.pytree import pytree, rebuild, static
 
 Factors = tuple[tuple[int, int], ...]  # (l, q) of the factors of a product, sorted
 
 
-class Selection:
+class Selection(Interface):
     """Interface: which products of ν density coefficients enter, for ν = 1 … order: those whose levels add up to at most a limit.
 
     Attributes:
@@ -25,13 +27,13 @@ class Selection:
 
     order: int
 
+    @abc.abstractmethod
     def level(self, n: int, l: int, order: int) -> float:
         """What a factor (n, l) counts in a product of this many factors, ≥ 0; infinite leaves it out."""
-        raise NotImplementedError(f"{type(self).__name__} must define level(n, l, order)")
 
+    @abc.abstractmethod
     def limit(self, order: int) -> float:
         """The largest sum of levels."""
-        raise NotImplementedError(f"{type(self).__name__} must define limit(order)")
 
     def factors(self, order: int, n_max: int, l_max: int, n_channels: int) -> Iterator[Factors]:
         """Every product of this many factors, q = channel · n_max + n, of those of n_channels · n_max radial functions up to degree l_max."""

@@ -1,12 +1,15 @@
 """Sets of atom-centred symmetry functions: the parts of an ACSF."""
 
 
+import abc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete
 from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_of, other_of, pair_channels
+from jaxpot.interface import Interface
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.math.powers import power
@@ -15,7 +18,7 @@ from jaxpot.pytree import leaf, positive, pytree
 Array = jax.Array
 
 
-class SymmetryFunctions:
+class SymmetryFunctions(Interface):
     """Interface: functions of one kind with one cutoff function, on the grid of their parameters, for all elements of neighbours.
 
     A channel is an element, or with `mixing` [S, Q] one of Q mixtures of them: n2p2's weighted functions have one channel, which counts a
@@ -36,17 +39,17 @@ class SymmetryFunctions:
         """The distance from which on neighbours do not count, in Å."""
         return jnp.asarray(self.cutoff.radius)
 
+    @abc.abstractmethod
     def channel_names(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
         """What the values are for: of every channel, or pair of channels, the elements, or numbers of mixtures."""
-        raise NotImplementedError(f"{type(self).__name__} must define channel_names(species)")
 
     def labels(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
         """(class, elements, indices of parameters) of every value."""
         return tuple((type(self).__name__, *names, *index) for names in self.channel_names(species) for index in np.ndindex(self.sizes))
 
+    @abc.abstractmethod
     def values(self, neighbors: Neighbors, pairs: Pairs | None) -> Array:
         """All values of one atom, in the order of the labels."""
-        raise NotImplementedError(f"{type(self).__name__} must define values(neighbors, pairs)")
 
     def _names(self, species: tuple[str, ...]) -> tuple:
         return species if self.mixing is None else tuple(range(np.shape(self.mixing)[1]))
@@ -63,9 +66,9 @@ class RadialFunctions(SymmetryFunctions):
     def channel_names(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
         return tuple((name,) for name in self._names(species))
 
+    @abc.abstractmethod
     def radial(self, r: Array) -> Array:
         """The functions, without their cutoff, at distances [K]: [n, K]."""
-        raise NotImplementedError(f"{type(self).__name__} must define radial(r)")
 
     def values(self, neighbors: Neighbors, pairs: Pairs | None) -> Array:
         return einsum("nk,qk->qn", self.radial(neighbors.r) * self.cutoff(neighbors.r)[None], self._channels(neighbors)).reshape(-1)
@@ -92,9 +95,9 @@ class AngularFunctions(SymmetryFunctions):
     def sizes(self) -> tuple[int, ...]:
         return _paired_size(self.eta, self.r_s), np.size(self.lam), np.size(self.zeta)
 
+    @abc.abstractmethod
     def radial(self, pairs: Pairs, weight: Array) -> Array:
         """[n, T] of pairs of neighbours, whose cutoff functions and count are the weight [T]."""
-        raise NotImplementedError(f"{type(self).__name__} must define radial(pairs, weight)")
 
     def angular(self, pairs: Pairs) -> Array:
         """2 ((1 + λ cos θ)/2)^ζ, shape [λ ζ, T]."""

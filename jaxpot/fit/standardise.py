@@ -1,7 +1,5 @@
 """Features of order one for networks."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +8,9 @@ from jaxpot.data import Dataset
 from jaxpot.fit.rows import explain
 from jaxpot.graph import Graph, only
 from jaxpot.heads.mlp import MLP
+from jaxpot.passes import Rules
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import Potential, Sum
-from jaxpot.potentials.committee import Committee
+from jaxpot.potentials.base import Potential
 
 Array = jax.Array
 
@@ -35,19 +33,12 @@ def standardise(model: Potential, data: Dataset) -> Potential:
     Raises:
       ValueError: if no part of the model has an MLP, or features of a structure are not finite, with `diagnose`'s reason.
     """
-    found = []
-    new = _mapped(model, lambda term: found.append(term) or _standardised(term, data))
+    rules, found = Rules(), []
+    rules.rule(AtomicPotential, head=MLP)(lambda term: found.append(term) or _standardised(term, data))
+    new = rules(model)
     if not found:
         raise ValueError(f"fit.standardise: {type(model).__name__} has no MLP; other heads take features as they are")
     return new
-
-
-def _mapped(model: Potential, change: Callable[[AtomicPotential], AtomicPotential]) -> Potential:
-    if isinstance(model, Sum):
-        return model.replace(terms=tuple(_mapped(term, change) for term in model.terms))
-    if isinstance(model, Committee):
-        return model.replace(members=tuple(_mapped(member, change) for member in model.members))
-    return change(model) if isinstance(model, AtomicPotential) and isinstance(model.head, MLP) else model
 
 
 def _standardised(term: AtomicPotential, data: Dataset) -> AtomicPotential:

@@ -13,8 +13,8 @@ from jaxpot.heads.base import Head
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, prepare
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import Potential, Sum, energies_with_gradient, strained, terms_of
-from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.potentials.base import Potential, Sum, energies_with_gradient, strained, terms_of, with_terms
+from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 
@@ -109,7 +109,7 @@ def store(model: Potential, kinds: tuple[type | None, ...], graph: Graph) -> tup
     """What is stored of every term for one structure."""
     found: list[tuple | None] = []
     for term, kind in zip(terms_of(model), kinds, strict=True):
-        own = only(graph, term.species) if isinstance(model, Sum) else graph
+        own = only(graph, term.species) if isinstance(model, Sum) else graph  # of an element unknown to all a model must be NaN
         found.append(_prediction(term, own) if kind is StoredPrediction else _features(term.descriptor, own) if kind else None)
     return tuple(found)
 
@@ -117,7 +117,7 @@ def store(model: Potential, kinds: tuple[type | None, ...], graph: Graph) -> tup
 def prepared(model: Potential, kinds: tuple[type | None, ...]) -> Potential:
     """The model prepared, but for the terms whose features are stored: of these the head is needed."""
     terms = tuple(condense(term) if kind is StoredFeatures else prepare(term) for term, kind in zip(terms_of(model), kinds, strict=True))
-    return set_fields(model, terms=terms) if isinstance(model, Sum) else terms[0]
+    return with_terms(model, terms)
 
 
 def with_stored(model: Potential, kinds: tuple[type | None, ...], stored: tuple[tuple | None, ...]) -> Potential:
@@ -129,4 +129,4 @@ def with_stored(model: Potential, kinds: tuple[type | None, ...], stored: tuple[
         elif kind is StoredFeatures:
             term = StoredFeatures(term.species, term.reach, term.head, *values)
         terms.append(term)
-    return set_fields(model, terms=tuple(terms)) if isinstance(model, Sum) else terms[0]
+    return with_terms(model, terms)

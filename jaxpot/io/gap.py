@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxpot.checks import require_finite
 from jaxpot.descriptors.base import LocalDescriptor, features
-from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, ThreeBody, Triangles, TwoBody
+from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, ThreeBody, TriangleDescriptor, Triangles, TwoBody
 from jaxpot.graph import Graph, environments, only
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.io.gap_soap import flag, soap, soap_turbo
@@ -201,12 +201,12 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
     length = np.array([number(x, label) for x in theta.split()])
     if len(length) != dimensions:
         raise ValueError(f"{label}: theta has {len(length)} numbers; expected {dimensions}")
-    if issubclass(cluster, Triangles):
+    if issubclass(cluster, TriangleDescriptor):
         block, kind, length = _triangle(block, element, kind, length, cluster)
     length = tuple(length)
     block |= {"symbols": tuple(dict.fromkeys(kind)), "kinds": [kind], "length": length, "class": cluster}
     # one term has one cutoff and one kernel; of triangles those of as many elements have one symmetry
-    sort = len(set(kind)) if issubclass(cluster, Triangles) else None
+    sort = len(set(kind)) if issubclass(cluster, TriangleDescriptor) else None
     return block | {"key": (cluster, sort, settings["cutoff"], settings.get("cutoff_transition_width"), length, block["delta"])}
 
 
@@ -358,7 +358,7 @@ def local_variance(potential: Potential, graph: Graph, regularisation: float = 0
 
 
 def _local_variance(term: AtomicPotential, graph: Graph, regularisation: float) -> Array:
-    if isinstance(term.descriptor, Triangles):
+    if isinstance(term.descriptor, TriangleDescriptor):
         raise ValueError(f"local_variance: not implemented for {type(term.descriptor).__name__}, whose energies QUIP shares out in another way")
     head, stack = term.head, environments(graph, term.reach, term.species)
     root = jnp.linalg.cholesky(head.covariance_of_points() + regularisation**2 * jnp.eye(head.n_coefficients))

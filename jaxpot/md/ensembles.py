@@ -13,6 +13,7 @@ import numpy as np
 from jax_md import simulate
 
 from jaxpot.checks import is_concrete
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import pytree
 from jaxpot.units import BOLTZMANN, FEMTOSECOND, GPA
@@ -44,7 +45,7 @@ class Mechanics(NamedTuple):
     degrees_of_freedom: int
 
 
-class Ensemble(abc.ABC):
+class Ensemble(Interface):
     """Interface: how a system moves in time. A motion is a state of jax-md, with `position`, `momentum`, `force` and `mass`.
 
     Attributes:
@@ -67,7 +68,7 @@ class Ensemble(abc.ABC):
     def reservoir(self, motion: Any) -> Array:
         """What the conserved quantity has besides potential and kinetic energy, shape [], in eV."""
 
-    def check(self, momenta: np.ndarray, drift: float, kinetic: float) -> None:  # noqa: B027
+    def check(self, momenta: np.ndarray, drift: float, kinetic: float) -> None:
         """Raises for momenta with which a system must not start, given their kinetic energy and that of the motion of the whole, in eV."""
 
 

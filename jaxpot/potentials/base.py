@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from jaxpot.neighbors import neighbor_pairs
 from jaxpot.passes import prepare
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
-from jaxpot.pytree import change_by_leaves, fields, is_pytree, leaf, pytree, static, walk
+from jaxpot.pytree import change_by_leaves, fields, is_pytree, leaf, pytree, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
@@ -250,6 +250,11 @@ def _some_term(model: Sum) -> bool:
 def terms_of(potential: Potential) -> tuple[Potential, ...]:
     """The terms of a Sum, or the potential itself."""
     return potential.terms if isinstance(potential, Sum) else (potential,)
+
+
+def with_terms(potential: Potential, terms: Sequence[Potential]) -> Potential:
+    """The Sum with these terms in the places of its own, or, of a potential that is no Sum, the one term."""
+    return set_fields(potential, terms=tuple(terms)) if isinstance(potential, Sum) else terms[0]
 
 
 @pytree
