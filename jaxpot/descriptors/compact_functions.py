@@ -1,5 +1,6 @@
 """Symmetry functions of compact support: windows of distance and angle, without exponentials and powers."""
 
+import abc
 import math
 
 import jax
@@ -121,6 +122,10 @@ class CompactAngles(AngularFunctions):
     @property
     def sizes(self) -> tuple[int, ...]:
         return max(np.size(self.low), np.size(self.high)), max(np.size(self.left), np.size(self.right))
+
+    @abc.abstractmethod
+    def radial(self, pairs: Pairs, weight: Array) -> Array:
+        """[n, T] of pairs of neighbours, whose windows and count are the weight [n, T]."""
 
     def angular(self, pairs: Pairs) -> Array:
         left, right = jnp.broadcast_arrays(*(jnp.atleast_1d(jnp.asarray(x, pairs.first.dtype)) for x in (self.left, self.right)))

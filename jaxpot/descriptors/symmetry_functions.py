@@ -25,19 +25,14 @@ class SymmetryFunctions(Interface):
     neighbour by its atomic number. Functions of one neighbour are there for every channel, those of two for every pair of channels.
 
     Attributes:
-      cutoff: f_c, with the radius of these functions.
       mixing: how much an element counts in a channel, shape [S, Q]; None is one channel per element.
       sizes: numbers of the parameters, whose grid is in their order, the last varying fastest.
+      reach: the distance from which on neighbours do not count, shape [], in Å.
     """
 
-    cutoff: Cutoff
     mixing: Array | None
     sizes: tuple[int, ...]
-
-    @property
-    def reach(self) -> Array:
-        """The distance from which on neighbours do not count, in Å."""
-        return jnp.asarray(self.cutoff.radius)
+    reach: Array
 
     @abc.abstractmethod
     def channel_names(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
@@ -61,10 +56,24 @@ class SymmetryFunctions(Interface):
 
 
 class RadialFunctions(SymmetryFunctions):
-    """Interface: Σ_j of a function of r_j. A new one writes `sizes` and `radial`."""
+    """Interface: sums over neighbours."""
 
     def channel_names(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
         return tuple((name,) for name in self._names(species))
+
+
+class CutRadialFunctions(RadialFunctions):
+    """Interface: Σ_j of a function of r_j times a cutoff function. A new one writes `sizes` and `radial`.
+
+    Attributes:
+      cutoff: f_c, with the radius of these functions.
+    """
+
+    cutoff: Cutoff
+
+    @property
+    def reach(self) -> Array:
+        return jnp.asarray(self.cutoff.radius)
 
     @abc.abstractmethod
     def radial(self, r: Array) -> Array:
@@ -75,21 +84,30 @@ class RadialFunctions(SymmetryFunctions):
 
 
 class AngularFunctions(SymmetryFunctions):
-    """Interface: Σ_{j<k} of a function of three lengths times one of the angle. A new one writes `radial`, with other functions of the angle
-    `sizes`, `angular` and `values` too.
+    """Interface: sums over pairs of neighbours."""
+
+    def channel_names(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
+        names = self._names(species)
+        return tuple((a, b) for i, a in enumerate(names) for b in names[i:])
+
+
+class CutAngularFunctions(AngularFunctions):
+    """Interface: Σ_{j<k} of a function of three lengths times one of the angle, with cutoff functions. A new one writes `radial`.
 
     Attributes:
+      cutoff: f_c, with the radius of these functions.
       eta, r_s, lam, zeta: as in G4 and G5.
     """
 
+    cutoff: Cutoff
     eta: Array
     r_s: Array
     lam: Array
     zeta: Array
 
-    def channel_names(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
-        names = self._names(species)
-        return tuple((a, b) for i, a in enumerate(names) for b in names[i:])
+    @property
+    def reach(self) -> Array:
+        return jnp.asarray(self.cutoff.radius)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -138,7 +156,7 @@ def _centered(radius: Array, n: int) -> np.ndarray:
 
 
 @pytree
-class G2(RadialFunctions):
+class G2(CutRadialFunctions):
     r"""Radial Gaussians; with η = 0, the default, the coordination number G1.
 
     .. math:: G = \sum_j e^{-\eta (r_{ij} - r_s)^2} f_c(r_{ij})
@@ -198,7 +216,7 @@ class G2(RadialFunctions):
 
 
 @pytree
-class G3(RadialFunctions):
+class G3(CutRadialFunctions):
     r"""Cosines of the distance.
 
     .. math:: G = \sum_j \cos(\kappa r_{ij})\, f_c(r_{ij})
@@ -231,7 +249,7 @@ def _check_angular(self: AngularFunctions) -> None:
 
 
 @pytree
-class G4(AngularFunctions):
+class G4(CutAngularFunctions):
     r"""Narrow angles: all three atoms are near each other.
 
     .. math:: G = 2^{1-\zeta} \sum_{j<k} (1 + \lambda \cos\theta_{ijk})^\zeta\,
@@ -276,7 +294,7 @@ class G4(AngularFunctions):
 
 
 @pytree
-class G5(AngularFunctions):
+class G5(CutAngularFunctions):
     r"""Wide angles: as G4 without the factors of r_jk, so both neighbours may be far apart (n2p2's type 9).
 
     .. math:: G = 2^{1-\zeta} \sum_{j<k} (1 + \lambda \cos\theta_{ijk})^\zeta\,
