@@ -19,13 +19,21 @@ Factors = tuple[tuple[int, int], ...]  # (l, q) of the factors of a product, sor
 
 
 class Selection(Interface):
-    """Interface: which products of ν density coefficients enter, for ν = 1 … order: those whose levels add up to at most a limit.
+    """Interface: which products of ν density coefficients enter, for ν = 1 … order.
 
     Attributes:
       order: the highest ν.
     """
 
     order: int
+
+    @abc.abstractmethod
+    def factors(self, order: int, n_max: int, l_max: int, n_channels: int) -> Iterator[Factors]:
+        """Every product of this many factors, q = channel · n_max + n, of those of n_channels · n_max radial functions up to degree l_max."""
+
+
+class SelectionByLevel(Selection):
+    """Interface: the products whose levels add up to at most a limit."""
 
     @abc.abstractmethod
     def level(self, n: int, l: int, order: int) -> float:
@@ -36,7 +44,6 @@ class Selection(Interface):
         """The largest sum of levels."""
 
     def factors(self, order: int, n_max: int, l_max: int, n_channels: int) -> Iterator[Factors]:
-        """Every product of this many factors, q = channel · n_max + n, of those of n_channels · n_max radial functions up to degree l_max."""
         limit = self.limit(order) + 1e-9
         known = [(l, c * n_max + n, self.level(n, l, order)) for l in range(l_max + 1) for c in range(n_channels) for n in range(n_max)]
         known = [(l, q, level) for l, q, level in known if level <= limit]
@@ -56,7 +63,7 @@ class Selection(Interface):
 
 
 @pytree
-class TotalDegree(Selection):
+class TotalDegree(SelectionByLevel):
     r"""All products with :math:`\sum_i (n_i + w\, l_i) \le D_\nu`, of the radial functions and degrees that the density has.
 
     Args:
@@ -83,7 +90,7 @@ class TotalDegree(Selection):
 
 
 @pytree
-class PerOrder(Selection):
+class PerOrder(SelectionByLevel):
     """All products with n < n_max and l ≤ l_max, both given for each number of factors.
 
     Args:
