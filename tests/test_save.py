@@ -9,7 +9,7 @@ import jaxpot as jp
 
 MODEL = jp.AtomicPotential(
     jp.SOAP(jp.Density(("Si", "C"), jp.Willatt(jp.CosineCutoff(5.0, width=1.0), 1.0, 3.0, 4.0), jp.GTO(2), 1, sigma=0.5, channels=np.ones((2, 1)))),
-    jp.SparseGP(jp.PolynomialKernel(4.0), features=np.ones((3, 6)), species=np.array([0, 0, 1]), coefficients=np.arange(3.0)),
+    jp.SparseGP(jp.PolynomialKernel(4.0), references=jp.References(features=np.ones((3, 6)), kinds=np.array([0, 0, 1])), coefficients=np.arange(3.0)),
 ) + jp.IsolatedAtoms({"Si": -1.0, "C": -2.0})
 
 
