@@ -44,21 +44,9 @@ from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
 from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
-from jaxpot.math.cutoffs import (
-    BumpCutoff,
-    CosineCutoff,
-    ForceShifted,
-    GammaCutoff,
-    InversePowerDecay,
-    LogisticDecay,
-    PolynomialCutoff,
-    PowerCutoff,
-    Shifted,
-    Step,
-    TanhCutoff,
-    TwoSided,
-    Willatt,
-)
+from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, GammaCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, TwoSided
+from jaxpot.math.decays import InversePowerDecay, LogisticDecay, Willatt
+from jaxpot.math.endings import ForceShifted, Shifted
 from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations
@@ -95,7 +83,9 @@ from jaxpot.potentials.vashishta import Vashishta
 from jaxpot.precision import cast
 from jaxpot.properties import Properties
 from jaxpot.pytree import free, positive, pytree, static
-from jaxpot.radial.base import GTO, Bessel, EquispacedGaussians, SolidGTO
+from jaxpot.radial.bessel import Bessel
+from jaxpot.radial.equispaced import EquispacedGaussians
+from jaxpot.radial.gto import GTO, SolidGTO
 from jaxpot.radial.pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, RadialTable, SBessel
 from jaxpot.radial.polynomial import Agnesi, Chebyshev
 from jaxpot.radial.shifted import Monomials, ShiftedMonomials

@@ -104,6 +104,7 @@ from jaxpot import (
     PolynomialKernel,
     PowerCutoff,
     PowerTransform,
+    PurifiedACE,
     Quadratic,
     REMatch,
     SharedLinear,
@@ -223,7 +224,7 @@ DESCRIPTORS = {
         SPECIES, InversePowerDecay(POLYNOMIAL), Histogram(0.2, 1.2, sigma=0.2, n=3), Histogram(-1.0, 1.0, sigma=0.4, n=2), angle_cutoff=GammaCutoff(3.0, 3.0), perimeter=CosineCutoff(7.0)
     ),
     "star-pip": lambda: StarPIP(SPECIES, POWER, MorseTransform(1.6, decay=1.3), order=3, degree=2),
-    "ace-purified": lambda: ACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2)), purified=True),
+    "ace-purified": lambda: PurifiedACE(_sharp(Agnesi(2, nearest=1.6), 1), TotalDegree((1, 2, 2))),
 }
 
 
@@ -268,7 +269,7 @@ HEADS = {
     "mlp": lambda: MLP((5, 4), shift=_random(2, _HEAD_DESCRIPTOR().n_features, seed=3), scale=np.full((2, _HEAD_DESCRIPTOR().n_features), 0.3)),
     "nnx": lambda: NNXHead(Network(_HEAD_DESCRIPTOR().n_features, nnx.Rngs(3))),
     "linen": lambda: LinenHead(linen.Sequential((linen.Dense(4, param_dtype=float), linen.tanh, linen.Dense(1, param_dtype=float)))),
-    "gp-frozen": lambda: _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), _sparse(PolynomialKernel(2.0))())).frozen().head,
+    "gp-frozen": lambda: jaxpot.freeze(_fitted(AtomicPotential(_HEAD_DESCRIPTOR(), _sparse(PolynomialKernel(2.0))()))).head,
 }
 
 
@@ -343,7 +344,7 @@ POTENTIALS = {
     ),
     "two-body": lambda: _clusters(TwoBody(SPECIES, COSINE), SquaredExponential(0.8)),
     "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
-    "three-body-frozen": lambda: _clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "Si", "Si"), ("Si", "C", "Si"), ("C", "Si", "Si"))), Matern(1.1)).frozen(),
+    "three-body-frozen": lambda: jaxpot.freeze(_clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "Si", "Si"), ("Si", "C", "Si"), ("C", "Si", "Si"))), Matern(1.1))),
     "triangles": lambda: _triangles(CompactTriangles(SPECIES, POLYNOMIAL)) + _triangles(Triangles(SPECIES, COSINE, (("C", "Si", "Si"), ("Si", "C", "C")))),
     "cluster-pip": lambda: _shared(ClusterPIP(SPECIES, TwoSided(COSINE, CosineCutoff(1.2, width=0.5)), PowerTransform(1.6, power=1.5), order=3, degree=2)),
     "pair-spline": lambda: PairSpline(
@@ -390,7 +391,7 @@ POTENTIALS = {
     "structure-average": lambda: _structure(_HEAD_DESCRIPTOR(), Average()),
     "structure-best-match": lambda: _structure(_HEAD_DESCRIPTOR(), BestMatch()),
     "structure-rematch": lambda: _structure(_HEAD_DESCRIPTOR(), REMatch(0.3), normalize=False),
-    "structure-global-soap": lambda: _structure(GlobalSOAP(_HEAD_DESCRIPTOR().density), Average()).frozen(),
+    "structure-global-soap": lambda: jaxpot.freeze(_structure(GlobalSOAP(_HEAD_DESCRIPTOR().expansion), Average())),
     "structure-mbtr": lambda: _structure(
         MBTR(SPECIES, COSINE, Histogram(0.2, 1.2, sigma=0.2, n=5), Histogram(-1.0, 1.0, sigma=0.4, n=4)), Average()
     ),

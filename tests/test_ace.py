@@ -23,16 +23,20 @@ from jaxpot import (
     Embedding,
     Environment,
     Linear,
-    LocalDescriptor,
     PerOrder,
     PowerCutoff,
+    PurifiedACE,
     Step,
     TotalDegree,
     random_rotation,
     wigner_d,
 )
+from jaxpot.descriptors.base import features as stack_features
 from jaxpot.descriptors.products import Selection
+from jaxpot.descriptors.slopes import waist_of, with_slopes
 from jaxpot.math.coupling import clebsch_gordan, couplings
+from jaxpot.passes import condense, prepare
+from jaxpot.radial import base
 
 RADIUS = 4.0
 SPECIES = ("C", "Si")
@@ -50,9 +54,9 @@ COUNTS = {
     (4, 4): (4, 50, 548),
 }
 
-evaluated = quick_jit(lambda model, envs: model.stack(envs))
-coefficients = quick_jit(lambda model, envs: jax.vmap(model.density.at())(envs))
-factors_of = quick_jit(lambda density, env: density.at().factors(env))
+evaluated = quick_jit(lambda model, envs: stack_features(prepare(model), envs))
+coefficients = quick_jit(lambda model, envs: jax.vmap(condense(model.expansion).of)(envs))
+factors_of = quick_jit(lambda density, env: condense(density).factors(env))
 
 
 def environments(n, k, seed, species=2):
@@ -118,8 +122,8 @@ VARIANTS = {
     "tensor-reduced": lambda: ACE(sharp(2, 2, mixing=MIXING_BY_DEGREE), TotalDegree((2, 4, 4, 4)), tensor_reduced=True),
     "tensor-reduced vector": lambda: ACE(sharp(2, 2, mixing=MIXING), TotalDegree((2, 4, 4)), lam=1, tensor_reduced=True),
     "tensor-reduced, smeared, one-hot": lambda: ACE(SMEARED, TotalDegree((2, 4, 3)), tensor_reduced=True),
-    "purified": lambda: ACE(sharp(2, 2, channels=np.array([[0.8], [-0.5]])), SELECTION, purified=True),
-    "purified vector": lambda: ACE(sharp(2, 1), TotalDegree((1, 2, 2)), lam=1, purified=True),
+    "purified": lambda: PurifiedACE(sharp(2, 2, channels=np.array([[0.8], [-0.5]])), SELECTION),
+    "purified vector": lambda: PurifiedACE(sharp(2, 1), TotalDegree((1, 2, 2)), lam=1),
 }
 
 
@@ -282,7 +286,7 @@ def test_selections_are_what_they_say():
 
 def contributions(model, env):
     """What each neighbour adds to c, shape [K, Q, L]."""
-    density = model.density
+    density = model.expansion
     channels, harmonics = (np.asarray(x) for x in factors_of(density, env))
     degree = np.repeat(np.arange(density.l_max + 1), 2 * np.arange(density.l_max + 1) + 1) if channels.shape[1] > 1 else np.zeros(harmonics.shape[1], int)
     return np.transpose(channels[:, degree], (0, 2, 1)) * harmonics[:, None, :]
@@ -317,15 +321,15 @@ def pure_product(phi, factors, m):
     return sum(np.prod([row[j] for row, j in zip(rows, js, strict=True)], axis=0) for js in itertools.permutations(range(len(phi)), len(rows)))
 
 
-PURE = ACE(sharp(2, 2, channels=np.array([[1.0], [-0.6]])), TotalDegree((3, 3, 3, 2)), purified=True)
+PURE = PurifiedACE(sharp(2, 2, channels=np.array([[1.0], [-0.6]])), TotalDegree((3, 3, 3, 2)))
+NAIVE = ACE(PURE.expansion, PURE.selection)
 
 
 def test_purified_products_vanish_for_too_few_neighbours():
     """Relative to the naive products, which do not."""
     envs, orders = environments(5, 5, 6), np.array([len(factors) for factors, _ in PURE.labels()])
-    naive = PURE.replace(purified=False)
     stacks = together(*(emptied(envs, n) for n in range(5)))
-    for n, pure, plain in zip(range(5), *(np.split(np.asarray(evaluated(model, stacks)), 5) for model in (PURE, naive)), strict=True):
+    for n, pure, plain in zip(range(5), *(np.split(np.asarray(evaluated(model, stacks)), 5) for model in (PURE, NAIVE)), strict=True):
         for order in range(1, 5):
             own = orders == order
             if n == 0:
@@ -338,7 +342,7 @@ def test_purified_products_vanish_for_too_few_neighbours():
 
 @pytest.mark.parametrize("lam", [0, 1])
 def test_purified_values_are_sums_over_distinct_neighbours(lam):
-    model = ACE(PURE.density, TotalDegree((3, 3, 3)), lam=lam, purified=True)
+    model = PurifiedACE(PURE.expansion, TotalDegree((3, 3, 3)), lam=lam)
     envs = environments(2, 4, 7)
     got = np.asarray(evaluated(model, envs)).reshape(2, model.n_features, -1)
     for i in range(2):
@@ -349,7 +353,7 @@ def test_purified_values_are_sums_over_distinct_neighbours(lam):
 def test_one_neighbour_makes_first_order_alone():
     """With one neighbour the purified basis is its pair part, and the naive one the square of the same."""
     env, orders = emptied(environments(25, 5, 8), 1), np.array([len(factors) for factors, _ in PURE.labels()])
-    pure, naive = np.asarray(evaluated(PURE, env)), np.asarray(evaluated(PURE.replace(purified=False), env))
+    pure, naive = np.asarray(evaluated(PURE, env)), np.asarray(evaluated(NAIVE, env))
     np.testing.assert_allclose(pure[:, orders == 1], naive[:, orders == 1], rtol=1e-13)
     assert np.max(np.abs(naive[:, orders == 2])) > 1e-3
 
@@ -422,7 +426,7 @@ def test_alchemical_channels():
 
 # ---- derivatives
 
-both_jacobians = quick_jit(lambda model, env: (model.with_jacobian(env), LocalDescriptor.with_jacobian(model, env)))
+both_jacobians = quick_jit(lambda model, env: (with_slopes(model, env), with_slopes.dispatch(object)(model, env)))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -441,13 +445,14 @@ def test_waist_of_a_stack(name):
     model, envs = VARIANTS[name](), environments(3, 4, 14)
 
     def by_waist(model, envs):
-        coefficients, slopes = model.waist(envs)
-        features, blocks = model.beyond_waist(coefficients)
-        return features, slopes, blocks, jax.vmap(lambda env: LocalDescriptor.with_jacobian(model, env))(envs)
+        waist = waist_of(condense(model))
+        coefficients, slopes = waist.coefficients(envs)
+        features, blocks = waist.beyond(coefficients)
+        return features, slopes, blocks, jax.vmap(lambda env: with_slopes.dispatch(object)(model, env))(envs)
 
     features, slopes, blocks, (expected, jacobians) = quick_jit(by_waist)(model, envs)
     got = np.zeros((len(features), 3, 3, 4))
-    for (rows, columns), values in zip(model.waist_blocks, blocks, strict=True):
+    for (rows, columns), values in zip(waist_of(model).blocks, blocks, strict=True):
         np.add.at(got, rows, np.einsum("rcn,cnak->rnak", values, np.asarray(slopes)[columns]))
     assert relative(np.moveaxis(features, 1, 0).reshape(expected.shape), expected) < 1e-12
     assert relative(np.transpose(got, (1, 0, 3, 2)).reshape(jacobians.shape), jacobians) < 1e-12
@@ -492,8 +497,8 @@ def test_leaves_are_differentiable():
     """Of the cutoff, the radial transform and the mixing, against central differences."""
     model, envs = ACE(sharp(2, 2, mixing=MIXING), TotalDegree((2, 4)), tensor_reduced=True), environments(2, 5, 15)
     params, build = jaxpot.free(model, "*.cutoff.radius", "*.nearest", "*.mixing")
-    value = quick_jit(lambda p: jnp.sum(build(p).stack(envs) ** 2))
-    gradient = quick_jit(jax.grad(lambda p: jnp.sum(build(p).stack(envs) ** 2)))(params)
+    value = quick_jit(lambda p: jnp.sum(stack_features(prepare(build(p)), envs) ** 2))
+    gradient = quick_jit(jax.grad(lambda p: jnp.sum(stack_features(prepare(build(p)), envs) ** 2)))(params)
     assert len(params) == 3
     rng = np.random.default_rng(0)
     for name, x in params.items():
@@ -533,12 +538,11 @@ class Unfinished(Selection):
         (ValueError, lambda: ACE(sharp(2, 2, mixing=MIXING), PerOrder((4,), (2,))), "n_max = 4, there are 3 to multiply"),
         (ValueError, lambda: ACE(sharp(2, 2, mixing=MIXING), PerOrder((2,), (2,)), tensor_reduced=True), "n_max = 2, there are 1 to multiply"),
         (ValueError, lambda: ACE(sharp(2, 2, mixing=MIXING), PerOrder((1,), (3,)), tensor_reduced=True), "l_max = 3, the density has 2"),
-        (ValueError, lambda: ACE(sharp(2, 2, mixing=MIXING), SELECTION, tensor_reduced=True, purified=True), "leave out tensor_reduced"),
         (ValueError, lambda: ACE(sharp(2, 2), SELECTION, lam=-1), "lam must be an integer ≥ 0"),
         (ValueError, lambda: ACE(sharp(2, 2), SELECTION, lam=0.5), "lam must be an integer"),
         (ValueError, lambda: ACE(sharp(2, 2), PerOrder((2,), (3,))), "l_max = 3, the density has 2"),
         (ValueError, lambda: ACE(sharp(2, 2, mixing=MIXING), PerOrder((2,), (3,))), "l_max = 3, the density has 2"),
-        (ValueError, lambda: ACE(SMEARED, SELECTION, purified=True), "sigma=None"),
+        (ValueError, lambda: PurifiedACE(SMEARED, SELECTION), "sigma=None"),
         (ValueError, lambda: ACE(sharp(2, 2), TotalDegree((1,)), pseudo=True), "no function with lam = 0, pseudo = True"),
         (ValueError, lambda: ACE(sharp(2, 2), TotalDegree((1, 1)), lam=3), "no function with lam = 3"),
         (NotImplementedError, lambda: Unfinished().level(0, 0, 1), "Unfinished must define level"),
@@ -551,7 +555,7 @@ class Unfinished(Selection):
         (ValueError, lambda: Agnesi(3, nearest=-2.0), "nearest"),
         (ValueError, lambda: Agnesi(3, nearest=2.0, p=4, q=2), "1 <= p <= q"),
         (ValueError, lambda: Agnesi(3, nearest=2.0, p=1.5, q=2), "p must be an integer"),
-        (ValueError, lambda: Agnesi(2, nearest=1.8).smeared(jnp.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
+        (ValueError, lambda: base.smeared(Agnesi(2, nearest=1.8), jnp.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
         (ValueError, lambda: PowerCutoff(4.0, power=1), "at least 2"),
         (ValueError, lambda: PowerCutoff(4.0, power=2.5), "power must be an integer"),
         (ValueError, lambda: AtomicPotential(ACE(sharp(2, 2), SELECTION), Linear(roughness=np.ones(3))), "one roughness per feature"),
@@ -651,12 +655,12 @@ def test_agnesi(p, q):
     basis = Agnesi(n_max, nearest=nearest, p=p, q=q)
 
     def x_of(r):  # from g_1 = √(3/2) x
-        return basis.sharp(r[None], 0, radius)[0, 0, 1] / np.sqrt(1.5)
+        return basis(r, radius)[1] / np.sqrt(1.5)
 
     @quick_jit
     def everything(r):
         second = jax.vmap(jax.grad(jax.grad(x_of)))(r[-2:])
-        return basis.sharp(r, 3, radius), *jax.vmap(jax.value_and_grad(x_of))(r), second
+        return base.sharp(basis, r, 3, radius), *jax.vmap(jax.value_and_grad(x_of))(r), second
 
     nodes, weights = np.polynomial.legendre.leggauss(200)
     inside = radius * (nodes + 1) / 2

@@ -33,13 +33,14 @@ from jaxpot import (
     Switched,
     TotalDegree,
 )
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.blocks import block_size
+from jaxpot.descriptors.slopes import with_slopes
 from jaxpot.math.complex_products import from_complex, to_complex
 from jaxpot.math.coupling import count_couplings, couplings, real_from_complex
 
 RADIUS = 4.2
 
-functions = quick_jit(lambda basis, r: basis.functions(r, jnp.asarray(RADIUS)))
+functions = quick_jit(lambda basis, r: basis(r, jnp.asarray(RADIUS)))
 coefficients = quick_jit(lambda density, env: density(env))
 energies = quick_jit(lambda potential, graph: potential.energies(graph))
 
@@ -94,7 +95,7 @@ def test_closed_forms(name):
     basis, formula, smooth = BASES[name]
     r = np.linspace(0.2, RADIUS - 1e-4, 40)
     ends = np.array([0.0, RADIUS - 1e-6, RADIUS, 1.001 * RADIUS, 3 * RADIUS])
-    of = lambda x: basis.functions(x[None], jnp.asarray(RADIUS))[0]  # noqa: E731
+    of = lambda x: basis(x[None], jnp.asarray(RADIUS))[0]  # noqa: E731
     values, slopes, curvatures = quick_jit(jax.vmap(lambda x: (of(x), jax.jacfwd(of)(x), jax.jacfwd(jax.jacfwd(of))(x))))(np.concatenate([r, ends]))
     np.testing.assert_allclose(values[:40], formula(r), rtol=0, atol=1e-12)
     assert is_finite((values, slopes, curvatures)) and not np.any(values[42:])
@@ -196,7 +197,7 @@ def test_sums_are_products_of_factors(mixing):
     def both(env):
         channels, harmonics = density.factors(env)
         degree = np.repeat(np.arange(3), 2 * np.arange(3) + 1) if channels.shape[1] > 1 else np.zeros(9, int)
-        return density.summed(env), jnp.einsum("kmq,km->qm", channels[:, degree], harmonics), ace.with_jacobian(env), LocalDescriptor.with_jacobian(ace, env)
+        return density.of(env), jnp.einsum("kmq,km->qm", channels[:, degree], harmonics), with_slopes(ace, env), with_slopes.dispatch(object)(ace, env)
 
     found, expected, (x, jacobian), (same, default) = quick_jit(both)(env)
     np.testing.assert_allclose(found, expected, atol=1e-13)
@@ -229,7 +230,7 @@ def test_listed_products():
     env = environment()
     one, other = quick_jit(lambda env: (ace.environment(env), again.environment(env)))(env)
     np.testing.assert_allclose(one, np.asarray(other)[np.array(order)], rtol=1e-13)
-    assert again.block(30) == ace.block(30)
+    assert block_size(again, 30) == block_size(ace, 30)
 
 
 # ---- embeddings

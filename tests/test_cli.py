@@ -481,8 +481,8 @@ def test_info(folder, capsys):
         ("strained = [", "strainde = [", "noise.config_types.strainde: no frame has this config_type"),
         ('class = "SOAP"', 'class = "SOP"', "model.terms.0.descriptor has the unknown class 'SOP'"),
         ('class = "SOAP"', 'class = "GTO"', "which is no Descriptor"),
-        ("l_max = 1", "lmax = 1", "model.terms.0.descriptor.density.lmax: Density has no such field"),
-        ("l_max = 1, ", "", "model.terms.0.descriptor.density.l_max is missing"),
+        ("l_max = 1", "lmax = 1", "model.terms.0.descriptor.expansion.lmax: Density has no such field"),
+        ("l_max = 1, ", "", "model.terms.0.descriptor.expansion.l_max is missing"),
         ("l_max = 1", 'l_max = "1"', "density.l_max is '1'; expected an integer"),
         ("radius = 3.2", "radius = -3.2", "CosineCutoff.radius must be > 0"),
         ('["Si"]', '["Sj"]', "not chemical symbols"),
@@ -528,7 +528,7 @@ head = {class = "SparseGP", kernel = {class = "PolynomialKernel", zeta = 2.0, of
 [model.terms.descriptor]
 class = "SOAP"
 normalize = true
-[model.terms.descriptor.density]
+[model.terms.descriptor.expansion]
 class = "Density"
 species = ["Si"]
 cutoff = {class = "CosineCutoff", radius = 3.2, width = 0.5}
@@ -596,12 +596,12 @@ def test_a_configuration_with_any_value_resolves_or_names_the_path(folder, value
         ("noise.energy", float("inf"), "noise.energy is inf; expected a positive number from 1e-15 to 1e"),
         ("noise.config_types.crystal", [0.1, -1, "none"], "noise.config_types.crystal.1 is -1"),
         ("model.terms.0.head.kernel.zeta", [[1.0]], r"head.kernel: PolynomialKernel.zeta must be a number, got shape \(1, 1\)"),
-        ("model.terms.0.descriptor.density.cutoff.width", [], r"density.cutoff.width is \[\]; expected finite numbers up to 1e.30, at least one"),
-        ("model.terms.0.descriptor.density.cutoff.radius", 1e-300, "density.cutoff: CosineCutoff.radius must be from 0.001 to 10000, got 1e-300"),
-        ("model.terms.0.descriptor.density.l_max", True, "density.l_max is True; expected an integer"),
-        ("model.terms.0.descriptor.density.l_max", 10**9, "density: Density.l_max must be at most 50, got 1000000000"),
-        ("model.terms.0.descriptor.density.radial.n_max", 10**9, "n_max must be a positive integer, at most 100"),
-        ("model.terms.0.descriptor.density.sigma", float("nan"), "density.sigma is nan; expected finite numbers"),
+        ("model.terms.0.descriptor.expansion.cutoff.width", [], r"density.cutoff.width is \[\]; expected finite numbers up to 1e.30, at least one"),
+        ("model.terms.0.descriptor.expansion.cutoff.radius", 1e-300, "density.cutoff: CosineCutoff.radius must be from 0.001 to 10000, got 1e-300"),
+        ("model.terms.0.descriptor.expansion.l_max", True, "density.l_max is True; expected an integer"),
+        ("model.terms.0.descriptor.expansion.l_max", 10**9, "density: Density.l_max must be at most 50, got 1000000000"),
+        ("model.terms.0.descriptor.expansion.radial.n_max", 10**9, "n_max must be a positive integer, at most 100"),
+        ("model.terms.0.descriptor.expansion.sigma", float("nan"), "density.sigma is nan; expected finite numbers"),
         ("model.terms.1.energies_of.Si", True, "model.terms.1.energies_of.Si is True; expected a number"),
         ("sparse.n", {"Ge": 3}, "sparse.n.Ge: the model has Si"),
         ("sparse.n", -1, "sparse.n is -1; expected the number of sparse points"),

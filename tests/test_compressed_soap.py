@@ -11,6 +11,7 @@ from catalog import quick_jit, relative
 
 from jaxpot import GTO, CompressedSOAP, CosineCutoff, Density, EquispacedGaussians, environments, from_atoms, power_spectrum, sensitivity
 from jaxpot.io.gap_soap import soap
+from jaxpot.passes import condense
 
 DENSITY = Density(("C", "Si"), CosineCutoff(3.0, width=0.8), GTO(2), 1, sigma=0.5)
 C = np.random.default_rng(0).normal(size=(4, 4))  # coefficients of two elements, two radial functions, l up to 1
@@ -63,7 +64,7 @@ def test_rotating_channels_among_themselves_turns_features():
 
 @quick_jit
 def coefficients(density, graph):
-    return jax.vmap(density.at())(environments(graph, density.reach, density.species))
+    return jax.vmap(condense(density).of)(environments(graph, density.reach, density.species))
 
 
 @pytest.fixture(scope="module")

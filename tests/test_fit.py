@@ -8,6 +8,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import jaxpot as jp
+from jaxpot.passes import condense
 from jaxpot.pytree import with_leaves
 
 SOAP = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(3.5, width=0.8), jp.GTO(3), 2, sigma=0.5))
@@ -51,14 +52,14 @@ def dense(model, data):
     """All rows, targets and noise levels at once; rows by differentiating the basis of the whole structure."""
     gp, _fixed = model.terms
     rows, y, s = [], [], []
-    jacobian = jax.jit(jax.jacfwd(lambda g, r, e: gp.basis(jp.strain(g.replace(positions=r), e)), argnums=(1, 2)))
+    jacobian = jax.jit(jax.jacfwd(lambda g, r, e: gp.basis(jp.strain(g.replace(positions=r), e)).energy, argnums=(1, 2)))
     upper = np.triu_indices(3)
     for frame, d in sorted(data.structures(), key=lambda item: item[0]):
         n = data.n_atoms[frame]
         by_r, by_e = jacobian(d.graphs, d.graphs.positions, jnp.zeros((3, 3)))
         by_e = 0.5 * (by_e + jnp.swapaxes(by_e, 1, 2))
         for a, target, sigma in (
-            (gp.basis(d.graphs)[None], d.targets.energy - n * -0.3, d.sigma.energy),
+            (gp.basis(d.graphs).energy[None], d.targets.energy - n * -0.3, d.sigma.energy),
             (-jnp.moveaxis(by_r, 0, -1)[:n], d.targets.forces[:n], d.sigma.forces[:n]),
             (-jnp.moveaxis(by_e, 0, -1)[upper], d.targets.virial[upper], d.sigma.virial[upper]),
         ):
@@ -134,7 +135,7 @@ def test_one_datum_by_hand(data):
     one = jp.Dataset.from_atoms([atoms], 3.6, sigma=jp.Properties(energy=0.2))
     points = jp.fit.select_environments(SOAP, one, 1, key=jax.random.key(0))
     potential = jp.AtomicPotential(SOAP, jp.SparseGP(jp.PolynomialKernel(2.0), delta=0.5, jitter=1e-12)).with_points(points)
-    k = float(potential.basis(jp.from_atoms(atoms, 3.6))[0])
+    k = float(potential.basis(jp.from_atoms(atoms, 3.6)).energy[0])
     fitted = jp.fit.linear(potential, one)
     np.testing.assert_allclose(fitted.head.coefficients[0], k * 1.3 / (k**2 + 0.2**2 * 0.25), rtol=1e-9)
 
@@ -144,7 +145,7 @@ def test_variance_is_the_dense_posterior(model, data, dense):
     found = jp.fit.posterior(model, data)
     by_cholesky = jp.fit.posterior(model, data, method="cholesky")
     graph = dict(data.structures())[1].graphs
-    gp = model.terms[0]
+    gp = condense(model.terms[0])
     k = np.asarray(gp.energy_row(graph))
     x = jax.vmap(gp.descriptor.environment)(jp.environments(graph, gp.reach, ("Si",)))[:2]
     prior = float(0.7**2 * jnp.sum((x @ x.T) ** 2))
@@ -221,7 +222,7 @@ def test_refusals(model, data):
         jp.fit.linear(gp.replace(head=gp.head.replace(references=jp.References())), data)
     with pytest.raises(ValueError, match="no coefficients yet"):
         gp(dict(data.structures())[0].graphs)
-    wide = with_leaves(model, {"terms.0.descriptor.density.cutoff.radius": np.asarray(3.7)})
+    wide = with_leaves(model, {"terms.0.descriptor.expansion.cutoff.radius": np.asarray(3.7)})
     with pytest.raises(ValueError, match=r"frame \d+: the model looks 3.7 Å far"):
         jp.fit.linear(wide, data)
     alike = jax.tree_util.tree_map(lambda x: jnp.concatenate([x, x]), gp.head.references.points)

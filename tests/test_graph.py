@@ -124,7 +124,7 @@ def test_gate_poisons_and_diagnose_says_why():
     assert np.isnan(model(carbon)) and "contains C" in jp.diagnose(model, carbon)[0]
     lost = graph.replace(positions=graph.positions.at[2, 0].set(np.nan))
     assert np.isnan(model(lost)) and "first atom 2" in jp.diagnose(model, lost)[0]
-    sharp = with_leaves(model, {"descriptor.density.sigma": np.asarray(0.05)})
+    sharp = with_leaves(model, {"descriptor.expansion.sigma": np.asarray(0.05)})
     assert np.isnan(sharp(graph)) and "too coarse" in jp.diagnose(sharp, graph)[0]
 
 

@@ -8,7 +8,8 @@ from ase import Atoms
 from catalog import quick_jit, relative
 
 import jaxpot as jp
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.slopes import with_slopes
+from jaxpot.passes import condense
 
 SPECIES = ("H", "O")
 SOAP = jp.SOAP(jp.Density(SPECIES, jp.CosineCutoff(3.0, width=0.8), jp.GTO(2), 1, sigma=0.5))
@@ -103,10 +104,10 @@ def test_coverage_of_data_drawn_from_the_prior(posterior):
 
 
 def test_jacobian():
-    descriptor = jp.HiddenLayer(SOAP, NETWORK.head).at()
+    descriptor = condense(jp.HiddenLayer(SOAP, NETWORK.head))
     env = jax.tree_util.tree_map(lambda x: x[1], jp.environments(GRAPH, descriptor.reach, SPECIES))
-    value, jacobian = quick_jit(lambda m, e: m.with_jacobian(e))(descriptor, env)
-    expected, pushed = quick_jit(lambda m, e: LocalDescriptor.with_jacobian(m, e))(descriptor, env)
+    value, jacobian = quick_jit(lambda m, e: with_slopes(m, e))(descriptor, env)
+    expected, pushed = quick_jit(lambda m, e: with_slopes.dispatch(object)(m, e))(descriptor, env)
     assert relative(value, expected) < 1e-14 and relative(jacobian, pushed) < 1e-12
 
 

@@ -437,7 +437,7 @@ def test_gradient_through_a_trajectory(kind):
     params, build = jp.free(model, "*.sigma")
 
     def final_temperature(params, steps=20):
-        potential = build(params).at()
+        potential = jp.prepare(build(params))
 
         @jax.checkpoint
         def advance(carry, _):

@@ -41,7 +41,7 @@ from jaxpot import (
     exchanges,
     from_atoms,
 )
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.slopes import features_with_slopes, with_slopes
 from jaxpot.math.polynomials import invariants, pairs
 
 design = importlib.import_module("jaxpot.fit.design")  # `jaxpot.fit.design` is the function
@@ -154,12 +154,12 @@ def test_rows_and_blocks(monkeypatch):
     atoms.cell, atoms.pbc = np.diag([3.4, 9.0, 9.0]), [True, False, False]
     graph, descriptor = from_atoms(atoms, 3.3, max_atoms=7), CASES["four atoms"]
     model = AtomicPotential(descriptor, SharedLinear())
-    slow = quick_jit(lambda e: LocalDescriptor.with_jacobian(descriptor, e))(
+    slow = quick_jit(lambda e: with_slopes.dispatch(object)(descriptor, e))(
         jax.tree_util.tree_map(lambda x: x[1], jaxpot.environments(graph, descriptor.reach, SPECIES))
     )
     monkeypatch.setattr(descriptors, "_BLOCK_BYTES", 1e5)
     monkeypatch.setattr(descriptors, "_CANDIDATES", 3 * len(descriptors.combinations_of(graph.neighbors.shape[1], descriptor.order - 1)))
-    fast, rows = quick_jit(lambda e, g: (descriptor.stack_with_jacobian(e), jaxpot.fit.design(model, g)))(
+    fast, rows = quick_jit(lambda e, g: (features_with_slopes(descriptor, e), jaxpot.fit.design(model, g)))(
         jaxpot.environments(graph, descriptor.reach, SPECIES), graph
     )
     for got, want in zip(fast, slow, strict=True):

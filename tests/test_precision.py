@@ -125,7 +125,7 @@ tried("saved again", lambda: jp.evaluate(jp.load(jp.save(folder + "/again.npz", 
 tried("collapsed", lambda: jax.jit(jp.evaluate)(jp.tabulate(gp), graph).energy)
 one = jp.Density(("Si",), jp.PowerCutoff(4.0), jp.Agnesi(5, 2.35), l_max=2, sigma=None, center_weight=0.0)
 ace = jp.tabulate(jp.ACE(one, jp.TotalDegree((5, 4))), accuracy=1e-9)
-tried("ace", lambda: ace.density.radial.error)
+tried("ace", lambda: ace.expansion.radial.error)
 tried("ace features", lambda: np.max(np.abs(ace(graph) - jp.ACE(one, jp.TotalDegree((5, 4)))(graph)) / np.max(np.abs(ace(graph)))))
 print(json.dumps(found))
 """

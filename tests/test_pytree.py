@@ -16,14 +16,14 @@ def test_static_fields_are_structure_and_leaves_are_not():
     assert len(leaves) == 4  # radius, width, sigma, center_weight
     assert jax.tree_util.tree_unflatten(structure, leaves) == MODEL
     assert hash(structure) == hash(jax.tree_util.tree_structure(MODEL))
-    assert structure != jax.tree_util.tree_structure(MODEL.replace(density=MODEL.density.replace(l_max=2)))
+    assert structure != jax.tree_util.tree_structure(MODEL.replace(expansion=MODEL.expansion.replace(l_max=2)))
 
 
 def test_unflattening_never_validates():
     doubled = jax.tree_util.tree_map(lambda x: -x, MODEL)
-    assert float(doubled.density.sigma) == -0.5
+    assert float(doubled.expansion.sigma) == -0.5
     with pytest.raises(ValueError, match="must be > 0, got -0.5"):
-        MODEL.density.replace(sigma=-0.5)
+        MODEL.expansion.replace(sigma=-0.5)
 
 
 def test_numbers_keep_their_digits_without_x64():
@@ -69,7 +69,7 @@ def _leaves():
     yield from ((cutoff, "radius"), (cutoff, "width"), (jp.PolynomialCutoff(4.0), "radius"), (jp.BumpCutoff(4.0), "width"), (jp.Step(4.0), "radius"))
     yield from ((jp.TanhCutoff(4.0), "radius"), (jp.PowerCutoff(4.0), "radius"), (jp.ForceShifted(4.0), "radius"), (jp.Willatt(cutoff, 1.0, 2.0, 3.0), "rate"))
     yield from ((jp.PolynomialKernel(2.0), "zeta"), (jp.PolynomialKernel(2.0), "offset"), (jp.GTO(2, radius=3.0), "radius"), (jp.REMatch(0.1), "gamma"))
-    yield from ((MODEL.density, "sigma"), (MODEL.density, "center_weight"), (jp.Linear(), "scale"), (jp.SparseGP(jp.PolynomialKernel(2.0)), "delta"))
+    yield from ((MODEL.expansion, "sigma"), (MODEL.expansion, "center_weight"), (jp.Linear(), "scale"), (jp.SparseGP(jp.PolynomialKernel(2.0)), "delta"))
     yield from ((jp.MorseTransform(1.0, decay=1.0), "length"), (jp.Histogram(0.0, 1.0, sigma=0.1, n=3), "low"), (jp.ZBL(("Si",), 1.0, 2.0), "outer"))
     yield from ((jp.Bispectrum(("Si",), 4.0, 2), "rfac0"), (jp.Bispectrum(("Si",), 4.0, 2), "rmin0"), (jp.Agnesi(2, nearest=2.0), "nearest"))
 
@@ -104,8 +104,8 @@ def test_leaves_that_are_numbers_take_nothing_else(of, name):
         (lambda: jp.GTO(True), "n_max must be an integer, got True"),
         (lambda: jp.GTO(2.0), "n_max must be an integer, got 2.0"),
         (lambda: jp.GTO(10**9), "n_max must be a positive integer, at most 100, got 1000000000"),
-        (lambda: MODEL.density.replace(l_max=10**9), "l_max must be at most 50, got 1000000000"),
-        (lambda: MODEL.density.replace(l_max=True), "l_max must be an integer, got True"),
+        (lambda: MODEL.expansion.replace(l_max=10**9), "l_max must be at most 50, got 1000000000"),
+        (lambda: MODEL.expansion.replace(l_max=True), "l_max must be an integer, got True"),
         (lambda: MODEL.replace(normalize=1), "normalize must be True or False, got 1"),
         (lambda: jp.MLP((True, 4)), r"hidden\[0\] must be an integer, got True"),
         (lambda: jp.MLP((10**9,)), r"hidden\[0\] must be at most 10000"),
@@ -133,11 +133,11 @@ def test_declared_shapes_leave_transformations_alone():
 def test_free_maps_positive_leaves_by_log_and_bounded_ones_by_sigmoid():
     params, build = jp.free(MODEL, "*.sigma", "*.cutoff.radius", bounds={"*.radius": (3.0, 6.0)})
     assert set(params) == {"density.sigma", "density.cutoff.radius"}
-    np.testing.assert_allclose(params["density.sigma"], np.log(0.5))
-    np.testing.assert_allclose(build(params).density.cutoff.radius, 5.0, rtol=1e-14)
+    np.testing.assert_allclose(params["expansion.sigma"], np.log(0.5))
+    np.testing.assert_allclose(build(params).expansion.cutoff.radius, 5.0, rtol=1e-14)
     far = build(jax.tree_util.tree_map(lambda u: u + 50.0, params))
-    assert 3.0 < float(far.density.cutoff.radius) <= 6.0
-    slope = jax.grad(lambda p: build(p).density.sigma)(params)["density.sigma"]
+    assert 3.0 < float(far.expansion.cutoff.radius) <= 6.0
+    slope = jax.grad(lambda p: build(p).density.sigma)(params)["expansion.sigma"]
     np.testing.assert_allclose(slope, 0.5)
 
 
@@ -150,16 +150,16 @@ def test_free_refuses_what_it_cannot_mean():
         jp.free(MODEL)
     params, build = jp.free(MODEL, "*.sigma")
     with pytest.raises(ValueError, match="expected parameters"):
-        build({"sigma": params["density.sigma"]})
+        build({"sigma": params["expansion.sigma"]})
 
 
 def test_walk_and_with_leaves_agree_on_paths():
     model = jp.AtomicPotential(MODEL, jp.Linear()) + jp.IsolatedAtoms({"Si": -1.0})
     paths = [path for path, _, _ in walk(model)]
-    assert "terms.0.descriptor.density.cutoff.radius" in paths
+    assert "terms.0.descriptor.expansion.cutoff.radius" in paths
     assert "terms.1.values" in paths
-    changed = with_leaves(model, {"terms.0.descriptor.density.sigma": 0.7})
-    assert changed.terms[0].descriptor.density.sigma == 0.7
+    changed = with_leaves(model, {"terms.0.descriptor.expansion.sigma": 0.7})
+    assert changed.terms[0].descriptor.expansion.sigma == 0.7
     assert with_leaves(model, {}) == model
 
 

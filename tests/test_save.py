@@ -32,7 +32,7 @@ def test_round_trip(file):
     assert file.suffix == ".npz"
     loaded = jp.load(file)
     assert loaded == MODEL
-    assert type(loaded.terms[0].descriptor.density.species) is tuple
+    assert type(loaded.terms[0].descriptor.expansion.species) is tuple
     assert not list(file.parent.glob("*.partial"))
 
 
@@ -56,7 +56,7 @@ def test_damaged_files(file, damage):
         (lambda h: h["model"]["terms"][1].update(colour=1), (), r"terms\.1 \(IsolatedAtoms\).*colour"),
         (lambda h: h["model"]["terms"][0].pop("head"), (), r"terms\.0 .*lacks fields \['head'\]"),
         (lambda h: None, ("terms.0.head.coefficients",), r"array terms\.0\.head\.coefficients is missing"),
-        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(l_max=-1), (), r"terms\.0\.descriptor\.density .*l_max"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["expansion"].update(l_max=-1), (), r"terms\.0\.descriptor\.expansion .*l_max"),
         (lambda h: h.pop("model"), (), "not a readable"),
     ],
 )
@@ -76,10 +76,10 @@ def test_wrong_content_is_refused_with_its_path(file, change, drop, message):
         (lambda h: h.update(model={"class": ["Sum"]}), "not readable as a jaxpot model"),
         (lambda h: h.update(model=7), "the model is 7; expected an object"),
         (lambda h: h["model"]["terms"].pop(), r"arrays that its model does not name: terms\.1\.values"),
-        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(l_max=True), r"density .*l_max must be an integer, got True"),
-        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(l_max="1"), r"density .*l_max must be an integer, got '1'"),
-        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(species=[["Si"]]), r"density .*species"),
-        (lambda h: h["model"]["terms"][0]["descriptor"]["density"].update(radial=None), r"density .*radial must be a RadialBasis, got None"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["expansion"].update(l_max=True), r"density .*l_max must be an integer, got True"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["expansion"].update(l_max="1"), r"density .*l_max must be an integer, got '1'"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["expansion"].update(species=[["Si"]]), r"density .*species"),
+        (lambda h: h["model"]["terms"][0]["descriptor"]["expansion"].update(radial=None), r"density .*radial must be a RadialBasis, got None"),
         (lambda h: h["model"]["terms"][0]["head"].update(kernel={"array": "terms.0.head.delta"}), r"head .*kernel must be a Kernel"),
         (lambda h: h["model"]["terms"][1].update(values={"array": "terms.0.head.delta"}), r"terms\.1 .*values must have shape \[2\], got \(\)"),
         (lambda h: h["model"]["terms"][0]["head"].update(delta={"array": "terms.1.values"}), r"head .*delta must be a number, got shape \(2,\)"),

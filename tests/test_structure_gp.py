@@ -16,6 +16,7 @@ from jaxpot.descriptors.global_soap import GlobalSOAP
 from jaxpot.math import matching
 from jaxpot.math.linalg import einsum, safe_norm, unit
 from jaxpot.math.matching import Average, BestMatch, REMatch
+from jaxpot.passes import condense
 from jaxpot.potentials.structure_gp import StructureGP
 
 
@@ -50,10 +51,10 @@ MATCHINGS = {"average": Average(), "best": BestMatch(), "rematch": REMatch(0.05)
 REFERENCES = [catalog.SPARSE, Atoms("CSi", positions=[[0, 0, 0], [1.1, 1.0, 0.9]]), STRUCTURES["small-cell"]]
 MODELS = {name: (LOCAL, matching) for name, matching in MATCHINGS.items()} | {"global": (GLOBAL, Average())}
 
-basis = quick_jit(lambda model, graph: model.basis(graph))
+basis = quick_jit(lambda model, graph: model.basis(graph).energy)
 precision = quick_jit(lambda model: model.precision())
 features = quick_jit(lambda descriptor, graph: descriptor.features(graph))
-densities = quick_jit(lambda density, graph: jax.vmap(density.at())(jp.environments(graph, density.reach, density.species)))
+densities = quick_jit(lambda density, graph: jax.vmap(condense(density).of)(jp.environments(graph, density.reach, density.species)))
 match = quick_jit(lambda matching, C, rows, columns: matching(C, rows, columns))
 design = quick_jit(jp.fit.design)
 variance = quick_jit(jp.fit.Posterior.variance)

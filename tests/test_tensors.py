@@ -31,7 +31,7 @@ needs_data = pytest.mark.skipif(
 )
 
 predict = quick_jit(lambda model, graph: model(graph))
-rows_of = quick_jit(lambda model, graph: (model.basis(graph), model.precision()))
+rows_of = quick_jit(lambda model, graph: (getattr(model.basis(graph), model.field), model.precision()))
 evidence = quick_jit(jp.fit.log_evidence)
 
 
@@ -243,7 +243,7 @@ def test_fit_equals_a_dense_solution(method, model, data, dense):
     a, y, precision = dense
     w = np.linalg.lstsq(np.concatenate([a, np.linalg.cholesky(precision).T]), np.concatenate([y, np.zeros(len(precision))]), rcond=None)[0]
     fitted = jp.fit.linear(model, data, method=method)
-    exact = model.with_coefficients(jnp.asarray(w)).frozen()
+    exact = jp.freeze(model.with_coefficients(jnp.asarray(w)))
     for got, want in zip(jp.fit.predict(fitted, data), jp.fit.predict(exact, data), strict=True):
         np.testing.assert_allclose(got.polarizability, want.polarizability, atol=1e-8)
 
@@ -270,7 +270,7 @@ def test_evidence_does_not_know_the_axes(model, data, frames):
 
 
 def test_evidence_gradient(model, data):
-    params, build = jp.free(model, "parts.1.head.delta", "parts.0.head.scale", "parts.1.head.kernel.zeta", "parts.1.descriptor.density.sigma")
+    params, build = jp.free(model, "parts.1.head.delta", "parts.0.head.scale", "parts.1.head.kernel.zeta", "parts.1.descriptor.expansion.sigma")
     value = lambda p: evidence(build(p), data)  # noqa: E731
     gradient = quick_jit(jax.grad(lambda p: jp.fit.log_evidence(build(p), data)))(params)
     for name in params:

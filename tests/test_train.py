@@ -163,10 +163,10 @@ def test_moment_tensors_with_radial_coefficients_and_an_embedding():
     head = jp.Embedding(rng.normal(size=(2, mtp.n_features)), exponents=np.array([1.0, 0.5]), weights=np.array([1.0, 0.7]))
     truth = jp.AtomicPotential(mtp, head)
     data = jp.Dataset.from_atoms(labelled(truth, clusters(8, width=5.0, closest=2.6), 5.0), 5.0, sigma=NOISE)
-    start = shifted(truth, **{"descriptor.radial": 0.95, "head.coefficients": 1.1})
+    start = shifted(truth, **{"descriptor.expansion.radial": 0.95, "head.coefficients": 1.1})
     model, history = jp.fit.train(start, data, optax.lbfgs(), steps=40, where=("*.radial", "head.coefficients"))
     assert history["loss"][-1] < 1e-3 * history["loss"][0]
-    assert not np.array_equal(model.descriptor.radial, start.descriptor.radial) and model.head.exponents == pytest.approx([1.0, 0.5])
+    assert not np.array_equal(model.descriptor.expansion.radial, start.descriptor.expansion.radial) and model.head.exponents == pytest.approx([1.0, 0.5])
 
 
 # --- the loss --------------------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from ase import Atoms
 from catalog import quick_jit, relative
 
 from jaxpot import SOAP, CompressedSOAP, GlobalSOAP, Poly3, Poly3Gauss, TurboDensity, cast, diagnose, environments, from_atoms, power_spectrum
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.slopes import with_slopes
 from jaxpot.math.spherical import spherical_harmonics
+from jaxpot.passes import condense
 from jaxpot.radial.turbo import filtered_overlaps, overlaps, polynomials
 
 NODES, WEIGHTS = (a / 2 for a in np.polynomial.legendre.leggauss(120))
@@ -160,16 +161,16 @@ def test_windows_are_those_of_soap_turbo():
 
 @pytest.mark.parametrize("make", [SOAP, lambda d: CompressedSOAP(d, pairs=((0, 0), (1, 3)))], ids=["SOAP", "CompressedSOAP"])
 def test_jacobian(make):
-    model, env = make(DENSITY).at(), environment(DENSITY)
-    value, jacobian = quick_jit(lambda m, e: m.with_jacobian(e))(model, env)
-    expected, pushed = quick_jit(lambda m, e: LocalDescriptor.with_jacobian(m, e))(model, env)
+    model, env = condense(make(DENSITY)), environment(DENSITY)
+    value, jacobian = quick_jit(lambda m, e: with_slopes(m, e))(model, env)
+    expected, pushed = quick_jit(lambda m, e: with_slopes.dispatch(object)(m, e))(model, env)
     assert relative(value, expected) < 1e-13 and relative(jacobian, pushed) < 1e-11
 
 
 def test_global_spectrum():
     """The sum of the coefficients of all atoms, its spectrum."""
     graph = from_atoms(ATOMS, 3.6)
-    c = quick_jit(lambda d, g: jnp.sum(jax.vmap(d.at())(environments(g, d.reach, SPECIES)), axis=0))(DENSITY, graph)
+    c = quick_jit(lambda d, g: jnp.sum(jax.vmap(condense(d).of)(environments(g, d.reach, SPECIES)), axis=0))(DENSITY, graph)
     got = quick_jit(lambda d, g: GlobalSOAP(d, normalize=False).features(g))(DENSITY, graph)
     assert relative(got, power_spectrum(c, 3)) < 1e-12
 
@@ -199,11 +200,11 @@ def test_tables_follow_the_widths():
     """A sigma half as large is not resolved: NaN, and diagnose says why. Constructed there it is."""
     graph, model = from_atoms(ATOMS, 3.6), SOAP(DENSITY)
     moved = jax.tree_util.tree_map(lambda x: x, model)
-    object.__setattr__(moved.density, "sigma_angular", DENSITY.sigma_angular / 2)
+    object.__setattr__(moved.expansion, "sigma_angular", DENSITY.sigma_angular / 2)
     assert np.all(np.isnan(features(moved, graph)))
     assert "TurboDensity: its tables are too coarse" in " ".join(diagnose(moved, graph))
     fine = SOAP(DENSITY.replace(sigma_angular=DENSITY.sigma_angular / 2))
-    finer = SOAP(fine.density.replace(nodes=2 * fine.density.nodes))
+    finer = SOAP(fine.expansion.replace(nodes=2 * fine.expansion.nodes))
     assert relative(features(fine, graph), features(finer, graph)) < 1e-11
 
 

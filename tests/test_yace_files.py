@@ -46,6 +46,7 @@ from jaxpot import (
 )
 from jaxpot.io.yace import read_yace, write_yace
 from jaxpot.io.yaml import read_yaml
+from jaxpot.radial.base import smeared
 
 SMALL = Path(__file__).parent / "oracles" / "pace_small"
 
@@ -258,7 +259,7 @@ def test_only_invariants(tmp_path, rank):
 def tabulated(functions, bins=600, **entries):
     """The bond of PAIRS with the functions in a table."""
     r = np.linspace(0, 6, bins + 1)
-    value, slope = jax.jit(lambda r: jax.jvp(lambda x: functions.functions(x, jnp.float64(6.0)), (r,), (jnp.ones_like(r),)))(r)  # one compilation
+    value, slope = jax.jit(lambda r: jax.jvp(lambda x: functions(x, jnp.float64(6.0)), (r,), (jnp.ones_like(r),)))(r)  # one compilation
     gk = [{"k": k + 1, "f": np.asarray(value[:, k]).tolist(), "df": np.asarray(slope[:, k]).tolist()} for k in range(functions.n_max)]
     return str({"nbins": bins, "gk": gk} | entries)
 
@@ -268,8 +269,8 @@ def test_tables_of_radial_functions(tmp_path):
     functions = ChebExpCos(3, lam=5.25, width=0.01)
     change = "radbasename: ChebExpCos, radparameters: [5.25], radcoefficients: [[[1, 0, 0]]]"
     table = read_yace(written(tmp_path / "b.yace", PAIRS, (change, f"radbasename: Tabulated, radtable: {tabulated(functions)}")))
-    basis, r = table.terms[0].descriptor.density.radial, np.array([0.0, 0.7, 2.111, 4.99, 5.9, 6.0, 7.0])
-    found, expected = jax.jit(lambda r: (basis.functions(r, jnp.float64(6.0)), functions.functions(r, jnp.float64(6.0))))(r)
+    basis, r = table.terms[0].descriptor.expansion.radial, np.array([0.0, 0.7, 2.111, 4.99, 5.9, 6.0, 7.0])
+    found, expected = jax.jit(lambda r: (basis(r, jnp.float64(6.0)), functions(r, jnp.float64(6.0))))(r)
     np.testing.assert_allclose(found, expected, atol=1e-8)
     with pytest.raises(TypeError, match="not RadialTable"):
         write_yace(table, tmp_path / "c.yace")
@@ -315,7 +316,7 @@ def test_pairs_without_a_block(tmp_path):
     assert np.array_equal(core.prefactor > 0, [[True, True], [False, True]])
     none = read_yace(written(tmp_path / "a.yaml", text[: text.index("  - speciesblock: C Si")]))
     assert np.array_equal(none.terms[0].core.prefactor > 0, np.eye(2))
-    channels = none.terms[0].potential.descriptor.density.n_max
+    channels = none.terms[0].potential.descriptor.expansion.n_max
     table = none.terms[0].potential.head.coefficients.reshape(2, 2, -1)  # [density, centre, function]
     for (factors, _), row in zip(none.terms[0].potential.descriptor.labels(), np.moveaxis(table, -1, 0), strict=True):
         for mu in range(2):
@@ -425,7 +426,7 @@ def test_ace_files(tmp_path):
     (tmp_path / "a.ace").write_text(ACE_FILE)
     model, energies = read_yace(tmp_path / "a.ace").terms
     assert energies == IsolatedAtoms({"Cu": -0.25})
-    assert model.descriptor.density == BondDensity(("Cu",), [[4.0]], SBessel(2), 1, mixing=np.array([[[[[1.0], [0.0]], [[0.5], [-0.5]]]]]))
+    assert model.descriptor.expansion == BondDensity(("Cu",), [[4.0]], SBessel(2), 1, mixing=np.array([[[[[1.0], [0.0]], [[0.5], [-0.5]]]]]))
     assert model.descriptor.labels() == ((((2, 0),), 0), (((0, 1), (0, 1)), 0))
     np.testing.assert_allclose(model.head.coefficients, [[0.7 * np.sqrt(4 * np.pi), -0.5 * np.sqrt(3) * 4 * np.pi]])
     assert model.head.power == SmoothedPower() and model.head.exponents.tolist() == [0.5]
@@ -481,9 +482,9 @@ def same(one, other):
 def test_everything_that_is_read_is_written(tmp_path):
     """Trainable radial functions in all orders, embeddings and cores of every element; `save` as well."""
     model = _pace()
-    chebyshev, inner = model.potential.descriptor.density.radial
-    bonds = model.potential.descriptor.density.replace(radial=(chebyshev, inner.basis))  # a core without an inner cutoff excludes that of others
-    model = model.replace(potential=model.potential.replace(descriptor=model.potential.descriptor.replace(density=bonds)))
+    chebyshev, inner = model.potential.descriptor.expansion.radial
+    bonds = model.potential.descriptor.expansion.replace(radial=(chebyshev, inner.basis))  # a core without an inner cutoff excludes that of others
+    model = model.replace(potential=model.potential.replace(descriptor=model.potential.descriptor.replace(expansion=bonds)))
     first = read_yace(write_yace(model, tmp_path / "a.yace"))
     same(first, read_yace(write_yace(first, tmp_path / "b.yace")))
     assert load(save(tmp_path / "c", first)) == first
@@ -531,7 +532,6 @@ def test_a_centre_without_functions_is_kept(tmp_path):
         (TypeError, lambda: linear(ace(Density(SPECIES, PowerCutoff(3.0), GTO(2), 2, sigma=0.5))), "not GTO with PowerCutoff"),
         (ValueError, lambda: linear(ace(density(channels=np.ones((2, 1))))), "leave out channels"),
         (ValueError, lambda: linear(ace(density(), lam=1)), "expected lam=0"),
-        (ValueError, lambda: linear(ace(density(), purified=True)), "purified"),
         (
             ValueError,
             lambda: AtomicPotential(ace(density()), Embedding(np.ones((1, 2 * ace(density()).n_features)), np.array([0.5]), np.ones(1), SmoothedPower(10.0))),
@@ -569,7 +569,7 @@ def test_what_files_cannot_hold(tmp_path, error, make, message):
         (TypeError, lambda: InnerCutoff(Chebyshev(2), 1.0, 0.2), "expected ChebExpCos.*Chebyshev"),
         (ValueError, lambda: ChebPow(2, lam=-1.0), "lam must be > 0"),
         (ValueError, lambda: SBessel(0), "n_max must be a positive integer"),
-        (ValueError, lambda: SBessel(2).smeared(np.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
+        (ValueError, lambda: smeared(SBessel(2), np.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
         (TypeError, lambda: ACE(SBessel(2), TotalDegree((2,))), "expected a Density or BondDensity, got SBessel"),
         (ValueError, lambda: Listed(()), "expected products such as"),
         (ValueError, lambda: Listed((((0, 0),), ())), "expected products such as"),

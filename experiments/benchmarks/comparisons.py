@@ -221,7 +221,7 @@ def ace(n_atoms: int, runs: int, family: str) -> Comparison:
     model = models.FAMILIES[family](("Si",))
     if contenders:
         result.checks |= {"functions": model.n_coefficients, "functions of ace-jax": n_theirs}
-    for kind, one in (("exact", jax.jit(lambda m: m.at())(model)), ("tabulated", models.for_dynamics(model))):
+    for kind, one in (("exact", jax.jit(lambda m: jp.prepare(m))(model)), ("tabulated", models.for_dynamics(model))):
         contenders |= {f"{kind}, {name}": run for name, run in here(jp.evaluate, one, atoms, models.CUTOFF).items()}
     contenders["tabulated, calculator"] = calculator(models.for_dynamics(model), atoms)
     result.times = timing.interleaved(contenders, runs)

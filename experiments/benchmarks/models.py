@@ -105,7 +105,7 @@ QUANTITIES = {"energy": energy, "energy, forces": energy_and_forces, "energy, fo
 
 def for_dynamics(model: jp.Potential) -> jp.Potential:
     """As a simulation would use it: tables ready, radial functions of densities tabulated."""
-    return jax.jit(lambda model: model.at())(jp.tabulate(model, accuracy=TABLE))
+    return jax.jit(lambda model: jp.prepare(model))(jp.tabulate(model, accuracy=TABLE))
 
 
 def one_block(model: jp.Potential, n_atoms: int) -> jp.Potential:

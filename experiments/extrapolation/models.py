@@ -112,6 +112,11 @@ def apip(frames: list, isolated: dict, settings: dict):
 FITS: dict[str, Callable] = {"ACE": ace, "SOAP-GAP": gap, "ACSF network": network, "sGDML": sgdml, "aPIP": apip}
 
 
+def model_of(fitted):
+    """The model of a posterior, or the model itself."""
+    return fitted.model if isinstance(fitted, jp.fit.Posterior) else fitted
+
+
 def cutoff_of(model) -> float:
     return max(float(model.reach), REACH)
 
@@ -136,6 +141,6 @@ def choices(kind: str, frames: list, isolated: dict, settings: dict, held_out: i
         if any(one["change"] == change for one in done):
             continue
         own = {**settings, **settings.get("choosing", {}), **change}
-        model = FITS[kind](cooler[: own.get("n_train")], isolated, own)
+        model = model_of(FITS[kind](cooler[: own.get("n_train")], isolated, own))
         yield {"change": change, **errors(model, hotter, cutoff_of(model))}
         jax.clear_caches()

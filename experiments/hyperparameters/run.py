@@ -38,7 +38,7 @@ PUBLISHED = {"Si": {"cutoff": 5.4, "width": 0.5}, "Mo": {"cutoff": 5.0, "width":
 NOISE = {"energy": 0.01, "forces": 0.05}  # eV per √atom and eV/Å: as published; virials are left out (see README.md)
 RADIUS = 6.0  # Å, of the neighbour lists: the largest cutoff allowed
 BOX = {  # leaf: lowest and highest value; all are searched on a logarithmic scale
-    "*.density.sigma": (0.25, 1.0),
+    "*.expansion.sigma": (0.25, 1.0),
     "*.cutoff.cutoff.radius": (3.5, RADIUS),
     "*.cutoff.cutoff.width": (0.3, 3.4),
     "*.cutoff.scale": (1.0, 30.0),
@@ -52,7 +52,7 @@ def baseline(element: str, points=None):
     """The published settings; the radial scaling, which they lack, starts where it hardly matters (4 % at the cutoff)."""
     own = PUBLISHED[element]
     cutoff = jp.CosineCutoff(own["cutoff"], width=own["width"])
-    smallest = jp.Density((element,), jp.CosineCutoff(RADIUS, width=1.0), jp.EquispacedGaussians(8), 8, sigma=BOX["*.density.sigma"][0])
+    smallest = jp.Density((element,), jp.CosineCutoff(RADIUS, width=1.0), jp.EquispacedGaussians(8), 8, sigma=BOX["*.expansion.sigma"][0])
     density = jp.Density(
         (element,), jp.Willatt(cutoff, rate=1.0, scale=12.0, exponent=4.0), jp.EquispacedGaussians(8), 8, sigma=0.5, nodes=smallest.nodes
     )

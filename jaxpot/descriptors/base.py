@@ -7,13 +7,14 @@ import jax
 
 from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
 from jaxpot.graph import Environment, Graph, environments
+from jaxpot.interface import Interface
 from jaxpot.passes import Fast, prepare
 from jaxpot.precision import promoted
 
 Array = jax.Array
 
 
-class Descriptor(abc.ABC):
+class Descriptor(Interface):
     """Interface: a Graph in, features out.
 
     Attributes:

@@ -12,7 +12,7 @@ from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.spherical import spherical_harmonics
 from jaxpot.pytree import positive, pytree, static
-from jaxpot.radial.pace import PaceBasis
+from jaxpot.radial.pace import PaceBasis, of_pairs
 
 Array = jax.Array
 
@@ -81,7 +81,7 @@ class BondDensity(NeighborDensity):
 
         check(self.radius)
         for basis in bases:
-            basis.of_pairs(check)
+            of_pairs(basis, check)
         shape = (s, s, self.l_max + 1, bases[0].n_max)
         if self.mixing is not None and np.shape(self.mixing)[:-1] != shape:
             raise ValueError(f"BondDensity: mixing must have shape {[*shape, 'n']}, got {np.shape(self.mixing)}")
@@ -118,8 +118,8 @@ class BondDensity(NeighborDensity):
         r = safe_norm(env.vectors)
         radius, values = self._of_pair(self.radius, env, r.dtype), None
         for i, basis in enumerate(self._bases):
-            own = basis.of_pairs(lambda leaf: self._of_pair(leaf, env, r.dtype))
-            functions = own.functions(r, radius)
+            own = of_pairs(basis, lambda leaf: self._of_pair(leaf, env, r.dtype))
+            functions = own(r, radius)
             is_kind = i if values is None else jnp.asarray(np.array(self.kinds) == i)[env.center][env.species]
             values = functions if values is None else jnp.where(is_kind[:, None], functions, values)
         return values

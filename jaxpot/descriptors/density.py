@@ -19,7 +19,8 @@ from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.spherical import by_degree, spherical_harmonics
 from jaxpot.pytree import leaf, positive, pytree, static
-from jaxpot.radial.base import RadialBasis
+from jaxpot.radial.base import RadialBasis, check_form, is_rough, nodes_needed, sharp, smeared, tabulate
+from jaxpot.radial.tabulated import Tabulated
 
 Array = jax.Array
 
@@ -73,7 +74,7 @@ class Density(NeighborDensity):
       center_weight: weight of the centre's own Gaussian, dimensionless.
       center_channels: "own", the channels of the centre's species, or "all", every channel with weight 1 (QUIP's
         `central_reference_all_species`).
-      nodes: Chebyshev nodes of the radial tables; None counts those that the leaves need, with some room. Where optimisation
+      nodes: Chebyshev nodes of the tables of a smeared density; None counts those that sigma needs, with some room. Where optimisation
         later asks for more (a much smaller sigma), results are NaN and `diagnose` says so.
       mixing: trainable radial functions, instead of channels: shape [S, n_max, D] or, one set per degree, [S, l_max + 1, n_max, D].
         Channel k of the density is then Σ_n mixing[z_j, n, k] g_n(r_j), and Q = D, whatever the number of elements.
@@ -83,7 +84,7 @@ class Density(NeighborDensity):
 
     Example:
       >>> from jaxpot.math.cutoffs import CosineCutoff
-      >>> from jaxpot.radial.base import GTO
+      >>> from jaxpot.radial.gto import GTO
       >>> density = Density(("Si",), CosineCutoff(5.0, width=1.0), GTO(n_max=8), l_max=6, sigma=0.5)
       >>> density.n_channels
       8
@@ -117,13 +118,14 @@ class Density(NeighborDensity):
             shape, (s, n) = np.shape(self.mixing), (len(self.species), self.radial.n_max)
             if shape[:-1] not in ((s, n), (s, self.l_max + 1, n)):
                 raise ValueError(f"Density: mixing must have shape [{s}, {n}, D] or [{s}, {self.l_max + 1}, {n}, D], got {shape}")
+        check_form(self.radial, self.is_sharp)
         if not self.holds_center and is_concrete(self.center_weight) and np.any(np.asarray(self.center_weight) != 0):
             raise ValueError("Density: a sharp density (sigma=None) cannot hold its own centre; write center_weight=0.0")
-        leaves = jax.tree_util.tree_leaves((self.cutoff, self.radial, self.sigma))
-        if all(is_concrete(leaf) for leaf in leaves):
+        if self.is_sharp:
+            return
+        if all(is_concrete(leaf) for leaf in jax.tree_util.tree_leaves((self.cutoff, self.sigma))):
             with jax.ensure_compile_time_eval():
-                room = 0.0 if self.sigma is None else 14.5 * (math.sqrt(_ROOM) - 1) * math.sqrt(self.reach / self.sigma)
-                object.__setattr__(self, "nodes", max(self.nodes or 0, math.ceil(self._nodes_needed() + room)))
+                object.__setattr__(self, "nodes", max(self.nodes or 0, math.ceil(self._nodes_needed(_ROOM))))
         elif self.nodes is None:
             raise ValueError("Density: cannot be made from traced leaves; make it outside and vary its leaves with `free` or `replace`")
 
@@ -147,31 +149,30 @@ class Density(NeighborDensity):
         """The largest distance at which a neighbour counts, shape [], in Å."""
         return jnp.asarray(self.weight().radius)
 
-    @property
-    def is_elementary(self) -> bool:
-        """Whether the radial functions are cheaper to evaluate than to look up."""
-        return self.sigma is None and self.radial.elementary
-
     def weight(self) -> Cutoff:
         """What multiplies the whole contribution of a neighbour: the cutoff, of a neighbour as wide as it is."""
         return self.cutoff if self.sigma is None else self.cutoff.smeared(self.sigma)
 
-    def _nodes_needed(self) -> Array | float:
-        return self.radial.nodes_needed(self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach)
+    def _nodes_needed(self, room: float) -> Array:
+        return nodes_needed(self.radial, room * self.reach / self.sigma)
+
+    def table(self) -> tuple[Array, Array]:
+        """The table of the smeared functions, and whether it does not render them: the leaves have moved too far, or they are not smooth."""
+        table = tabulate(self.radial, self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach, nodes=self.nodes)
+        # 1.8 √(reach/sigma) nodes fewer are exact to 1e-11 instead of 1e-13
+        needed = self._nodes_needed(1.0) - 1.8 * jnp.sqrt(self.reach / self.sigma)
+        return table, (needed > self.nodes) | is_rough(table)
 
     def unresolved(self) -> Array:
-        """Whether the leaves have moved to where tables of the radial functions are no longer exact, shape []."""
-        if self.sigma is None:
-            return jnp.asarray(False)
-        # 1.8 √(reach/sigma) nodes fewer are exact to 1e-11 instead of 1e-13
-        return jnp.asarray(self._nodes_needed() - 1.8 * jnp.sqrt(self.reach / self.sigma) > self.nodes)
+        """Whether the tabulated radial functions are not exact, shape []: sigma has become too small for the table, or they are not smooth."""
+        return jnp.asarray(False) if self.is_sharp else jax.jit(lambda density: density.table()[1])(self)
 
     def radial_functions(self, r: Array) -> Array:
         """g_nl at distances r [K], shape [K, l_max + 1, n_max], or [K, 1, n_max] if all degrees share them."""
         radius = jnp.asarray(self.cutoff.radius, r.dtype)
-        if self.sigma is None:
-            return self.radial.sharp(r, self.l_max, radius)
-        return self.radial.smeared(r, self.l_max, radius, jnp.asarray(self.sigma, r.dtype))
+        if self.is_sharp:
+            return sharp(self.radial, r, self.l_max, radius)
+        return smeared(self.radial, r, self.l_max, radius, jnp.asarray(self.sigma, r.dtype))
 
     def channel_functions(self, species: Array, radial: Array, *, everywhere: bool = False) -> Array:
         """What neighbours of these species [K] with these radial functions [K, l, n] add to the channels, shape [K, l, Q]."""
@@ -201,8 +202,8 @@ class Density(NeighborDensity):
 
     @property
     def holds_center(self) -> bool:
-        """Whether the density has a value at its own centre."""
-        return self.sigma is not None or self.radial.holds_center
+        """Whether the density has a value at its own centre: it is smeared, or was before it went into a table."""
+        return not self.is_sharp or isinstance(self.radial, Tabulated)
 
     def factors(self, env: Environment) -> tuple[Array, Array]:
         r = safe_norm(env.vectors)

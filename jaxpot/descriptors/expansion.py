@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from jaxpot.descriptors.base import BlockDescriptor, Descriptor, LocalDescriptor, features_of_stack
 from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
 from jaxpot.graph import Environment, Graph, environments
+from jaxpot.interface import Interface
 from jaxpot.passes import prepare
 from jaxpot.precision import promoted
 
 Array = jax.Array
 
 
-class Expansion(abc.ABC):
+class Expansion(Interface):
     """Interface: what surrounds an atom as coefficients c_qlm of radial functions and spherical harmonics.
 
     Attributes:
@@ -53,13 +54,7 @@ class GraphExpansion(Expansion):
 
 
 class Invariants(Descriptor):
-    """Interface: features of an atom as a function of the coefficients of its expansions. A new one writes `of`, and `n_features`.
-
-    Attributes:
-      expansion: what the features are a function of.
-    """
-
-    expansion: Expansion
+    """Interface: features of an atom as a function of the coefficients of its `expansion`. A new one writes `of`, and `n_features`."""
 
     @abc.abstractmethod
     def of(self, *c: Array) -> Array:
@@ -67,7 +62,7 @@ class Invariants(Descriptor):
 
     @property
     def expansions(self) -> tuple[Expansion, ...]:
-        """All that `of` takes; a class with several, such as a density and a far field, says so here."""
+        """All that `of` takes: the field `expansion`; a class with several, such as a density and a far field, says so here."""
         return (self.expansion,)
 
     @property

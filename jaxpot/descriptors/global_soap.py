@@ -10,13 +10,14 @@ import numpy as np
 from jaxpot.descriptors.density import power_spectrum
 from jaxpot.descriptors.expansion import LocalExpansion
 from jaxpot.graph import Graph, environments
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import unit
 from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 
 
-class StructureDescriptor(abc.ABC):
+class StructureDescriptor(Interface):
     """Interface: a Graph in, one feature vector of the structure out. To a `StructureGP` such a structure has one atom.
 
     It is not a `Descriptor`, whose rows belong to atoms: no head can turn it into atomic energies.

@@ -10,7 +10,8 @@ from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.crystals import CrystalDescriptor
 from jaxpot.descriptors.mbtr import MBTR, AngleInDegrees, Histogram
 from jaxpot.graph import Graph
-from jaxpot.math.cutoffs import Cutoff, InversePowerDecay
+from jaxpot.math.cutoffs import Cutoff
+from jaxpot.math.decays import InversePowerDecay
 from jaxpot.math.transforms import IdentityTransform
 from jaxpot.pytree import pytree, static
 

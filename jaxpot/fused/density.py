@@ -14,7 +14,7 @@ from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.spherical import spherical_harmonics
 from jaxpot.passes import Fast, condensing, tabulating
 from jaxpot.pytree import pytree
-from jaxpot.radial.base import from_table, interpolated, tabulate
+from jaxpot.radial.base import from_table, interpolated, tabulate, tail
 from jaxpot.radial.tabulated import Tabulated, tabulated
 
 Array = jax.Array
@@ -124,11 +124,7 @@ class PrimitiveDensity(_OfDensity):
 
 @condensing.rule(Density)
 def _condensed(density: Density) -> NeighborDensity:
-    radius, sigma, reach = density.cutoff.radius, density.sigma, density.reach
-    if density.is_elementary:
-        return density
-    table = tabulate(density.radial, density.l_max, radius=radius, sigma=sigma, reach=reach, nodes=density.nodes)
-    return TableDensity(density, poison(table, density.unresolved()))
+    return density if density.is_sharp else TableDensity(density, poison(*density.table()))
 
 
 @condensing.rule(Density, radial=Tabulated)
@@ -138,7 +134,7 @@ def _summed(density: Density) -> NeighborDensity:
 
 @tabulating.rule(Density)
 def _tabulated(density: Density, accuracy: float) -> Density:
-    series = _series(density, accuracy) if density.is_elementary else np.asarray(_condensed(density).table, float)
+    series = _series(density, accuracy) if density.is_sharp else np.asarray(_condensed(density).table, float)
     radial = tabulated(series, float(density.reach), accuracy)
     return density.replace(radial=radial, cutoff=density.weight(), sigma=None, nodes=None)
 
@@ -149,11 +145,11 @@ def _tabulated_already(density: Density, accuracy: float) -> Density:
 
 
 def _series(density: Density, accuracy: float) -> np.ndarray:
-    """Elementary radial functions as Chebyshev series on [0, reach], shape [nodes, 1, n_max]."""
+    """Sharp radial functions as Chebyshev series on [0, reach], shape [nodes, l_max + 1, n_max], or [nodes, 1, n_max]."""
     for nodes in (64, 128, 256, 512, 1024):
-        series = np.asarray(tabulate(density.radial, 0, radius=density.cutoff.radius, sigma=None, reach=density.reach, nodes=nodes), float)
-        if np.max(np.abs(series[-nodes // 8 :])) < 1e-3 * accuracy * np.max(np.abs(series)):
-            return series
+        series = tabulate(density.radial, density.l_max, radius=density.cutoff.radius, sigma=None, reach=density.reach, nodes=nodes)
+        if tail(series) < 1e-3 * accuracy:
+            return np.asarray(series, float)
     raise ValueError(f"tabulate: {type(density.radial).__name__} is not smooth enough for a table of accuracy {accuracy:.1e}")
 
 

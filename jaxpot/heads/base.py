@@ -5,12 +5,13 @@ import abc
 import jax
 
 from jaxpot.descriptors.base import Descriptor
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 
 Array = jax.Array
 
 
-class Head(abc.ABC):
+class Head(Interface):
     """Interface: features [N, F] and centre species [N] in, atomic energies [N] in eV out."""
 
     @abc.abstractmethod

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxpot.descriptors.base import Descriptor
 from jaxpot.heads.base import Head, LinearHead
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import leaf, positive, pytree, static
 
@@ -193,7 +194,7 @@ class Quadratic(LinearHead):
         return jnp.diag(jnp.tile(own, self.n_species))
 
 
-class Power(abc.ABC):
+class Power(Interface):
     """Interface: what |ρ|^m is made of near zero, where its slope is infinite."""
 
     @abc.abstractmethod

@@ -12,8 +12,9 @@ from jaxpot.descriptors.soap import SOAP
 from jaxpot.descriptors.turbo import TurboDensity
 from jaxpot.io.gap_xml import LARGEST, atomic_number, real, truth, whole
 from jaxpot.io.text import integer, number, read_text
-from jaxpot.math.cutoffs import CosineCutoff, Cutoff, Willatt
-from jaxpot.radial.base import EquispacedGaussians
+from jaxpot.math.cutoffs import CosineCutoff, Cutoff
+from jaxpot.math.decays import Willatt
+from jaxpot.radial.equispaced import EquispacedGaussians
 from jaxpot.radial.turbo import Poly3, Poly3Gauss
 
 Settings = dict[str, str]

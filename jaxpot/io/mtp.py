@@ -189,11 +189,12 @@ def write_mtp(path: str | os.PathLike, model: Potential) -> Path:
         if set(isolated[0].species) != set(mtp.species):
             raise ValueError(f"write_mtp: IsolatedAtoms has {isolated[0].species}, the MTP has {mtp.species}")
         energies.update(zip(isolated[0].species, np.asarray(isolated[0].values, float).tolist(), strict=True))
-    moments, radial = mtp.moments, np.asarray(mtp.radial, float)
+    tensors, moments = mtp.expansion, mtp.moments
+    radial = np.asarray(tensors.radial, float)
     lines = [
-        "MTP", "version = 1.1.0", "potential_name = MTP1m", f"scaling = {float(mtp.scaling):.16e}", f"species_count = {n}", "potential_tag = ",
-        "radial_basis_type = RBChebyshev", f"\tmin_dist = {float(mtp.min_dist):.16e}", f"\tmax_dist = {float(mtp.max_dist):.16e}",
-        f"\tradial_basis_size = {mtp.radial_basis_size}", f"\tradial_funcs_count = {radial.shape[2]}", "\tradial_coeffs",
+        "MTP", "version = 1.1.0", "potential_name = MTP1m", f"scaling = {float(tensors.scaling):.16e}", f"species_count = {n}", "potential_tag = ",
+        "radial_basis_type = RBChebyshev", f"\tmin_dist = {float(tensors.min_dist):.16e}", f"\tmax_dist = {float(tensors.max_dist):.16e}",
+        f"\tradial_basis_size = {radial.shape[3]}", f"\tradial_funcs_count = {radial.shape[2]}", "\tradial_coeffs",
     ]  # fmt: skip
     for i, j in np.ndindex(n, n):
         lines += [f"\t\t{i}-{j}", *(f"\t\t\t{_text(row)}" for row in radial[i, j])]

@@ -117,9 +117,9 @@ def _parts(potential: Potential) -> tuple[AtomicPotential, Potential | None, ByC
 
 def _bonds_of(ace: ACE) -> BondDensity:
     """The density of an ACE as one of bonds."""
-    if ace.lam or ace.pseudo or ace.tensor_reduced or ace.purified:
-        raise ValueError("write_yace: .yace files hold invariants of one-hot channels; expected lam=0 and neither pseudo, tensor_reduced nor purified")
-    density = ace.density
+    if ace.lam or ace.pseudo or ace.tensor_reduced:
+        raise ValueError("write_yace: .yace files hold invariants of one-hot channels; expected lam=0 and neither pseudo nor tensor_reduced")
+    density = ace.expansion
     if isinstance(density, BondDensity):
         bases = density.radial if isinstance(density.radial, tuple) else (density.radial,)
         if any(isinstance(getattr(basis, "basis", basis), RadialTable) for basis in bases):

@@ -3,19 +3,23 @@
 Forces need one derivative, fits to forces and Hessians more: ReLU and CELU, whose second derivatives jump, serve readers.
 """
 
+import abc
+
 import jax
 import jax.numpy as jnp
 
+from jaxpot.interface import Interface
 from jaxpot.pytree import positive, pytree
 
 Array = jax.Array
 
 
-class Activation:
-    """Interface: x [...] -> f(x) [...]."""
+class Activation(Interface):
+    """Interface: an elementwise function."""
 
+    @abc.abstractmethod
     def __call__(self, x: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(x)")
+        """x [...] -> f(x) [...]."""
 
 
 @pytree

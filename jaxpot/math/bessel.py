@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.math.linalg import einsum
+from jaxpot.math.powers import powers
 
 Array = jax.Array
 
@@ -37,15 +38,6 @@ def _plan(l_max: int) -> tuple[float, np.ndarray, np.ndarray]:
     return switch, series, closed
 
 
-def _powers(x: Array, n: int) -> Array:
-    """1, x, … x^(n−1), shape [..., n], by doubling: the graph stays a handful of operations."""
-    powers = jnp.stack([jnp.ones_like(x), x], axis=-1)
-    while powers.shape[-1] < n:
-        count = min(powers.shape[-1] - 1, n - powers.shape[-1])
-        powers = jnp.concatenate([powers, powers[..., -1:] * powers[..., 1 : count + 1]], axis=-1)
-    return powers[..., :n]
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def scaled_spherical_bessel(x: Array, l_max: int) -> Array:
     r"""exp(−x) i_l(x) for l = 0 … l_max.
@@ -70,11 +62,11 @@ def scaled_spherical_bessel(x: Array, l_max: int) -> Array:
     sign = jnp.asarray((-1.0) ** np.arange(l_max + 1), x.dtype)
 
     small = jnp.minimum(x, switch)
-    low = einsum("...k,lk->...l", _powers((small / switch) ** 2, series.shape[1]), series)
-    low = low * _powers(small, l_max + 1) * jnp.exp(-small)[..., None]
+    low = einsum("...k,lk->...l", powers((small / switch) ** 2, series.shape[1]), series)
+    low = low * powers(small, l_max + 1) * jnp.exp(-small)[..., None]
 
     large = jnp.maximum(x, switch)
-    inverse = _powers(switch / large, l_max + 1) * (switch / large)[..., None]
+    inverse = powers(switch / large, l_max + 1) * (switch / large)[..., None]
     lead = (1,) * x.ndim
     growing = einsum("...k,lk->...l", inverse * sign.reshape(*lead, -1), closed)
     decaying = einsum("...k,lk->...l", inverse, closed)

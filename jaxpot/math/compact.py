@@ -1,22 +1,26 @@
 """Functions of compact support that are one at their centre: what polynomial symmetry functions are made of."""
 
+import abc
+
 import jax
 import jax.numpy as jnp
 
+from jaxpot.interface import Interface
 from jaxpot.math.cutoffs import SMOOTHSTEPS
 from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 
 
-class Core:
-    """Interface: a call x² [...] -> f(x) [...], f(0) = 1, and zero with its slope from x = 1 on.
+class Core(Interface):
+    """Interface: f(x) with f(0) = 1, and zero with its slope from x = 1 on.
 
     The argument is a square, so that second derivatives are exact at the centre too.
     """
 
+    @abc.abstractmethod
     def __call__(self, square: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(square)")
+        """x² [...] -> f(x) [...]; zero with its slope from 1 on."""
 
 
 def _root(square: Array) -> Array:

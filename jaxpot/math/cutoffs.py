@@ -1,9 +1,9 @@
 """Cutoff functions: classes with leaves `radius` and `width`, called on distances, exactly zero from the radius on.
 
-Decays (Willatt, QUIP's `cutoff_dexp`) wrap a cutoff. All are evaluated on a clamped argument, so first and higher derivatives
-are exact on both sides and finite everywhere.
+All are evaluated on a clamped argument, so first and higher derivatives are exact on both sides and finite everywhere.
 """
 
+import abc
 import math
 from collections.abc import Callable
 
@@ -12,27 +12,37 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.math.endings import LONGEST, SHORTEST, Ending
+from jaxpot.pytree import positive, pytree, static
 
 Array = jax.Array
 
-_SHORTEST, _LONGEST = 1e-3, 1e4  # Å, of what may be a radius
 
+class Cutoff(Ending):
+    """Interface: a smooth factor f(r) with f(0) = 1 and f(r ≥ radius) = 0.
 
-class Cutoff:
-    """Interface: `radius` in Å, and a call r [...] -> f(r) [...] with f(0) = 1 and f(r ≥ radius) = 0."""
+    Attributes:
+      radius: from where on it is zero, [] Å.
 
-    radius: Array
+    Example:
+      >>> @pytree
+      ... class Parabola(Cutoff):
+      ...     radius: Array = positive()
+      ...     def __call__(self, r):
+      ...         return (1 - jnp.clip(r / self.radius, 0, 1) ** 2) ** 2
+      >>> Parabola(4.0)(jnp.array([0.0, 2.0, 4.0])).tolist()
+      [1.0, 0.5625, 0.0]
+    """
 
+    @abc.abstractmethod
     def __call__(self, r: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(r)")
+        """[...] Å -> [...]; zero from the radius on."""
 
     def smeared(self, sigma: Array) -> "Cutoff":
         """The weight of Gaussians of width sigma (Å); smooth cutoffs already say where a neighbour ends."""
         return self
 
     def ended(self, function: Callable[[Array], Array], r: Array) -> Array:
-        """A function of distances [...], such that it is zero from the radius on."""
         return function(r) * self(r)
 
 
@@ -81,7 +91,7 @@ class CosineCutoff(Cutoff):
       [1.0, 0.5, 0.0]
     """
 
-    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
+    radius: Array = positive(low=SHORTEST, high=LONGEST)
     width: Array | None = positive(None)
 
     def __post_init__(self):
@@ -118,7 +128,7 @@ class PolynomialCutoff(Cutoff):
       power: m; smoothness 1 with power 2 is DScribe's `poly` weighting with m = 2.
     """
 
-    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
+    radius: Array = positive(low=SHORTEST, high=LONGEST)
     width: Array | None = positive(None)
     smoothness: int = static(2)
     power: int = static(1)
@@ -147,7 +157,7 @@ class PowerCutoff(Cutoff):
       power: p, the number of continuous derivatives plus one.
     """
 
-    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
+    radius: Array = positive(low=SHORTEST, high=LONGEST)
     power: int = static(3)
 
     def __post_init__(self):
@@ -167,7 +177,7 @@ class TanhCutoff(Cutoff):
       normalize: whether f(0) = 1 (else tanh³ 1 = 0.4417).
     """
 
-    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
+    radius: Array = positive(low=SHORTEST, high=LONGEST)
     normalize: bool = static(True)
 
     def __call__(self, r: Array) -> Array:
@@ -190,7 +200,7 @@ class BumpCutoff(Cutoff):
       [1.0, 0.7165, 0.0]
     """
 
-    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
+    radius: Array = positive(low=SHORTEST, high=LONGEST)
     width: Array | None = positive(None)
 
     def __post_init__(self):
@@ -241,165 +251,13 @@ class Step(Cutoff):
     r_c + σ √(−2 ln 1e-3).
     """
 
-    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
+    radius: Array = positive(low=SHORTEST, high=LONGEST)
 
     def __call__(self, r: Array) -> Array:
         return jnp.where(r < self.radius, 1, jnp.where(r >= self.radius, 0, r)).astype(r.dtype)
 
     def smeared(self, sigma: Array) -> "Step":
         return self.replace(radius=self.radius + sigma * np.sqrt(-2 * np.log(1e-3)))
-
-
-@pytree
-class Shifted(Cutoff):
-    r"""Ends an energy of pairs by subtraction, V(r) − V(r_c): continuous, with a force that jumps. LAMMPS's `pair_modify shift yes`.
-
-    It is no factor, so descriptors cannot use it.
-
-    Args:
-      radius: r_c, in Å.
-    """
-
-    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
-
-    def __call__(self, r: Array) -> Array:
-        raise TypeError("Shifted ends energies of pairs and is no factor; write CosineCutoff(radius) for a descriptor")
-
-    def ended(self, function: Callable[[Array], Array], r: Array) -> Array:
-        radius = jnp.broadcast_to(jnp.asarray(self.radius, r.dtype), r.shape)
-        return jnp.where(r >= radius, 0, function(r) - function(radius))
-
-
-@pytree
-class ForceShifted(Cutoff):
-    r"""Ends an energy of pairs with its force, V(r) − V(r_c) − (r − r_c) V'(r_c): C¹.
-
-    It is no factor, so descriptors cannot use it.
-
-    Args:
-      radius: r_c, in Å.
-    """
-
-    radius: Array = positive(low=_SHORTEST, high=_LONGEST)
-
-    def __call__(self, r: Array) -> Array:
-        raise TypeError("ForceShifted ends energies of pairs and is no factor; write CosineCutoff(radius) for a descriptor")
-
-    def ended(self, function: Callable[[Array], Array], r: Array) -> Array:
-        radius = jnp.broadcast_to(jnp.asarray(self.radius, r.dtype), r.shape)
-        value, slope = jax.jvp(function, (radius,), (jnp.ones_like(radius),))
-        return jnp.where(r >= radius, 0, function(r) - value - (r - radius) * slope)
-
-
-@pytree
-class Willatt(Cutoff):
-    r"""Radial decay of Willatt et al., times a cutoff.
-
-    .. math:: f(r)\, b / \left(b + (r/s)^m\right)
-
-    Args:
-      cutoff: the cutoff f it multiplies.
-      rate: b, dimensionless. QUIP's `cutoff_rate`; featomic's `rate`.
-      scale: s, in Å. QUIP's `cutoff_scale`; featomic's `scale`.
-      exponent: m. QUIP's `cutoff_dexp`; featomic's `exponent`.
-
-    References:
-      Willatt, Musil, Ceriotti, "Feature optimization for atomistic machine learning yields a data-driven construction of the
-      periodic table of the elements", Phys. Chem. Chem. Phys. 20, 29661 (2018).
-    """
-
-    cutoff: Cutoff
-    rate: Array = positive()
-    scale: Array = positive()
-    exponent: Array = positive()
-
-    @property
-    def radius(self) -> Array:
-        return self.cutoff.radius
-
-    def __call__(self, r: Array) -> Array:
-        x = r / self.scale
-        is_zero = x <= 0
-        power = jnp.where(is_zero, 0, jnp.where(is_zero, 1, x) ** self.exponent)
-        return self.cutoff(r) * self.rate / (self.rate + power)
-
-    def smeared(self, sigma: Array) -> "Willatt":
-        return self.replace(cutoff=self.cutoff.smeared(sigma))
-
-
-@pytree
-class LogisticDecay(Cutoff):
-    r"""A decay that is flat at first and then exponential, times a cutoff.
-
-    .. math:: f(r)\, (1 + d) / \left(d + e^{r/s}\right)
-
-    DScribe's weighting `exp` is c/(d + exp(−r/r0)), which grows with the distance: it is c/(1 + d) times this with scale = −r0. With
-    d = 0 the decay is exponential throughout.
-
-    Args:
-      cutoff: the cutoff f it multiplies.
-      rate: d, dimensionless, not negative. DScribe's `d`.
-      scale: s, in Å.
-
-    Raises:
-      ValueError: for a negative rate, or a scale of 0.
-
-    Example:
-      >>> LogisticDecay(CosineCutoff(5.0, width=1.0), rate=1.0, scale=2.0)(jnp.array([0.0, 2.0, 5.0])).round(4).tolist()
-      [1.0, 0.5379, 0.0]
-    """
-
-    cutoff: Cutoff
-    rate: Array = leaf()
-    scale: Array = leaf()
-
-    def __post_init__(self):
-        if is_concrete(self.rate) and np.any(np.asarray(self.rate) < 0):
-            raise ValueError(f"LogisticDecay: rate must not be negative, got {np.asarray(self.rate)}")
-        if is_concrete(self.scale) and np.any(np.asarray(self.scale) == 0):
-            raise ValueError("LogisticDecay: scale must not be 0, it is a length in Å")
-
-    @property
-    def radius(self) -> Array:
-        return self.cutoff.radius
-
-    def __call__(self, r: Array) -> Array:
-        return self.cutoff(r) * (1 + self.rate) / (self.rate + jnp.exp(r / self.scale))
-
-    def smeared(self, sigma: Array) -> "LogisticDecay":
-        return self.replace(cutoff=self.cutoff.smeared(sigma))
-
-
-@pytree
-class InversePowerDecay(Cutoff):
-    r"""An inverse power of the distance, times a cutoff. It is infinite at r = 0.
-
-    .. math:: f(r)\, (s/r)^p
-
-    Args:
-      cutoff: the cutoff f it multiplies.
-      power: p.
-      scale: s, where the factor is 1, in Å.
-
-    Example:
-      >>> InversePowerDecay(CosineCutoff(5.0, width=1.0))(jnp.array([1.0, 2.0, 5.0])).tolist()
-      [1.0, 0.25, 0.0]
-    """
-
-    cutoff: Cutoff
-    power: Array = positive(2.0)
-    scale: Array = positive(1.0)
-
-    @property
-    def radius(self) -> Array:
-        return self.cutoff.radius
-
-    def __call__(self, r: Array) -> Array:
-        scale, power = (jnp.asarray(v, r.dtype) for v in (self.scale, self.power))
-        return self.cutoff(r) * (scale / r) ** power
-
-    def smeared(self, sigma: Array) -> "InversePowerDecay":
-        return self.replace(cutoff=self.cutoff.smeared(sigma))
 
 
 @pytree

@@ -1,10 +1,12 @@
 """Kernels between feature vectors: classes with differentiable leaves. Sums of kernels are sums of potentials."""
 
+import abc
 import functools
 
 import jax
 import jax.numpy as jnp
 
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
 from jaxpot.pytree import leaf, positive, pytree, static
@@ -14,14 +16,26 @@ Array = jax.Array
 _INTEGERS = 9  # exponents 0 … 8 are products, ten times faster than pow and exact for negative bases
 
 
-class Kernel:
-    """Interface: (x [..., F], y [M, F]) -> [..., M], and `diagonal`: x [..., F] -> k(x, x) [...]."""
+class Kernel(Interface):
+    """Interface: how alike two feature vectors are.
 
+    Example:
+      >>> @pytree
+      ... class Constant(Kernel):
+      ...     def __call__(self, x, y):
+      ...         return jnp.ones((*x.shape[:-1], len(y)), x.dtype)
+      >>> Constant().diagonal(jnp.ones((3, 2))).tolist()
+      [1.0, 1.0, 1.0]
+    """
+
+    @abc.abstractmethod
     def __call__(self, x: Array, y: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(x, y)")
+        """[..., F], [M, F] -> [..., M]."""
 
     def diagonal(self, x: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define diagonal(x)")
+        """[..., F] -> k(x, x) [...]."""
+        rows = x.reshape(-1, x.shape[-1])
+        return jax.vmap(lambda row: self(row, row[None])[0])(rows).reshape(x.shape[:-1])
 
 
 @jax.custom_jvp
@@ -94,7 +108,7 @@ def _scaled_square(x: Array, y: Array, length: Array) -> Array:
 
 
 class Stationary(Kernel):
-    r"""Interface: kernels of the distance alone, k(x, y) = h(Σ_f (x_f − y_f)²/θ_f²). A new one writes `of_square`.
+    """Interface: kernels of the distance alone, k(x, y) = h(Σ_f (x_f − y_f)²/θ_f²).
 
     Attributes:
       length: θ, shape [] or [F], in the unit of x.
@@ -102,9 +116,9 @@ class Stationary(Kernel):
 
     length: Array
 
+    @abc.abstractmethod
     def of_square(self, square: Array) -> Array:
-        """h, elementwise, with h(0) = 1."""
-        raise NotImplementedError(f"{type(self).__name__} must define of_square(square)")
+        """h of the square [...] -> [...], with h(0) = 1."""
 
     def slopes(self, square: Array) -> tuple[Array, Array]:
         """h' and h'', elementwise."""

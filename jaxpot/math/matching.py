@@ -5,6 +5,7 @@ Derivatives of a plan come from its optimality conditions, never from unrolled i
 Σ P C stationary (its objective also holds an entropy), so the derivative of P itself counts.
 """
 
+import abc
 import math
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import poison
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import positive, pytree
 
@@ -25,15 +27,15 @@ _FLOOR = 16  # round-off of the marginals, in units of eps (1 + range of C / gam
 _LEVEL = 0.05  # error of the marginals at which gamma is halved on its way down
 
 
-class Matching:
-    """Interface: (C [N, M], rows [N], columns [M]) -> []. A new matching writes `plan` and nothing else.
+class Matching(Interface):
+    """Interface: (C [N, M], rows [N], columns [M]) -> [].
 
     `rows` and `columns` say which atoms are real; what padding holds does not matter. The value is 0 if a structure has no atoms.
     """
 
+    @abc.abstractmethod
     def plan(self, similarity: Array, rows: Array, columns: Array) -> Array:
-        """Weights P ≥ 0, shape [N, M], that sum to 1/N over each real row and to 1/M over each real column; 0 on padding."""
-        raise NotImplementedError(f"{type(self).__name__} must define plan(similarity, rows, columns)")
+        """Weights P ≥ 0, [N, M], that sum to 1/N over each real row and to 1/M over each real column; 0 on padding."""
 
     def __call__(self, similarity: Array, rows: Array, columns: Array) -> Array:
         """The kernel Σ_ij P_ij C_ij, shape [].

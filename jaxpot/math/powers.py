@@ -1,9 +1,18 @@
-"""Powers with real exponents whose derivatives are finite where the base is zero."""
+"""Powers whose derivatives are finite where the base is zero: all whole ones up to some, and those with real exponents."""
 
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+
+
+def powers(x: Array, n: int) -> Array:
+    """1, x, … x^(n−1), shape [..., n], by doubling: the graph stays a handful of operations."""
+    powers = jnp.stack([jnp.ones_like(x), x], axis=-1)
+    while powers.shape[-1] < n:
+        count = min(powers.shape[-1] - 1, n - powers.shape[-1])
+        powers = jnp.concatenate([powers, powers[..., -1:] * powers[..., 1 : count + 1]], axis=-1)
+    return powers[..., :n]
 
 
 def power(base: Array, exponent: Array) -> Array:

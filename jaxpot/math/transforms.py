@@ -1,18 +1,22 @@
 """Transforms of distances: the variables of polynomials, in which a potential is nearly linear."""
 
+import abc
+
 import jax
 import jax.numpy as jnp
 
+from jaxpot.interface import Interface
 from jaxpot.pytree import positive, pytree
 
 Array = jax.Array
 
 
-class DistanceTransform:
-    """Interface: distances [...] in Å to variables [...]."""
+class DistanceTransform(Interface):
+    """Interface: a variable made of a distance."""
 
+    @abc.abstractmethod
     def __call__(self, r: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(r)")
+        """[...] Å -> x [...]."""
 
 
 @pytree

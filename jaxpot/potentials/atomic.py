@@ -130,7 +130,7 @@ class AtomicPotential(DescribedPotential, LocalPotential):
 
     def __new__(cls, descriptor: Descriptor, head: Head, chunk: int | None = None):
         local = is_local(descriptor) or isinstance(descriptor, ClusterDescriptor)
-        return object.__new__(cls) if local or not isinstance(descriptor, Descriptor) else GraphPotential(descriptor, head)
+        return super().__new__(cls) if local or not isinstance(descriptor, Descriptor) else GraphPotential(descriptor, head)
 
     def __post_init__(self):
         self._check()

@@ -13,6 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
 from jaxpot.graph import Environment, Graph, environments, only, strain, to_atoms
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import neighbor_pairs
 from jaxpot.passes import prepare
@@ -24,7 +25,7 @@ from jaxpot.units import SYMBOLS
 Array = jax.Array
 
 
-class Model(abc.ABC):
+class Model(Interface):
     """Interface: a Graph in, Properties out. Potentials are models, and so are those of dipoles and other tensors.
 
     Attributes:
@@ -147,7 +148,7 @@ def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
     return strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T))
 
 
-class LinearModel(abc.ABC):
+class LinearModel(Interface):
     """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients."""
 
     @abc.abstractmethod

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Graph, environments
-from jaxpot.math.cutoffs import Cutoff
+from jaxpot.math.endings import Ending
 from jaxpot.math.linalg import safe_norm
 from jaxpot.math.splines import CubicSpline
 from jaxpot.potentials.base import Potential
@@ -56,7 +56,7 @@ class PairPotential(Potential):
         subtract instead.
     """
 
-    cutoff: Cutoff
+    cutoff: Ending
     is_local = True
 
     def pair(self, r: Array, first: Array, second: Array) -> Array:
@@ -101,7 +101,7 @@ class LennardJones(PairPotential):
     species: tuple[str, ...] = static()
     epsilon: Array = positive(shape="[] or [S, S]")
     sigma: Array = positive(shape="[] or [S, S]")
-    cutoff: Cutoff
+    cutoff: Ending
 
     def __post_init__(self):
         _check(self, "epsilon", "sigma")
@@ -162,7 +162,7 @@ class Morse(PairPotential):
     depth: Array = positive(shape="[] or [S, S]")
     alpha: Array = positive(shape="[] or [S, S]")
     minimum: Array = positive(shape="[] or [S, S]")
-    cutoff: Cutoff
+    cutoff: Ending
 
     def __post_init__(self):
         _check(self, "depth", "alpha", "minimum")
@@ -195,7 +195,7 @@ class Buckingham(PairPotential):
     amplitude: Array = leaf(shape="[] or [S, S]")
     rho: Array = positive(shape="[] or [S, S]")
     dispersion: Array = leaf(shape="[] or [S, S]")
-    cutoff: Cutoff
+    cutoff: Ending
 
     def __post_init__(self):
         _check(self, "amplitude", "rho", "dispersion")
@@ -225,7 +225,7 @@ class CutCoulomb(PairPotential):
 
     species: tuple[str, ...] = static()
     charges: Array = leaf(shape="[S]")
-    cutoff: Cutoff
+    cutoff: Ending
 
     def __post_init__(self):
         _check(self)

@@ -12,41 +12,29 @@ import numpy as np
 
 from jaxpot.math.cutoffs import cosine_ramp, smoothstep
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import positive, pytree, set_fields, static
-from jaxpot.radial.base import RadialBasis, chebyshev, check_n_max
+from jaxpot.pytree import positive, pytree, static, walk, with_leaves
+from jaxpot.radial.base import Radial, chebyshev, check_n_max, only_sharp, smeared
 
 Array = jax.Array
 
 
-class PaceBasis(RadialBasis):
-    """Interface: sharp functions, the same for every l, that are zero from the radius on. A new basis writes `functions`."""
+class PaceBasis(Radial):
+    """Interface: sharp functions that are zero from the radius on. In a call the radius, and every number that is declared with a shape
+    "[] or [S, S]", may differ from distance to distance, [...]."""
 
-    elementary = True
 
-    def functions(self, r: Array, radius: Array) -> Array:
-        """g_n at r [Q], shape [Q, n_max]; the radius and what `of_pairs` picks may differ from distance to distance, shape [Q]."""
-        raise NotImplementedError(f"{type(self).__name__} must define functions(r, radius)")
+smeared.register(PaceBasis, only_sharp)
 
-    def of_pairs(self, pick: Callable[[Array], Array]) -> "PaceBasis":
-        """The same with every number that may differ between pairs of elements picked from its table."""
-        return jax.tree_util.tree_map(pick, self)
 
-    def sharp(self, r, l_max, radius):
-        return self.functions(r, radius)[:, None, :]
-
-    def smeared(self, r, l_max, radius, sigma):
-        raise ValueError(f"{type(self).__name__} is for a sharp density: write Density(..., sigma=None, center_weight=0.0), or use GTO")
-
-    def upper(self, radius):
-        return radius
-
-    def finest(self, radius):
-        return jnp.asarray(radius) / self.n_max
+def of_pairs(basis: PaceBasis, pick: Callable[[Array], Array]) -> PaceBasis:
+    """The same with every number that may differ between pairs of elements picked from its table."""
+    tables = {path: leaf for path, leaf, metadata in walk(basis) if "[S, S]" in metadata.get("shape", "")}
+    return with_leaves(basis, {path: pick(leaf) for path, leaf in tables.items()})
 
 
 def _ended(functions: Array, r: Array, radius: Array) -> Array:
-    """The functions [Q, n], zero from the radius on."""
-    return jnp.where((r >= radius)[:, None], 0, functions)  # in this order NaN stays NaN
+    """The functions [..., n], zero from the radius on."""
+    return jnp.where((r >= radius)[..., None], 0, functions)  # in this order NaN stays NaN
 
 
 @pytree
@@ -79,14 +67,14 @@ class ChebExpCos(PaceBasis):
     def __post_init__(self):
         check_n_max(self)
 
-    def functions(self, r, radius):
+    def __call__(self, r, radius):
         lam = jnp.asarray(self.lam, r.dtype)
         y = jnp.expm1(-lam)
         polynomials = chebyshev(1 + 2 * (jnp.expm1(-lam * r / radius) - y) / y, self.n_max)
         envelope = cosine_ramp(r, radius)
         if self.width is not None:
             envelope = envelope * cosine_ramp(r, radius, jnp.asarray(self.width, r.dtype))
-        return jnp.concatenate([polynomials[:, :1], 0.5 * (1 - polynomials[:, 1:])], axis=1) * envelope[:, None]
+        return jnp.concatenate([polynomials[..., :1], 0.5 * (1 - polynomials[..., 1:])], axis=-1) * envelope[..., None]
 
 
 @pytree
@@ -110,11 +98,11 @@ class ChebPow(PaceBasis):
     def __post_init__(self):
         check_n_max(self)
 
-    def functions(self, r, radius):
+    def __call__(self, r, radius):
         left = 1 - r / radius
         ended = left <= 0
         x = 1 - 2 * jnp.where(ended, 0, jnp.where(ended, 1, left) ** jnp.asarray(self.lam, r.dtype))
-        return 0.5 * (1 - chebyshev(x, self.n_max + 1)[:, 1:])
+        return 0.5 * (1 - chebyshev(x, self.n_max + 1)[..., 1:])
 
 
 @pytree
@@ -132,8 +120,8 @@ class ChebLinear(PaceBasis):
     def __post_init__(self):
         check_n_max(self)
 
-    def functions(self, r, radius):
-        return _ended(0.5 * (1 - chebyshev(1 - r / radius, self.n_max + 1)[:, 1:]), r, radius)
+    def __call__(self, r, radius):
+        return _ended(0.5 * (1 - chebyshev(1 - r / radius, self.n_max + 1)[..., 1:]), r, radius)
 
 
 @functools.cache
@@ -180,10 +168,10 @@ class SBessel(PaceBasis):
     def __post_init__(self):
         check_n_max(self)
 
-    def functions(self, r, radius):
+    def __call__(self, r, radius):
         x = r / radius
         polynomials = chebyshev(jnp.cos(jnp.pi * x), self.n_max + 1)
-        shape = einsum("qt,tn->qn", polynomials, jnp.asarray(_simplified_bessel(self.n_max), r.dtype))
+        shape = einsum("...t,tn->...n", polynomials, jnp.asarray(_simplified_bessel(self.n_max), r.dtype))
         return _ended(shape * (jnp.sinc(x) / radius**1.5)[..., None], r, radius)
 
 
@@ -205,7 +193,7 @@ class RadialTable(PaceBasis):
     Example:
       >>> r = np.linspace(0, 4, 41)[:, None]
       >>> table = RadialTable((4 - r) ** 2, -2 * (4 - r))
-      >>> table.functions(jnp.array([1.0, 4.5]), jnp.array(4.0)).round(6).tolist()
+      >>> table(jnp.array([1.0, 4.5]), jnp.array(4.0)).round(6).tolist()
       [[9.0], [0.0]]
     """
 
@@ -221,16 +209,10 @@ class RadialTable(PaceBasis):
     def n_max(self) -> int:
         return np.shape(self.values)[1]
 
-    def of_pairs(self, pick):
-        return self
-
-    def finest(self, radius):
-        return jnp.asarray(radius) / (len(self.values) - 1)
-
-    def functions(self, r, radius):
+    def __call__(self, r, radius):
         width = jnp.broadcast_to(radius / (len(self.values) - 1), r.shape)
         i = jnp.clip(jax.lax.stop_gradient(r / width).astype(jnp.int32), 0, len(self.values) - 2)
-        t, width = (r / width - i)[:, None], width[:, None]
+        t, width = (r / width - i)[..., None], width[..., None]
         f, df = (jnp.asarray(x, r.dtype) for x in (self.values, self.slopes))
         left, right = f[i], f[i + 1]
         start, end = width * df[i], width * df[i + 1]
@@ -265,9 +247,6 @@ class InnerCutoff(PaceBasis):
     def n_max(self) -> int:
         return self.basis.n_max
 
-    def of_pairs(self, pick):
-        return set_fields(self, basis=self.basis.of_pairs(pick), radius=pick(self.radius), width=pick(self.width))
-
-    def functions(self, r, radius):
+    def __call__(self, r, radius):
         inner, width = jnp.asarray(self.radius, r.dtype), jnp.asarray(self.width, r.dtype)
-        return self.basis.functions(r, radius) * smoothstep((r - inner + width) / width)[:, None]
+        return self.basis(r, radius) * smoothstep((r - inner + width) / width)[..., None]

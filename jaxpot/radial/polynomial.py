@@ -8,13 +8,13 @@ import numpy as np
 
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import positive, pytree, static
-from jaxpot.radial.base import RadialBasis, chebyshev, check_n_max
+from jaxpot.radial.base import Radial, chebyshev, check_n_max, only_sharp, smeared
 
 Array = jax.Array
 
 
 @pytree
-class Chebyshev(RadialBasis):
+class Chebyshev(Radial):
     r"""Chebyshev polynomials of the reduced distance, the same for every l; the cutoff function is the envelope.
 
     .. math:: g_n(r) = T_n(2 r/r_c - 1)\, r_c^{-3/2}, \qquad g_n = 0 \text{ beyond } r_c \text{ in a smeared density}
@@ -24,22 +24,12 @@ class Chebyshev(RadialBasis):
     """
 
     n_max: int = static()
-    elementary = True
 
     def __post_init__(self):
         check_n_max(self)
 
-    def sharp(self, r, l_max, radius):
-        return chebyshev(2 * r / radius - 1, self.n_max)[:, None, :] / radius**1.5
-
-    def upper(self, radius):
-        return radius
-
-    def finest(self, radius):
-        return None
-
-    def oscillations(self, l_max):
-        return float(self.n_max)
+    def __call__(self, r, radius):
+        return chebyshev(2 * r / radius - 1, self.n_max) / radius**1.5
 
 
 def legendre(x: Array, n: int) -> Array:
@@ -55,7 +45,7 @@ def _legendre_from_chebyshev(n: int) -> np.ndarray:
 
 
 @pytree
-class Agnesi(RadialBasis):
+class Agnesi(Radial):
     r"""Orthonormal polynomials of a transformed distance that resolves the first shell best (ACE), the same for every l.
 
     .. math:: g_n(r) = \sqrt{n + \tfrac12}\; P_n(x), \qquad x = 2\, \frac{y(r) - y(r_c)}{1 - y(r_c)} - 1, \qquad
@@ -78,7 +68,6 @@ class Agnesi(RadialBasis):
     nearest: Array = positive()
     p: int = static(2)
     q: int = static(4)
-    elementary = True
 
     def __post_init__(self):
         check_n_max(self)
@@ -91,13 +80,10 @@ class Agnesi(RadialBasis):
         a = (p * (4 * q - 2) - 2 * q) / (p + p**2 + q + q**2)
         return 1 / (1 + a * s**q / (1 + s ** (q - p)))
 
-    def sharp(self, r, l_max, radius):
+    def __call__(self, r, radius):
         end = self._transform(jnp.asarray(radius, r.dtype))
         x = 2 * (self._transform(r) - end) / (1 - end) - 1
-        return legendre(x, self.n_max)[:, None, :]
+        return legendre(x, self.n_max)
 
-    def smeared(self, r, l_max, radius, sigma):
-        raise ValueError("Agnesi is for a sharp density: write Density(..., sigma=None, center_weight=0.0), or use GTO")
 
-    def finest(self, radius):
-        return jnp.asarray(self.nearest) / self.n_max
+smeared.register(Agnesi, only_sharp)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxpot.checks import poison
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import positive, pytree, static
-from jaxpot.radial.base import RadialBasis, check_n_max, inverse_root
+from jaxpot.radial.base import Radial, RadialByDegree, check_n_max, inverse_root
 
 Array = jax.Array
 
@@ -32,7 +32,7 @@ def _orthonormal(n_max: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytree
-class ShiftedMonomials(RadialBasis):
+class ShiftedMonomials(Radial):
     r"""Powers of the distance to the end of the basis, Löwdin-orthonormalised: the same for every l, and DScribe's `rbf="polynomial"`.
 
     .. math:: \phi_k = (r_c - r)^{k+2}, \quad k = 1 \dots n_{max}, \qquad g = S^{-1/2} \phi, \qquad
@@ -49,8 +49,8 @@ class ShiftedMonomials(RadialBasis):
       ValueError: for no functions, or more than are independent to round-off.
 
     Example:
-      >>> ShiftedMonomials(2).sharp(jnp.array([0.0, 2.0, 4.0]), 0, 4.0).shape
-      (3, 1, 2)
+      >>> ShiftedMonomials(2)(jnp.array([0.0, 2.0, 4.0]), 4.0).shape
+      (3, 2)
 
     References:
       Bartók, Kondor, Csányi, "On representing chemical environments", Phys. Rev. B 87, 184115 (2013).
@@ -64,28 +64,19 @@ class ShiftedMonomials(RadialBasis):
         if self.n_max > 12:
             raise ValueError(f"ShiftedMonomials: more than 12 functions are linearly dependent to round-off, got n_max={self.n_max}; use a smaller n_max")
 
-    def _end(self, radius: Array) -> Array:
+    def end(self, radius: Array) -> Array:
         return jnp.asarray(radius if self.radius is None else self.radius)
 
-    def sharp(self, r, l_max, radius):
-        end = self._end(radius).astype(r.dtype)
+    def __call__(self, r, radius):
+        end = self.end(radius).astype(r.dtype)
         k, (triangle, inverse) = np.arange(1, self.n_max + 1), _orthonormal(self.n_max)
         x = jnp.maximum(1 - r / end, 0)
-        orthonormal = einsum("qk,jk->qj", jnp.stack([x ** int(n) for n in k + 2], axis=-1), jnp.asarray(inverse, r.dtype)) / end**1.5
+        orthonormal = einsum("...k,jk->...j", jnp.stack([x ** int(n) for n in k + 2], axis=-1), jnp.asarray(inverse, r.dtype)) / end**1.5
         # with S = A Aᵀ the mixing S^(−1/2) A is the orthogonal factor of A, whose condition is the root of that of S
         factor = end ** jnp.asarray(k - 1, r.dtype)[:, None] * jnp.asarray(triangle, r.dtype)
         left, values, right = jnp.linalg.svd(factor)
         singular = values[-1] < 100 * jnp.finfo(r.dtype).eps * values[0]
-        return poison(einsum("qj,na,aj->qn", orthonormal, left, right), singular)[:, None, :]
-
-    def upper(self, radius):
-        return self._end(radius)
-
-    def finest(self, radius):
-        return self._end(radius)
-
-    def oscillations(self, l_max):
-        return float(self.n_max)
+        return poison(einsum("...j,na,aj->...n", orthonormal, left, right), singular)
 
 
 @functools.cache
@@ -98,7 +89,7 @@ def _monomial_mixing(n_max: int, l_max: int) -> np.ndarray:
 
 
 @pytree
-class Monomials(RadialBasis):
+class Monomials(RadialByDegree):
     r"""Powers of the distance that are smooth at the origin, Löwdin-orthonormalised on [0, r_c]: featomic's `Monomials`.
 
     .. math:: R_{nl} = r^{l + 2n} \Big/ \sqrt{\textstyle\int_0^{r_c} r^{2l + 4n + 2} dr}, \quad n = 0 \dots n_{max} - 1, \qquad g = S^{-1/2} R
@@ -111,7 +102,7 @@ class Monomials(RadialBasis):
       ValueError: for no functions, or more than are independent to round-off.
 
     Example:
-      >>> Monomials(2).sharp(jnp.array([0.0, 2.0, 4.0]), 3, 4.0).shape
+      >>> Monomials(2)(jnp.array([0.0, 2.0, 4.0]), 4.0, 3).shape
       (3, 4, 2)
 
     References:
@@ -126,20 +117,11 @@ class Monomials(RadialBasis):
         if self.n_max > 6:
             raise ValueError(f"Monomials: more than 6 functions are linearly dependent to round-off, got n_max={self.n_max}; use a smaller n_max")
 
-    def _end(self, radius: Array) -> Array:
+    def end(self, radius: Array) -> Array:
         return jnp.asarray(radius if self.radius is None else self.radius)
 
-    def sharp(self, r, l_max, radius):
-        end = self._end(radius).astype(r.dtype)
+    def __call__(self, r, radius, l_max):
+        end = self.end(radius).astype(r.dtype)
         x = jnp.clip(r / end, 0, 1)
-        powers = jnp.stack([jnp.stack([x ** int(l + 2 * n) for n in range(self.n_max)], axis=-1) for l in range(l_max + 1)], axis=1)
-        return einsum("qlk,lkn->qln", powers, jnp.asarray(_monomial_mixing(self.n_max, l_max), r.dtype)) / end**1.5
-
-    def upper(self, radius):
-        return self._end(radius)
-
-    def finest(self, radius):
-        return self._end(radius)
-
-    def oscillations(self, l_max):
-        return 2.0 * self.n_max + l_max
+        powers = jnp.stack([jnp.stack([x ** int(l + 2 * n) for n in range(self.n_max)], axis=-1) for l in range(l_max + 1)], axis=-2)
+        return einsum("...lk,lkn->...ln", powers, jnp.asarray(_monomial_mixing(self.n_max, l_max), r.dtype)) / end**1.5

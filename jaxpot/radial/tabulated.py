@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import leaf, positive, pytree, static
-from jaxpot.radial.base import RadialBasis
+from jaxpot.radial.base import RadialByDegree, only_sharp, smeared
 
 Array = jax.Array
 
@@ -21,7 +21,7 @@ _SIZES = (32, 64, 128, 256, 512)  # intervals tried; a table that leaves the fas
 
 
 @pytree
-class Tabulated(RadialBasis):
+class Tabulated(RadialByDegree):
     r"""Radial functions from a table, made by `jaxpot.tabulate`.
 
     .. math:: g_{nl}(r) = \sum_t P_t(r)\, M_{ltn}
@@ -42,8 +42,6 @@ class Tabulated(RadialBasis):
     table: Array = leaf(shape="[I, D, T]")
     mixing: Array = leaf(shape="[L, T, N]")
     error: float = static(0.0)
-    elementary = True
-    holds_center = True
 
     def primitives(self, r: Array) -> Array:
         """P_t at distances r [K], shape [K, T]; beyond the table the value at its end."""
@@ -51,11 +49,11 @@ class Tabulated(RadialBasis):
         x = jnp.clip(r / jnp.asarray(self.reach, r.dtype), 0, 1) * table.shape[0]
         return _piecewise(table, x)
 
-    def sharp(self, r, l_max, radius):
+    def __call__(self, r, radius, l_max):
         return einsum("kt,ltn->kln", self.primitives(r), jnp.asarray(self.mixing, r.dtype))
 
-    def finest(self, radius):
-        return None
+
+smeared.register(Tabulated, only_sharp)
 
 
 def tabulated(coefficients: np.ndarray, reach: float, accuracy: float) -> Tabulated:

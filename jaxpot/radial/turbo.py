@@ -7,6 +7,7 @@ three-term recursion makes, and g is an orthogonal matrix times J: C with C φ =
 polar decomposition gives, with the root of the condition number only.
 """
 
+import abc
 import functools
 import math
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 from jaxpot.pytree import pytree, static
 from jaxpot.radial.base import gauss_legendre
@@ -25,21 +27,25 @@ _WINDOW = 8.5  # widths; exp(−8.5²/2) = 2e-16
 _FAR = 100.0  # further than any Gaussian reaches
 
 
-class PowerBasis:
+class PowerBasis(Interface):
     """Interface: n_max orthonormal functions g_n(x) of a species, x = r / r_c; they are mixed from orthonormal polynomials and perhaps
     more. Widths and distances are in units of the cutoff radius.
+
+    Attributes:
+      n_max: number of functions.
+      n_polynomials: number of polynomials of which they are mixed.
     """
 
     n_max: int
     n_polynomials: int
 
+    @abc.abstractmethod
     def more(self, x: Array, width: Array, own: Array) -> Array:
-        """Overlaps of Gaussians at x [Q] of these widths [Q] with what is no polynomial, shape [Q, more]; own: the width at x = 0."""
-        raise NotImplementedError(f"{type(self).__name__} must define more(x, width, own)")
+        """Overlaps of Gaussians at x [Q] of these widths [Q] with what is no polynomial, [Q, more]; own: the width at x = 0."""
 
+    @abc.abstractmethod
     def mixing(self, own: Array) -> Array:
-        """What the polynomials, and what there is more, contribute to every function, shape [n_polynomials + more, n_max]."""
-        raise NotImplementedError(f"{type(self).__name__} must define mixing(own)")
+        """What the polynomials, and what there is more, contribute to every function, [n_polynomials + more, n_max]."""
 
     def central(self, found: Array, own: Array) -> Array:
         """Overlaps [n_max] of the centre's own Gaussian, given those of a neighbour at x = 0."""

@@ -14,10 +14,11 @@ from test_symmetry import moves, transformed
 
 import jaxpot as jp
 from jaxpot import ACE, GTO, SOAP, Agnesi, Density, PerOrder, PowerCutoff, TotalDegree, cast, diagnose, from_atoms, load, save, stack, wigner_d
-from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.constant import Constant
+from jaxpot.descriptors.slopes import with_slopes
 from jaxpot.descriptors.soap import LambdaSOAP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
+from jaxpot.passes import condense
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
 
 DENSITY = Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5)
@@ -98,11 +99,11 @@ def test_features_exist():
 @pytest.mark.parametrize("name", ["degree 2", "pseudovector"])
 def test_jacobian(name):
     """By the product rule at the density, and by pushing 3K unit vectors."""
-    model, graph = DESCRIPTORS[name].at(), catalog.graph("slab")
+    model, graph = condense(DESCRIPTORS[name]), catalog.graph("slab")
     env = jax.tree_util.tree_map(lambda x: x[1], jp.environments(graph, model.reach, SPECIES))
     env = jax.tree_util.tree_map(lambda x: x[:8], env.replace(center=None)).replace(center=env.center)
-    value, jacobian = quick_jit(lambda m, e: m.with_jacobian(e))(model, env)
-    expected, pushed = quick_jit(lambda m, e: LocalDescriptor.with_jacobian(m, e))(model, env)
+    value, jacobian = quick_jit(lambda m, e: with_slopes(m, e))(model, env)
+    expected, pushed = quick_jit(lambda m, e: with_slopes.dispatch(object)(m, e))(model, env)
     assert jacobian.shape == (model.n_features, 2 * model.lam + 1, *env.vectors.shape)
     assert relative(value, expected) < 1e-14 and relative(jacobian, pushed) < 1e-12
 
@@ -198,7 +199,7 @@ def test_batch_equals_single_and_padding_changes_nothing(name):
 def test_basis_and_evaluate(name):
     model, graph = model_of(name), catalog.graph("molecule")
     w = jnp.concatenate([part.head.coefficients for part in model.parts])
-    basis = quick_jit(lambda m, g: m.basis(g))(model, graph)
+    basis = getattr(quick_jit(lambda m, g: m.basis(g))(model, graph), model.field)
     assert relative(basis @ w, predict(model, graph)) < 1e-12
     assert np.linalg.eigvalsh(quick_jit(lambda m: m.precision())(model)).min() > 0
     found = quick_jit(jp.evaluate)(model, graph)

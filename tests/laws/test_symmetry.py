@@ -9,6 +9,7 @@ from catalog import DESCRIPTORS, POTENTIALS, STRUCTURES, assert_below, deviation
 
 from jaxpot import environments, random_rotation
 from jaxpot.math.wigner import rotate_coefficients
+from jaxpot.passes import condense
 
 ROTATION = np.asarray(random_rotation(jax.random.key(3)))
 NAMES = list(STRUCTURES)
@@ -68,12 +69,12 @@ def test_features(name):
 
 @quick_jit
 def coefficients(density, graph):
-    return jax.vmap(density.at())(environments(graph, density.reach, density.species))
+    return jax.vmap(condense(density).of)(environments(graph, density.reach, density.species))
 
 
 @pytest.mark.parametrize("name", [n for n in DESCRIPTORS if n.startswith(("soap", "ace"))])
 def test_density_is_equivariant(name):
-    density, errors = catalog.descriptor(name).density, {}
+    density, errors = catalog.descriptor(name).expansion, {}
     for structure in NAMES:
         atoms, n = STRUCTURES[structure], len(STRUCTURES[structure])
         before = coefficients(density, catalog.graph(structure))[:n]

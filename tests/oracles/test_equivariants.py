@@ -57,7 +57,7 @@ def featomic_blocks(p, model, properties, n_max):
     """
     column = {label: i for i, label in enumerate(model.labels())}
     out = np.zeros((len(p), 2 * model.lam + 1, len(properties)))
-    scale = np.sqrt(8 * np.pi**2 / (2 * model.lam + 1)) / norm(model.density) ** 2
+    scale = np.sqrt(8 * np.pi**2 / (2 * model.lam + 1)) / norm(model.expansion) ** 2
     for i, (l, k, z, n, y, m) in enumerate(properties):
         a, b = z * n_max + n, y * n_max + m
         sign = -1 if model.pseudo else (-1) ** ((l + k - model.lam) // 2)

@@ -78,7 +78,7 @@ def test_soap_turbo(name):
     """Energies are QUIP's; forces are the derivatives of its energies, from which its own deviate by up to 3e-7 eV/Å."""
     descriptor = compare(name).terms[0].descriptor
     assert type(descriptor).__name__ == ("SOAP" if name == "turbo_si" else "CompressedSOAP")
-    assert {type(basis).__name__ for basis in descriptor.density.radial} == {"Poly3" if name in ("turbo_si", "turbo_file") else "Poly3Gauss"}
+    assert {type(basis).__name__ for basis in descriptor.expansion.radial} == {"Poly3" if name in ("turbo_si", "turbo_file") else "Poly3Gauss"}
 
 
 def test_compressed_soap():
@@ -92,7 +92,7 @@ TURBO = {"rcut_hard": "3.8", "rcut_soft": "3.2", "l_max": "2", "alpha_max": "3",
 def test_compression_as_a_list_of_features(tmp_path):
     (tmp_path / "list").write_text("3 3 2 3\n5\n1\n63\n")
     model = soap_turbo(TURBO, ("C", "Si"), "here", tmp_path)
-    full, c = jaxpot.SOAP(model.density, normalize=False), np.random.default_rng(0).normal(size=(6, 9))
+    full, c = jaxpot.SOAP(model.expansion, normalize=False), np.random.default_rng(0).normal(size=(6, 9))
     chosen = np.asarray(full._invariants(c))[[4, 0, 62]]
     np.testing.assert_allclose(model._invariants(c), chosen / np.linalg.norm(chosen), rtol=1e-12)
 

@@ -38,6 +38,8 @@ from jaxpot import (
     stack,
     strain,
 )
+from jaxpot.passes import condense
+from jaxpot.radial.base import sharp
 
 HERE = Path(__file__).parent
 SPECIES = ("H", "He")
@@ -66,7 +68,7 @@ def n_elements(file, name):
 
 def coefficients(density, graph):
     """c, shape [N, Q, L]."""
-    return jax.vmap(density.at())(environments(graph, density.reach, density.species))
+    return jax.vmap(condense(density).of)(environments(graph, density.reach, density.species))
 
 
 def features(model, graph):
@@ -110,7 +112,7 @@ def pair_sums(p, soap):
 
     Undoes the prefactor √(8π²/(2l+1)) of `power_spectrum`, its √2 off the diagonal, and its restriction to q ≤ q'.
     """
-    q, l_max = soap.density.n_channels, soap.density.l_max
+    q, l_max = soap.expansion.n_channels, soap.expansion.l_max
     first, second = np.triu_indices(q)
     blocks = p.reshape(len(p), len(first), l_max + 1, *p.shape[2:])
     full = np.zeros((len(p), q, q, *blocks.shape[2:]))
@@ -118,7 +120,7 @@ def pair_sums(p, soap):
     blocks = blocks / weight.reshape(1, *weight.shape, *(1,) * (p.ndim - 2))
     full[:, first, second] = blocks
     full[:, second, first] = blocks
-    n = soap.density.radial.n_max
+    n = soap.expansion.radial.n_max
     return full.reshape(len(p), q // n, n, q // n, n, *blocks.shape[2:])
 
 
@@ -158,8 +160,8 @@ def featomic_coefficients(c, density, n_species):
 
 def featomic_spectrum(p, soap, n_species):
     """[N, F, ...] -> featomic's (−1)^l/√(2l+1) Σ_m c c', √2 between species, [N, pair z ≤ z', l, n, n', ...]."""
-    l = np.arange(soap.density.l_max + 1)
-    factor = (np.pi * float(soap.density.sigma) ** 2) ** -1.5 * (-1.0) ** l / np.sqrt(2 * l + 1)
+    l = np.arange(soap.expansion.l_max + 1)
+    factor = (np.pi * float(soap.expansion.sigma) ** 2) ** -1.5 * (-1.0) ** l / np.sqrt(2 * l + 1)
     sums = np.moveaxis(pair_sums(p, soap), 5, 2)  # [N, s, l, n, s', n', ...]
     sums = sums * factor.reshape(1, 1, -1, *(1,) * (sums.ndim - 3))
     pairs = [(a, b) for a in range(n_species) for b in range(a, n_species)]
@@ -259,9 +261,9 @@ def quippy_soap(text):
 def quippy_spectrum(p, soap, n_species):
     """[N, F, ...] -> quippy's [N, dim, ...] with covariance_sigma0 = 0 last; √(8π²) survives only without normalisation."""
     sums = pair_sums(p, soap)[:, :n_species, :, :n_species]
-    n = n_species * soap.density.radial.n_max
+    n = n_species * soap.expansion.radial.n_max
     sums = sums.reshape(len(p), n, n, *sums.shape[5:])
-    l = np.arange(soap.density.l_max + 1)
+    l = np.arange(soap.expansion.l_max + 1)
     factor = (np.sqrt(8 * np.pi**2) if soap.normalize else 1.0) / np.sqrt(2 * l + 1)
     a, b = np.tril_indices(n)
     out = sums[:, a, b] * (np.where(a == b, 1.0, np.sqrt(2.0))[:, None] * factor).reshape(1, len(a), len(l), *(1,) * (p.ndim - 2))
@@ -317,7 +319,7 @@ def dscribe_soap(case):
 
 def dscribe_spectrum(p, soap, n_species):
     """[N, F, ...] -> DScribe's [N, feature, ...]: species pairs z ≤ z', l, n, n' (n' ≥ n within a species)."""
-    l, n = np.arange(soap.density.l_max + 1), soap.density.radial.n_max
+    l, n = np.arange(soap.expansion.l_max + 1), soap.expansion.radial.n_max
     sums = np.moveaxis(pair_sums(p, soap), 5, 1) * np.sqrt(8 * np.pi**2 / (2 * l + 1)).reshape(1, -1, *(1,) * (p.ndim + 2))
     blocks = []
     for a in range(n_species):
@@ -358,8 +360,8 @@ def test_dscribe_averages():
     soap = dscribe_soap(info["cases"]["gto_inner"])
     assert soap == dscribe_soap(info["cases"]["gto_outer"])
     outer = {name: p.mean(axis=0) for name, p in all_values(soap, file, names).items()}
-    means = {name: c.mean(axis=0) for name, c in all_values(soap.density, file, names).items()}
-    inner = {name: np.asarray(power_spectrum(jnp.asarray(c), soap.density.l_max)) for name, c in means.items()}
+    means = {name: c.mean(axis=0) for name, c in all_values(soap.expansion, file, names).items()}
+    inner = {name: np.asarray(power_spectrum(jnp.asarray(c), soap.expansion.l_max)) for name, c in means.items()}
     errors = {}
     for kind, spectra in {"outer": outer, "inner": inner}.items():
         for name, p in spectra.items():
@@ -373,7 +375,7 @@ def test_dscribe_averages():
 def test_bases_are_orthonormal_as_long_as_they_are_independent(basis, most):
     r, weight = np.polynomial.legendre.leggauss(60)
     r = 2.5 * (r + 1)
-    g = np.asarray(basis(most).sharp(jnp.asarray(r), 2, 5.0))
+    g = np.asarray(sharp(basis(most), jnp.asarray(r), 2, 5.0))
     for values in np.moveaxis(g, 1, 0):
         assert np.max(np.abs(np.einsum("q,qn,qm->nm", 2.5 * weight * r**2, values, values) - np.eye(most))) < 1e-5
     with pytest.raises(ValueError, match=f"more than {most} functions are linearly dependent"):
@@ -394,9 +396,9 @@ def compressed(kind, density):
 def test_dscribe_compression(kind):
     file, info = oracle("dscribe_soap")
     soap = dscribe_soap(info["cases"][f"gto_{kind}"])
-    model, pairs_of = compressed(kind, soap.density)
+    model, pairs_of = compressed(kind, soap.expansion)
     names = structures(file, f"gto_{kind}/features")
-    n, l_max, column = soap.density.radial.n_max, soap.density.l_max, {label: i for i, label in enumerate(model.labels())}
+    n, l_max, column = soap.expansion.radial.n_max, soap.expansion.l_max, {label: i for i, label in enumerate(model.labels())}
     assert n == 2
     errors = {}
     for name, x in all_values(model, file, names).items():
@@ -518,7 +520,7 @@ def test_sharp_power_spectrum_is_the_sum_over_pairs():
     positions = np.array([[0, 0, 0], [1.1, 0.3, 0.2], [-0.4, 1.8, 0.9], [0.3, -0.7, 2.1]])
     got = pair_sums(np.asarray(one(soap, from_atoms(Atoms("H4", positions=positions), 3.0)))[:1], soap)[0, 0, :, 0]
     r = np.linalg.norm(positions[1:], axis=1)
-    g = np.asarray(radial.sharp(jnp.asarray(r), l_max, 3.0))[:, 0] * np.asarray(cutoff(jnp.asarray(r)))[:, None]
+    g = np.asarray(sharp(radial, jnp.asarray(r), l_max, 3.0))[:, 0] * np.asarray(cutoff(jnp.asarray(r)))[:, None]
     cosine = (positions[1:] @ positions[1:].T) / np.outer(r, r)
     legendre = [np.polynomial.legendre.Legendre.basis(l)(cosine) * (2 * l + 1) / (4 * np.pi) for l in range(l_max + 1)]
     assert relative(got, np.einsum("jn,km,ljk->nml", g, g, np.stack(legendre))) < 1e-12

@@ -73,7 +73,7 @@ def test_global_density():
     file, info = oracle("dscribe_soap")
     names = structures(file, "gto_inner/features")
     soap = dscribe_soap(info["cases"]["gto_inner"])
-    descriptor = GlobalSOAP(soap.density, normalize=False)
+    descriptor = GlobalSOAP(soap.expansion, normalize=False)
     assert descriptor.n_features == soap.n_features and descriptor.labels() == soap.labels()
     graphs = [graph_of(file, name, soap.reach) for name in names]
     spectra = np.asarray(global_values(descriptor, stack(graphs)))
