@@ -144,7 +144,7 @@ def test_refusals(posterior, data, tmp_path):
         jp.fit.linear(model, data, what=1)
     with pytest.raises(ValueError, match='"lsqr" and "kernel" know no posterior'):
         jp.fit.posterior(model, data, method="lsqr")
-    with pytest.raises(ValueError, match=r"expected a factor \[20, P'\]"):
+    with pytest.raises(ValueError, match=r"expected a factor \[40, P'\]"):
         jp.fit.Posterior(model, posterior.factor, (None,))
     with pytest.raises(ValueError, match="expected roots of shapes"):
         posterior.replace(roots=(None, None, None))
