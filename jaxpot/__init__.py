@@ -44,10 +44,10 @@ from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
 from jaxpot.math.activations import SiLU, Softplus, Tanh
 from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
-from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, GammaCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, TwoSided
+from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, Cutoff, GammaCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, TwoSided
 from jaxpot.math.decays import InversePowerDecay, LogisticDecay, Willatt
 from jaxpot.math.endings import ForceShifted, Shifted
-from jaxpot.math.kernels import Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
+from jaxpot.math.kernels import Kernel, Laplacian, Matern, PolynomialKernel, SquaredExponential, Symmetrised
 from jaxpot.math.matching import Average, BestMatch, Matching, REMatch
 from jaxpot.math.permutations import recover_permutations
 from jaxpot.math.polynomials import exchanges
@@ -83,6 +83,7 @@ from jaxpot.potentials.vashishta import Vashishta
 from jaxpot.precision import cast
 from jaxpot.properties import Properties
 from jaxpot.pytree import free, positive, pytree, static
+from jaxpot.radial.base import Radial
 from jaxpot.radial.bessel import Bessel
 from jaxpot.radial.equispaced import EquispacedGaussians
 from jaxpot.radial.gto import GTO, SolidGTO
@@ -166,6 +167,7 @@ __all__ = [
     "CoulombSpectrum",
     "CubicSpline",
     "CutCoulomb",
+    "Cutoff",
     "Dataset",
     "DeepPotSE",
     "Density",
@@ -197,6 +199,7 @@ __all__ = [
     "InversePowerDecay",
     "InverseTransform",
     "IsolatedAtoms",
+    "Kernel",
     "LambdaGP",
     "LambdaKernel",
     "LambdaSOAP",
@@ -238,6 +241,7 @@ __all__ = [
     "PurifiedACE",
     "Quadratic",
     "REMatch",
+    "Radial",
     "RadialTable",
     "References",
     "SBessel",

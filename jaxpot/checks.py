@@ -1,11 +1,19 @@
 """Eager argument checks, the poison for what only the device can see, and the check of JAX itself."""
 
+import dataclasses
 import functools
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+_KINDS = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
 
 
 def is_concrete(value: Any) -> bool:
@@ -91,3 +99,58 @@ def check_jax() -> None:
             f"this JAX (jax {jax.__version__}, jaxlib {jaxlib.__version__}, {jax.default_backend()}) computes wrong numbers: a jitted, vmapped "
             f"matrix-vector product followed by a sum is off by {error:.3g} (jax-ml/jax#39103); {REMEDY}"
         )
+
+
+def allows_none(field: dataclasses.Field) -> bool:
+    """Whether a field may be left out."""
+    return "None" in str(field.type)
+
+
+def check_leaf(where: str, value: Any, metadata: Mapping, sizes: dict[str, int]) -> None:
+    """Raises unless the value is of finite numbers in a declared shape and range; notes the sizes of letters."""
+    shape, dtype = metadata["shape"], getattr(value, "dtype", np.dtype(object))
+    shown = re.sub(r"\b(?!or\b)[A-Za-z]+", lambda letter: str(sizes.get(letter[0], letter[0])), shape)
+    expected = "must be a number" if shape == "[]" else f"must have shape {shown}"
+    if not jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.complexfloating):
+        raise ValueError(f"{where} {expected.replace('have', 'be numbers of')}, got {repr(value)[:60]}")
+    if not any(_fits(value.shape, option, sizes) for option in shape.split(" or ")):
+        raise ValueError(f"{where} {expected}, got {'shape ' if shape == '[]' else ''}{value.shape}")
+    value, (low, high) = np.asarray(value), metadata["range"]
+    rules = [(np.isfinite(value), "finite"), ((value >= low) & (value <= high), f"from {low:g} to {high:g}")]
+    if metadata.get("positive"):
+        rules.insert(0, (value > 0, "> 0"))
+    for right, rule in rules:
+        if not np.all(right):
+            at = tuple(np.argwhere(~right)[0].tolist())
+            raise ValueError(f"{where} must be {rule}, got {value if value.size <= 4 else value[at]}{f' at {list(at)}' if value.size > 4 else ''}")
+
+
+def _fits(shape: tuple[int, ...], declared: str, sizes: dict[str, int]) -> bool:
+    letters = declared.strip("[]").split(", ") if declared != "[]" else []
+    if len(letters) != len(shape):
+        return False
+    found = dict(sizes)
+    if any(n == 0 or found.setdefault(letter, n) != n for letter, n in zip(letters, shape, strict=True)):
+        return False
+    sizes.update(found)
+    return True
+
+
+def as_structure(where: str, value: Any, field: dataclasses.Field) -> Any:
+    """Numbers, words and truth values of the annotated type, alone or in tuples; whatever else as it is."""
+    annotation, most = str(field.type), field.metadata.get("most")
+    options = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
+    in_tuples = any(typing.get_origin(option) is tuple for option in options)
+    kinds = [kind for kind in _KINDS if kind in options or (in_tuples and re.search(rf"\b{kind.__name__}\b", annotation))]
+    if isinstance(value, tuple) and in_tuples:
+        return tuple(as_structure(f"{where}[{i}]", entry, field) for i, entry in enumerate(value)) if kinds else value
+    if not kinds or (value is None and allows_none(field)) or (in_tuples and "[" not in where):
+        return value
+    value = value.item() if isinstance(value, np.generic) else value
+    if type(value) not in kinds and not (type(value) is int and float in kinds):
+        raise ValueError(f"{where} must be {' or '.join(_KINDS[kind] for kind in kinds)}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} must be a finite number, got {value}")
+    if most is not None and not isinstance(value, str) and value > most:
+        raise ValueError(f"{where} must be at most {most}, got {value}")
+    return value

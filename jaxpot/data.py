@@ -16,6 +16,7 @@ from jaxpot.noise import broadcast_level, require_stated, stated_levels
 from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
 
+_OUTER = ("charge", "field")  # of a Graph, beside labels
 _BUCKET = 1.3  # sizes within this ratio share one padded shape
 _COMPILATION = 100_000  # atoms × slots of padding that cost about as much as one more compilation
 
@@ -76,7 +77,8 @@ class Dataset:
             Labels are taken as they stand, and models predict in their unit; what `stress` names becomes −volume · stress, of six
             numbers in ASE's order xx yy zz yz xz xy. A label in several places must be the same in all, up to round-off (energy
             1e-6 eV and 1e-7 of it, forces 1e-5 eV/Å and 1e-5 of the largest, virial 1e-4 of the largest entry and 5e-7 eV/Å³ of
-            stress). Nothing is computed: a calculator counts only for what it holds of these very atoms.
+            stress). Nothing is computed: a calculator counts only for what it holds of these very atoms. A `charge` and a `field` are
+            the Graph's total charge and outer field, which every frame then has in `atoms.info`; without a key they are zero.
           batch_size: largest number of structures in a batch.
 
         Returns:
@@ -90,9 +92,9 @@ class Dataset:
         frames = list(frames)
         if not frames:
             raise ValueError("no frames; expected at least one ase.Atoms")
-        unknown = sorted(set(keys or {}) - {*KEYS, *TENSORS})
+        unknown = sorted(set(keys or {}) - {*KEYS, *TENSORS, *_OUTER})
         if unknown:
-            raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*KEYS, *TENSORS})}")
+            raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*KEYS, *TENSORS, *_OUTER})}")
         if not all(isinstance(key, str) for key in (keys or {}).values()):
             raise ValueError(f"keys are {dict(keys or {})}; expected names, for example {{'energy': 'dft_energy'}}")
         graphs, targets, sigmas, tensors = [], [], [], []
@@ -100,7 +102,7 @@ class Dataset:
         present: set[str] = set()
         for number, atoms in enumerate(frames):
             try:
-                graphs.append(_on_host(from_atoms(atoms, cutoff)))
+                graphs.append(_on_host(from_atoms(atoms, cutoff, **_outer(atoms, keys))))
                 levels = sigma(atoms) if callable(sigma) else sigma
                 require_stated(atoms, levels)
                 asked = [name for name in (*PROPERTIES, *TENSORS) if getattr(levels, name) is not None]
@@ -287,6 +289,16 @@ def noise_levels(
     return sigma
 
 
+def _outer(atoms: Any, keys: Mapping[str, str] | None) -> dict[str, Any]:
+    """The total charge and the outer field of a frame, where keys say how `info` calls them."""
+    named = {name: key for name, key in (keys or {}).items() if name in _OUTER}
+    for name, key in named.items():
+        if key not in atoms.info:
+            nothing = "0.0" if name == "charge" else "(0, 0, 0)"
+            raise ValueError(f"it has no atoms.info[{key!r}], where keys say its {name} is; write atoms.info[{key!r}] = {nothing}")
+    return {name: atoms.info[key] for name, key in named.items()}
+
+
 def _on_host(graph: Graph) -> Graph:
     import jax
 
@@ -341,6 +353,7 @@ def empty_like(like: Batch) -> Batch:
     """A batch of the same shape without atoms or labels, to fill up with."""
     import jax
 
-    graph = like.graphs.replace(numbers=np.zeros_like(like.graphs.numbers))
+    nothing = {name: np.zeros_like(getattr(like.graphs, name)) for name in ("numbers", "charge")}
+    graph = like.graphs.replace(**nothing)
     missing = jax.tree_util.tree_map(lambda x: np.full_like(x, np.inf), like.sigma)
     return Batch(graph, jax.tree_util.tree_map(lambda x: np.full_like(x, np.nan), like.targets), missing)

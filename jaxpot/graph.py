@@ -39,6 +39,8 @@ class Graph:
       shifts: lattice translation of each neighbour, integers, shape [N, K, 3].
       cutoff: radius within which the lists are complete, shape [], in Å.
       overflow: whether some neighbour did not fit, shape [].
+      charge: total charge, shape [], in e; None is zero.
+      field: outer electric field, shape [3], in V/Å; None is zero.
     """
 
     numbers: Array
@@ -49,6 +51,11 @@ class Graph:
     shifts: Array
     cutoff: Array
     overflow: Array
+    charge: Array | None = None
+    field: Array | None = None
+
+    def __post_init__(self):
+        _default(self, self.positions, charge=np.shape(self.cutoff), field=(*np.shape(self.cutoff), 3))
 
     @property
     def centers(self) -> Array:
@@ -66,6 +73,8 @@ class Environment:
       center: likewise of the central atom, shape [].
       index: which atom each neighbour is, shape [K].
       mask: whether the slot holds a neighbour, shape [K].
+      carried: what neighbours carry, such as charges, shape [K, C]; None is nothing, C = 0.
+      center_carried: likewise the central atom, shape [C].
     """
 
     vectors: Array
@@ -73,9 +82,29 @@ class Environment:
     center: Array
     index: Array
     mask: Array
+    carried: Array | None = None
+    center_carried: Array | None = None
+
+    def __post_init__(self):
+        _default(self, self.vectors, carried=(*np.shape(self.mask), 0), center_carried=(*np.shape(self.center), 0))
 
 
-def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_neighbors: int | None = None) -> Graph:
+def _default(of: Any, like: Array, **shapes: tuple[int, ...]) -> None:
+    """Zeros of these shapes, of the type of `like`, for those fields of an object that were not given."""
+    for name, shape in shapes.items():
+        if getattr(of, name) is None:
+            object.__setattr__(of, name, np.zeros(shape, jnp.result_type(like)))
+
+
+def from_atoms(
+    atoms: Any,
+    cutoff: float,
+    *,
+    max_atoms: int | None = None,
+    max_neighbors: int | None = None,
+    charge: float = 0.0,
+    field: Sequence[float] = (0.0, 0.0, 0.0),
+) -> Graph:
     """A structure with its neighbour lists, searched on the host.
 
     Args:
@@ -83,12 +112,14 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
       cutoff: radius of the lists, in Å.
       max_atoms: N, padded with atoms of number 0; None takes the number of atoms.
       max_neighbors: K; None takes the largest number of neighbours.
+      charge: total charge, in e; what `atoms` say of charges does not count.
+      field: outer electric field, shape [3], in V/Å.
 
     Returns:
       The Graph, in JAX's default floating type.
 
     Raises:
-      ValueError: for no atoms, positions or cell that are not finite, a periodic direction without a lattice vector, two
+      ValueError: for no atoms, positions, cell, charge or field that are not finite, a periodic direction without a lattice vector, two
         atoms at one place, a cutoff that is not positive, too few slots (the message names the number needed), coordinates so large
         that JAX's default floating type does not resolve distances between neighbours, or more pairs than fit into memory.
 
@@ -105,6 +136,7 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
         raise ValueError(f"cutoff must be a positive number of Å, got {cutoff}")
     require_finite(atoms.positions, "positions")
     cell = require_finite(atoms.cell.array, "cell")
+    charge, field = (_outer(value, shape, name) for name, value, shape in (("charge", charge, ()), ("field", field, (3,))))
     pbc = np.asarray(atoms.pbc, dtype=bool)
     if np.any(atoms.numbers <= 0):
         raise ValueError(f"atom {int(np.argmin(atoms.numbers))} has atomic number {int(atoms.numbers.min())}; expected 1 to 118")
@@ -131,10 +163,22 @@ def from_atoms(atoms: Any, cutoff: float, *, max_atoms: int | None = None, max_n
 
     graph = _dense(
         np, atoms.numbers.astype(np.int32), np.array(atoms.positions, float), np.array(cell), np.array(pbc), centers, neighbors, shifts, cutoff,
-        max(needed if max_neighbors is None else max_neighbors, 1),
+        max(needed if max_neighbors is None else max_neighbors, 1), charge, field,
     )  # fmt: skip
     # arrays on the device may share memory with those given, which is why the atoms' own were copied
     return jax.device_put(graph if max_atoms in (None, n) else pad(graph, max_atoms=max_atoms))
+
+
+def _outer(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """A total charge or an outer field as an array."""
+    kind = "a finite number of e, for example charge=1.0" if shape == () else "three finite numbers of V/Å, for example field=(0, 0, 0.1)"
+    try:
+        array = np.asarray(value, float)
+    except (TypeError, ValueError):
+        array = np.full(shape, np.nan)
+    if array.shape != shape or not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} is {value!r}; expected {kind}")
+    return array
 
 
 def _check_resolution(positions: np.ndarray, cell: np.ndarray, centers: np.ndarray, shifts: np.ndarray) -> None:
@@ -159,6 +203,8 @@ def from_edges(
     cutoff: float | Array,
     *,
     max_neighbors: int,
+    charge: Array | None = None,
+    field: Array | None = None,
 ) -> Graph:
     """A structure from a list of ordered pairs in any order; integer work only, so it also runs under jit.
 
@@ -172,6 +218,8 @@ def from_edges(
       shifts: integers, shape [E, 3].
       cutoff: radius within which the list is complete, in Å.
       max_neighbors: K; a row with more sets `overflow`, and every energy becomes NaN.
+      charge: total charge, shape [], in e; None is zero.
+      field: outer electric field, shape [3], in V/Å; None is zero.
 
     Returns:
       The Graph. Both directions of a pair must be in the list.
@@ -186,10 +234,10 @@ def from_edges(
         raise ValueError(
             f"expected centers [E], neighbors [E] and shifts [E, 3], got {centers.shape}, {neighbors.shape} and {shifts.shape}"
         )
-    return _dense(jnp, *(jnp.asarray(a) for a in (numbers, positions, cell, pbc, centers, neighbors, shifts)), cutoff, max_neighbors)
+    return _dense(jnp, *(jnp.asarray(a) for a in (numbers, positions, cell, pbc, centers, neighbors, shifts)), cutoff, max_neighbors, charge, field)
 
 
-def _dense(xp, numbers, positions, cell, pbc, centers, neighbors, shifts, cutoff, max_neighbors) -> Graph:
+def _dense(xp, numbers, positions, cell, pbc, centers, neighbors, shifts, cutoff, max_neighbors, charge, field) -> Graph:
     """The rows of a pair list, gathered by centre; xp is numpy on the host and jax.numpy under jit."""
     n, n_edges = numbers.shape[0], centers.shape[0]
     centers = xp.where((centers >= n) | (neighbors >= n), n, centers)
@@ -210,6 +258,8 @@ def _dense(xp, numbers, positions, cell, pbc, centers, neighbors, shifts, cutoff
         shifts=xp.take(xp.concatenate([shifts.astype(np.int32), xp.zeros((1, 3), np.int32)]), edge, axis=0, mode="clip"),
         cutoff=xp.asarray(cutoff, positions.dtype),
         overflow=xp.any(counts > max_neighbors),
+        charge=None if charge is None else xp.asarray(charge, positions.dtype),
+        field=None if field is None else xp.asarray(field, positions.dtype),
     )
 
 
@@ -246,7 +296,7 @@ def stack(graphs: Sequence[Graph]) -> Graph:
     return jax.tree_util.tree_map(lambda *leaves: jnp.asarray(np.stack(leaves)), *padded)
 
 
-def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) -> Environment:
+def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...], carried: Array | None = None) -> Environment:
     """The surroundings of every atom: the gate between geometry and models.
 
     Empty slots are parked at 1.001 × max(graph.cutoff, cutoff), where every cutoff function is zero, so smooth descriptors
@@ -257,6 +307,7 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) 
       graph: one structure.
       cutoff: the largest radius the model looks at, in Å.
       species: chemical symbols; indices in the result refer to this tuple.
+      carried: what every atom carries, such as its charge, shape [N, C]; zero in empty slots. None is nothing.
 
     Returns:
       A stack of environments, shape [N, ...].
@@ -282,6 +333,8 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) 
         center=index[: len(mask)],
         index=jnp.minimum(graph.neighbors, n - 1),
         mask=mask,
+        carried=None if carried is None else jnp.where(mask[:, :, None], carried[jnp.minimum(graph.neighbors, n - 1)], 0),
+        center_carried=None if carried is None else jnp.where((graph.centers > 0)[:, None], carried[: len(mask)], 0),
     )
 
 
@@ -292,7 +345,7 @@ def only(graph: Graph, species: tuple[str, ...]) -> Graph:
 
 
 def strain(graph: Graph, epsilon: Array) -> Graph:
-    """Positions and cell under r → (1 + ε) r.
+    """Positions and cell under r → (1 + ε) r; charge and field stay.
 
     Args:
       graph: one structure.
@@ -303,8 +356,8 @@ def strain(graph: Graph, epsilon: Array) -> Graph:
 
 
 def rotate(graph: Graph, rotation: Array) -> Graph:
-    """Positions and cell under r → Q r, for Q of shape [3, 3]."""
-    return _transformed(graph, rotation)
+    """Positions, cell and field under r → Q r, for Q of shape [3, 3]."""
+    return _transformed(graph, rotation).replace(field=einsum("ab,b->a", rotation, graph.field))
 
 
 def _transformed(graph: Graph, matrix: Array) -> Graph:
@@ -315,13 +368,15 @@ def _transformed(graph: Graph, matrix: Array) -> Graph:
 
 
 def to_atoms(graph: Graph) -> Any:
-    """`ase.Atoms` of a Graph on the host, without its padding."""
+    """`ase.Atoms` of a Graph on the host, without its padding; a charge or field is in `info`, by these names."""
     from ase import Atoms
 
     real = np.asarray(graph.numbers) > 0
+    outer = {"charge": np.asarray(graph.charge, float).item(), "field": np.asarray(graph.field, float)}
     return Atoms(
         numbers=np.asarray(graph.numbers)[real],
         positions=np.asarray(graph.positions, float)[real],
         cell=np.asarray(graph.cell, float),
         pbc=np.asarray(graph.pbc),
+        info={name: value for name, value in outer.items() if np.any(value)},
     )

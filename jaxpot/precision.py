@@ -80,6 +80,28 @@ def promoted(graph: Any, model: Any) -> Any:
     return graph if graph.positions.dtype == dtype else map_floating(lambda x: jnp.asarray(x, dtype), graph)
 
 
+def promoted_pair(model: Any, graph: Any) -> tuple[Any, Any]:
+    """Model and graph in the promoted floating type of both: what is computed with them has this one type, and no rule of a derivative meets two.
+
+    Leaves that are of this type already are handed on as they are, so in most cases nothing is computed.
+
+    Args:
+      model: any pytree.
+      graph: a Graph, whose type is that of its positions.
+
+    Example:
+      >>> from ase.build import bulk
+      >>> from jaxpot import CosineCutoff, from_atoms
+      >>> graph = cast(from_atoms(bulk("Si"), cutoff=3.0), "float32")
+      >>> cutoff, graph = promoted_pair(CosineCutoff(3.0), graph)
+      >>> graph.positions.dtype == cutoff.radius.dtype
+      True
+    """
+    leaves = [leaf for leaf in jax.tree_util.tree_leaves(model) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    dtype = jnp.result_type(graph.positions, *leaves)
+    return map_floating(lambda x: x if jnp.result_type(x) == dtype else jnp.asarray(x, dtype), (model, graph))
+
+
 def in_float64(function: Callable[[Any], Any], tree: Any) -> Any:
     """function(tree), in float64 whatever the global setting, for what is condensed once on the host; its leaves are NumPy arrays in 32-bit mode."""
     if jax.config.jax_enable_x64:

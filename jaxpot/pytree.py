@@ -7,8 +7,6 @@
 
 import dataclasses
 import fnmatch
-import math
-import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from jaxpot.checks import is_concrete
+from jaxpot.checks import allows_none, as_structure, check_leaf, is_concrete
 
-_CLASSES: dict[str, type] = {}
+_CLASSES: dict[str, type] = {}  # by `class_name`
 _LARGEST = 1e30  # beyond, powers of a number leave double precision
-_KINDS = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
 
 
 def static(default: Any = dataclasses.MISSING, *, most: int | None = None) -> Any:
@@ -87,12 +84,43 @@ def _is_static(field: dataclasses.Field) -> bool:
 
 def is_pytree(value: Any) -> bool:
     """True for instances of classes made by `@pytree`."""
-    return type(value).__name__ in _CLASSES and _CLASSES[type(value).__name__] is type(value)
+    return "_is_pytree" in type(value).__dict__
+
+
+def class_name(cls: type) -> str:
+    """What files call a `@pytree` class: its name if it is the library's, else "module:name", so that no two are confused.
+
+    Example:
+      >>> from jaxpot.math.cutoffs import CosineCutoff
+      >>> class_name(CosineCutoff)
+      'CosineCutoff'
+    """
+    return cls.__name__ if cls.__module__.split(".")[0] == __name__.split(".")[0] else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def class_table() -> dict[str, type]:
-    """Every `@pytree` class by name, as `load` looks them up."""
+    """Every `@pytree` class by its `class_name`, as `load` looks them up."""
     return dict(_CLASSES)
+
+
+def find_class(name: Any) -> type:
+    """The `@pytree` class of this `class_name`; of a class that is not the library's the name alone will do where no two share it.
+
+    Raises:
+      ValueError: for a name of none or of several, with the line to write.
+    """
+    if isinstance(name, str) and name in _CLASSES:
+        return _CLASSES[name]
+    found = [full for full, cls in _CLASSES.items() if cls.__name__ == name]
+    if len(found) == 1:
+        return _CLASSES[found[0]]
+    if found:
+        raise ValueError(f"ambiguous class {name!r}; write {' or '.join(map(repr, sorted(found)))}")
+    module, _, inside = str(name).partition(":")
+    if not inside:
+        raise ValueError(f"unknown class {name!r}; import the module that defines it first")
+    how = f"define {inside} in this script first" if module == "__main__" else f"write import {module} first"
+    raise ValueError(f"unknown class {name!r}; {how}")
 
 
 def fields(value: Any) -> tuple[tuple[str, Any, dataclasses.Field], ...]:
@@ -147,14 +175,14 @@ def _finish(self) -> None:
         where = f"{owner}.{name}"
         if not _is_static(field):
             value = _as_leaf(value)
-            if "shape" in field.metadata and is_concrete(value) and not (value is None and _allows_none(field)):
-                _check_leaf(where, value, field.metadata, sizes)
+            if "shape" in field.metadata and is_concrete(value) and not (value is None and allows_none(field)):
+                check_leaf(where, value, field.metadata, sizes)
         else:
             try:
                 hash(value)
             except TypeError:
                 raise TypeError(f"{where} is structure and must be hashable, got {type(value).__name__}; write a tuple") from None
-            value = _as_structure(where, value, field)
+            value = as_structure(where, value, field)
             if name == "species" and isinstance(value, tuple) and value:
                 sizes["S"] = len(value)
         object.__setattr__(self, name, value)
@@ -178,61 +206,8 @@ def _check_parts(self) -> None:
         values = value if lists and isinstance(value, tuple | list) else (value,)
         for wrong in (part for part in values if is_concrete(part) and not isinstance(part, kinds)):
             names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds if kind is not type(None))
-            raise TypeError(f"{type(self).__name__}.{name} must be a {names}, got {_describe(wrong)[:60]}")
-
-
-def _allows_none(field: dataclasses.Field) -> bool:
-    return "None" in str(field.type)
-
-
-def _check_leaf(where: str, value: Any, metadata: Mapping, sizes: dict[str, int]) -> None:
-    """Raises unless the value is of finite numbers in a declared shape and range; notes the sizes of letters."""
-    shape, dtype = metadata["shape"], getattr(value, "dtype", np.dtype(object))
-    shown = re.sub(r"\b(?!or\b)[A-Za-z]+", lambda letter: str(sizes.get(letter[0], letter[0])), shape)
-    expected = "must be a number" if shape == "[]" else f"must have shape {shown}"
-    if not jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.complexfloating):
-        raise ValueError(f"{where} {expected.replace('have', 'be numbers of')}, got {repr(value)[:60]}")
-    if not any(_fits(value.shape, option, sizes) for option in shape.split(" or ")):
-        raise ValueError(f"{where} {expected}, got {'shape ' if shape == '[]' else ''}{value.shape}")
-    value, (low, high) = np.asarray(value), metadata["range"]
-    rules = [(np.isfinite(value), "finite"), ((value >= low) & (value <= high), f"from {low:g} to {high:g}")]
-    if metadata.get("positive"):
-        rules.insert(0, (value > 0, "> 0"))
-    for right, rule in rules:
-        if not np.all(right):
-            at = tuple(np.argwhere(~right)[0].tolist())
-            raise ValueError(f"{where} must be {rule}, got {value if value.size <= 4 else value[at]}{f' at {list(at)}' if value.size > 4 else ''}")
-
-
-def _fits(shape: tuple[int, ...], declared: str, sizes: dict[str, int]) -> bool:
-    letters = declared.strip("[]").split(", ") if declared != "[]" else []
-    if len(letters) != len(shape):
-        return False
-    found = dict(sizes)
-    if any(n == 0 or found.setdefault(letter, n) != n for letter, n in zip(letters, shape, strict=True)):
-        return False
-    sizes.update(found)
-    return True
-
-
-def _as_structure(where: str, value: Any, field: dataclasses.Field) -> Any:
-    """Numbers, words and truth values of the annotated type, alone or in tuples; whatever else as it is."""
-    annotation, most = str(field.type), field.metadata.get("most")
-    options = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
-    in_tuples = any(typing.get_origin(option) is tuple for option in options)
-    kinds = [kind for kind in _KINDS if kind in options or (in_tuples and re.search(rf"\b{kind.__name__}\b", annotation))]
-    if isinstance(value, tuple) and in_tuples:
-        return tuple(_as_structure(f"{where}[{i}]", entry, field) for i, entry in enumerate(value)) if kinds else value
-    if not kinds or (value is None and _allows_none(field)) or (in_tuples and "[" not in where):
-        return value
-    value = value.item() if isinstance(value, np.generic) else value
-    if type(value) not in kinds and not (type(value) is int and float in kinds):
-        raise ValueError(f"{where} must be {' or '.join(_KINDS[kind] for kind in kinds)}, got {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} must be a finite number, got {value}")
-    if most is not None and not isinstance(value, str) and value > most:
-        raise ValueError(f"{where} must be at most {most}, got {value}")
-    return value
+            article = "an" if names[0] in "AEIO" else "a"
+            raise TypeError(f"{type(self).__name__}.{name} must be {article} {names}, got {_describe(wrong)[:60]}")
 
 
 def _describe(value: Any) -> str:
@@ -266,7 +241,7 @@ def pytree(cls: type) -> type:
     skip tracers. A class with its own `__init__` ends it with `self.__post_init__()`.
 
     Raises:
-      TypeError: if another class of this name exists (files are read by class name), or a static field is not hashable.
+      TypeError: if a static field is not hashable.
 
     Example:
       >>> @pytree
@@ -276,8 +251,8 @@ def pytree(cls: type) -> type:
       >>> Smearing(0.5).replace(n_max=8)
       Smearing(sigma=0.5, n_max=8)
     """
-    name = cls.__name__
-    if name in _CLASSES and _CLASSES[name].__module__ != cls.__module__:
+    name = class_name(cls)
+    if name in _CLASSES and _CLASSES[name].__module__ != cls.__module__:  # the library's own, whose names are short
         raise TypeError(f"a @pytree class named {name} exists already in {_CLASSES[name].__module__}; choose another name")
     own_init = "__init__" in cls.__dict__
     cls._validate = cls.__dict__.get("__post_init__")
@@ -287,6 +262,7 @@ def pytree(cls: type) -> type:
     cls.__eq__ = _equal
     cls.__hash__ = None
     cls.replace = _replace
+    cls._is_pytree = True
 
     leaves = tuple(f.name for f in dataclasses.fields(cls) if not _is_static(f))
     statics = tuple(f.name for f in dataclasses.fields(cls) if _is_static(f))

@@ -81,7 +81,7 @@ class Partition:
       neighbors: shape [D, C, K], numbers of own atoms and ghosts; C + G marks an empty slot.
       shifts: shape [D, C, K, 3].
       sent: own atoms that every part sends, shape [D, S] for each of `hops`.
-      cell, pbc, cutoff, overflow: as in Graph.
+      cell, pbc, cutoff, overflow, charge, field: as in Graph.
       place: where each atom of the structure is, part · C + number there, shape [N].
       hops: how many devices further on each of `sent` goes.
     """
@@ -95,6 +95,8 @@ class Partition:
     pbc: Array
     cutoff: Array
     overflow: Array
+    charge: Array
+    field: Array
     place: Array
     hops: tuple[int, ...] = static()
 
@@ -158,7 +160,10 @@ def partition(graph: Graph, mesh: Mesh) -> Partition:
         numbers[part, : len(atoms)], positions[part, : len(atoms)] = graph.numbers[atoms], graph.positions[atoms]
         neighbors[part, : len(atoms)], shifts[part, : len(atoms)] = rename[graph.neighbors[atoms]], graph.shifts[atoms]
     place = owner[:-1] * size + local[:-1]
-    whole = Partition(numbers, positions, neighbors, shifts, sent, graph.cell, graph.pbc, graph.cutoff, graph.overflow, place.astype(np.int32), hops)
+    same = {name: getattr(graph, name) for name in ("cell", "pbc", "cutoff", "overflow", "charge", "field")}
+    whole = Partition(
+        numbers=numbers, positions=positions, neighbors=neighbors, shifts=shifts, sent=sent, place=place.astype(np.int32), hops=hops, **same
+    )
     return jax.tree_util.tree_map(lambda x, spec: _placed(x, mesh, spec), whole, _specs(whole, mesh))
 
 
@@ -210,7 +215,16 @@ def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Arr
 
     ghosts = [passed(positions[sent[0]], hop) for sent, hop in zip(parts.sent, parts.hops, strict=True)]
     graph = Graph(
-        parts.numbers[0], jnp.concatenate([positions, *ghosts]), parts.cell, parts.pbc, parts.neighbors[0], parts.shifts[0], parts.cutoff, parts.overflow
+        numbers=parts.numbers[0],
+        positions=jnp.concatenate([positions, *ghosts]),
+        cell=parts.cell,
+        pbc=parts.pbc,
+        neighbors=parts.neighbors[0],
+        shifts=parts.shifts[0],
+        cutoff=parts.cutoff,
+        overflow=parts.overflow,
+        charge=parts.charge,
+        field=parts.field,
     )
     energies, gradient, by_strain = energies_with_gradient(model, graph)
     total, start = gradient[:size], size
@@ -224,7 +238,7 @@ def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Arr
 def _specs(parts: Partition, mesh: Mesh) -> Partition:
     shared = P(mesh.axis_names)
     split = {"numbers", "positions", "neighbors", "shifts"}
-    names = ("numbers", "positions", "neighbors", "shifts", "cell", "pbc", "cutoff", "overflow", "place")
+    names = ("numbers", "positions", "neighbors", "shifts", "cell", "pbc", "cutoff", "overflow", "charge", "field", "place")
     changes = {name: shared if name in split else P() for name in names}
     return parts.replace(sent=tuple(shared for _ in parts.sent), **changes)
 

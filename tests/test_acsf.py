@@ -94,7 +94,7 @@ def test_hessian_of_a_straight_angle(zeta):
 
     def energy(move):
         vectors = jnp.stack([jnp.array([1.0, 0, 0]), jnp.array([-1.3, 0, 0]) + move])
-        env = jaxpot.Environment(vectors, jnp.zeros(2, int), jnp.array(0), jnp.zeros(2, int), jnp.ones(2, bool))
+        env = jaxpot.Environment(vectors=vectors, species=jnp.zeros(2, int), center=jnp.array(0), index=jnp.zeros(2, int), mask=jnp.ones(2, bool))
         return acsf.environment(env)[0]
 
     hessian = np.asarray(quick_jit(jax.hessian(energy))(jnp.zeros(3)))

@@ -40,7 +40,7 @@ def test_jacobian_is_that_of_the_interface(changes):
 def test_derivatives_exist_everywhere():
     """At the poles of the harmonics, at the centre itself, and at the cutoff."""
     places = [[0, 0, 1.0], [0, 0, -1.0], [0, 0, 0], [0, 0, 3.1], [1.0, 0, 0]]
-    env = jaxpot.Environment(np.array(places), np.zeros(5, int), np.array(0), np.zeros(5, int), np.ones(5, bool))
+    env = jaxpot.Environment(vectors=np.array(places), species=np.zeros(5, int), center=np.array(0), index=np.zeros(5, int), mask=np.ones(5, bool))
     value, slope = quick_jit(jax.value_and_grad(lambda v: jnp.sum(SMALL.environment(env.replace(vectors=v)))))(env.vectors)
     assert np.isfinite(value) and np.all(np.isfinite(slope))
 

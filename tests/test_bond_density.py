@@ -170,7 +170,7 @@ def environment(k=9, seed=0, center=1):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(k, 3))
     vectors *= (np.linspace(1.0, 4.4, k) / np.linalg.norm(vectors, axis=1))[:, None]
-    return Environment(vectors, np.arange(k) % 2, np.array(center), np.zeros(k, int), np.ones(k, bool))
+    return Environment(vectors=vectors, species=np.arange(k) % 2, center=np.array(center), index=np.zeros(k, int), mask=np.ones(k, bool))
 
 
 def test_bonds_have_radial_functions_of_their_own():

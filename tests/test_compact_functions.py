@@ -114,7 +114,8 @@ def test_curvature_of_atoms_in_line():
 
     def values(x, across):
         vectors = jnp.stack([jnp.array([1.0, 0, 0]), jnp.stack([x, across, jnp.zeros(())])])
-        return acsf.environment(jaxpot.Environment(vectors, jnp.zeros(2, int), jnp.array(0), jnp.zeros(2, int), jnp.ones(2, bool)))
+        none = jnp.zeros(2, int)
+        return acsf.environment(jaxpot.Environment(vectors=vectors, species=none, center=jnp.array(0), index=none, mask=jnp.ones(2, bool)))
 
     second = jax.jacfwd(jax.jacfwd(values, 1), 1)
     found, second = quick_jit(jax.vmap(lambda x: (values(x, 0.0), second(x, 0.0))))(jnp.array([1.3, -1.3]))

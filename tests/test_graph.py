@@ -1,5 +1,6 @@
 """Neighbour lists and the gate, against ASE on random cells."""
 
+import re
 import sys
 
 import ase
@@ -9,10 +10,16 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 from ase.neighborlist import primitive_neighbor_list
+from catalog import quick_jit
 
 import jaxpot as jp
+from jaxpot.data import empty_like
+from jaxpot.fit.sparse import _compact
+from jaxpot.graph import only
+from jaxpot.math.cutoffs import CosineCutoff, Cutoff
+from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.neighbors import neighbor_pairs
-from jaxpot.pytree import with_leaves
+from jaxpot.pytree import pytree, static, with_leaves
 
 
 def random_structure(rng):
@@ -178,3 +185,150 @@ def test_a_graph_does_not_follow_the_atoms():
     atoms.cell[:] *= 2.0
     for x, old in zip((graph.positions, graph.cell), before, strict=True):
         np.testing.assert_array_equal(x, old)
+
+
+# --- total charge, outer field, and what atoms carry ------------------------------------------------------------------------
+
+FIELD = np.array([0.1, -0.2, 0.3])
+
+
+def charged(**changes):
+    atoms = bulk("SiC", "zincblende", a=4.3)
+    atoms.rattle(0.1, seed=0)
+    return jp.from_atoms(atoms, 4.0, charge=-1.0, field=FIELD, **changes)
+
+
+def test_charge_and_field_stay_with_the_structure():
+    graph, neutral = charged(), jp.from_atoms(bulk("Si"), 4.0)
+    assert neutral.charge == 0 and neutral.field.tolist() == [0, 0, 0] and jp.to_atoms(neutral).info == {}
+    for of in (graph, charged(max_atoms=5, max_neighbors=60), jp.pad(graph, max_atoms=4), jp.strain(graph, np.full((3, 3), 0.01)), only(graph, ("C",))):
+        assert of.charge == -1 and of.charge.dtype == of.field.dtype == of.positions.dtype
+        np.testing.assert_array_equal(of.field, FIELD)
+    rotation = np.asarray(jp.random_rotation(jax.random.key(0)))
+    turned = jp.rotate(graph, rotation)
+    assert turned.charge == -1
+    np.testing.assert_allclose(turned.field, rotation @ FIELD, rtol=1e-14)
+    batch = jp.stack([neutral, graph])
+    assert batch.charge.tolist() == [0, -1] and batch.field.shape == (2, 3)
+    assert jp.cast(graph, "float32").charge.dtype == jp.cast(graph, "float32").field.dtype == np.float32
+    info = jp.to_atoms(graph).info
+    np.testing.assert_array_equal(jp.from_atoms(jp.to_atoms(graph), 4.0, **info).field, FIELD)
+    parts = jp.sharding.partition(graph, jp.sharding.make_mesh(2))
+    assert parts.charge == -1 and parts.field.tolist() == FIELD.tolist()
+    one = (np.array([14]), np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, bool), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), int), 4.0)
+    made = jax.jit(lambda q: jp.from_edges(*one, max_neighbors=1, charge=q, field=FIELD))(2.0)
+    assert made.charge == 2 and made.field.tolist() == FIELD.tolist() and jp.from_edges(*one, max_neighbors=1).charge == 0
+
+
+@pytest.mark.parametrize(
+    ("outer", "message"),
+    [
+        ({"charge": np.nan}, r"charge is nan; expected a finite number of e, for example charge=1\.0"),
+        ({"charge": "one"}, "charge is 'one'; expected a finite number"),
+        ({"charge": [1.0, 2.0]}, r"charge is \[1\.0, 2\.0\]; expected a finite number"),
+        ({"field": 0.1}, r"field is 0\.1; expected three finite numbers of V/Å, for example field=\(0, 0, 0\.1\)"),
+        ({"field": [0, 0, np.inf]}, "expected three finite numbers"),
+    ],
+)
+def test_charges_and_fields_that_are_none(outer, message):
+    with pytest.raises(ValueError, match=message):
+        jp.from_atoms(bulk("Si"), 3.0, **outer)
+
+
+@pytree
+class Potential(jp.LocalDescriptor):
+    """q_i and Σ_j q_j f_c(r_j): a user's own class, which has the name of an interface of the library."""
+
+    species: tuple[str, ...] = static()
+    cutoff: Cutoff
+
+    @property
+    def reach(self):
+        return self.cutoff.radius
+
+    n_features = 2
+
+    def environment(self, env):
+        r = safe_norm(env.vectors)
+        return jnp.concatenate([env.center_carried, einsum("kc,k->c", env.carried, self.cutoff(r))])
+
+
+TOY = Potential(("C", "Si"), CosineCutoff(3.5, width=1.0))
+
+
+def toy_charges(graph):
+    """More at silicon, with the total that the structure has."""
+    real = graph.numbers > 0
+    bare = jnp.where(real, jnp.where(graph.numbers == 14, 1.0, -0.5), 0)
+    return bare + jnp.where(real, (graph.charge - jnp.sum(bare)) / jnp.sum(real), 0)
+
+
+def of_charges(graph, charges):
+    return jax.vmap(TOY.environment)(jp.environments(graph, TOY.reach, TOY.species, charges[:, None]))
+
+
+def with_toy_charges(graph):
+    return of_charges(graph, toy_charges(graph))
+
+
+toy_features = quick_jit(with_toy_charges)
+
+
+def test_what_atoms_carry_reaches_their_neighbours():
+    graph = charged(max_neighbors=60)
+    charges = np.asarray(quick_jit(toy_charges)(graph))
+    np.testing.assert_allclose(charges.sum(), -1, rtol=1e-14)
+    atoms = jp.to_atoms(graph)
+    i, j, _, d = neighbor_pairs(atoms, 3.5)
+    seen = np.asarray(TOY.cutoff(d))
+    matrix = np.zeros((2, 2))
+    np.add.at(matrix, (i, j), seen)
+    np.testing.assert_allclose(toy_features(graph), np.stack([charges, matrix @ charges], axis=1), rtol=1e-12)
+    slopes = quick_jit(jax.jacobian(lambda q: of_charges(graph, q)[:, 1]))(charges)
+    np.testing.assert_allclose(slopes, matrix, rtol=1e-12)
+    env = jp.environments(graph, 3.5, TOY.species, jnp.full((2, 3), jnp.nan))
+    assert env.carried.shape == (*graph.neighbors.shape, 3) and not np.isnan(np.asarray(env.carried)[~np.asarray(env.mask)]).any()
+
+
+def test_padding_and_batches_do_not_change_what_atoms_carry():
+    one, other = charged(), jp.from_atoms(bulk("Si"), 4.0, charge=2.0)
+    larger = toy_features(jp.pad(one, max_atoms=7, max_neighbors=70))
+    np.testing.assert_allclose(larger[:2], toy_features(one), rtol=1e-14)
+    assert not np.any(larger[2:])
+    batch = quick_jit(jax.vmap(with_toy_charges))(jp.stack([one, other]))
+    np.testing.assert_allclose(batch[0, :2], toy_features(one), rtol=1e-14)
+    np.testing.assert_allclose(batch[1], toy_features(other), rtol=1e-14)
+
+
+def test_who_carries_nothing_costs_nothing():
+    """No operation of a traced model has an array without entries."""
+    graph = charged()
+    envs = jp.environments(graph, 3.5, TOY.species)
+    assert envs.carried.shape == (*graph.neighbors.shape, 0) and envs.center_carried.shape == (2, 0)
+    model = jp.AtomicPotential(jp.SOAP(jp.Density(TOY.species, TOY.cutoff, jp.GTO(2), 1, sigma=0.5)), jp.Linear(coefficients=np.ones(40)))
+    program = str(jax.make_jaxpr(jp.evaluate)(model, graph))
+    assert not [line for line in program.splitlines() if re.search(r"= ", line) and re.search(r"\[[0-9,]*\b0\]", line.split("= ")[0])]
+
+
+def test_sparse_points_carry_what_they_are_given():
+    graph = charged(max_neighbors=60)
+    envs = jax.tree_util.tree_map(np.asarray, jp.environments(graph, 3.5, TOY.species, jnp.array([[1.0, 3.0], [2.0, 4.0]])))
+    mixed = jax.tree_util.tree_map(lambda x: x[:, ::-1] if x.ndim > 1 and x.shape[1] == 60 else x, envs)  # empty slots first
+    points = _compact(mixed, 55)
+    assert points.carried.shape == (2, 55, 2)
+    np.testing.assert_array_equal(points.carried, np.where(points.mask[..., None], np.stack([1.0 + points.index, 3.0 + points.index], axis=-1), 0))
+    nothing = _compact(mixed.replace(carried=np.zeros((2, 60, 0))), 55)
+    assert nothing.carried.shape == (2, 55, 0) and nothing.mask.sum() == envs.mask.sum()
+
+
+def test_frames_state_their_charge_and_field():
+    frames = [_with(bulk("Si", a=a), info={"energy": 0.0, "q": q, "E": FIELD}) for a, q in ((5.4, 1.0), (5.5, -1.0))]
+    read = lambda keys: jp.Dataset.from_atoms(frames, 3.0, sigma=jp.Properties(energy=1.0), keys=keys, batch_size=1)  # noqa: E731
+    assert {float(b.graphs.charge[0]) for b in read({"energy": "energy"}).batches} == {0.0}
+    data = read({"energy": "energy", "charge": "q", "field": "E"})
+    assert {frame: float(structure.graphs.charge) for frame, structure in data.structures()} == {0: 1.0, 1: -1.0}
+    assert all(np.array_equal(structure.graphs.field, FIELD) for _, structure in data.structures())
+    assert not np.any(empty_like(data.batches[0]).graphs.charge)
+    del frames[1].info["q"]
+    with pytest.raises(ValueError, match=r"frame 1: it has no atoms\.info\['q'\], where keys say its charge is; write atoms\.info\['q'\] = 0\.0"):
+        read({"energy": "energy", "charge": "q"})

@@ -14,6 +14,7 @@ import pytest
 from ase.build import bulk
 
 import jaxpot as jp
+from jaxpot.precision import promoted_pair
 
 ATOMS = bulk("Si", cubic=True)
 ATOMS.rattle(0.1, seed=1)
@@ -78,6 +79,21 @@ def test_results_have_the_promoted_type():
     single = jp.cast(graph, "float32")
     mixed, double = catalog.evaluate(MODEL, single), catalog.evaluate(MODEL, jp.cast(single, "float64"))
     assert mixed.forces.dtype == jnp.float64 and jnp.array_equal(mixed.forces, double.forces) and jax.eval_shape(MODEL, single).dtype == jnp.float64
+
+
+@pytest.mark.parametrize(("of_model", "of_graph"), [("float32", "float64"), ("float64", "float32"), ("float32", "float32"), ("float64", "float64")])
+def test_pairs_are_promoted(of_model, of_graph):
+    """Energies, and all that a derivative rule sees, are of one type."""
+    dtype, graph = np.result_type(of_model, of_graph), jp.cast(jp.from_atoms(ATOMS, 4.0), of_graph)
+    for name in ("soap-gto", "ace", "mlp", "gp-polynomial", "lennard-jones"):
+        model = jp.cast(catalog.potential(name), of_model, insist=True)
+        pair = promoted_pair(model, graph)
+        types = {np.asarray(leaf).dtype for leaf in jax.tree_util.tree_leaves(pair)}
+        assert {kind for kind in types if kind.kind == "f"} == {dtype} and pair[1].neighbors is graph.neighbors
+        result = jax.eval_shape(jp.evaluate, *pair)
+        assert {leaf.dtype for leaf in jax.tree_util.tree_leaves(result)} == {dtype}
+    if of_model == of_graph:
+        assert all(a is b for a, b in zip(*map(jax.tree_util.tree_leaves, (pair, (model, graph))), strict=True))
 
 
 def test_collapsed_first_and_cast_then():

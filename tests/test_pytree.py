@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxpot as jp
-from jaxpot.pytree import pytree, static, walk, with_leaves
+from jaxpot.pytree import class_name, find_class, is_pytree, pytree, static, walk, with_leaves
 
 MODEL = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(5.0, width=1.0), jp.GTO(4), 3, sigma=0.5))
 
@@ -96,7 +96,7 @@ def test_leaves_that_are_numbers_take_nothing_else(of, name):
         (lambda: jp.IsolatedAtoms({"Si": np.nan}), r"values must be finite"),
         (lambda: jp.IsolatedAtoms({}), "energies_of is {}; expected a mapping"),
         (lambda: jp.LennardJones(("Si",), epsilon=[0.1], sigma=2.0, cutoff=jp.Step(5.0)), r"epsilon must have shape \[\] or \[1, 1\], got \(1,\)"),
-        (lambda: jp.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=5.0), r"LennardJones\.cutoff must be a Cutoff, got 5\.0"),
+        (lambda: jp.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=5.0), r"LennardJones\.cutoff must be an Ending, got 5\.0"),
         (lambda: jp.Density(("Si",), 5.0, jp.GTO(4), 3, sigma=0.5), r"Density\.cutoff must be a Cutoff, got 5\.0"),
         (lambda: jp.SquaredExponential([[1.0]]), r"length must have shape \[\] or \[F\], got \(1, 1\)"),
         (lambda: jp.Bonds(("H",), [[0, 1]], stiffness=[[1.0]], length=1.0), r"stiffness must have shape \[\] or \[N\], got \(1, 1\)"),
@@ -132,17 +132,17 @@ def test_declared_shapes_leave_transformations_alone():
 
 def test_free_maps_positive_leaves_by_log_and_bounded_ones_by_sigmoid():
     params, build = jp.free(MODEL, "*.sigma", "*.cutoff.radius", bounds={"*.radius": (3.0, 6.0)})
-    assert set(params) == {"density.sigma", "density.cutoff.radius"}
+    assert set(params) == {"expansion.sigma", "expansion.cutoff.radius"}
     np.testing.assert_allclose(params["expansion.sigma"], np.log(0.5))
     np.testing.assert_allclose(build(params).expansion.cutoff.radius, 5.0, rtol=1e-14)
     far = build(jax.tree_util.tree_map(lambda u: u + 50.0, params))
     assert 3.0 < float(far.expansion.cutoff.radius) <= 6.0
-    slope = jax.grad(lambda p: build(p).density.sigma)(params)["expansion.sigma"]
+    slope = jax.grad(lambda p: build(p).expansion.sigma)(params)["expansion.sigma"]
     np.testing.assert_allclose(slope, 0.5)
 
 
 def test_free_refuses_what_it_cannot_mean():
-    with pytest.raises(ValueError, match=r"(?s)no leaf matches '\*\.sigmma'.*density\.sigma"):
+    with pytest.raises(ValueError, match=r"(?s)no leaf matches '\*\.sigmma'.*expansion\.sigma"):
         jp.free(MODEL, "*.sigmma")
     with pytest.raises(ValueError, match="not strictly inside"):
         jp.free(MODEL, "*.radius", bounds={"*.radius": (6.0, 7.0)})
@@ -170,9 +170,13 @@ def test_cast_changes_floating_leaves_only():
     assert single.neighbors.dtype == graph.neighbors.dtype
 
 
-def test_two_classes_of_one_name_are_refused():
-    with pytest.raises(TypeError, match="exists already"):
+def test_names_of_classes():
+    @pytree
+    class GTO:  # a user's own
+        n_max: int = static()
 
-        @pytree
-        class GTO:
-            n_max: int = static()
+    assert class_name(jp.GTO) == "GTO" and find_class("GTO") is jp.GTO
+    assert class_name(GTO) == f"{__name__}:test_names_of_classes.<locals>.GTO" and find_class(class_name(GTO)) is GTO
+    assert is_pytree(GTO(3)) and is_pytree(jp.GTO(3)) and not is_pytree(type("Below", (jp.GTO,), {})(3))
+    with pytest.raises(TypeError, match=r"named GTO exists already in jaxpot\.radial\."):
+        pytree(type("GTO", (), {"__module__": "jaxpot.elsewhere"}))

@@ -213,6 +213,7 @@ def _gather(descriptor: LocalDescriptor, data: Dataset, origin: np.ndarray) -> E
             species=np.pad(picked.species, fill),
             index=np.pad(picked.index, fill),
             mask=np.pad(picked.mask, fill),
+            carried=np.pad(picked.carried, (*fill, (0, 0))),
         )
         parts.append((frame, picked))
     parts = [picked for _, picked in sorted(parts, key=lambda item: item[0])]
@@ -224,8 +225,5 @@ def _gather(descriptor: LocalDescriptor, data: Dataset, origin: np.ndarray) -> E
 def _compact(stack: Environment, slots: int) -> Environment:
     """Neighbours first, then as few empty slots as possible."""
     order = np.argsort(~stack.mask, axis=1, kind="stable")[:, :slots]
-    pick = lambda x: np.take_along_axis(x, order, axis=1)  # noqa: E731
-    return stack.replace(
-        vectors=np.take_along_axis(stack.vectors, order[:, :, None], axis=1),
-        species=pick(stack.species), index=pick(stack.index), mask=pick(stack.mask),
-    )  # fmt: skip
+    pick = lambda x: np.take_along_axis(x, order.reshape(*order.shape, *(1,) * (x.ndim - 2)), axis=1)  # noqa: E731
+    return stack.replace(**{name: pick(getattr(stack, name)) for name in ("vectors", "species", "index", "mask", "carried")})

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxpot.heads.references import References
 from jaxpot.potentials.base import IsolatedAtoms, Potential
-from jaxpot.pytree import class_table, fields, is_pytree, rebuild
+from jaxpot.pytree import class_name, class_table, fields, find_class, is_pytree, rebuild
 
 _NONE = "none"
 _LARGEST = 1e30
@@ -64,7 +64,7 @@ def table_from_model(model: Any) -> Any:
     if isinstance(model, IsolatedAtoms):
         return {"class": "IsolatedAtoms", "energies_of": dict(zip(model.species, np.asarray(model.values).tolist(), strict=True))}
     if is_pytree(model):
-        out = {"class": type(model).__name__}
+        out = {"class": class_name(type(model))}
         for name, value, field in fields(model):
             if field.init and (value is not None or field.default is not None) and not (isinstance(value, References) and not value.count):
                 out[name] = table_from_model(value)
@@ -176,10 +176,12 @@ def _object(value: Any, path: str, kind: type) -> Any:
     if "class" not in value:
         raise ValueError(f'{path} has no class; write class = "...", one of {", ".join(names)}')
     name = value["class"]
-    cls = class_table().get(name) if isinstance(name, str) else None
-    if cls is None or not issubclass(cls, kind):
-        what = f"the unknown class {name!r}" if cls is None else f"the class {name}, which is no {kind.__name__}"
-        raise ValueError(f"{path} has {what}; expected one of {', '.join(names)}")
+    try:
+        cls = find_class(name)
+    except ValueError as error:
+        raise ValueError(f"{path} has the {error}; expected one of {', '.join(names)}") from None
+    if not issubclass(cls, kind):
+        raise ValueError(f"{path} has the class {name}, which is no {kind.__name__}; expected one of {', '.join(names)}")
     given = {key: item for key, item in value.items() if key != "class"}
     known = {f.name: f for f in dataclasses.fields(cls) if f.init}
     arguments = inspect.signature(cls).parameters

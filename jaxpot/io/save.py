@@ -1,6 +1,7 @@
 """One model, one `.npz`: a JSON text member (format version, class names, static fields, nested) plus arrays named by path.
 
-Nothing is pickled, so loading a file from somebody else runs none of their code.
+Nothing is pickled, so loading a file from somebody else runs none of their code. The library's classes stand there by their names, those of
+others as "module:name"; files of earlier formats are converted (`convert`).
 """
 
 import json
@@ -13,17 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.io.convert import TABLES, arrays_of, as_tuples, converted
 from jaxpot.io.text import one_line_refusals
-from jaxpot.pytree import class_table, fields, is_pytree, rebuild, walk
+from jaxpot.pytree import class_name, fields, find_class, is_pytree, rebuild, walk
 
-FORMAT = 1
+FORMAT = len(TABLES) + 1
 _MEMBER = "jaxpot"
+
+
+class _UnlikeToday(ValueError):
+    """A class or field of another release."""
 
 
 def describe(value: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
     """The JSON form of a model; its arrays are put into `arrays` under their paths."""
     if is_pytree(value):
-        out: dict[str, Any] = {"class": type(value).__name__}
+        out: dict[str, Any] = {"class": class_name(type(value))}
         for name, child, field in fields(value):
             if not field.init:
                 continue
@@ -93,8 +99,9 @@ def load(path: str | os.PathLike, *, like: Any = None) -> Any:
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is not a jaxpot model, is damaged, is of a newer format, names an unknown class or field, or lacks one,
-        or needs code that `like` has not or has for arrays of other shapes; with the path inside the model.
+      ValueError: if it is not a jaxpot model, is damaged, is of a newer format, names an unknown class or field, or lacks one, has a class of
+        a module that is not imported (the message has the line), or needs code that `like` has not or has for arrays of other shapes; with
+        the path inside the model.
     """
     path = Path(path)
     if path.is_dir():
@@ -116,21 +123,18 @@ def load(path: str | os.PathLike, *, like: Any = None) -> Any:
         raise ValueError(f"{path} is not a readable jaxpot model ({type(error).__name__}: {error}); expected a file written by jaxpot.save") from None
     except Exception as error:  # zlib.error and struct.error, which NumPy passes on from damaged archives
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
-    if not isinstance(version, int) or version > FORMAT:
+    if type(version) is not int or not 1 <= version <= FORMAT:
         raise ValueError(f"{path} has format {version}, this jaxpot reads up to {FORMAT}; upgrade it with pip install -U jaxpot")
-    model = _build(text, content, str(path), "", like)
-    unknown = sorted(set(content) - _names(text))
+    try:
+        text = converted(text, content, version)
+        model = _build(text, content, str(path), "", like)
+    except _UnlikeToday as error:
+        release = f"; it was written by jaxpot {header.get('jaxpot')}, load it with that release" if version < FORMAT else ""
+        raise ValueError(f"{error}{release}") from None
+    unknown = sorted(set(content) - arrays_of(text))
     if unknown:
         raise ValueError(f"{path} holds arrays that its model does not name: {', '.join(unknown)[:100]}")
     return model
-
-
-def _names(text: Any) -> set[str]:
-    """The arrays that the JSON form of a model names."""
-    if isinstance(text, dict) and "array" in text:
-        return {text["array"]}
-    children = text.values() if isinstance(text, dict) else text if isinstance(text, list) else ()
-    return set().union(*map(_names, children))
 
 
 def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like: Any) -> Any:
@@ -153,16 +157,17 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
         likes = like if isinstance(like, dict) else {}
         return {key: _build(child, arrays, file, f"{path}.{key}" if path else str(key), likes.get(key)) for key, child in text["mapping"]}
     name = text.get("class")
-    cls = class_table().get(name)
-    if cls is None:
-        raise ValueError(f"{file}: {path or 'the model'} has the unknown class {name!r}; import the module that defines it first")
+    try:
+        cls = find_class(name)
+    except ValueError as error:
+        raise _UnlikeToday(f"{file}: {path or 'the model'} has the {error}") from None
     import dataclasses
 
     known = {f.name: f for f in dataclasses.fields(cls) if f.init}
     given = set(text) - {"class"}
     if given != set(known):
         missing, extra = sorted(set(known) - given), sorted(given - set(known))
-        raise ValueError(f"{file}: {path or 'the model'} ({name}) lacks fields {missing} and has unknown fields {extra}")
+        raise _UnlikeToday(f"{file}: {path or 'the model'} ({name}) lacks fields {missing} and has unknown fields {extra}")
     values = {}
     for field_name, field in known.items():
         where = f"{path}.{field_name}" if path else field_name
@@ -172,7 +177,7 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
                 raise ValueError(f"{file}: {where} is code, which a file does not hold; write load(path, like=model) with a model of the same modules")
             values[field_name] = own
         else:
-            values[field_name] = _tuples(value) if field.metadata.get("static") else _build(value, arrays, file, where, own)
+            values[field_name] = as_tuples(value) if field.metadata.get("static") else _build(value, arrays, file, where, own)
     out = rebuild(cls, values)
     if any(field.metadata.get("code") for field in known.values()):
         stored, expected = ({where: np.shape(leaf) for where, leaf, _ in walk(model)} for model in (out, like))
@@ -183,7 +188,3 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"{file}: {path or 'the model'} ({name}): {error}") from None
     return out
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -136,7 +136,7 @@ def blocks(density, first, second, lam, pseudo=False):
     for vectors in (first, second):
         n = len(vectors)
         vectors = np.concatenate([vectors, np.full((3 - n, 3), 10.0)])
-        env = Environment(vectors, np.zeros(3, int), np.array(0), np.arange(3), np.arange(3) < n)
+        env = Environment(vectors=vectors, species=np.zeros(3, int), center=np.array(0), index=np.arange(3), mask=np.arange(3) < n)
         p.append(np.asarray(_equivariants(model, _density(density, env))))
     return p[0].T @ p[1]
 

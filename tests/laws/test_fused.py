@@ -1,0 +1,85 @@
+"""Every fast form equals the plain form whose place it takes: value, gradient, Hessian times a vector, and the derivative by every leaf."""
+
+import catalog
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from catalog import DESCRIPTORS, assert_below, quick_jit
+
+from jaxpot.descriptors.slopes import features_with_slopes, with_slopes
+from jaxpot.graph import environments
+from jaxpot.passes import Fast, condense, prepare
+from jaxpot.pytree import class_table, is_pytree, walk, with_leaves
+
+# of the catalogue those that have a fast form of their own
+NAMES = (
+    "soap-gto", "soap-alchemical", "soap-turbo", "tabulated", "ace", "ace-tensor-reduced", "pace", "mtp", "bispectrum", "star-pip", "hidden-layer", "gp-polynomial",
+)  # fmt: skip
+SLOPES = ("soap-gto", "soap-turbo", "ace", "mtp", "bispectrum", "star-pip", "hidden-layer")
+
+
+def energy(model, graph):
+    return jnp.sum(jnp.where(graph.numbers > 0, model.energies(graph), 0))
+
+
+def everything(model, graph, direction, prepared):
+    """Energy, gradient, Hessian times a direction, and the derivative by every floating leaf of the model."""
+    floating = {path: leaf for path, leaf, _ in walk(model) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)}
+
+    def of(leaves, positions):
+        own = with_leaves(model, leaves)
+        return energy(prepare(own) if prepared else own, graph.replace(positions=positions))
+
+    value, by_leaf = jax.value_and_grad(of)(floating, graph.positions)
+    gradient, along = jax.jvp(lambda r: jax.grad(of, argnums=1)(floating, r), (graph.positions,), (direction,))
+    return {"energy": value, "gradient": gradient, "Hessian": along} | {f"by {path}": d for path, d in by_leaf.items()}
+
+
+compared = quick_jit(lambda model, graph, direction: (everything(model, graph, direction, True), everything(model, graph, direction, False)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fast_equals_plain(name):
+    model, graph = catalog.potential(name), catalog.graph("triclinic")
+    direction = jnp.asarray(np.random.default_rng(0).normal(size=graph.positions.shape))
+    got, reference = compared(model, graph, direction)
+    scale = {key: np.max(np.abs(np.asarray(x))) for key, x in reference.items()}
+    least = 1e-6 * max(scale[key] for key in scale if key.startswith("by "))  # leaves that hardly matter are compared with those that do
+    errors = {key: np.max(np.abs(np.asarray(got[key]) - np.asarray(reference[key]))) / max(scale[key], least, 1e-300) for key in reference if np.size(got[key])}
+    assert_below(errors, 1e-11)
+
+
+def parts(value):
+    if isinstance(value, (tuple, list)):
+        return {kind for child in value for kind in parts(child)}
+    if not is_pytree(value):
+        return set()
+    return {type(value)} | {kind for name in value.__dataclass_fields__ for kind in parts(getattr(value, name))}
+
+
+def test_every_fast_form_is_compared():
+    """And no pass looks into what it has made: preparing twice is preparing once."""
+    made = {kind for name in NAMES for kind in parts(prepare(catalog.potential(name)))}
+    forms = {cls for cls in class_table().values() if issubclass(cls, Fast)}
+    assert forms - made == set()
+    for name in NAMES:
+        once = prepare(catalog.potential(name))
+        assert jax.tree_util.tree_structure(prepare(once)) == jax.tree_util.tree_structure(once)
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_slopes_equal_those_of_one_atom_after_the_other(name):
+    """Derivatives of features by the shorter way that a class has registered, and by pushing unit vectors through `environment`."""
+    descriptor, graph = DESCRIPTORS[name](), catalog.graph("slab")
+    envs = jax.tree_util.tree_map(lambda x: x[:2], environments(graph, descriptor.reach, descriptor.species))
+    envs = envs.replace(**{key: getattr(envs, key)[:, :8] for key in ("vectors", "species", "index", "mask")})
+    plain = with_slopes.dispatch(object)
+
+    @quick_jit
+    def both(descriptor, envs):
+        return features_with_slopes(condense(descriptor), envs), jax.vmap(lambda env: plain(condense(descriptor), env))(envs)
+
+    (x, jacobian), (same, pushed) = both(descriptor, envs)
+    errors = {"features": catalog.relative(x, same), "slopes": catalog.relative(jacobian, pushed)}
+    assert_below(errors, 1e-12)
