@@ -2,7 +2,7 @@
 
 from jaxpot import fit
 from jaxpot import fused as _fused  # noqa: F401 - its rules are registered
-from jaxpot.data import Batch, Dataset, noise_levels
+from jaxpot.data import Batch, Dataset
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.acsf import ACSF
 from jaxpot.descriptors.aev import AEV
@@ -54,6 +54,7 @@ from jaxpot.math.polynomials import exchanges
 from jaxpot.math.splines import CubicSpline
 from jaxpot.math.transforms import DistanceTransform, IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 from jaxpot.math.wigner import random_rotation, wigner_d
+from jaxpot.noise import noise_levels
 from jaxpot.passes import freeze, prepare, tabulate
 from jaxpot.potentials.atomic import AtomicPotential, GraphPotential
 from jaxpot.potentials.base import (
@@ -101,7 +102,7 @@ def __getattr__(name: str):
         return importlib.import_module("jaxpot.calculator").Calculator
     if name in ("LinenHead", "NNXHead"):
         return getattr(importlib.import_module("jaxpot.heads.flax"), name)
-    if name in ("md", "sharding"):
+    if name in ("md", "sharding", "testing"):
         return importlib.import_module(f"jaxpot.{name}")
     raise AttributeError(f"module 'jaxpot' has no attribute {name!r}")
 
@@ -309,6 +310,7 @@ __all__ = [
     "static",
     "strain",
     "tabulate",
+    "testing",
     "to_atoms",
     "wigner_d",
 ]  # fmt: skip

@@ -6,28 +6,20 @@ import ase.calculators.calculator as ase_calculator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from jaxpot.checks import check_jax
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.passes import prepare
-from jaxpot.potentials.base import Potential, diagnose, energies_with_gradient
-
-Array = jax.Array
+from jaxpot.potentials.base import Potential, diagnose
+from jaxpot.properties import OBSERVABLES
 
 _SHORTEST = 0.1  # Å; the search radius of a potential without neighbours
 _ready = jax.jit(prepare)
-
-
-@jax.jit
-def _compute(potential: Potential, graph: Graph) -> tuple[Array, Array, Array]:
-    """Atomic energies [N], forces [N, 3] and −∂E/∂ε [3, 3], as in `evaluate`."""
-    energies, by_position, by_strain = energies_with_gradient(potential, graph)
-    return energies, -by_position, -by_strain
+_compute = jax.jit(lambda potential, graph: potential.properties(graph))  # of one that is prepared
 
 
 class Calculator(ase_calculator.Calculator):
-    """ASE calculator of any potential: energy, free_energy, energies, forces and stress.
+    """ASE calculator of any potential: energy, free_energy, energies, forces and stress; charges and dipole of those that predict them.
 
     The neighbour list holds all neighbours within the potential's reach and a skin, and is searched anew only when an atom has
     moved more than half the skin, or cell, pbc or numbers have changed. Slots are added in steps, so that JAX recompiles
@@ -50,7 +42,7 @@ class Calculator(ase_calculator.Calculator):
       (6,)
     """
 
-    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties = [result for observable in OBSERVABLES.values() if observable.of_energy for result in observable.ase]
 
     def __init__(self, potential: Potential, *, skin: float = 0.5):
         super().__init__()
@@ -61,22 +53,25 @@ class Calculator(ase_calculator.Calculator):
         check_jax()
         self.potential = potential
         self.skin = float(skin)
+        if type(potential).properties is not Potential.properties:  # it may predict more
+            self.implemented_properties = [result for observable in OBSERVABLES.values() for result in observable.ase]
         self._ready = _ready(potential)
         self._reach = float(potential.reach)
         self._graph, self._listed, self._slots = None, None, 0
 
-    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = ase_calculator.all_changes) -> None:
+    def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ase_calculator.all_changes) -> None:
         """Fills `results` with everything implemented; ASE calls it when something has changed."""
         super().calculate(atoms, properties, system_changes)
         graph = self._current_graph()
-        energies, forces, virial = (np.asarray(x, float) for x in _compute(self._ready, graph))
-        if not all(np.all(np.isfinite(x)) for x in (energies, forces, virial)):
+        found = jax.tree_util.tree_map(lambda x: np.asarray(x, float), _compute(self._ready, graph))
+        if not all(np.all(np.isfinite(x)) for x in jax.tree_util.tree_leaves(found)):
             causes = diagnose(self.potential, graph) or ("no cause found; do two atoms lie at the same place?",)
             raise RuntimeError("the potential gives results that are not finite: " + "; ".join(causes))
-        energy = float(np.sum(energies))
-        self.results = {"energy": energy, "free_energy": energy, "energies": energies, "forces": forces}
-        if self.atoms.cell.rank == 3 and np.any(self.atoms.pbc):
-            self.results["stress"] = full_3x3_to_voigt_6_stress(-virial / self.atoms.get_volume())
+        volume = self.atoms.get_volume() if self.atoms.cell.rank == 3 and np.any(self.atoms.pbc) else None
+        self.results = {}
+        for name, observable in OBSERVABLES.items():
+            if (value := getattr(found, name)) is not None:
+                self.results |= observable.results(value if value.ndim else float(value), volume)
 
     def _current_graph(self) -> Graph:
         """The Graph of `self.atoms`, with the old lists where they still hold."""

@@ -70,10 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--output", metavar="DIR", help="where results go (default: the configuration's name with -fit)")
     fit.add_argument("--overwrite", action="store_true", help="replace the finished fit of another configuration in DIR")
 
-    evaluate = command("evaluate", _evaluate, "Predict energies, forces and stresses, and compare with labels where there are any.")
+    evaluate = command("evaluate", _evaluate, "Predict energies, forces, stresses and what else a model has, and compare with labels where there are any.")
     evaluate.add_argument("model", metavar="MODEL.npz")
     evaluate.add_argument("data", metavar="DATA", nargs="+", help="structures in any format that ASE reads")
     evaluate.add_argument("--output", metavar="JSON", help="write the errors here")
+    evaluate.add_argument("--plot", metavar="PNG", help="draw predictions over labels here")
     evaluate.add_argument("--predictions", metavar="XYZ", help="write structures with predictions here, as extended XYZ")
     evaluate.add_argument("--keys", metavar="energy=NAME,...", help="where labels are, for example energy=dft_energy,forces=dft_forces")
     evaluate.add_argument("--prefix", default="jaxpot_", help="of the keys of predictions (default: %(default)s)")
@@ -102,33 +103,45 @@ def _parser() -> argparse.ArgumentParser:
 # --- reading ---------------------------------------------------------------------------------------------------------------
 
 
+def _model(path: str) -> Any:
+    """The model in a file: a potential, or one of tensors."""
+    import jaxpot
+    from jaxpot.potentials.base import Model
+
+    model = jaxpot.load(path)
+    if not isinstance(model, Model):
+        raise ValueError(f"{path} holds a {type(model).__name__}; expected a potential or a model of tensors written by jaxpot.save")
+    return model
+
+
 def _potential(path: str) -> Any:
     """The potential in a model file."""
     import jaxpot
 
-    model = jaxpot.load(path)
+    model = _model(path)
     if not isinstance(model, jaxpot.Potential):
         raise ValueError(f"{path} holds a {type(model).__name__}; expected a potential written by jaxpot.save")
     return model
 
 
 def _comparable(
-    frames: list, cutoff: float, *, keys: Mapping[str, str] | None, batch_size: int = 64, asked: Callable[[Any], Any] | None = None
+    frames: list, cutoff: float, names: Sequence[str], *, keys: Mapping[str, str] | None, batch_size: int = 64, asked: Callable[[Any], Any] | None = None
 ) -> tuple[Any, bool]:
-    """A Dataset of whatever labels there are, and whether there are any.
+    """A Dataset of whatever labels of these fields there are, and whether there are any.
 
     Labels that `asked` (noise levels of a frame) does not ask for are left out with a line where they are bad. None asks for all that
     there are, and for all that `keys` names.
     """
     import jaxpot
-    from jaxpot.labels import PROPERTIES, missing, read_labels
+    from jaxpot.labels import missing, read_label
+    from jaxpot.properties import SOURCES
 
     present, bad = {}, {}
     for number, atoms in enumerate(frames):
         found = []
-        for name in PROPERTIES:
+        for name in names:
             try:
-                found += read_labels(atoms, keys, (name,))
+                found += [name] * (read_label(atoms, name, keys) is not None)
             except ValueError as error:
                 if asked is None or getattr(asked(atoms), name) is not None:
                     raise ValueError(f"frame {number}: {error}") from None
@@ -137,8 +150,8 @@ def _comparable(
     for name, reason in bad.items():
         print(f"not every {name} label of the test structures is compared, since none was asked for: {reason}")
     there = {name for found in present.values() for name in found}
-    for name in ("virial" if key == "stress" else key for key in (keys or ()) if asked is None):
-        if name not in there:
+    for name in (SOURCES[key] for key in (keys or ()) if asked is None):
+        if name in names and name not in there:
             raise ValueError(missing(name, frames, keys))
 
     def sigma(atoms):
@@ -159,13 +172,14 @@ def _fit(args: argparse.Namespace) -> int:
     from jaxpot.io.config import to_toml
     from jaxpot.io.fit_config import noise, read_config, resolve
     from jaxpot.io.frames import located
+    from jaxpot.properties import OBSERVABLES
 
     config_path = Path(args.config)
     output = Path(args.output) if args.output else Path(f"{config_path.stem}-fit")
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; expected a folder")
     resolved, model, (frames, origins), (test_frames, test_origins) = resolve(read_config(config_path), config_path.parent)
-    settings = resolved["data"]
+    settings, names = resolved["data"], [name for name, observable in OBSERVABLES.items() if observable.of_energy or name in resolved["noise"]]
     keys, shape = settings.get("keys"), {"cutoff": settings["cutoff"], "batch_size": settings["batch_size"]}
     with located(origins):
         try:
@@ -176,7 +190,7 @@ def _fit(args: argparse.Namespace) -> int:
     test = None
     if test_frames:
         with located(test_origins):
-            test, _ = _comparable(test_frames, keys=keys, asked=noise(resolved["noise"]), **shape)
+            test, _ = _comparable(test_frames, names=names, keys=keys, asked=noise(resolved["noise"]), **shape)
     _claim(output, to_toml(resolved), args.overwrite)
     (output / "config.resolved.toml").write_text(to_toml(resolved))
     state = None if resolved["fit"]["method"] == "lsqr" else output / "fit-state.npz"
@@ -242,45 +256,86 @@ def _claim(output: Path, text: str, overwrite: bool) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     import jaxpot
+    from jaxpot.fit.rows import first, predicted
     from jaxpot.io.frames import located, read_frames
 
-    model = _potential(args.model)
+    model = _model(args.model)
     if not args.prefix:
         raise ValueError("--prefix is empty, so predictions would overwrite labels; write for example --prefix jaxpot_")
     keys = _keys(args.keys)
-    for name in ("energy", "forces", "stress"):
-        if f"{args.prefix}{name}" in (keys or {}).values():
-            raise ValueError(f"--prefix {args.prefix} would write predictions over the labels {args.prefix}{name}; write for example --prefix jaxpot_")
     frames, origins = read_frames(args.data)
     with located(origins):
-        data, labelled = _comparable(frames, _cutoff(model), keys=keys)
+        names = predicted(model, first(jaxpot.Dataset.from_atoms(frames[:1], _cutoff(model), sigma=jaxpot.Properties(), keys={})))
+        _refuse_overwriting(args.prefix, names, keys)
+        data, labelled = _comparable(frames, _cutoff(model), names, keys=keys)
         predictions = jaxpot.fit.predict(model, data)
     errors = jaxpot.fit.report(model, data, predictions=predictions) if labelled else {}
     if errors:
         print(jaxpot.fit.table(errors))
     else:
         print(f"{len(frames)} structures without labels: predictions only")
+    others = _others(frames, names, keys)
+    if others:
+        print(f"labels of {', '.join(others)} are not compared, since {type(model).__name__} predicts {', '.join(names)}")
     if args.output:
         Path(args.output).write_text(json.dumps(errors, indent=1) + "\n")
+    if args.plot:
+        jaxpot.fit.plot_parity(data, predictions).savefig(args.plot)
     if args.predictions:
         import ase.io
 
         for atoms, found in zip(frames, predictions, strict=True):
-            atoms.info[f"{args.prefix}energy"] = float(found.energy)
-            atoms.arrays[f"{args.prefix}forces"] = found.forces
-            if atoms.pbc.any() and atoms.cell.rank == 3:
-                atoms.info[f"{args.prefix}stress"] = (-found.virial / atoms.get_volume()).reshape(9)
+            _note(atoms, found, model, args.prefix)
         ase.io.write(args.predictions, frames, format="extxyz")
     return 0
 
 
+def _refuse_overwriting(prefix: str, names: Sequence[str], keys: Mapping[str, str] | None) -> None:
+    """Raises where predictions would be written over labels."""
+    from jaxpot.properties import OBSERVABLES
+
+    for source in (OBSERVABLES[name].sources[-1] for name in names):
+        if f"{prefix}{source}" in (keys or {}).values():
+            raise ValueError(f"--prefix {prefix} would write predictions over the labels {prefix}{source}; write for example --prefix jaxpot_")
+
+
+def _others(frames: list, names: Sequence[str], keys: Mapping[str, str] | None) -> list[str]:
+    """Of what else some frame has labels."""
+    from jaxpot.labels import read_label
+    from jaxpot.properties import OBSERVABLES
+
+    def has(atoms: Any, name: str) -> bool:
+        try:
+            return read_label(atoms, name, keys) is not None
+        except ValueError:  # nobody asked for it
+            return True
+
+    return [name for name in OBSERVABLES if name not in names and any(has(atoms, name) for atoms in frames)]
+
+
+def _note(atoms: Any, found: Any, model: Any, prefix: str) -> None:
+    """Writes predictions into a frame: numbers of atoms in columns, those of structures into its second line."""
+    from jaxpot.fit.rows import held, is_per_atom
+    from jaxpot.properties import OBSERVABLES
+
+    volume = atoms.get_volume() if atoms.pbc.any() and atoms.cell.rank == 3 else None
+    for name in held(found):
+        for written, value in OBSERVABLES[name].written(getattr(found, name), volume).items():
+            if is_per_atom(name, value, model):
+                atoms.arrays[f"{prefix}{written}"] = value.reshape(len(atoms), -1) if value.ndim > 1 else value
+            else:
+                atoms.info[f"{prefix}{written}"] = value.reshape(-1) if value.ndim else float(value)
+
+
 def _keys(text: str | None) -> dict[str, str] | None:
+    from jaxpot.properties import SOURCES
+
     if text is None:
         return None
     pairs = [[word.strip() for word in part.partition("=")] for part in text.split(",")]
     for name, equals, value in pairs:
-        if name not in ("energy", "forces", "virial", "stress") or not equals or not value:
-            raise ValueError(f"--keys {text!r}: expected energy=NAME,forces=NAME,virial=NAME (or stress=NAME), those that the data have")
+        if name not in SOURCES or not equals or not value:
+            raise ValueError(f"--keys {text!r}: expected NAME=KEY,NAME=KEY of what the data have; names are {', '.join(SOURCES)}")
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError(f"--keys {text!r} names a property twice; expected one name for each")
     return {name: value for name, _, value in pairs}

@@ -11,9 +11,9 @@ import numpy as np
 
 from jaxpot.checks import is_concrete
 from jaxpot.graph import Graph, from_atoms, pad
-from jaxpot.labels import KEYS, PROPERTIES, TENSORS, missing, read_labels, read_tensor
-from jaxpot.noise import broadcast_level, require_stated, stated_levels
-from jaxpot.properties import Properties
+from jaxpot.labels import Label, missing, read_label
+from jaxpot.noise import broadcast_level, require_stated
+from jaxpot.properties import OBSERVABLES, SOURCES, Properties
 from jaxpot.pytree import pytree, static
 
 _OUTER = ("charge", "field")  # of a Graph, beside labels
@@ -66,14 +66,15 @@ class Dataset:
           frames: sequence of `ase.Atoms`.
           cutoff: radius of the neighbour lists, in Å; the upper bound of any cutoff that will be searched.
           sigma: noise levels, energy in eV per structure, forces in eV/Å (a number, [N] or [N, 3]), virial in eV (a number or
-            [3, 3]); or a function of a frame that returns them. None leaves a property out, and its labels are not looked at. See
-            `noise_levels`, which also takes the levels that frames state for themselves; others must agree with those. A dipole
-            (e·Å), polarizability (Å³) or tensor has one number, the standard deviation of every component along any axis; a
-            tensor per atom a number or [N].
+            [3, 3]), energies of atoms in eV and charges in e (a number or [N]); or a function of a frame that returns them. None leaves a
+            property out, and its labels are not looked at. See `noise_levels`, which also takes the levels that frames state for
+            themselves; others must agree with those. A dipole (e·Å), polarizability (Å³) or tensor has one number, the standard
+            deviation of every component along any axis; a tensor per atom a number or [N].
           keys: where labels are, for example {"energy": "dft_energy", "forces": "dft_force", "virial": "dft_virial"}: names in the
-            results of the frames' calculators (where ASE's reader of extended XYZ puts some), in `atoms.info`, and of forces in
-            `atoms.arrays`. None stands for `energy` (not `free_energy`), `forces`, `virial` and `stress`. Likewise `dipole` (3
-            numbers), `polarizability` (9, row by row) and `tensor` (3^rank in `info`; [N, 3^rank] in `arrays` are one per atom).
+            results of the frames' calculators (where ASE's reader of extended XYZ puts some), in `atoms.info`, and of forces, energies and
+            charges in `atoms.arrays`. None stands for the names of the properties, `energy` (not `free_energy`), and `stress` beside
+            `virial`. A `dipole` has 3 numbers, a `polarizability` 9, row by row, and a `tensor` 3^rank in `info`; [N, 3^rank] in `arrays`
+            are one per atom.
             Labels are taken as they stand, and models predict in their unit; what `stress` names becomes −volume · stress, of six
             numbers in ASE's order xx yy zz yz xz xy. A label in several places must be the same in all, up to round-off (energy
             1e-6 eV and 1e-7 of it, forces 1e-5 eV/Å and 1e-5 of the largest, virial 1e-4 of the largest entry and 5e-7 eV/Å³ of
@@ -82,7 +83,7 @@ class Dataset:
           batch_size: largest number of structures in a batch.
 
         Returns:
-          The Dataset. Labels that a frame lacks get infinite sigma.
+          The Dataset. Labels that a frame lacks get infinite sigma; what no frame has is None.
 
         Raises:
           ValueError: for no frames; labels of a wrong shape, not finite, contradictory, or in a calculator that holds another
@@ -92,33 +93,28 @@ class Dataset:
         frames = list(frames)
         if not frames:
             raise ValueError("no frames; expected at least one ase.Atoms")
-        unknown = sorted(set(keys or {}) - {*KEYS, *TENSORS, *_OUTER})
+        unknown = sorted(set(keys or {}) - {*SOURCES, *_OUTER})
         if unknown:
-            raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*KEYS, *TENSORS, *_OUTER})}")
+            raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*SOURCES, *_OUTER})}")
         if not all(isinstance(key, str) for key in (keys or {}).values()):
             raise ValueError(f"keys are {dict(keys or {})}; expected names, for example {{'energy': 'dft_energy'}}")
-        graphs, targets, sigmas, tensors = [], [], [], []
+        graphs, labels = [], []
         wanted: set[str] = set()
-        present: set[str] = set()
         for number, atoms in enumerate(frames):
             try:
                 graphs.append(_on_host(from_atoms(atoms, cutoff, **_outer(atoms, keys))))
                 levels = sigma(atoms) if callable(sigma) else sigma
                 require_stated(atoms, levels)
-                asked = [name for name in (*PROPERTIES, *TENSORS) if getattr(levels, name) is not None]
-                found = read_labels(atoms, keys, [name for name in asked if name in PROPERTIES])
-                target, level = _with_levels(found, levels, len(atoms))
-                tensors.append({name: read_tensor(atoms, name, keys, getattr(levels, name)) for name in asked if name in TENSORS})
+                asked = [name for name in OBSERVABLES if getattr(levels, name) is not None]
+                found = {name: label for name in asked if (label := read_label(atoms, name, keys)) is not None}
+                labels.append({name: _with_level(name, label, getattr(levels, name)) for name, label in found.items()})
             except ValueError as error:
                 raise ValueError(f"frame {number}: {error}") from None
-            targets.append(target)
-            sigmas.append(level)
             wanted.update(asked)
-            present.update(found, (name for name, label in tensors[-1].items() if label is not None))
-        for name in (*PROPERTIES, *TENSORS):
-            if name in wanted - present:
+        for name in OBSERVABLES:
+            if name in wanted and not any(name in found for found in labels):
                 raise ValueError(missing(name, frames, keys))
-        return Dataset._bucketed(frames, graphs, *_with_tensors(targets, sigmas, tensors, [len(a) for a in frames]), batch_size)
+        return Dataset._bucketed(frames, graphs, *_filled(labels, [len(atoms) for atoms in frames]), batch_size)
 
     @staticmethod
     def _bucketed(frames, graphs, targets, sigmas, batch_size) -> "Dataset":
@@ -130,7 +126,7 @@ class Dataset:
                 part = ids[start : start + batch_size]
                 # a bucket's last batch is filled up with empty structures, so that all its batches have one shape
                 fill = batch_size - len(part) if start else 0
-                batch = [Batch(pad(graphs[i], max_atoms=n, max_neighbors=k), *_pad_labels(targets[i], sigmas[i], n)) for i in part]
+                batch = [Batch(pad(graphs[i], max_atoms=n, max_neighbors=k), *_pad_labels(targets[i], sigmas[i], n - shapes[i][0])) for i in part]
                 batches.append(_stacked(batch + [empty_like(batch[0])] * fill))
                 index.append(tuple(part) + (-1,) * fill)
         return Dataset(
@@ -174,6 +170,7 @@ class Dataset:
         Example:
           >>> from ase.build import bulk
           >>> from ase.calculators.emt import EMT
+          >>> from jaxpot import noise_levels
           >>> atoms = bulk("Cu")
           >>> atoms.calc = EMT()
           >>> _ = atoms.get_potential_energy()
@@ -228,67 +225,6 @@ def _buckets(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
     return buckets
 
 
-def noise_levels(
-    energy: float | None = None,
-    forces: float | None = None,
-    virial: float | None = None,
-    *,
-    dipole: float | None = None,
-    polarizability: float | None = None,
-    tensor: float | None = None,
-    config_types: Mapping[str, Sequence[float | None]] | None = None,
-) -> Callable[[Any], Properties]:
-    """Noise levels by gap_fit's rule: energies and virials of a structure of N atoms get √N times the given level.
-
-    So do dipoles and polarizabilities, which are sums over atoms too. A tensor, which may be one per atom, does not. What a frame
-    states for itself counts instead, without √N: `energy_sigma`, `force_sigma`, `virial_sigma`, `virial_component_sigma` in
-    `atoms.info`; `force_atom_sigma`, `force_component_sigma` and `force_mask` (true: left out) in `atoms.arrays`.
-
-    Args:
-      energy: in eV per √atom (gap_fit's `default_sigma[0]`); None leaves energies out, of frames that state a level too.
-      forces: in eV/Å.
-      virial: in eV per √atom.
-      dipole: in e·Å per √atom.
-      polarizability: in Å³ per √atom.
-      tensor: in the unit of the label.
-      config_types: `config_type` -> (energy, forces, virial) instead of the default (gap_fit's `config_type_sigma`); "default"
-        are frames of no or another type.
-
-    Returns:
-      A function of `ase.Atoms` for `Dataset.from_atoms(..., sigma=...)`.
-
-    Raises:
-      ValueError: for levels that are not positive and finite; from the function, for such in a frame, and for `hessian_sigma` and
-        `local_property_sigma` of a frame, the noise of labels that no fit takes.
-
-    Example:
-      >>> from ase.build import bulk
-      >>> atoms = bulk("Si", cubic=True) * (2, 1, 1)
-      >>> float(noise_levels(0.001, 0.1)(atoms).energy)
-      0.004
-      >>> atoms.info["energy_sigma"] = 0.02
-      >>> float(noise_levels(0.001, 0.1)(atoms).energy)
-      0.02
-    """
-    levels = {"default": (energy, forces, virial), **{k: tuple(v) for k, v in (config_types or {}).items()}}
-    for name, triple in levels.items():
-        if len(triple) != 3 or any(level is not None and not 0 < level < math.inf for level in triple):
-            raise ValueError(f"noise levels of {name} must be three positive numbers or None, got {triple}")
-
-    others = {"dipole": dipole, "polarizability": polarizability, "tensor": tensor}
-    if any(level is not None and not 0 < level < math.inf for level in others.values()):
-        raise ValueError(f"noise levels of dipole, polarizability and tensor must be positive numbers or None, got {tuple(others.values())}")
-
-    def sigma(atoms: Any) -> Properties:
-        e, f, v = levels.get(str(atoms.info.get("config_type", "default")), levels["default"])
-        root = math.sqrt(len(atoms))
-        scaled = {"energy": e, "virial": v, "dipole": dipole, "polarizability": polarizability}
-        given = Properties(forces=f, tensor=tensor, **{name: None if level is None else level * root for name, level in scaled.items()})
-        return stated_levels(atoms, given)
-
-    return sigma
-
-
 def _outer(atoms: Any, keys: Mapping[str, str] | None) -> dict[str, Any]:
     """The total charge and the outer field of a frame, where keys say how `info` calls them."""
     named = {name: key for name, key in (keys or {}).items() if name in _OUTER}
@@ -305,42 +241,43 @@ def _on_host(graph: Graph) -> Graph:
     return jax.tree_util.tree_map(np.asarray, graph)
 
 
-def _with_levels(found: Mapping[str, np.ndarray], levels: Properties, n: int) -> tuple[Properties, Properties]:
-    """Targets and sigma of one frame; NaN and infinity where a label is missing or left out."""
-    targets, sigmas = {}, {}
-    for name in PROPERTIES:
-        level = None if name not in found else broadcast_level(name, getattr(levels, name), n)
-        sigmas[name] = np.full({"energy": (), "forces": (n, 3), "virial": (3, 3)}[name], np.inf) if level is None else level
-        targets[name] = np.where(np.isfinite(sigmas[name]), found.get(name, np.nan), np.nan)
-    return Properties(**targets), Properties(**sigmas)
+def _with_level(name: str, label: Label, level: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Target and sigma of one label; NaN where it is left out."""
+    sigma = broadcast_level(name, level, label)
+    present = np.isfinite(sigma).reshape((*sigma.shape, *(1,) * (label.value.ndim - sigma.ndim)))
+    return np.where(present, label.value, np.nan), sigma
 
 
-def _with_tensors(targets: list, sigmas: list, tensors: Sequence[Mapping], sizes: Sequence[int]) -> tuple[list, list]:
-    """The frames' labels with tensors where some frame was to have them; NaN and infinity where one lacks them."""
-    for name in TENSORS:
-        kinds = {(s.ndim, t.ndim - s.ndim): frame for frame, found in enumerate(tensors) if found.get(name) for t, s in [found[name]]}
+def _filled(labels: Sequence[Mapping[str, tuple]], sizes: Sequence[int]) -> tuple[list[Properties], list[Properties]]:
+    """Targets and sigma of all frames for what some frame has; NaN and infinity where another lacks it."""
+    targets, sigmas = ([{} for _ in labels] for _ in range(2))
+    for name, observable in OBSERVABLES.items():
+        kinds = {}
+        for frame, found in enumerate(labels):
+            if name in found:
+                target, sigma = found[name]
+                per_atom = sigma.ndim > 0 if observable.per_atom is None else observable.per_atom
+                kinds.setdefault((per_atom, target.shape[per_atom:], sigma.shape[per_atom:]), frame)
         if len(kinds) > 1:
             (a, i), (b, j) = list(kinds.items())[:2]
-            words = [f"rank {rank}" + " per atom" * per_atom for per_atom, rank in (a, b)]
+            words = [f"rank {len(shape)}" + " per atom" * per_atom for per_atom, shape, _ in (a, b)]
             raise ValueError(f"{name} is of {words[0]} in frame {i} and of {words[1]} in frame {j}; a data set holds one kind")
-        for per_atom, rank in kinds:
+        for per_atom, shape, of_level in kinds:
             for i, n in enumerate(sizes):
                 lead = (n,) * per_atom
-                target, sigma = tensors[i].get(name) or (np.full((*lead, *(3,) * rank), np.nan), np.full(lead, np.inf))
-                targets[i], sigmas[i] = targets[i].replace(**{name: target}), sigmas[i].replace(**{name: sigma})
-    return targets, sigmas
+                targets[i][name], sigmas[i][name] = labels[i].get(name) or (np.full((*lead, *shape), np.nan), np.full((*lead, *of_level), np.inf))
+    return [Properties(**target) for target in targets], [Properties(**sigma) for sigma in sigmas]
 
 
-def _pad_labels(target: Properties, sigma: Properties, n: int) -> tuple[Properties, Properties]:
-    more = n - target.forces.shape[0]
+def _pad_labels(target: Properties, sigma: Properties, more: int) -> tuple[Properties, Properties]:
+    """With so many atoms more, which have no labels."""
 
     def padded(x, value):
         return np.pad(x, ((0, more), *((0, 0),) * (x.ndim - 1)), constant_values=value)
 
-    changes = [{"forces": padded(target.forces, np.nan)}, {"forces": padded(sigma.forces, np.inf)}]
-    if sigma.tensor is not None and sigma.tensor.ndim:  # one per atom
-        changes[0]["tensor"], changes[1]["tensor"] = padded(target.tensor, np.nan), padded(sigma.tensor, np.inf)
-    return target.replace(**changes[0]), sigma.replace(**changes[1])
+    names = [name for name, observable in OBSERVABLES.items() if getattr(sigma, name) is not None]
+    names = [name for name in names if OBSERVABLES[name].per_atom or (OBSERVABLES[name].per_atom is None and getattr(sigma, name).ndim)]
+    return tuple(x.replace(**{name: padded(getattr(x, name), value) for name in names}) for x, value in ((target, np.nan), (sigma, np.inf)))
 
 
 def _stacked(batch: Sequence[Batch]) -> Batch:

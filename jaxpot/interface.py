@@ -45,7 +45,7 @@ class Interface(abc.ABC):  # noqa: B024
 
 
 def required(cls: type) -> dict[str, str]:
-    """The members that a class of this kind must have, and the line to write for each."""
+    """The members that a class of this kind must have, its own among them, and the line to write for each."""
     lines: dict[str, str] = {}
     for base in _interfaces(cls):
         for name, annotation in vars(base).get("__annotations__", {}).items():
@@ -57,6 +57,24 @@ def required(cls: type) -> dict[str, str]:
     return lines
 
 
+def missing(cls: type) -> dict[str, str]:
+    """The members that a class must have and has not: of an interface, what an author writes.
+
+    Args:
+      cls: a class or an interface.
+
+    Returns:
+      The line to write by the member's name.
+
+    Example:
+      >>> from jaxpot.math.kernels import Kernel
+      >>> missing(Kernel)
+      {'__call__': 'def __call__(self, x, y): ...  # [..., F], [M, F] -> [..., M].'}
+    """
+    names = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    return {name: line for name, line in required(cls).items() if name not in names and not _has(cls, name)}
+
+
 def _interfaces(cls: type) -> list[type]:
     """The interfaces among the bases of a class, from the most general one; what has fields is a class that can be made."""
     return [base for base in reversed(cls.__mro__) if issubclass(base, Interface) and "__dataclass_fields__" not in vars(base)]
@@ -65,11 +83,10 @@ def _interfaces(cls: type) -> list[type]:
 @functools.cache
 def _check(cls: type) -> None:
     """Raises TypeError unless a class has all that its interfaces require."""
-    names, owner = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set(), cls.__name__
+    owner = cls.__name__
     if any(isinstance(value, dataclasses.Field) for value in vars(cls).values()):
         raise TypeError(f"class {owner} declares fields, which are made by a line above it; write\n    @pytree")
-    lacks = {name: line for name, line in required(cls).items() if name not in names and not _has(cls, name)}
-    if lacks:
+    if lacks := missing(cls):
         own = any(name in {*vars(cls), *vars(cls).get("__annotations__", {})} for name in lacks)
         bases = ", ".join(base.__name__ for base in cls.__bases__)
         start = f"{owner} is an interface; a class of its kind has" if own else f"class {owner}({bases}) lacks {' and '.join(lacks)}; write"
@@ -90,9 +107,9 @@ def _attribute(owner: type, name: str, annotation: typing.Any) -> str:
 
 def _method(name: str, member: typing.Any) -> str:
     """`def __call__(self, r): ...  # ` and the docstring's first line."""
-    words = (inspect.getdoc(member) or "").split("\n")[0]
     if isinstance(member, property):
-        return _with_words(f"{name}", words)
+        return f"@property\n    {_method(name, member.fget)}"
+    words = (inspect.getdoc(member) or "").split("\n")[0]
     signature = inspect.signature(member)
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
     return _with_words(f"def {name}{signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)}: ...", words)

@@ -6,83 +6,71 @@ beside them. Only what is asked for is looked at, so that a label that nobody fi
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxpot.checks import require_finite
+from jaxpot.properties import OBSERVABLES, Observable
 
-KEYS = {"energy": "energy", "forces": "forces", "stress": "stress", "virial": "virial"}
-TENSORS = ("dipole", "polarizability", "tensor")
-PROPERTIES = ("energy", "forces", "virial")
-_UNITS = {"energy": " in eV", "forces": " in eV/Å", "virial": " in eV", "stress": " in eV/Å³"}
 _SAME = 1e-10  # Å (e, μB); the round-off of a structure that has been copied, scaled back or written in full
-# two statements of one label may differ by an absolute and a relative (to the largest entry) round-off of files' digits
-_ROUND_OFF = {"energy": (1e-6, 1e-7), "forces": (1e-5, 1e-5), "virial": (1e-6, 1e-4)}
-_STRESS_DIGITS = 5e-7  # eV/Å³; of a stress with six decimals, times the volume in a virial
-_STEMS = {"energy": ("ener",), "forces": ("forc",), "virial": ("viri", "stress"), "dipole": ("dip", "mu"), "polarizability": ("pol", "alpha")}
 
 
-def read_labels(atoms: Any, keys: Mapping[str, str] | None, names: Sequence[str] = PROPERTIES) -> dict[str, np.ndarray]:
-    """Labels of a frame, those of `names` that it has: energy (eV), forces [N, 3] (eV/Å), virial [3, 3] (eV).
+class Label(NamedTuple):
+    """A label of a frame.
+
+    Args:
+      value: shape as in Properties.
+      per_atom: whether its first axis counts atoms.
+    """
+
+    value: np.ndarray
+    per_atom: bool
+
+
+def read_label(atoms: Any, name: str, keys: Mapping[str, str] | None = None) -> Label | None:
+    """The label of a frame for one field of Properties, in its unit; None if the frame has none.
 
     Args:
       atoms: `ase.Atoms`.
-      keys: where they are, as in `Dataset.from_atoms`.
-      names: some of energy, forces and virial; the others are not looked at.
+      name: of the field; others are not looked at.
+      keys: where labels are, as in `Dataset.from_atoms`.
 
     Raises:
       ValueError: for a label of another structure, of a wrong shape, not finite, or stated twice and differently.
 
     Example:
       >>> import ase
-      >>> read_labels(ase.Atoms("H", info={"energy": -13.6, "stress": "none"}), None, ("energy",))
-      {'energy': array(-13.6)}
+      >>> read_label(ase.Atoms("H", info={"energy": -13.6, "stress": "none"}), "energy").value
+      array(-13.6)
     """
-    labels = {}
-    for name in names:
-        sources = ("virial", "stress") if name == "virial" else (name,)
-        found = {where: _as_label(atoms, source, where, value) for source in sources for where, value in _found(atoms, source, keys).items()}
-        if found:
-            labels[name] = _agreed(atoms, name, found)
-    return labels
-
-
-def read_tensor(atoms: Any, name: str, keys: Mapping[str, str] | None, level: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """A dipole, polarizability or tensor of a frame with its sigma, both for the structure or for each atom; None if it has none.
-
-    Raises:
-      ValueError: as `read_labels`, or for a noise level that is not one positive number per tensor.
-    """
-    key = name if keys is None else keys.get(name)
-    found = {where: _as_tensor(atoms, name, key, where, value) for where, value in _found(atoms, name, keys).items()}
+    observable = OBSERVABLES[name]
+    found = {}
+    for source in observable.sources:
+        for where, value in _found(atoms, observable, source, keys).items():
+            found[where] = _as_label(atoms, observable, source, None if keys is None else keys.get(source), where, value)
     if not found:
         return None
-    if len({(value.shape, per_atom) for value, per_atom in found.values()}) > 1:
-        words = [f"{list(value.shape)}{' per atom' * per_atom} in {where}" for where, (value, per_atom) in found.items()]
+    if len({(label.value.shape, label.per_atom) for label in found.values()}) > 1:
+        words = [f"{list(label.value.shape)}{' per atom' * label.per_atom} in {where}" for where, label in found.items()]
         raise ValueError(f"{name} is stated twice, with shapes {' and '.join(words)}; delete one of them")
-    per_atom = next(iter(found.values()))[1]
-    value = _agreed(atoms, name, {where: value for where, (value, _) in found.items()})
-    level = np.asarray(level, float)
-    if not (level.shape == () or (per_atom and level.shape == (len(atoms),))):
-        raise ValueError(f"sigma.{name} must be one number per tensor (noise is isotropic), got shape {list(level.shape)}")
-    if not np.all(level > 0):
-        raise ValueError(f"sigma.{name} must be positive, got {level.min()}")
-    return value, np.broadcast_to(level, value.shape[:per_atom]).copy()
+    return Label(_agreed(atoms, observable, {where: label.value for where, label in found.items()}), next(iter(found.values())).per_atom)
 
 
 def missing(name: str, frames: Sequence[Any], keys: Mapping[str, str] | None) -> str:
     """What to say where no frame has a label: what the frames have instead, and what could be meant."""
+    observable = OBSERVABLES[name]
     if keys is None:
         where = "in their calculators, info or arrays"
     else:
-        named = [keys[source] for source in (name, *("stress",) * (name == "virial")) if source in keys]
+        named = [keys[source] for source in observable.sources if source in keys]
         where = f"under the key {' or '.join(map(repr, named))}" if named else f"under any key, because keys has no {name}"
     there, likely = what_is_there(frames), []
     for atoms in frames:
         for store in (_results(atoms), atoms.info, atoms.arrays):
-            likely += [key for key in store if key not in likely and _could_be(name, key, store[key], len(atoms))]
-    source = "stress" if name == "virial" and likely and "stress" in str(likely[0]).lower() else name
+            likely += [key for key in store if key not in likely and _could_be(observable, key, store[key], len(atoms))]
+    other = observable.per_volume
+    source = other if other and likely and other in str(likely[0]).lower() else name
     example = f"keys={{{source!r}: {repr(likely[0]) if likely else '...'}}}"
     meant = f"; could be meant: {', '.join(map(repr, likely))}" if likely else ""
     return f"no frame has {name} {where}; name them with {example}, or set sigma.{name} to None; {there}{meant}"
@@ -98,14 +86,16 @@ def what_is_there(frames: Sequence[Any]) -> str:
     return "the frames have " + ", ".join(f"{where} {sorted(map(str, names))}" for where, names in parts.items())
 
 
-def _could_be(name: str, key: Any, value: Any, n: int) -> bool:
+def _could_be(observable: Observable, key: Any, value: Any, n: int) -> bool:
     """Whether the name and the shape of something are those of a label."""
-    stems = _STEMS.get(name, ("",))
-    if not any(stem in str(key).lower() for stem in stems) or str(key).endswith("_sigma"):
+    if not any(hint in str(key).lower() for hint in observable.hints) or str(key).endswith("_sigma") or isinstance(value, (str, bool)):
         return False
     shape, size = np.shape(value), np.size(value)
-    fits = {"energy": shape == (), "forces": shape == (n, 3), "virial": size in (6, 9), "dipole": size == 3, "polarizability": size == 9}
-    return not isinstance(value, (str, bool)) and fits.get(name, key not in ("numbers", "positions") and size in (3 * n, 9 * n, 27 * n, 9, 27))
+    if observable.rank is None:
+        return key not in ("numbers", "positions") and size in (3 * n, 9 * n, 27 * n, 9, 27)
+    if observable.per_atom or not observable.rank:
+        return shape == observable.shape(n)
+    return size == 3**observable.rank or (observable.per_volume is not None and size == 6)
 
 
 # --- where labels are ------------------------------------------------------------------------------------------------------
@@ -116,11 +106,13 @@ def _results(atoms: Any) -> Mapping[str, Any]:
     return results if isinstance(results, Mapping) else {}
 
 
-def _found(atoms: Any, name: str, keys: Mapping[str, str] | None) -> dict[str, Any]:
+def _found(atoms: Any, observable: Observable, source: str, keys: Mapping[str, str] | None) -> dict[str, Any]:
     """The values of one label by where they are; those of the calculator only if they belong to this structure."""
-    key = name if keys is None else keys.get(name)
-    stores = {"calc.results": _results(atoms), "info": {} if name == "forces" else atoms.info, "arrays": atoms.arrays}
-    if name in ("energy", "virial", "stress"):
+    key = source if keys is None else keys.get(source)
+    stores = {"calc.results": _results(atoms), "info": atoms.info, "arrays": atoms.arrays}
+    if observable.per_atom:
+        del stores["info"]
+    elif not observable.isotropic:
         del stores["arrays"]
     found = {f"atoms.{where}[{key!r}]": store[key] for where, store in stores.items() if store.get(key) is not None}
     if any(where.startswith("atoms.calc") for where in found):
@@ -169,33 +161,39 @@ def _differences(old: Any, new: Any, changes: Sequence[str]) -> list[str]:
 # --- what they are ---------------------------------------------------------------------------------------------------------
 
 
-def _numbers(name: str, where: str, value: Any) -> np.ndarray:
+def _numbers(observable: Observable, source: str, where: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind not in "iuf" or hasattr(value, "unit") or hasattr(value, "units"):
-        raise ValueError(f"{name} is {str(value)[:60]!r} in {where}; expected plain numbers{_UNITS.get(name, '')}")
+        unit = "" if observable.any_unit else f" in {observable.unit}" + "/Å³" * (source == observable.per_volume)
+        raise ValueError(f"{source} is {str(value)[:60]!r} in {where}; expected plain numbers{unit}")
     return array.astype(float)
 
 
-def _as_label(atoms: Any, name: str, where: str, value: Any) -> np.ndarray:
-    """An energy, forces or a virial (from a stress too), checked."""
-    value = require_finite(_numbers(name, where, value), name, f"delete {where} if the label is missing")
-    if name == "energy":
-        if value.size != 1:
-            raise ValueError(f"energy must be one number, got shape {value.shape} in {where}")
-        return value.reshape(())
-    if name == "forces":
-        if value.shape != (len(atoms), 3):
-            raise ValueError(f"forces must have shape [{len(atoms)}, 3], got {list(value.shape)} in {where}")
-        return value
-    value = _symmetric(name, value)
-    if name == "virial":
-        return value
-    if abs(atoms.cell.volume) == 0:
-        raise ValueError(f"a stress needs a cell with a volume; delete {where}, set sigma.virial of this frame to None, or name what to read with keys")
-    return -atoms.get_volume() * value
+def _as_label(atoms: Any, observable: Observable, source: str, key: str | None, where: str, value: Any) -> Label:
+    """One statement of a label, checked; from what stands per volume too."""
+    if observable.isotropic:
+        return _as_tensor(atoms, observable, key or source, where, value)
+    value = require_finite(_numbers(observable, source, where, value), source, f"delete {where} if the label is missing")
+    if observable.rank == 2:
+        value = _symmetric(source, value)
+    elif observable.per_atom:
+        shape = observable.shape(len(atoms))
+        if value.shape != shape:
+            raise ValueError(f"{source} must have shape {list(shape)}, got {list(value.shape)} in {where}")
+    elif value.size != 1:
+        raise ValueError(f"{source} must be one number, got shape {value.shape} in {where}")
+    else:
+        value = value.reshape(())
+    if source == observable.per_volume:
+        if abs(atoms.cell.volume) == 0:
+            raise ValueError(
+                f"a {source} needs a cell with a volume; delete {where}, set sigma.{observable.name} of this frame to None, or name what to read with keys"
+            )
+        value = -atoms.get_volume() * value
+    return Label(value, bool(observable.per_atom))
 
 
 def _symmetric(name: str, value: np.ndarray) -> np.ndarray:
@@ -212,19 +210,20 @@ def _symmetric(name: str, value: np.ndarray) -> np.ndarray:
     return (value + value.T) / 2
 
 
-def _as_tensor(atoms: Any, name: str, key: str, where: str, value: Any) -> tuple[np.ndarray, bool]:
-    """A tensor, [3, …] or [N, 3, …], and whether it is one per atom."""
-    value = _numbers(name, where, value)
-    per_atom = where.startswith("atoms.arrays") or (where.startswith("atoms.calc") and name == "tensor" and _is_per_atom(key, value.shape, len(atoms)))
-    n = len(atoms) if per_atom else 1
-    rank = {"dipole": 1, "polarizability": 2}.get(name, round(math.log(max(value.size / n, 1), 3)))
-    if per_atom and name != "tensor":
+def _as_tensor(atoms: Any, observable: Observable, key: str, where: str, value: Any) -> Label:
+    """A tensor, [3, …] or [N, 3, …]; where the observable leaves it open, its place and shape say which."""
+    name, value = observable.name, _numbers(observable, observable.name, where, value)
+    is_open = observable.per_atom is None
+    per_atom = where.startswith("atoms.arrays") or (where.startswith("atoms.calc") and is_open and _is_per_atom(key, value.shape, len(atoms)))
+    if per_atom and not is_open:
         raise ValueError(f"{name} must be one per structure, in atoms.info; one per atom is a tensor: keys={{'tensor': {key!r}}}")
+    n = len(atoms) if per_atom else 1
+    rank = round(math.log(max(value.size / n, 1), 3)) if observable.rank is None else observable.rank
     if rank == 0 or value.size != n * 3**rank:
-        wanted = f"{3**rank} entries" if name != "tensor" else "3, 9, 27, 81, … entries" + (" per atom" if per_atom else "")
+        wanted = f"{3**rank} entries" if observable.rank else "3, 9, 27, 81, … entries" + " per atom" * per_atom
         raise ValueError(f"{name} must have {wanted}, got shape {list(value.shape)} in {where}")
     value = value.reshape(*((n,) if per_atom else ()), *(3,) * rank)
-    return require_finite(value, name, f"delete {where} if the label is missing"), per_atom
+    return Label(require_finite(value, name, f"delete {where} if the label is missing"), per_atom)
 
 
 def _is_per_atom(key: str, shape: tuple[int, ...], n: int) -> bool:
@@ -245,20 +244,19 @@ def _is_per_atom(key: str, shape: tuple[int, ...], n: int) -> bool:
     return by_atom
 
 
-def _agreed(atoms: Any, name: str, found: Mapping[str, np.ndarray]) -> np.ndarray:
+def _agreed(atoms: Any, observable: Observable, found: Mapping[str, np.ndarray]) -> np.ndarray:
     """The label, which all places must agree upon."""
     (first, label), *others = found.items()
-    absolute, relative = _ROUND_OFF.get(name, (1e-6, 1e-5))
-    absolute += _STRESS_DIGITS * abs(atoms.cell.volume) if name == "virial" else 0
+    name, other = observable.name, observable.per_volume
     for where, value in others:
         gap = np.abs(value - label)
-        allowed = absolute + relative * max(np.abs(value).max(), np.abs(label).max())
+        allowed = observable.allowed_gap(max(np.abs(value).max(), np.abs(label).max()), abs(atoms.cell.volume))
         if gap.max() > allowed:
             at = np.unravel_index(np.argmax(gap), gap.shape)
             entry = f"{name}{[int(i) for i in at]}" if at else name
-            by = [text + " (virial = −volume · stress)" * (name == "virial" and "stress" in text) for text in (first, where)]
+            by = [text + f" ({name} = −volume · {other})" * (other is not None and other in text) for text in (first, where)]
             raise ValueError(
                 f"{entry} is {label[at]:.8g} by {by[0]}, but {value[at]:.8g} by {by[1]}, which is more than round-off ({allowed:.2g}); "
-                "delete the wrong one" + ", or name only one of virial and stress with keys" * (name == "virial")
+                "delete the wrong one" + f", or name only one of {name} and {other} with keys" * (other is not None)
             )
     return label

@@ -1,13 +1,15 @@
 """Noise levels: one for every number of a label, and those that a frame states for itself, as gap_fit reads them."""
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxpot.labels import PROPERTIES
-from jaxpot.properties import Properties
+from jaxpot.labels import Label
+from jaxpot.properties import OBSERVABLES, Properties
 
-_SHAPES = {"energy": "", "forces": "[N, 3]", "virial": "[3, 3]"}
+BY_TYPE = ("energy", "forces", "virial")  # gap_fit's order of the levels of a configuration type
 _STATED = {  # gap_fit's names of the noise of one frame: property, where, shape; what comes later is more detailed and counts
     "energy_sigma": ("energy", "info", ()),
     "force_sigma": ("forces", "info", ()),
@@ -20,21 +22,86 @@ _STATED = {  # gap_fit's names of the noise of one frame: property, where, shape
 _NO_SUCH_LABELS = ("hessian_sigma", "local_property_sigma")
 
 
-def broadcast_level(name: str, level: Any, n: int) -> np.ndarray:
-    """A noise level for every number of a label: [], [N, 3] or [3, 3].
+def noise_levels(
+    energy: float | None = None,
+    forces: float | None = None,
+    virial: float | None = None,
+    *,
+    config_types: Mapping[str, Sequence[float | None]] | None = None,
+    **others: float | None,
+) -> Callable[[Any], Properties]:
+    """Noise levels by gap_fit's rule: energies and virials of a structure of N atoms get √N times the given level.
+
+    So do dipoles and polarizabilities, which are sums over atoms too. What is one per atom, and a tensor, which may be, does not. What a
+    frame states for itself counts instead, without √N: `energy_sigma`, `force_sigma`, `virial_sigma`, `virial_component_sigma` in
+    `atoms.info`; `force_atom_sigma`, `force_component_sigma` and `force_mask` (true: left out) in `atoms.arrays`.
+
+    Args:
+      energy: in eV per √atom (gap_fit's `default_sigma[0]`); None leaves energies out, of frames that state a level too.
+      forces: in eV/Å.
+      virial: in eV per √atom.
+      config_types: `config_type` -> (energy, forces, virial) instead of the default (gap_fit's `config_type_sigma`); "default"
+        are frames of no or another type.
+      others: of any other field of Properties: `energies` in eV, `charges` in e, `dipole` in e·Å per √atom, `polarizability` in Å³ per √atom,
+        `tensor` in the unit of the label.
+
+    Returns:
+      A function of `ase.Atoms` for `Dataset.from_atoms(..., sigma=...)`.
+
+    Raises:
+      TypeError: for what is no field of Properties.
+      ValueError: for levels that are not positive and finite; from the function, for such in a frame, and for `hessian_sigma` and
+        `local_property_sigma` of a frame, the noise of labels that no fit takes.
+
+    Example:
+      >>> from ase.build import bulk
+      >>> atoms = bulk("Si", cubic=True) * (2, 1, 1)
+      >>> float(noise_levels(0.001, 0.1)(atoms).energy)
+      0.004
+      >>> atoms.info["energy_sigma"] = 0.02
+      >>> float(noise_levels(0.001, 0.1)(atoms).energy)
+      0.02
+    """
+    unknown = sorted(set(others) - set(OBSERVABLES))
+    if unknown:
+        raise TypeError(f"noise_levels: no property is called {unknown[0]!r}; those that are: {', '.join(OBSERVABLES)}")
+    of_type = {"default": (energy, forces, virial), **{k: tuple(v) for k, v in (config_types or {}).items()}}
+    for name, triple in of_type.items():
+        if len(triple) != 3 or any(level is not None and not 0 < level < math.inf for level in triple):
+            raise ValueError(f"noise levels of {name} must be three positive numbers or None, got {triple}")
+    for name, level in others.items():
+        if level is not None and not 0 < level < math.inf:
+            raise ValueError(f"the noise level of {name} must be a positive number or None, got {level}")
+
+    def sigma(atoms: Any) -> Properties:
+        triple = of_type.get(str(atoms.info.get("config_type", "default")), of_type["default"])
+        levels = dict(zip(BY_TYPE, triple, strict=True)) | others
+        root = math.sqrt(len(atoms))
+        given = {name: level * root if OBSERVABLES[name].extensive else level for name, level in levels.items() if level is not None}
+        return stated_levels(atoms, Properties(**given))
+
+    return sigma
+
+
+def broadcast_level(name: str, level: Any, label: Label) -> np.ndarray:
+    """A noise level for every number of a label, or one for each tensor where noise is isotropic.
 
     Raises:
       ValueError: for a level that is not positive or of a wrong shape.
     """
-    level = np.asarray(level, float)
-    if name == "forces" and level.shape == (n,):
-        level = level[:, None]
+    level, observable = np.asarray(level, float), OBSERVABLES[name]
+    shape = label.value.shape[: label.per_atom] if observable.isotropic else label.value.shape
+    if observable.isotropic and level.shape not in ((), shape):
+        raise ValueError(f"sigma.{name} must be one number per tensor (noise is isotropic), got shape {list(level.shape)}")
     if not np.all(level > 0):
         raise ValueError(f"sigma.{name} must be positive, got {level.min()}")
+    if label.per_atom and level.shape == shape[:1]:
+        level = level.reshape(-1, *(1,) * (len(shape) - 1))
     try:
-        return np.broadcast_to(level, {"energy": (), "forces": (n, 3), "virial": (3, 3)}[name]).copy()
+        return np.broadcast_to(level, shape).copy()
     except ValueError:
-        raise ValueError(f"sigma.{name} must be a number or {_SHAPES[name]}, got shape {list(level.shape)}") from None
+        shown = ", ".join(["N"] * label.per_atom + [str(size) for size in shape[label.per_atom :]])
+        raise ValueError(f"sigma.{name} must be a number or [{shown}], got shape {list(level.shape)}") from None
 
 
 def stated_levels(atoms: Any, levels: Properties) -> Properties:
@@ -66,7 +133,7 @@ def stated_levels(atoms: Any, levels: Properties) -> Properties:
         shape = tuple(n if size == "N" else size for size in shape)
         value = _numbers_or_mask(key, getattr(atoms, where).get(key), shape, where)
         if key == "force_mask":
-            value = np.where(value[:, None], np.inf, broadcast_level("forces", changed.get("forces", levels.forces), n))
+            value = np.where(value[:, None], np.inf, _broadcast(name, changed.get(name, getattr(levels, name)), n))
         changed[name] = (value + value.T) / 2 if shape == (3, 3) else value if shape else float(value)
     return levels.replace(**changed) if changed else levels
 
@@ -90,11 +157,11 @@ def require_stated(atoms: Any, levels: Properties) -> None:
       ValueError: naming both.
     """
     stated = stated_levels(atoms, levels)
-    for name in PROPERTIES:
+    for name in OBSERVABLES:
         given, own = getattr(levels, name), getattr(stated, name)
         if own is given:
             continue
-        given, own = (broadcast_level(name, level, len(atoms)) for level in (given, own))
+        given, own = (_broadcast(name, level, len(atoms)) for level in (given, own))
         different = ~np.isclose(given, own, rtol=1e-6, atol=0)
         if np.any(different):
             at = tuple(np.argwhere(different)[0])
@@ -103,3 +170,9 @@ def require_stated(atoms: Any, levels: Properties) -> None:
                 f"the frame states its own noise ({', '.join(keys)}: {own[at]:.6g}), but sigma.{name} is {given[at]:.6g}; write sigma=noise_levels(...), "
                 f"which takes the frames' own levels, or delete {' and '.join(keys)} from the frames"
             )
+
+
+def _broadcast(name: str, level: Any, n: int) -> np.ndarray:
+    """For every number of a label that frames can state the noise of."""
+    observable = OBSERVABLES[name]
+    return broadcast_level(name, level, Label(np.zeros(observable.shape(n)), bool(observable.per_atom)))

@@ -73,13 +73,6 @@ def cast(tree: Any, dtype: Any, *, insist: bool = False) -> Any:
     return map_floating(lambda x: jnp.asarray(x, dtype), tree)
 
 
-def promoted(graph: Any, model: Any) -> Any:
-    """The graph in the promoted floating type of both."""
-    leaves = [leaf for leaf in jax.tree_util.tree_leaves(model) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
-    dtype = jnp.result_type(graph.positions, *leaves)
-    return graph if graph.positions.dtype == dtype else map_floating(lambda x: jnp.asarray(x, dtype), graph)
-
-
 def promoted_pair(model: Any, graph: Any) -> tuple[Any, Any]:
     """Model and graph in the promoted floating type of both: what is computed with them has this one type, and no rule of a derivative meets two.
 

@@ -10,7 +10,7 @@ import fnmatch
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import allows_none, as_structure, check_leaf, is_concrete
 
+T = TypeVar("T")
 _CLASSES: dict[str, type] = {}  # by `class_name`
 _LARGEST = 1e30  # beyond, powers of a number leave double precision
 
@@ -44,7 +45,7 @@ def code() -> Any:
     return dataclasses.field(metadata={"static": True, "code": True})
 
 
-def derived() -> Any:
+def derived(*, init: Literal[False] = False) -> Any:
     """A static field that `__post_init__` sets from the others: neither given, nor shown, nor written to disk."""
     return dataclasses.field(default=None, init=False, metadata={"static": True})
 
@@ -233,7 +234,7 @@ def _equal(self, other: Any) -> bool:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(static, derived, leaf, positive, dataclasses.field))
-def pytree(cls: type) -> type:
+def pytree(cls: type[T]) -> type[T]:
     """Frozen dataclass registered with JAX, with `.replace(**changes)`.
 
     Fields made with `static()` are structure, all others are leaves or subtrees; those made with `leaf()` and `positive()` have a known

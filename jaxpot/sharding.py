@@ -159,7 +159,7 @@ def partition(graph: Graph, mesh: Mesh) -> Partition:
             start += length
         numbers[part, : len(atoms)], positions[part, : len(atoms)] = graph.numbers[atoms], graph.positions[atoms]
         neighbors[part, : len(atoms)], shifts[part, : len(atoms)] = rename[graph.neighbors[atoms]], graph.shifts[atoms]
-    place = owner[:-1] * size + local[:-1]
+    place = np.where(graph.numbers > 0, owner[:-1] * size + local[:-1], n_parts * size)  # of padding atoms: nowhere
     same = {name: getattr(graph, name) for name in ("cell", "pbc", "cutoff", "overflow", "charge", "field")}
     whole = Partition(
         numbers=numbers, positions=positions, neighbors=neighbors, shifts=shifts, sent=sent, place=place.astype(np.int32), hops=hops, **same
@@ -176,7 +176,7 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
       mesh: the mesh that they were made for.
 
     Returns:
-      Properties in the atoms' original order; entries of forces of padding atoms mean nothing.
+      Properties in the atoms' original order; those of padding atoms are zero.
 
     Raises:
       ValueError: for a potential that cannot be evaluated in parts.
@@ -199,14 +199,15 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
 def _evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
     specs, everywhere = _specs(parts, mesh), P(mesh.axis_names)
     own = jax.shard_map(
-        lambda model, parts: _of_part(model, parts, mesh), mesh=mesh, in_specs=(P(), specs), out_specs=(P(), everywhere, P()), check_vma=False
+        lambda model, parts: _of_part(model, parts, mesh), mesh=mesh, in_specs=(P(), specs), out_specs=(everywhere, everywhere, P()), check_vma=False
     )
-    energy, forces, virial = own(model, parts)
-    return poisoned(energy, forces.reshape(-1, 3)[parts.place], virial)
+    energies, forces, virial = own(model, parts)
+    energies, forces = (x.at[parts.place].get(mode="fill", fill_value=0) for x in (energies.reshape(-1), forces.reshape(-1, 3)))
+    return poisoned(energies, forces, virial)
 
 
 def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Array, Array]:
-    """Energy and virial of the whole, and the forces [1, C, 3] on the atoms of this device's part."""
+    """Energies [1, C] of the atoms of this device's part and forces [1, C, 3] on them, and the virial of the whole."""
     (axis,), n_parts = mesh.axis_names, mesh.size
     positions, size = parts.positions[0], parts.positions.shape[1]
 
@@ -232,7 +233,7 @@ def _of_part(model: Potential, parts: Partition, mesh: Mesh) -> tuple[Array, Arr
         stop = start + sent.shape[-1]
         total = total.at[sent[0]].add(passed(gradient[start:stop], -hop))  # padding of `sent` is no neighbour of anything: its gradient is zero
         start = stop
-    return jax.lax.psum(jnp.sum(energies), axis), -total[None], -jax.lax.psum(by_strain, axis)
+    return energies[None, :size], -total[None], -jax.lax.psum(by_strain, axis)
 
 
 def _specs(parts: Partition, mesh: Mesh) -> Partition:

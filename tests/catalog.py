@@ -147,9 +147,10 @@ _KNOTS = np.array([1.0, 1.6, 2.3, 2.8])
 ALCHEMICAL = np.array([[0.8, -0.3], [0.5, 0.9]])
 
 # unoptimised code compiles five times faster than default code, and laws run it once
-QUICK = {"xla_backend_optimization_level": 0}
+QUICK, OPTIMISED = {"xla_backend_optimization_level": 0}, {"xla_backend_optimization_level": 3}
 if jax.__version_info__ < (0, 11):  # later releases have no such option
-    QUICK["xla_cpu_use_fusion_emitters"] = False
+    QUICK["xla_cpu_use_fusion_emitters"], OPTIMISED["xla_cpu_use_fusion_emitters"] = False, True
+QUICK_FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())  # for processes of their own
 quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 

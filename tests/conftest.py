@@ -1,12 +1,18 @@
-"""Every test runs in float64, with rank promotion refused and eight pretend CPU devices."""
+"""Every test runs in float64, with rank promotion refused, on eight pretend CPU devices, as unoptimised code."""
 
 import atexit
+import importlib.metadata
 import itertools
 import os
 import shutil
 import tempfile
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# unoptimised code compiles three times faster and runs once; laws/test_evaluation.py compares it with optimised code; flags given outside win
+os.environ["XLA_FLAGS"] = " ".join(
+    ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
+    + ["--xla_cpu_use_fusion_emitters=false"] * (tuple(map(int, importlib.metadata.version("jax").split(".")[:2])) < (0, 11))  # then removed
+    + [os.environ.get("XLA_FLAGS", "")]
+)
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # the processes of a run share what they compile; half of the time of all tests is compilation, a tenth of it of the same programs
     _folder = tempfile.mkdtemp(prefix="jaxpot-tests-")

@@ -87,7 +87,7 @@ def test_fit_recovers_its_own_data(fitted):
 
 def test_written_and_read(fitted, tmp_path):
     _, model, frames = fitted
-    write_snap(model, tmp_path / "a", tmp_path / "b")
+    write_snap(tmp_path / "a", tmp_path / "b", model)
     for name in "ab":  # LAMMPS reads the units as the word up to the next blank, and refuses a file with others
         assert (tmp_path / name).read_text().splitlines()[0].split()[:3] == ["#", "UNITS:", "metal"]
     again, graph, predict = read_snap(tmp_path / "a", tmp_path / "b"), jaxpot.from_atoms(frames[0], 3.1, max_neighbors=24), quick_jit(jaxpot.evaluate)
@@ -100,7 +100,7 @@ def test_every_option_is_written(tmp_path):
     snap = SMALL.replace(rfac0=0.9, rmin0=0.1, inner=(1.0, 1.2), inner_width=0.3, switch=False, subtract_self=False, normalize=True, by_element=True)
     model = AtomicPotential(snap.replace(self_everywhere=True), Linear())
     model = model.with_coefficients(np.random.default_rng(0).normal(size=model.n_coefficients))
-    write_snap(model, tmp_path / "a", tmp_path / "b")
+    write_snap(tmp_path / "a", tmp_path / "b", model)
     again = read_snap(tmp_path / "a", tmp_path / "b").terms[0]
     assert again.descriptor == model.descriptor.replace(inner_width=(0.3, 0.3))
     np.testing.assert_array_equal(again.head.coefficients, model.head.coefficients)
@@ -109,15 +109,15 @@ def test_every_option_is_written(tmp_path):
 def test_what_files_cannot_hold(tmp_path):
     snap, files = AtomicPotential(SMALL, Linear(coefficients=np.ones(10))), (tmp_path / "a", tmp_path / "b")
     with pytest.raises(TypeError, match="cannot hold ZBL; .* hybrid/overlay"):
-        write_snap(snap + ZBL(SPECIES, inner=1.0, outer=2.0), *files)
+        write_snap(*files, snap + ZBL(SPECIES, inner=1.0, outer=2.0))
     with pytest.raises(TypeError, match=r"AtomicPotential\(Bispectrum, Embedding\)"):
-        write_snap(AtomicPotential(SMALL, Embedding(np.ones((1, 10)), exponents=[1.0], weights=[1.0])), *files)
+        write_snap(*files, AtomicPotential(SMALL, Embedding(np.ones((1, 10)), exponents=[1.0], weights=[1.0])))
     with pytest.raises(ValueError, match="got 2"):
-        write_snap(snap + snap, *files)
+        write_snap(*files, snap + snap)
     with pytest.raises(ValueError, match="constants of Ge"):
-        write_snap(snap + IsolatedAtoms({"Ge": 1.0}), *files)
+        write_snap(*files, snap + IsolatedAtoms({"Ge": 1.0}))
     with pytest.raises(ValueError, match="no coefficients yet"):
-        write_snap(AtomicPotential(SMALL, Linear()), *files)
+        write_snap(*files, AtomicPotential(SMALL, Linear()))
     assert not files[0].exists()
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from catalog import QUICK
+from catalog import QUICK_FLAGS
 
 import jaxpot
 
@@ -49,6 +49,6 @@ def test_documents_run(path, tmp_path):
     ase.io.write(tmp_path / "silicon.xyz", frames)
     ase.io.write(tmp_path / "start.xyz", ase.build.bulk("Si", "diamond", a=5.47, cubic=True).repeat(2))
     (tmp_path / "document.py").write_text("\n".join(blocks(path)))
-    flags = {"XLA_FLAGS": " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items()), "MPLBACKEND": "agg"}
+    flags = {"XLA_FLAGS": QUICK_FLAGS, "MPLBACKEND": "agg"}
     done = subprocess.run([sys.executable, "document.py"], cwd=tmp_path, env=os.environ | flags, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

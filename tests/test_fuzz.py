@@ -70,7 +70,7 @@ def of_funcfl(folder: Path) -> Callable:
 
 def of_snap(folder: Path) -> Callable:
     snap = jp.AtomicPotential(silicon(), jp.Linear(coefficients=np.arange(5.0))) + jp.IsolatedAtoms({"Si": -158.5})
-    write_snap(snap, folder / "si.snapcoeff", folder / "si.snapparam")
+    write_snap(folder / "si.snapcoeff", folder / "si.snapparam", snap)
     return lambda: read_snap(folder / "si.snapcoeff", folder / "si.snapparam")
 
 
@@ -99,7 +99,7 @@ def of_n2p2(folder: Path) -> Callable:
 def of_sgdml(folder: Path) -> Callable:
     descriptor = jp.InverseDistances(("O", "H", "H"))
     model = jp.GradientDomain(descriptor, jp.Matern(8.0), references=jp.References(features=np.ones((2, 3)), directions=np.ones((2, 1, 3))))
-    write_sgdml(model.with_coefficients(np.array([2.0, 1.0, -31.0])), folder / "h2o.npz")
+    write_sgdml(folder / "h2o.npz", model.with_coefficients(np.array([2.0, 1.0, -31.0])))
     return lambda: read_sgdml(folder / "h2o.npz")
 
 

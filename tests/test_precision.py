@@ -108,7 +108,6 @@ def test_collapsed_first_and_cast_then():
             jp.tabulate(jp.cast(model, "float32", insist=True))
 
 
-FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in catalog.QUICK.items())  # unoptimised code compiles faster
 IN_32_BIT_MODE = """
 import json, sys
 import jax, numpy as np
@@ -153,7 +152,7 @@ def in_32_bit_mode(tmp_path_factory):
     jp.save(folder / "gp.npz", MODEL)
     run = subprocess.run(
         [sys.executable, "-c", IN_32_BIT_MODE, str(folder)], capture_output=True, text=True, check=False,
-        env={**os.environ, "JAX_ENABLE_X64": "0", "XLA_FLAGS": FLAGS, "PYTHONPATH": str(Path(jp.__file__).parent.parent)},
+        env={**os.environ, "JAX_ENABLE_X64": "0", "XLA_FLAGS": catalog.QUICK_FLAGS, "PYTHONPATH": str(Path(jp.__file__).parent.parent)},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])

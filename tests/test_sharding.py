@@ -165,7 +165,7 @@ def test_two_processes(tmp_path):
         s.bind(("localhost", 0))
         address = f"localhost:{s.getsockname()[1]}"
     (tmp_path / "run.py").write_text(PROCESS)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]), "XLA_FLAGS": catalog.QUICK_FLAGS, "JAX_PLATFORMS": "cpu"}
     runs = [
         subprocess.Popen([sys.executable, "run.py", address, str(i)], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for i in range(2)

@@ -192,7 +192,7 @@ class Gyration(jp.Potential):
 
     def energies(self, graph):
         real = (graph.numbers > 0)[:, None]
-        center = jnp.sum(jnp.where(real, graph.positions, 0), axis=0) / jnp.maximum(jnp.sum(real), 1)
+        center = jnp.sum(jnp.where(real, graph.positions, 0), axis=0, keepdims=True) / jnp.maximum(jnp.sum(real), 1)
         return self.strength * jnp.sum(jnp.where(real, graph.positions - center, 0) ** 2, axis=1)
 
 

@@ -1,9 +1,13 @@
 """Text files of other codes: encodings, line ends, numbers, refusals."""
 
+import importlib
+import re
+
 import pytest
 
 from jaxpot.io.fit_config import read_config
 from jaxpot.io.text import integer, number, one_line_refusals, read_text
+from jaxpot.potentials.base import IsolatedAtoms
 
 
 @pytest.mark.parametrize(
@@ -69,3 +73,20 @@ def test_configurations_in_any_encoding(tmp_path):
     (tmp_path / "fit.toml").write_bytes(text.encode("utf-16"))
     with pytest.raises(ValueError, match=r"fit\.toml is in UTF-16"):
         read_config(tmp_path / "fit.toml")
+
+
+@pytest.mark.parametrize("module, call", [
+    ("yace", 'write_yace("si.yace", potential)'),
+    ("snap", 'write_snap("model.snapcoeff", "model.snapparam", potential)'),
+    ("sgdml", 'write_sgdml("model.npz", model)'),
+    ("mtp", 'write_mtp("model.mtp", model)'),
+    ("n2p2", 'write_n2p2("folder", potential, length_unit=1.0, energy_unit=1.0)'),
+])  # fmt: skip
+def test_writers_want_the_path_first(module, call, tmp_path):
+    name = call.partition("(")[0]
+    writer = getattr(importlib.import_module(f"jaxpot.io.{module}"), name)
+    paths = (tmp_path / "a", tmp_path / "b")[: call.count('", ')]
+    units = {"length_unit": 1.0, "energy_unit": 1.0} if module == "n2p2" else {}
+    message = re.escape(f"{name}: the path comes first, got IsolatedAtoms; write {call}")
+    with pytest.raises(TypeError, match=message):
+        writer(IsolatedAtoms({"Si": 0.0}), *paths, **units)

@@ -446,5 +446,5 @@ def test_refused(small, changes, error, message):
 def test_data_without_labels_are_refused():
     atoms = Atoms("Ar", info={"dipole": np.zeros(3)})
     data = jp.Dataset.from_atoms([atoms], 6.0, sigma=jp.Properties(dipole=1.0))
-    with pytest.raises(ValueError, match="data has no labels of energy, forces or virial"):
+    with pytest.raises(ValueError, match="data has no labels of energy, energies, forces, virial, which LennardJones predicts"):
         still(START, data)

@@ -273,7 +273,7 @@ def test_tables_of_radial_functions(tmp_path):
     found, expected = jax.jit(lambda r: (basis(r, jnp.float64(6.0)), functions(r, jnp.float64(6.0))))(r)
     np.testing.assert_allclose(found, expected, atol=1e-8)
     with pytest.raises(TypeError, match="not RadialTable"):
-        write_yace(table, tmp_path / "c.yace")
+        write_yace(tmp_path / "c.yace", table)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_both_forms_of_pacemaker(tmp_path):
     head = read.terms[0].potential.head
     assert [type(power) for power in head.power] == [SmoothedPower, ShiftedPower]
     assert "skip: true" in (SMALL / "blocks.yaml").read_text() and read.terms[1].values.tolist() == [0.0, 0.0]
-    same(read_yace(write_yace(read, tmp_path / "a.yace")), read)
+    same(read_yace(write_yace(tmp_path / "a.yace", read)), read)
 
 
 def test_pairs_without_a_block(tmp_path):
@@ -485,8 +485,8 @@ def test_everything_that_is_read_is_written(tmp_path):
     chebyshev, inner = model.potential.descriptor.expansion.radial
     bonds = model.potential.descriptor.expansion.replace(radial=(chebyshev, inner.basis))  # a core without an inner cutoff excludes that of others
     model = model.replace(potential=model.potential.replace(descriptor=model.potential.descriptor.replace(expansion=bonds)))
-    first = read_yace(write_yace(model, tmp_path / "a.yace"))
-    same(first, read_yace(write_yace(first, tmp_path / "b.yace")))
+    first = read_yace(write_yace(tmp_path / "a.yace", model))
+    same(first, read_yace(write_yace(tmp_path / "b.yace", first)))
     assert load(save(tmp_path / "c", first)) == first
     read = first.terms[0]
     for one, other in ((read.core, model.core), (read.switch, model.switch)):
@@ -503,7 +503,7 @@ def test_terms_of_a_sum(tmp_path):
     core = CoreRepulsion(SPECIES, 30.0, 0.5, 3.6)
     constants = AtomicPotential(Constant(SPECIES), Linear(coefficients=np.array([1.0, 2.0])))
     model = linear(ace(density())) + core + constants + IsolatedAtoms({"Si": 0.5})
-    read = read_yace(write_yace(model, tmp_path / "a.yace"))
+    read = read_yace(write_yace(tmp_path / "a.yace", model))
     assert read.terms[1] == IsolatedAtoms({"C": 1.0, "Si": 2.5})
     same(read.terms[0].core, CoreRepulsion(SPECIES, np.full((2, 2), 30.0), np.full((2, 2), 0.5), np.full((2, 2), 3.6)))
     assert float(read.terms[0].switch.cutoff[0]) >= 1e30
@@ -512,7 +512,7 @@ def test_terms_of_a_sum(tmp_path):
 def test_a_centre_without_functions_is_kept(tmp_path):
     model = linear(ace(density()))
     model = model.replace(head=model.head.replace(coefficients=model.head.coefficients * (np.arange(model.n_coefficients) < model.n_coefficients // 2)))
-    text = write_yace(model, tmp_path / "a.yace").read_text()
+    text = write_yace(tmp_path / "a.yace", model).read_text()
     assert "mu0: 1, rank: 1" in text and "mu0: 1, rank: 2" not in text
     assert not np.any(read_yace(tmp_path / "a.yace").terms[0].head.coefficients.reshape(2, -1)[1])
 
@@ -547,7 +547,7 @@ def test_a_centre_without_functions_is_kept(tmp_path):
 )
 def test_what_files_cannot_hold(tmp_path, error, make, message):
     with pytest.raises(error, match=message):
-        write_yace(make(), tmp_path / "a.yace")
+        write_yace(tmp_path / "a.yace", make())
     assert not list(tmp_path.iterdir())
 
 

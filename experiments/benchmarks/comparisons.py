@@ -184,7 +184,7 @@ def snap(n_atoms: int, runs: int, n_species: int, *, processes: int, program: st
         if n_species > 1:
             made = jp.Bispectrum(species, models.CUTOFF, 8, weights=tuple(np.linspace(0.7, 1.0, n_species)))
             order = tuple(dict.fromkeys(atoms.get_chemical_symbols()))
-            write_snap(models.linear(made) + jp.IsolatedAtoms(dict.fromkeys(order, 0.0)), *files)
+            write_snap(*files, models.linear(made) + jp.IsolatedAtoms(dict.fromkeys(order, 0.0)))
         elif os.environ.get("JAXPOT_DATA"):
             stem = Path(os.environ["JAXPOT_DATA"]) / "potentials/lammps_snap/Si_Zuo_JPCA2020"
             files = tuple(stem.with_name(f"{stem.name}.{suffix}").resolve() for suffix in ("snapcoeff", "snapparam"))

@@ -9,7 +9,7 @@ from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.interface import Interface
 from jaxpot.passes import Fast, prepare
-from jaxpot.precision import promoted
+from jaxpot.precision import promoted_pair
 
 Array = jax.Array
 
@@ -44,8 +44,8 @@ class LocalDescriptor(Descriptor):
         """Features of one atom, shape [F] ([F, 2λ+1] if equivariant)."""
 
     def __call__(self, graph: Graph) -> Array:
-        graph = promoted(graph, self)
-        return features_of_stack(prepare(self), environments(graph, self.reach, self.species))
+        own, graph = promoted_pair(self, graph)
+        return features_of_stack(prepare(own), environments(graph, own.reach, own.species))
 
 
 class BlockDescriptor(Descriptor, Fast):

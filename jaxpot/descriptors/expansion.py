@@ -11,7 +11,7 @@ from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.interface import Interface
 from jaxpot.passes import prepare
-from jaxpot.precision import promoted
+from jaxpot.precision import promoted_pair
 
 Array = jax.Array
 
@@ -78,8 +78,8 @@ class Invariants(Descriptor):
         return self.of(*(expansion.of(env) for expansion in self.expansions))
 
     def __call__(self, graph: Graph) -> Array:
-        graph, ready = promoted(graph, self), prepare(self)
-        stack = environments(graph, self.reach, self.species)
+        own, graph = promoted_pair(self, graph)
+        ready, stack = prepare(own), environments(graph, own.reach, own.species)
         if is_local(self):
             return features_of_stack(ready, stack)
         whole = {i: e.coefficients(graph) for i, e in enumerate(ready.expansions) if isinstance(e, GraphExpansion)}

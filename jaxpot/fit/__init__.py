@@ -10,7 +10,7 @@ from jaxpot.fit.linear import linear
 from jaxpot.fit.minibatches import steps_per_epoch
 from jaxpot.fit.optimise import Maximum, maximise_evidence
 from jaxpot.fit.posterior import Posterior, posterior
-from jaxpot.fit.report import predict, report, table
+from jaxpot.fit.report import not_predicted, plot_parity, predict, report, table
 from jaxpot.fit.sparse import count_distinct, select_environments
 from jaxpot.fit.standardise import standardise
 from jaxpot.fit.train import split, train
@@ -18,7 +18,7 @@ from jaxpot.fit.uncertainty import calibration, coverage, evaluate_samples, most
 from jaxpot.fit.validation import validation_loss
 
 __all__ = [
-    "Maximum", "Posterior", "bootstrap", "calibration", "count_distinct", "coverage", "design", "evaluate_samples", "force_scales", "last_layer", "linear",
-    "log_evidence", "maximise_evidence", "most_uncertain", "plot_history", "posterior", "predict", "report", "select_environments", "split",
-    "standardise", "steps_per_epoch", "table", "train", "validation_loss",
+    "Maximum", "Posterior", "bootstrap", "calibration", "count_distinct", "coverage", "design", "evaluate_samples", "force_scales", "last_layer",
+    "linear", "log_evidence", "maximise_evidence", "most_uncertain", "not_predicted", "plot_history", "plot_parity", "posterior", "predict",
+    "report", "select_environments", "split", "standardise", "steps_per_epoch", "table", "train", "validation_loss",
 ]  # fmt: skip

@@ -13,12 +13,13 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset
-from jaxpot.fit.history import History, columns, labels_of, sums
+from jaxpot.fit.history import SUMS, History, columns, sums
 from jaxpot.fit.linear import fingerprint
 from jaxpot.fit.minibatches import Bucket, Minibatch, buckets_of, everything, everywhere, one_pass, steps_per_epoch
-from jaxpot.fit.rows import explain
+from jaxpot.fit.rows import count, explain, labelled
 from jaxpot.fit.stored import kinds_of_storage, prepared, with_stored
 from jaxpot.potentials.base import Potential, evaluate
+from jaxpot.properties import OBSERVABLES
 from jaxpot.pytree import walk, with_leaves
 
 Array = jax.Array
@@ -57,7 +58,7 @@ class Descent:
         self.model, self.build, self.data, self.validation = model, build, data, validation
         self.mesh, self.share = mesh, 1 if mesh is None else mesh.size
         self.optimizer, self.batch, self.seed, self.average = optax.with_extra_args_support(optimizer), batch, seed, average
-        start = State(params, self.optimizer.init(params), None if average is None else params, jnp.zeros((4, 3)), jnp.zeros((), int))
+        start = State(params, self.optimizer.init(params), None if average is None else params, jnp.zeros(SUMS), jnp.zeros((), int))
         self.state = everywhere(jax.tree_util.tree_map(jnp.copy, start), mesh)  # no array twice, since the state is given away
         self.constants = everywhere(model, mesh)
         self.history: History = {}
@@ -69,7 +70,7 @@ class Descent:
         self.path: Path | None = None
         self.mark = ""
         self.per_epoch = steps_per_epoch(data, batch)
-        self.scale = self.per_epoch / count_labels(data)
+        self.scale = self.per_epoch / float(sum(count(b.sigma, model) for b in data.batches))
         self._step = jax.jit(self._advance, donate_argnums=0)
         self._sums = jax.jit(lambda params, model, minibatch: self._objective(params, model, minibatch)[1])
 
@@ -85,7 +86,7 @@ class Descent:
     # --- on the device -----------------------------------------------------------------------------------------------------
 
     def _objective(self, params: Params, model: Potential, minibatch: Minibatch) -> tuple[Array, Array]:
-        """Loss [] and sums [4, 3] of a minibatch."""
+        """Loss [] and sums [SUMS] of a minibatch."""
         # the model is an argument, not a constant of the program: `build` serves for the values of the trained leaves only
         values = {path: value for path, value, _ in walk(self.build(params)) if path in params}
         ready = prepared(with_leaves(model, values), self.kinds)
@@ -98,7 +99,7 @@ class Descent:
                 each = jax.vmap(lambda structure, stored: sums(with_stored(ready, self.kinds, stored), structure))(*chosen(ids))
                 return total + jnp.sum(each, axis=0), None
 
-            start = jnp.zeros((4, 3))
+            start = jnp.zeros(SUMS)
             total = of_block(start, positions[0])[0] if len(positions) == 1 else jax.lax.scan(jax.checkpoint(of_block), start, positions)[0]
             return total if self.mesh is None else jax.lax.psum(total, self.mesh.axis_names)
 
@@ -154,10 +155,10 @@ class Descent:
 
     def _note(self, step: int, epoch: float, held_out: list[Bucket], bar) -> None:
         """One more entry of the history."""
-        entry = {"step": step, "epoch": epoch} | columns(np.asarray(self.state.sums), labels_of(self.data))
+        entry = {"step": step, "epoch": epoch} | columns(np.asarray(self.state.sums), labelled(self.data))
         if held_out:
             minibatch = everything(held_out, self.share)
-            entry |= columns(np.asarray(self._sums(self.current, self.constants, minibatch)), labels_of(self.validation), "validation_")
+            entry |= columns(np.asarray(self._sums(self.current, self.constants, minibatch)), labelled(self.validation), "validation_")
             loss = entry["validation_loss"]
             if not np.isfinite(loss):
                 raise ValueError(f"step {step}, validation: {self._explained(minibatch, held_out)}")
@@ -167,8 +168,8 @@ class Descent:
                 self.best = jax.tree_util.tree_map(np.array, self.current)
         for name, value in entry.items():
             self.history.setdefault(name, []).append(value)
-        self.state = self.state._replace(sums=jnp.zeros((4, 3)))
-        shown = {"loss": "loss", "validation_energy_rmse": "eV/atom", "validation_forces_rmse": "eV/Å"}
+        self.state = self.state._replace(sums=jnp.zeros(SUMS))
+        shown = {"loss": "loss"} | {f"validation_{name}_rmse": observable.error_unit for name, observable in OBSERVABLES.items()}
         bar.set_postfix_str(", ".join(f"{entry[name]:.4g} {unit}" for name, unit in shown.items() if name in entry))
 
     def _explained(self, minibatch: Minibatch, buckets: list[Bucket]) -> str:
@@ -230,12 +231,6 @@ def _like(leaf: Array, value: np.ndarray) -> Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(leaf))
     return jnp.asarray(value, leaf.dtype)
-
-
-def count_labels(data: Dataset) -> int:
-    """Numbers that a loss compares: energies, force components, and six of a virial."""
-    levels = [x for b in data.batches for x in (b.sigma.energy, b.sigma.forces, np.asarray(b.sigma.virial)[:, *np.triu_indices(3)])]
-    return sum(int(np.sum(np.isfinite(level))) for level in levels)
 
 
 def _signature(optimizer: Any, params: Params) -> list[str]:

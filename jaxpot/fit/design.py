@@ -6,7 +6,7 @@ from jaxpot.potentials.base import LinearModel, Model, is_linear, terms_of
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.structure_gp import StructureGP
 from jaxpot.potentials.tensors import TensorModel
-from jaxpot.precision import promoted
+from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
 
 
@@ -55,4 +55,5 @@ def design(model: Model, graph: Graph) -> Properties:
       TypeError: if no term is linear.
     """
     require_linear(model)
-    return model.basis(promoted(graph, model))
+    model, graph = promoted_pair(model, graph)
+    return model.basis(graph)

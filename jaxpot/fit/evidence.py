@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design import design, linear_terms, require_linear
-from jaxpot.fit.rows import check_labels, fixed_part, flat, residuals
+from jaxpot.fit.rows import check_labels, comparable, fixed_part, flat, residuals
 from jaxpot.math.linalg import einsum, log_determinant
 from jaxpot.passes import condense
 from jaxpot.potentials.base import Model
@@ -81,8 +81,10 @@ def _sums(model: Model, root: Array, batch: Batch) -> tuple[Array, ...]:
     @jax.checkpoint
     def one(total, data):
         gram, projected, square, log_sigma, n = total
+        rows = design(model, data.graphs)
+        data = comparable(data, rows, model)
         y, weight = residuals(fixed, data, model)
-        rows = flat(design(model, data.graphs), data.graphs.numbers.shape[0], model)
+        rows = flat(rows, data.sigma, model)
         present = weight > 0
         rows = jnp.where(present[:, None], rows, 0) * weight[:, None]
         y = y * weight

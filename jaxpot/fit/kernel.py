@@ -1,6 +1,7 @@
 """The direct solve of a kernel model whose references are the data: w = (K + Σ)⁻¹ y, one factorisation in place."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jaxpot.fit.rows import explain, fixed_part, residuals
 from jaxpot.math.linalg import cholesky_in_place
 from jaxpot.potentials.base import Model, terms_of
 from jaxpot.potentials.gdml import GradientDomain, geometry
+from jaxpot.properties import Properties
 
 Array = jax.Array
 
@@ -49,11 +51,12 @@ def solve_references(model: Model, data: Dataset, structures: Iterable[tuple[int
     k, y, energies = np.zeros((size, size), order="F"), np.zeros(size), np.zeros((m, 2))
     for frame, structure in structures:
         rows = slice(frame * a, (frame + 1) * a)
-        target, weight = (np.asarray(x, float) for x in _targets(rest, structure, model))
-        forces, level = target[1 : 1 + 3 * n], weight[1 : 1 + 3 * n]
-        if not np.all(np.isfinite(target)):
+        of_energy, of_forces = (tuple(np.asarray(x, float) for x in _targets(rest, structure, model, name)) for name in ("energy", "forces"))
+        forces, level = (x[: 3 * n] for x in of_forces)
+        if not all(np.all(np.isfinite(target)) for target, _ in (of_energy, of_forces)):
             raise ValueError(explain(model, structure, frame))
-        if not np.all(level > 0) or np.any(weight[-6:] > 0) or np.ptp(level) > 1e-12 * level[0]:
+        virial = structure.sigma.virial
+        if not level.size or not np.all(level > 0) or np.ptp(level) > 1e-12 * level[0] or (virial is not None and np.any(np.isfinite(virial))):
             raise ValueError(f'frame {frame}: method="kernel" fits forces with one noise level per structure, and no virials; use method="qr"')
         x, jacobian = geometry(np.asarray(structure.graphs.positions, float)[:n])
         displacements = np.linalg.pinv(jacobian) @ directions[frame].T
@@ -64,7 +67,7 @@ def solve_references(model: Model, data: Dataset, structures: Iterable[tuple[int
         k[:, rows] = np.asarray(_block(term, features[frame], directions[frame])).T
         k[rows, rows] += np.eye(a) / level[0] ** 2
         y[rows] = displacements.T @ forces
-        energies[frame] = target[0], weight[0]
+        energies[frame] = [x[0] if x.size else 0.0 for x in of_energy]
     w = _solved(k, y)
     del k
     if not np.any(energies[:, 1]):
@@ -89,10 +92,13 @@ def _solved(k: np.ndarray, y: np.ndarray) -> np.ndarray:
     return cho_solve((k, True), y, check_finite=False)
 
 
-@jax.jit
-def _targets(rest: Model | None, data: Batch, model: Model) -> tuple[Array, Array]:
-    target, weight = residuals(rest, data, model)
-    return target, weight
+@partial(jax.jit, static_argnames="name")
+def _targets(rest: Model | None, data: Batch, model: Model, name: str) -> tuple[Array, Array]:
+    """What the references must explain of one property, and 1/sigma; of nothing where it has no labels."""
+    own = [Properties(**{name: getattr(part, name)}) for part in (data.targets, data.sigma)]
+    if getattr(own[1], name) is None:
+        return jnp.zeros(0), jnp.zeros(0)
+    return residuals(rest, data.replace(targets=own[0], sigma=own[1]), model)
 
 
 @jax.jit

@@ -7,7 +7,6 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design import design, linear_terms, require_linear
 from jaxpot.fit.evidence import prior_root
 from jaxpot.fit.kernel import solve_references
-from jaxpot.fit.rows import check_labels, explain, fixed_part, flat, residuals
+from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat, residuals
 from jaxpot.math.linalg import StreamingQR
 from jaxpot.passes import condense, freeze
 from jaxpot.potentials.base import Model, Sum, evaluate, terms_of
@@ -198,8 +197,10 @@ _root = jax.jit(prior_root)
 
 @jax.jit
 def _weighted_rows(model: Model, data: Batch) -> tuple[Array, Array, Array]:
+    rows = design(model, data.graphs)
+    data = comparable(data, rows, model)
     y, weight = residuals(fixed_part(model, linear_terms(model)), data, model)
-    rows = flat(design(model, data.graphs), data.graphs.numbers.shape[0], model)
+    rows = flat(rows, data.sigma, model)
     return jnp.where((weight > 0)[:, None], rows, 0) * weight[:, None], y * weight, weight > 0
 
 
@@ -242,7 +243,7 @@ def _lsqr(model: Model, data: Dataset, root: np.ndarray, progress: bool | None) 
     from scipy.sparse.linalg import LinearOperator, lsqr
     from tqdm import tqdm
 
-    structures = list(data.structures())
+    structures = [(frame, _with_rows(model, structure)) for frame, structure in data.structures()]
     weights, targets = [], []
     for frame, structure in structures:
         y, weight = (np.asarray(x) for x in _targets(model, structure))
@@ -256,13 +257,13 @@ def _lsqr(model: Model, data: Dataset, root: np.ndarray, progress: bool | None) 
     def forward(u):
         bar.update()
         w = jnp.asarray(solve_triangular(root.T, u.reshape(-1)))
-        return np.concatenate([np.asarray(_times(model, w, s.graphs)) * weight for (_, s), weight in zip(structures, weights, strict=True)])
+        return np.concatenate([np.asarray(_times(model, w, s)) * weight for (_, s), weight in zip(structures, weights, strict=True)])
 
     def backward(v):
         bar.update()
         total = np.zeros(len(root))
         for (_, structure), weight, a, b in zip(structures, weights, edges, edges[1:], strict=False):
-            total += np.asarray(_transposed(model, jnp.asarray(v[a:b] * weight), structure.graphs))
+            total += np.asarray(_transposed(model, jnp.asarray(v[a:b] * weight), structure))
         return solve_triangular(root, total, lower=True)
 
     operator = LinearOperator((edges[-1], len(root)), matvec=forward, rmatvec=backward, dtype=float)
@@ -275,27 +276,31 @@ def _lsqr(model: Model, data: Dataset, root: np.ndarray, progress: bool | None) 
     return solve_triangular(root.T, u)
 
 
+def _with_rows(model: Model, data: Batch) -> Batch:
+    return comparable(data, jax.eval_shape(design, model, data.graphs), model)
+
+
 @jax.jit
 def _targets(model: Model, data: Batch) -> tuple[Array, Array]:
     return residuals(fixed_part(model, linear_terms(model)), data, model)
 
 
-def _prediction(model: Model, w: Array, graph: Any) -> Array:
+def _prediction(model: Model, w: Array, data: Batch) -> Array:
     terms, start = [], 0
     for term in require_linear(model):
         terms.append(term.with_coefficients(w[start : start + term.n_coefficients]))
         start += term.n_coefficients
     fitted = terms[0] if isinstance(model, TensorModel) else Sum(tuple(terms))
-    return flat(evaluate(fitted, graph), graph.numbers.shape[0], fitted)
+    return flat(evaluate(fitted, data.graphs), data.sigma, fitted)
 
 
 _times = jax.jit(_prediction)
 
 
 @jax.jit
-def _transposed(model: Model, v: Array, graph: Any) -> Array:
+def _transposed(model: Model, v: Array, data: Batch) -> Array:
     p = sum(term.n_coefficients for term in require_linear(model))
-    _, back = jax.vjp(lambda w: _prediction(model, w, graph), jnp.zeros(p, v.dtype))
+    _, back = jax.vjp(lambda w: _prediction(model, w, data), jnp.zeros(p, v.dtype))
     return back(v)[0]
 
 

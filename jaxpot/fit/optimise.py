@@ -11,17 +11,16 @@ import numpy as np
 
 from jaxpot.checks import require_x64
 from jaxpot.data import Dataset
+from jaxpot.fit.design import design
 from jaxpot.fit.evidence import log_evidence
 from jaxpot.fit.linear import fingerprint
-from jaxpot.fit.rows import check_labels
+from jaxpot.fit.rows import check_labels, count, first, only_labels, predicted
 from jaxpot.potentials.base import Model
-from jaxpot.properties import Properties
 from jaxpot.pytree import free, walk
 
 Array = jax.Array
 
 _NOISE = "noise."  # parameters of this prefix are logarithms of factors on the noise levels
-_UPPER = np.triu_indices(3)
 _SPREAD = 0.3  # standard deviation of restarts, of unconstrained parameters
 
 
@@ -92,7 +91,8 @@ def maximise_evidence(
     """
     require_x64("fit.maximise_evidence")
     check_labels(model, data)
-    params, build = _freed(model, data, patterns, bounds, noise)
+    own = only_labels(data, predicted(model, first(data), design))
+    params, build = _freed(model, own, patterns, bounds, noise)
     if batch is not None and optimizer is None:
         raise ValueError("maximise_evidence: minibatches need an optax optimizer; write optimizer=optax.adam(0.03)")
     if batch is not None and not 1 <= batch <= len(data):
@@ -102,7 +102,7 @@ def maximise_evidence(
     rng = None if key is None else np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32))
     path = None if checkpoint is None else Path(checkpoint)
     mark = "" if path is None else fingerprint(model, data, f"{sorted(params)} {bounds} {steps} {batch} {restarts} {optimizer is None} {key}")
-    search = _Search(params, build, data, steps, tolerance, optimizer, batch, rng, path, mark, progress)
+    search = _Search(params, build, own, steps, tolerance, optimizer, batch, rng, path, mark, progress)
     search.restore()
     for restart in range(search.restart, restarts + 1):
         search.run(restart)
@@ -130,13 +130,6 @@ def _freed(model: Model, data: Dataset, patterns: tuple[str, ...], bounds: Mappi
     return dict(params) | {_NOISE + name: jnp.zeros(()) for name in noise}, both
 
 
-def _count(sigma: Properties) -> Array:
-    """How many labels have these noise levels; a virial has six."""
-    if sigma.virial is not None:
-        sigma = sigma.replace(virial=sigma.virial[:, _UPPER[0], _UPPER[1]])
-    return sum(jnp.sum(jnp.isfinite(leaf)) for leaf in jax.tree_util.tree_leaves(sigma))
-
-
 class _Search:
     """The state of a search: where it is, the best so far, and all that was seen."""
 
@@ -159,7 +152,7 @@ class _Search:
     def _of(self, x, batches):
         model, factors = self.build(self.params_of(x))
         data = self.data.replace(batches=batches).scale_noise(**factors)
-        return -log_evidence(model, data) / sum(_count(b.sigma) for b in batches)
+        return -log_evidence(model, data) / sum(count(b.sigma, model) for b in batches)
 
     def described(self, entry) -> dict[str, Any]:
         restart, step, evidence, x = entry

@@ -1,24 +1,21 @@
 """Errors of a model on a data set, by property and configuration type."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxpot.data import TENSORS, Dataset
-from jaxpot.fit.rows import explain
+from jaxpot.data import Dataset
+from jaxpot.fit.rows import explain, held, is_per_atom
 from jaxpot.potentials.base import Model, evaluate
-from jaxpot.potentials.tensors import TensorModel
-from jaxpot.properties import Properties
+from jaxpot.properties import OBSERVABLES, Properties
 
 _evaluate = jax.jit(evaluate)
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "virial": "eV/atom"} | dict.fromkeys(TENSORS, "unit of the labels")
 
 
 def predict(model: Model, data: Dataset, *, progress: bool | None = None) -> list[Properties]:
-    """What a model predicts of every frame, in the frames' order, as NumPy arrays.
-
-    Energy (eV), forces [N, 3] (eV/Å) and virial [3, 3] (eV); of a model of tensors its property, in the unit of its labels.
+    """What a model predicts of every frame, in the frames' order, as NumPy arrays; of what is one per atom N rows, without padding.
 
     Raises:
       ValueError: for a frame whose prediction is not finite, with `diagnose`'s reason.
@@ -29,10 +26,8 @@ def predict(model: Model, data: Dataset, *, progress: bool | None = None) -> lis
     at = ready(model)
     for frame, structure in _bar(data, progress, "evaluate"):
         found = jax.tree_util.tree_map(np.asarray, _evaluate(at, structure.graphs))
-        if found.forces is not None:
-            found = found.replace(forces=found.forces[: data.n_atoms[frame]])
-        if isinstance(model, TensorModel) and model.per_atom:
-            found = found.replace(**{model.field: getattr(found, model.field)[: data.n_atoms[frame]]})
+        rows = {name: value for name in held(found) if is_per_atom(name, value := getattr(found, name), model)}
+        found = found.replace(**{name: value[: data.n_atoms[frame]] for name, value in rows.items()})
         if not all(np.all(np.isfinite(x)) for x in jax.tree_util.tree_leaves(found)):
             raise ValueError(explain(model, structure, frame))
         out[frame] = found
@@ -42,8 +37,8 @@ def predict(model: Model, data: Dataset, *, progress: bool | None = None) -> lis
 def report(model: Model, data: Dataset, *, predictions: list[Properties] | None = None, progress: bool | None = None) -> dict:
     """MAE and RMSE by property and configuration type.
 
-    Of the energy per atom, force components, virial per atom (its nine components) and components of tensors (all 3^rank of them).
-    Only labels that the data hold and the model predicts count.
+    Of the energy per atom, atomic energies, force components, virial per atom (its nine components), charges and components of tensors (all
+    3^rank of them). Only labels that the data hold and the model predicts count; `not_predicted` names the others.
 
     Args:
       model: any potential, or a model of tensors.
@@ -55,19 +50,36 @@ def report(model: Model, data: Dataset, *, predictions: list[Properties] | None 
     """
     predictions = predict(model, data, progress=progress) if predictions is None else predictions
     errors: dict[str, dict[str, list[np.ndarray]]] = {}
+    for frame, name, target, predicted in _pairs(data, predictions):
+        for group in ("all", data.config_types[frame]):
+            errors.setdefault(group, {}).setdefault(name, []).append(predicted - target)
+    return {group: {name: _summary(name, np.concatenate(by[name])) for name in OBSERVABLES if name in by} for group, by in errors.items()}
+
+
+def _pairs(data: Dataset, predictions: Sequence[Properties]):
+    """Yields (frame, property, labels [n], predictions [n]) of what both have, per atom where errors are."""
     for frame, structure in data.structures():
         n = data.n_atoms[frame]
-        for name, per_atom in (("energy", n), ("forces", 1), ("virial", n), *((name, 1) for name in TENSORS)):
-            target, predicted = getattr(structure.targets, name), getattr(predictions[frame], name)
-            if target is None or predicted is None:
+        for name in held(structure.sigma):
+            predicted = getattr(predictions[frame], name)
+            if predicted is None:
                 continue
-            target, sigma = np.asarray(target), np.asarray(getattr(structure.sigma, name))
-            if name == "forces" or (name == "tensor" and sigma.ndim):
-                target, sigma = target[:n], sigma[:n]
-            difference = ((predicted - target) / per_atom)[np.isfinite(sigma)]
-            for group in ("all", data.config_types[frame]):
-                errors.setdefault(group, {}).setdefault(name, []).append(difference.reshape(-1))
-    return {group: {name: _summary(name, np.concatenate(e)) for name, e in by.items() if sum(map(len, e))} for group, by in errors.items()}
+            target, sigma = (np.asarray(getattr(part, name)) for part in (structure.targets, structure.sigma))
+            present = np.isfinite(sigma).reshape((*sigma.shape, *(1,) * (target.ndim - sigma.ndim))) & np.ones(target.shape, bool)
+            target, present = target[: len(predicted)] if target.ndim else target, present[: len(predicted)] if target.ndim else present
+            scale = n if OBSERVABLES[name].by_atom else 1
+            if np.any(present):
+                yield frame, name, target[present] / scale, predicted[present] / scale
+
+
+def not_predicted(data: Dataset, predictions: Sequence[Properties]) -> tuple[str, ...]:
+    """The properties of which the data hold labels, and a model predicts nothing.
+
+    Args:
+      data: labelled structures.
+      predictions: from `predict`.
+    """
+    return tuple(name for name in held(data.batches[0].sigma) if getattr(predictions[0], name) is None)
 
 
 def _summary(name: str, error: np.ndarray) -> dict:
@@ -75,21 +87,57 @@ def _summary(name: str, error: np.ndarray) -> dict:
         "mae": float(np.mean(np.abs(error))),
         "rmse": float(np.sqrt(np.mean(error**2))),
         "n": int(error.size),
-        "unit": UNITS[name],
+        "unit": OBSERVABLES[name].error_unit,
     }
+
+
+def _shown(name: str) -> tuple[str, float]:
+    """Unit, where it is known, and factor of errors for people."""
+    return OBSERVABLES[name].shown or ("", 1.0)
 
 
 def table(errors: Mapping) -> str:
     """A report for people: one line per configuration type."""
     width = max(len(group) for group in errors)
-    heads = {"energy": ("energy meV/atom", 1e3), "forces": ("force eV/Å", 1), "virial": ("virial meV/atom", 1e3)}
-    heads |= {name: (name, 1) for name in TENSORS}
-    columns = [name for name in heads if any(name in by for by in errors.values())]
-    lines = [" " * width + "".join(f"  {heads[c][0] + ' MAE / RMSE':>28}" for c in columns)]
+    columns = [name for name in OBSERVABLES if any(name in by for by in errors.values())]
+    heads = [f"{OBSERVABLES[name].word} {_shown(name)[0]}".strip() for name in columns]
+    lines = [" " * width + "".join(f"  {head + ' MAE / RMSE':>28}" for head in heads)]
     for group in ["all", *sorted(set(errors) - {"all"})]:
         cells = []
-        for c in columns:
-            e = errors[group].get(c)
-            cells.append(f"  {'–':>28}" if e is None else f"  {e['mae'] * heads[c][1]:>15.4f} / {e['rmse'] * heads[c][1]:>10.4f}")
+        for name in columns:
+            e, factor = errors[group].get(name), _shown(name)[1]
+            cells.append(f"  {'–':>28}" if e is None else f"  {e['mae'] * factor:>15.4f} / {e['rmse'] * factor:>10.4f}")
         lines.append(f"{group:<{width}}" + "".join(cells))
     return "\n".join(lines)
+
+
+def plot_parity(data: Dataset, predictions: Sequence[Properties]) -> Any:
+    """Predictions over labels, a panel for every property that both have, by configuration type.
+
+    Args:
+      data: labelled structures.
+      predictions: from `predict`.
+
+    Returns:
+      A matplotlib Figure; write `figure.savefig("parity.png")`.
+
+    Raises:
+      ValueError: if no label is predicted.
+    """
+    from matplotlib.figure import Figure
+
+    panels: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
+    for frame, name, target, predicted in _pairs(data, predictions):
+        panels.setdefault(name, {}).setdefault(data.config_types[frame], []).append((target, predicted))
+    if not panels:
+        raise ValueError("plot_parity: nothing that the data have labels of is predicted")
+    names = [name for name in OBSERVABLES if name in panels]
+    figure = Figure(figsize=(4.2 * len(names), 4.0), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for group, points in sorted(panels[name].items()):
+            axis.plot(*(np.concatenate(x) for x in zip(*points, strict=True)), ".", markersize=3, label=group)
+        label = f"{OBSERVABLES[name].component} ({OBSERVABLES[name].error_unit})"
+        axis.axline((axis.get_xlim()[0],) * 2, slope=1, color="black", linewidth=0.8)
+        axis.set(xlabel=f"label, {label}", ylabel=f"prediction, {label}", aspect="equal")
+        axis.legend()
+    return figure

@@ -1,24 +1,29 @@
-"""Weighted rows and right-hand sides of one structure, shared by the solver and the evidence.
+"""Weighted rows and right-hand sides of one structure, shared by the solvers, the evidence and training.
 
 Each independent component of a tensor is one datum: labels are projected on the tensors that have the model's symmetry, in an
-orthonormal basis, so isotropic noise stays isotropic and neither fit nor evidence depends on how the axes lie.
+orthonormal basis, so isotropic noise stays isotropic and neither fit nor evidence depends on how the axes lie. Where every component
+has its own noise, components that symmetry makes equal count once.
 """
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete
-from jaxpot.data import TENSORS, Batch, Dataset
+from jaxpot.data import Batch, Dataset
+from jaxpot.fit.design import design
+from jaxpot.graph import Graph
 from jaxpot.math.cartesian import spherical_basis
+from jaxpot.math.linalg import einsum
 from jaxpot.potentials.base import Model, Potential, Sum, evaluate, terms_of
-from jaxpot.potentials.tensors import TensorModel
-from jaxpot.properties import Properties
+from jaxpot.properties import OBSERVABLES, Properties
 
 Array = jax.Array
 
 _ASYMMETRY = 1e-3  # relative; smaller deviations from the symmetry of a label are round-off of who wrote it
-_UPPER = np.triu_indices(3)  # a virial is six data, each counted once
 
 
 def fixed_part(model: Potential, linear: tuple[int, ...]) -> Potential | None:
@@ -27,72 +32,194 @@ def fixed_part(model: Potential, linear: tuple[int, ...]) -> Potential | None:
     return Sum(terms) if terms else None
 
 
-def flat(properties: Properties, n_atoms: int, model: Model) -> Array:
-    """What a model predicts of a structure along one leading axis, [n, ...].
+def held(properties: Properties) -> tuple[str, ...]:
+    """The names of the fields that are there."""
+    return tuple(name for name in OBSERVABLES if getattr(properties, name) is not None)
 
-    For a potential energy, forces and the upper triangle of the virial, n = 1 + 3N + 6; for a tensor its independent components.
+
+def labelled(data: Dataset) -> tuple[str, ...]:
+    """The fields of which some structure has a label."""
+    return tuple(name for name in OBSERVABLES if any(np.any(np.isfinite(x)) for b in data.batches if (x := getattr(b.sigma, name)) is not None))
+
+
+def predicted(model: Model, graph: Graph, function: Callable[[Model, Graph], Properties] = evaluate) -> tuple[str, ...]:
+    """The fields that a model predicts of a structure, or for which `design` gives rows; nothing is computed."""
+    if type(model).properties is Potential.properties:
+        return tuple(name for name, observable in OBSERVABLES.items() if observable.of_energy)
+    return held(jax.eval_shape(function, model, graph))
+
+
+def first(data: Dataset) -> Graph:
+    """One of the structures."""
+    return jax.tree_util.tree_map(lambda x: x[0], data.batches[0].graphs)
+
+
+def only_labels(data: Dataset, names: Iterable[str]) -> Dataset:
+    """The same structures with the labels of these fields."""
+    dropped = dict.fromkeys(set(OBSERVABLES) - set(names))
+    return data.replace(batches=tuple(b.replace(targets=b.targets.replace(**dropped), sigma=b.sigma.replace(**dropped)) for b in data.batches))
+
+
+# --- one structure ---------------------------------------------------------------------------------------------------------
+
+
+def groups_of(name: str, model: Model) -> tuple[int, ...]:
+    """One label per Cartesian index of what a model predicts under this name; indices with equal labels may be exchanged.
+
+    Raises:
+      TypeError: if neither the field nor the model says it.
     """
-    if isinstance(model, TensorModel):
-        return model.components(getattr(properties, model.field))
-    energy, forces, virial = properties.energy, properties.forces, properties.virial
-    tail = energy.shape
-    upper = virial[_UPPER[0], _UPPER[1]]
-    return jnp.concatenate([energy.reshape(1, *tail), forces.reshape(3 * n_atoms, *tail), upper.reshape(6, *tail)])
+    observable = OBSERVABLES[name]
+    if observable.groups is not None:
+        return observable.groups
+    if getattr(model, "groups", None) is not None:
+        return model.groups
+    if observable.rank is None:
+        raise TypeError(f"{type(model).__name__} predicts a {name} and does not say its rank; write groups = (0, 0) in it for a symmetric matrix")
+    return (0,) * observable.rank
+
+
+def is_per_atom(name: str, value: Array, model: Model) -> bool:
+    """Whether what a model predicts under this name is one per atom."""
+    per_atom = OBSERVABLES[name].per_atom
+    return np.ndim(value) > len(groups_of(name, model)) if per_atom is None else per_atom
+
+
+def comparable(data: Batch, predictions: Properties, model: Model) -> Batch:
+    """One structure without the labels of what is not predicted.
+
+    Args:
+      data: one structure.
+      predictions: predictions or design rows of it, of which only their presence counts.
+      model: whose they are.
+
+    Raises:
+      ValueError: if no label is left; while a function is traced, too.
+    """
+    there, given = held(data.sigma), held(predictions)
+    _require_common(there, given, model)
+    dropped = {name: None for name in there if name not in given}
+    return data.replace(targets=data.targets.replace(**dropped), sigma=data.sigma.replace(**dropped)) if dropped else data
+
+
+def _require_common(there: Sequence[str], given: Sequence[str], model: Model) -> None:
+    if not set(there) & set(given):
+        raise ValueError(
+            f"the data have labels of {', '.join(there) or 'nothing'} only, no labels of {', '.join(given)}, which {type(model).__name__} predicts; write "
+            f'Dataset.from_atoms(frames, cutoff, sigma=Properties({given[0]}=0.1), keys={{"{given[0]}": ...}})'
+        )
+
+
+def flat(properties: Properties, sigma: Properties, model: Model) -> Array:
+    """What there are noise levels of along one leading axis, [n, ...]: of energy, forces and virial n = 1 + 3N + 6.
+
+    Args:
+      properties: predictions, labels or design rows of one structure.
+      sigma: its noise levels, of nothing that `properties` lacks.
+      model: what predicts them.
+    """
+    return jnp.concatenate([_components(name, getattr(properties, name), getattr(sigma, name), model) for name in held(sigma)])
 
 
 def residuals(fixed: Potential | None, data: Batch, model: Model) -> tuple[Array, Array]:
     """What the linear terms must explain, and 1/sigma; both [n] as in `flat`, zero where a label is missing."""
-    n = data.graphs.numbers.shape[0]
-    target = flat(data.targets, n, model)
-    if isinstance(model, TensorModel):
-        level = jnp.atleast_1d(getattr(data.sigma, model.field))
-        sigma = jnp.repeat(level, target.shape[0] // level.shape[0])
-    else:
-        sigma = flat(data.sigma, n, model)
+    targets, names = data.targets, held(data.sigma)
     if fixed is not None:
-        target = target - flat(evaluate(fixed, data.graphs), n, model).astype(target.dtype)
+        known = evaluate(fixed, data.graphs)
+        both = {name: (getattr(targets, name), getattr(known, name)) for name in names if getattr(known, name) is not None}
+        targets = targets.replace(**{name: target - value.astype(target.dtype) for name, (target, value) in both.items()})
+    target = flat(targets, data.sigma, model)
+    sigma = jnp.concatenate([_levels(name, getattr(data.sigma, name), model) for name in names])
     present = jnp.isfinite(sigma)
     weight = jnp.where(present, 1 / jnp.where(present, sigma, 1), 0)
     return jnp.where(present, target, 0), weight
 
 
+def count(sigma: Properties, model: Model) -> Array:
+    """How many numbers with these noise levels a fit compares, of one structure or of a batch."""
+    of_batch = {name: jnp.reshape(getattr(sigma, name), (-1, *_of_level(name, model))) for name in held(sigma)}
+    return sum(
+        jnp.sum(jnp.isfinite(level)) * len(spherical_basis(groups_of(name, model)))
+        if OBSERVABLES[name].isotropic
+        else jnp.sum(jnp.isfinite(level.reshape(len(level), -1)[:, _independent(groups_of(name, model))]))
+        for name, level in of_batch.items()
+    )
+
+
+def _of_level(name: str, model: Model) -> tuple[int, ...]:
+    """The axes of a noise level of one tensor."""
+    return () if OBSERVABLES[name].isotropic else (3,) * len(groups_of(name, model))
+
+
+def _independent(groups: tuple[int, ...]) -> np.ndarray:
+    """Where in a flattened tensor the entries stand that its symmetry does not repeat."""
+    pairs = [(i, j) for i, j in itertools.combinations(range(len(groups)), 2) if groups[i] == groups[j]]
+    entries = itertools.product(range(3), repeat=len(groups))
+    return np.array([place for place, entry in enumerate(entries) if all(entry[i] <= entry[j] for i, j in pairs)])
+
+
+def _components(name: str, value: Array, level: Array, model: Model) -> Array:
+    """Independent components of a field, [n, ...]; what the symmetry of the indices forbids is projected out where noise is isotropic."""
+    groups, isotropic = groups_of(name, model), OBSERVABLES[name].isotropic
+    lead = level.ndim - len(_of_level(name, model))
+    rows = value.reshape(-1, 3 ** len(groups), *value.shape[lead + len(groups) :])
+    if isotropic:
+        rows = einsum("dc,nc...->nd...", jnp.asarray(spherical_basis(groups), rows.dtype), rows)
+    elif len(chosen := _independent(groups)) < rows.shape[1]:
+        rows = rows[:, chosen]
+    return rows.reshape(-1, *rows.shape[2:])
+
+
+def _levels(name: str, level: Array, model: Model) -> Array:
+    """Noise levels of all independent components, [n]."""
+    if not OBSERVABLES[name].isotropic:
+        return _components(name, level, level, model)
+    return jnp.repeat(jnp.atleast_1d(level), len(spherical_basis(groups_of(name, model))))
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------------
+
+
 def check_labels(model: Model, data: Dataset) -> None:
-    """Refuses data that cannot be those of the model: a fit would not notice.
+    """Refuses labels that cannot be those of a linear model, which a fit would not notice.
 
     Raises:
-      ValueError: if the data have no labels of what the model predicts, labels of another rank, per atom instead of per structure
-        or the reverse, or not symmetric where the model is.
+      ValueError: if there are none of what it predicts; where their symmetry is the model's own, for labels of another rank, per atom
+        instead of per structure or the reverse, or not symmetric where the model is.
     """
-    if not isinstance(model, TensorModel):
-        tensors = [name for name in TENSORS if any(getattr(batch.sigma, name) is not None for batch in data.batches)]
-        levels = [getattr(batch.sigma, name) for batch in data.batches for name in ("energy", "forces", "virial")]
-        if tensors and all(is_concrete(x) for x in levels) and not any(np.any(np.isfinite(x)) for x in levels):
-            raise ValueError(f"the data have labels of {', '.join(tensors)} only, and {type(model).__name__} predicts energy, forces and virial")
+    there, graph = held(data.batches[0].sigma), first(data)
+    given = predicted(model, graph, design)
+    _require_common(there, given, model)
+    for name in (name for name in there if name in given and OBSERVABLES[name].groups is None):
+        rows = getattr(jax.eval_shape(design, model, graph), name)
+        _check_kind(name, rows.ndim > 1 + len(groups_of(name, model)), model, data)
+        for batch, ids in zip(data.batches, data.index, strict=True):
+            _check_symmetry(name, getattr(batch.targets, name), getattr(batch.sigma, name), model, ids)
+
+
+def _check_kind(name: str, per_atom: bool, model: Model, data: Dataset) -> None:
+    target, sigma = getattr(data.batches[0].targets, name), getattr(data.batches[0].sigma, name)
+    groups = groups_of(name, model)
+    found, own = (np.ndim(sigma) == 2, np.ndim(target) - np.ndim(sigma)), (per_atom, len(groups))
+    if found != own:
+        words = ["of rank {}, one per {}".format(rank, "atom" if per_atom else "structure") for per_atom, rank in (found, own)]
+        raise ValueError(f"{name} labels are {words[0]}; {type(model).__name__} with groups {groups} is {words[1]}")
+
+
+def _check_symmetry(name: str, target: Array, sigma: Array, model: Model, frames: Sequence[int]) -> None:
+    if not (is_concrete(target) and is_concrete(sigma)):
         return
-    name, owner, rank = model.field, type(model).__name__, model.rank
-    for batch, ids in zip(data.batches, data.index, strict=True):
-        target, sigma = getattr(batch.targets, name), getattr(batch.sigma, name)
-        if target is None:
-            raise ValueError(
-                f"the data have no labels of {name}, which {owner} predicts; write "
-                f'Dataset.from_atoms(frames, cutoff, sigma=Properties({name}=0.1), keys={{"{name}": ...}})'
-            )
-        per_atom, found = np.ndim(sigma) == 2, np.ndim(target) - np.ndim(sigma)
-        if (per_atom, found) != (model.per_atom, rank):
-            words = ["of rank {}, one per {}".format(r, "atom" if p else "structure") for p, r in ((per_atom, found), (model.per_atom, rank))]
-            raise ValueError(f"{name} labels are {words[0]}; {owner} with groups {model.groups} is {words[1]}")
-        if is_concrete(target) and is_concrete(sigma):
-            axes = tuple(range(-rank, 0))
-            basis = spherical_basis(model.groups)
-            rows = np.where(np.isfinite(sigma)[(..., *(None,) * rank)], target, 0).reshape(*np.shape(sigma), -1)
-            rest = np.abs(rows - rows @ basis.T @ basis).reshape(np.shape(target))
-            bad = np.argwhere(np.max(rest, axis=axes) > _ASYMMETRY * np.max(np.abs(rows), axis=-1))
-            if len(bad):
-                raise ValueError(
-                    f"frame {ids[bad[0][0]]}: the {name} label differs by up to {np.max(rest[tuple(bad[0])]):.3g} from one with the symmetry "
-                    f"{model.groups} of {owner}; symmetrise the labels, or choose a model that holds them (for a polarizability "
-                    "antisymmetric=LambdaSOAP(density, lam=1, pseudo=True))"
-                )
+    groups, owner = groups_of(name, model), type(model).__name__
+    rank, basis = len(groups), spherical_basis(groups)
+    rows = np.where(np.isfinite(sigma)[(..., *(None,) * rank)], target, 0).reshape(*np.shape(sigma), -1)
+    rest = np.abs(rows - rows @ basis.T @ basis).reshape(np.shape(target))
+    bad = np.argwhere(np.max(rest, axis=tuple(range(-rank, 0))) > _ASYMMETRY * np.max(np.abs(rows), axis=-1))
+    if len(bad):
+        raise ValueError(
+            f"frame {frames[bad[0][0]]}: the {name} label differs by up to {np.max(rest[tuple(bad[0])]):.3g} from one with the symmetry "
+            f"{groups} of {owner}; symmetrise the labels, or choose a model that holds them (for a polarizability "
+            "antisymmetric=LambdaSOAP(density, lam=1, pseudo=True))"
+        )
 
 
 def explain(model: Potential, data: Batch, frame: int) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxpot.data import Dataset
 from jaxpot.fit.descent import Descent
-from jaxpot.fit.history import History, labels_of
+from jaxpot.fit.history import History
 from jaxpot.fit.minibatches import on_host, steps_per_epoch
+from jaxpot.fit.rows import first, labelled, only_labels, predicted
 from jaxpot.potentials.base import Potential
 from jaxpot.pytree import free
 
@@ -36,13 +37,13 @@ def train(
     memory: float = 2e9,
     progress: bool | None = None,
 ) -> tuple[Potential, History]:
-    r"""Moves leaves of a potential downhill in the squared error of energies, forces and virials in units of their noise levels.
+    r"""Moves leaves of a potential downhill in the squared error of all that it predicts and the data hold, in units of the noise levels.
 
     .. math:: L = \frac1n \sum_{s} \sum_{l} \left(\frac{y_{sl} - \hat y_{sl}}{\sigma_{sl}}\right)^2
 
     summed over structures s and their labels l, n in all: −2/n times the log likelihood up to a constant, and 1 where errors are as large as
     the noise levels say. A minibatch's sum is divided by the mean number of labels per minibatch, so every label counts alike. What weighs
-    energies against forces is their noise levels.
+    energies against forces is their noise levels. Labels of what the model does not predict are left out.
 
     Terms of a Sum of which nothing is trained are evaluated once; of a local descriptor whose leaves are not trained features and their
     derivatives are computed once and kept, which makes a step of a network some ten times faster. Computes in the floating type of model
@@ -72,8 +73,8 @@ def train(
     Returns:
       model: with the best parameters on the validation data, else the last.
       history: columns of numbers, ready for JSON and `fit.plot_history`: "step", "epoch", "loss"; "energy_mae", "energy_rmse" (eV/atom),
-        "forces_…" (eV/Å), "virial_…" (eV/atom) of what the data hold, over the minibatches since the entry before, with the parameters that
-        each of them met (NaN where they had no such labels); and the same with "validation_" in front.
+        "forces_…" (eV/Å), "virial_…" (eV/atom), "charges_…" (e) and so on of what the data hold, over the minibatches since the entry before,
+        with the parameters that each of them met (NaN where they had no such labels); and the same with "validation_" in front.
 
     Raises:
       TypeError: for what is no potential or no optimizer.
@@ -81,7 +82,8 @@ def train(
         model, data, optimizer or settings, or a loss that is not finite, with `diagnose`'s reason for the structure.
     """
     mesh, data, validation = data.mesh, on_host(data), None if validation is None else on_host(validation)
-    _check(model, data, optimizer, steps, batch, key, validation, patience, average, every)
+    _check(model, optimizer, steps, batch, key, validation, patience, average, every)
+    data, validation = _comparable(model, data, "data"), _comparable(model, validation, "validation")
     params, build = free(model, *((where,) if isinstance(where, str) else where), bounds=bounds)
     seed = () if key is None else tuple(np.asarray(jax.random.key_data(key)).tolist())
     every = every or steps_per_epoch(data, batch)
@@ -94,7 +96,7 @@ def train(
     return build(descent.found), descent.history
 
 
-def _check(model, data, optimizer, steps, batch, key, validation, patience, average, every) -> None:
+def _check(model, optimizer, steps, batch, key, validation, patience, average, every) -> None:
     if not isinstance(model, Potential):
         raise TypeError(f"fit.train: expected a potential, got {type(model).__name__}; models of tensors are linear: use fit.linear")
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
@@ -108,9 +110,16 @@ def _check(model, data, optimizer, steps, batch, key, validation, patience, aver
         raise ValueError("fit.train: minibatches are random; write key=jax.random.key(0)")
     if patience is not None and validation is None:
         raise ValueError("fit.train: patience needs validation data; write train, held_out = fit.split(data, 0.1, key=key)")
-    for name, held in (("data", data), ("validation", validation)):
-        if held is not None and not labels_of(held):
-            raise ValueError(f"fit.train: {name} has no labels of energy, forces or virial")
+
+
+def _comparable(model: Potential, data: Dataset | None, name: str) -> Dataset | None:
+    """The data without labels of what the model does not predict."""
+    if data is None:
+        return None
+    names = predicted(model, first(data))
+    if not set(names) & set(labelled(data)):
+        raise ValueError(f"fit.train: {name} has no labels of {', '.join(names)}, which {type(model).__name__} predicts; write sigma=noise_levels(...)")
+    return only_labels(data, names)
 
 
 def split(data: Dataset, fraction: float, *, key: Array) -> tuple[Dataset, Dataset]:

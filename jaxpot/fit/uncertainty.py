@@ -112,7 +112,7 @@ def most_uncertain(posterior: Posterior, data: Dataset, m: int) -> tuple[int, ..
         left, rest = step(posterior, structure.graphs)
         rows.append(np.asarray(left))
         missing.append(float(rest))
-        noise.append(float(structure.sigma.energy))
+        noise.append(np.inf if structure.sigma.energy is None else float(structure.sigma.energy))
         atoms.append(data.n_atoms[frame])
         frames.append(frame)
     if not 1 <= m <= len(frames):

@@ -8,9 +8,9 @@ from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
 from jaxpot.fit.evidence import normal_equations
 from jaxpot.fit.linear import with_coefficients
-from jaxpot.fit.rows import check_labels, residuals
+from jaxpot.fit.rows import check_labels, comparable, residuals
 from jaxpot.passes import prepare
-from jaxpot.potentials.base import Model
+from jaxpot.potentials.base import Model, evaluate
 
 Array = jax.Array
 
@@ -56,7 +56,7 @@ def _add_errors(model: Model, fitted: Model, batch: Batch, total: tuple[Array, A
 
     @jax.checkpoint
     def one(total, data):
-        error, weight = residuals(fitted, data, model)
+        error, weight = residuals(fitted, comparable(data, jax.eval_shape(evaluate, fitted, data.graphs), model), model)
         return (total[0] + jnp.sum((error * weight) ** 2), total[1] + jnp.sum(weight > 0)), None
 
     return jax.lax.scan(one, total, batch)[0]

@@ -6,7 +6,6 @@ TOML has no null; where a field may be None, the word "none" stands for it.
 import dataclasses
 import inspect
 import json
-import math
 import re
 import types
 import typing
@@ -97,7 +96,7 @@ def isolated_energies(how: str, frames: Sequence[Any], keys: Mapping[str, str] |
     Raises:
       ValueError: for another word, and where the frames do not tell.
     """
-    from jaxpot.labels import read_labels, what_is_there
+    from jaxpot.labels import read_label, what_is_there
 
     if how not in ("mean", "isolated"):
         raise ValueError(f'{path} is {how!r}; expected "mean", "isolated" or a table such as {{Si = -158.54}}')
@@ -106,9 +105,9 @@ def isolated_energies(how: str, frames: Sequence[Any], keys: Mapping[str, str] |
     found = []
     for number, atoms in enumerate(frames):
         try:
-            energy = read_labels(atoms, keys, ("energy",)).get("energy")
+            energy = read_label(atoms, "energy", keys)
             if energy is not None and len(atoms):
-                found.append((atoms, float(energy), how == "isolated" and _is_isolated(atoms)))
+                found.append((atoms, float(energy.value), how == "isolated" and _is_isolated(atoms)))
         except ValueError as error:
             raise ValueError(f"frame {number}: {error}") from None
     if how == "isolated":
@@ -259,7 +258,7 @@ def _structure(value: Any, path: str, options: list[Any]) -> Any:
     if isinstance(value, Mapping):
         raise ValueError(f"{path} is a table; expected {' or '.join(_SCALARS[o] for o in scalars) or 'a list'}")
     if not scalars:
-        raise ValueError(f"{path} is {value!r}; expected a list, for example [{_toml(value)}]")
+        raise ValueError(f"{path} is {value!r}; expected a list, for example [{json.dumps(value, ensure_ascii=False)}]")
     if float in scalars and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) not in scalars:
@@ -310,43 +309,6 @@ def to_toml(table: Mapping[str, Any]) -> str:
       [fit]
       method = "qr"
     """
-    lines: list[str] = []
-    _emit(table, "", lines)
-    return "\n".join(lines).lstrip("\n") + "\n"
+    import tomli_w
 
-
-def _emit(table: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
-    later = []
-    for key, value in table.items():
-        if isinstance(value, Mapping) or _is_tables(value):
-            later.append((f"{prefix}{_key(key)}", value))
-        else:
-            lines.append(f"{_key(key)} = {_toml(value)}")
-    for path, value in later:
-        for item in value if isinstance(value, list) else [value]:
-            lines += ["", f"[[{path}]]" if isinstance(value, list) else f"[{path}]"]
-            _emit(item, f"{path}.", lines)
-
-
-def _is_tables(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(str(key))
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
-    raise TypeError(f"TOML has no form for {type(value).__name__}; expected strings, numbers, booleans, lists and tables")
+    return tomli_w.dumps(table)

@@ -5,16 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxpot.data import KEYS, noise_levels
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.io.config import check_keys, isolated_energies, model_from_table, table_from_model
 from jaxpot.io.frames import file_paths, located, read_frames
 from jaxpot.io.text import read_text
+from jaxpot.noise import BY_TYPE, noise_levels
 from jaxpot.potentials.base import terms_of
+from jaxpot.properties import OBSERVABLES, SOURCES
 
 _SECTIONS = {
     "data": ("train", "test", "index", "test_index", "select", "test_select", "keys", "cutoff", "batch_size"),
-    "noise": ("energy", "forces", "virial", "config_types"),
+    "noise": (*OBSERVABLES, "config_types"),
     "model": (),
     "sparse": ("n", "method", "seed"),
     "fit": ("method", "covariance"),
@@ -118,7 +119,7 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
     for key, example in {"keys": '{energy = "dft_energy"}', "select": '{split = "train"}', "test_select": '{split = "test"}'}.items():
         if key in given:
             data[key] = dict(_get(given, "data", key, (dict,), f"a table such as {example}"))
-    check_keys(data.get("keys", {}), tuple(KEYS), "data.keys")
+    check_keys(data.get("keys", {}), tuple(SOURCES), "data.keys")
     if not all(isinstance(name, str) and name for name in data.get("keys", {}).values()):
         raise ValueError(f'data.keys is {data["keys"]!r}; expected names, for example {{energy = "dft_energy", forces = "dft_forces"}}')
 
@@ -134,7 +135,8 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
 
     train, origins = _frames(data, "train", "")
     test, test_origins = _frames(data, "test", "test_") if "test" in data else ([], [])
-    levels: dict[str, Any] = {name: _level(config["noise"].get(name, "none"), f"noise.{name}") for name in ("energy", "forces", "virial")}
+    asked = [name for name in OBSERVABLES if name in BY_TYPE or name in config["noise"]]
+    levels: dict[str, Any] = {name: _level(config["noise"].get(name, "none"), f"noise.{name}") for name in asked}
     if set(levels.values()) == {"none"}:
         raise ValueError("noise: no level given; write energy (eV per √atom), forces (eV/Å) or virial (eV per √atom)")
     levels["config_types"] = _config_type_levels(config["noise"].get("config_types", {}), train + test)
@@ -200,7 +202,7 @@ def noise(table: Mapping) -> Any:
         return None if level == "none" else level
 
     types = {name: [number(level) for level in levels] for name, levels in table["config_types"].items()}
-    return noise_levels(*(number(table[name]) for name in ("energy", "forces", "virial")), config_types=types)
+    return noise_levels(**{name: number(table[name]) for name in OBSERVABLES if name in table}, config_types=types)
 
 
 def _with_isolated(table: Any, frames: list, keys: Mapping | None, path: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxpot.checks import require_finite, species_tuple
 from jaxpot.descriptors.mtp import MTP
 from jaxpot.heads.linear import Linear
-from jaxpot.io.text import integer, number, one_line_refusals, read_text
+from jaxpot.io.text import integer, number, one_line_refusals, read_text, require_path
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
 
@@ -171,6 +171,7 @@ def write_mtp(path: str | os.PathLike, model: Potential) -> Path:
       TypeError: for any other model.
       ValueError: for a model that is not fitted, whose coefficients differ between centre species, or whose isolated atoms are others.
     """
+    require_path(path, 'write_mtp("model.mtp", model)')
     path, terms = Path(path), terms_of(model)
     own = [t for t in terms if isinstance(t, AtomicPotential) and isinstance(t.descriptor, MTP) and isinstance(t.head, Linear)]
     isolated = [t for t in terms if isinstance(t, IsolatedAtoms)]

@@ -18,7 +18,7 @@ from jaxpot.heads.mlp import MLP
 from jaxpot.io.n2p2_functions import Functions, cutoff_line, descriptor_of, functions_of, read_function
 from jaxpot.io.n2p2_keywords import NORMALISATION, SCALINGS, Settings, by_element, read_settings, whole_number, word_of, words_of
 from jaxpot.io.terms import main_and_constants
-from jaxpot.io.text import number, one_line_refusals, read_text
+from jaxpot.io.text import number, one_line_refusals, read_text, require_path
 from jaxpot.math import activations
 from jaxpot.math.activations import Activation
 from jaxpot.potentials.atomic import AtomicPotential
@@ -239,6 +239,7 @@ def write_n2p2(folder: str | Path, potential: Potential, *, length_unit: float, 
       >>> read_n2p2(folder, length_unit=1.0, energy_unit=1.0).terms[0].descriptor.n_features
       8
     """
+    require_path(folder, 'write_n2p2("folder", potential, length_unit=1.0, energy_unit=1.0)')
     network, constants = main_and_constants(
         potential,
         lambda term: isinstance(term.descriptor, ACSF) and isinstance(term.head, MLP),

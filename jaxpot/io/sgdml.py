@@ -8,7 +8,7 @@ import numpy as np
 from jaxpot.checks import require_finite
 from jaxpot.descriptors.distances import InverseDistances, place_permutations
 from jaxpot.heads.references import References
-from jaxpot.io.text import one_line_refusals
+from jaxpot.io.text import one_line_refusals, require_path
 from jaxpot.math.kernels import Matern
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL, SYMBOLS
@@ -158,12 +158,12 @@ def _energy_unit(content: dict[str, np.ndarray], path: Path, given: str | None) 
     return _ENERGIES[name or given]
 
 
-def write_sgdml(model: GradientDomain, path: str | os.PathLike) -> Path:
+def write_sgdml(path: str | os.PathLike, model: GradientDomain) -> Path:
     """Writes a fitted model as the sGDML code reads it, in eV and Å.
 
     Args:
-      model: with a Matern kernel of ν = 5/2 and one length.
       path: the .npz file.
+      model: with a Matern kernel of ν = 5/2 and one length.
 
     Returns:
       The path.
@@ -175,10 +175,11 @@ def write_sgdml(model: GradientDomain, path: str | os.PathLike) -> Path:
       >>> import tempfile
       >>> references = References(features=np.ones((1, 1)), directions=np.ones((1, 1, 1)))
       >>> model = GradientDomain(InverseDistances(("H", "H")), Matern(8.0), references=references)
-      >>> file = write_sgdml(model.with_coefficients(np.array([2.0, -31.0])), tempfile.mkdtemp() + "/h2.npz")
+      >>> file = write_sgdml(tempfile.mkdtemp() + "/h2.npz", model.with_coefficients(np.array([2.0, -31.0])))
       >>> read_sgdml(file).coefficients.tolist()
       [-1.0, -31.0]
     """
+    require_path(path, 'write_sgdml("model.npz", model)')
     if model.coefficients is None:
         raise ValueError("write_sgdml: the model has no coefficients yet; write model = jaxpot.fit.linear(model, data)")
     if not isinstance(model.kernel, Matern) or model.kernel.nu != 2.5 or np.ndim(model.kernel.length):

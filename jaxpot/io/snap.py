@@ -11,7 +11,7 @@ from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.heads.linear import Linear, Quadratic
 from jaxpot.io.lammps_entries import energy_unit
 from jaxpot.io.terms import main_and_constants
-from jaxpot.io.text import integer, number, one_line_refusals, read_text
+from jaxpot.io.text import integer, number, one_line_refusals, read_text, require_path
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum
 
@@ -179,14 +179,14 @@ def linear_potential(settings: Settings, descriptor: Bispectrum, rows: np.ndarra
     return Sum((potential.with_coefficients(jnp.asarray(rows[:, 1:].reshape(-1))), constants))
 
 
-def write_snap(potential: Potential, coefficients: str | Path, parameters: str | Path) -> None:
+def write_snap(coefficients: str | Path, parameters: str | Path, potential: Potential) -> None:
     """Writes a SNAP that LAMMPS reads: `pair_style snap` with `pair_coeff * * coefficients parameters Si` (in metal units).
 
     Args:
-      potential: an AtomicPotential of a Bispectrum with a Linear or Quadratic head, or its sum with constants per element (IsolatedAtoms, or
-        Constant with a Linear head).
       coefficients: the .snapcoeff file to write.
       parameters: the .snapparam file to write.
+      potential: an AtomicPotential of a Bispectrum with a Linear or Quadratic head, or its sum with constants per element (IsolatedAtoms, or
+        Constant with a Linear head).
 
     Raises:
       TypeError: for a term that these files cannot hold.
@@ -196,10 +196,11 @@ def write_snap(potential: Potential, coefficients: str | Path, parameters: str |
       >>> import tempfile
       >>> snap = AtomicPotential(Bispectrum(("Si",), 4.9, two_j_max=2), Linear(coefficients=np.arange(5.0))) + IsolatedAtoms({"Si": -158.5})
       >>> folder = Path(tempfile.mkdtemp())
-      >>> write_snap(snap, folder / "si.snapcoeff", folder / "si.snapparam")
+      >>> write_snap(folder / "si.snapcoeff", folder / "si.snapparam", snap)
       >>> read_snap(folder / "si.snapcoeff", folder / "si.snapparam").terms[0].n_coefficients
       5
     """
+    require_path(coefficients, 'write_snap("model.snapcoeff", "model.snapparam", potential)')
     snap, constants = main_and_constants(
         potential,
         lambda term: isinstance(term.descriptor, Bispectrum) and isinstance(term.head, Linear | Quadratic),

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")  # on lines of their own, for type checkers
+T = TypeVar("T")
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[-+]?\d+(\.0*)?", re.ASCII)
@@ -46,6 +47,20 @@ def read_text(path: str | os.PathLike, what: str) -> str:
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(_NO_LINE_ENDS)
+
+
+def require_path(path: object, line: str) -> None:
+    """Refuses what is no path where a writer's first argument stands.
+
+    Args:
+      path: the first argument.
+      line: the call to write.
+
+    Raises:
+      TypeError: if it is neither a str nor an os.PathLike.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{line.partition('(')[0]}: the path comes first, got {type(path).__name__}; write {line}")
 
 
 def number(text: str, where: str | os.PathLike) -> float:

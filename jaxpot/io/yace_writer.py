@@ -12,6 +12,7 @@ from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density
 from jaxpot.heads.linear import Embedding, Linear, SmoothedPower
+from jaxpot.io.text import require_path
 from jaxpot.math.complex_products import to_complex
 from jaxpot.math.cutoffs import Step
 from jaxpot.potentials.atomic import AtomicPotential
@@ -25,16 +26,16 @@ _FAMILIES = "ChebExpCos, ChebPow, ChebLinear and SBessel"
 _NEVER = 1e30  # eV: no core repulsion is that high, so nothing is switched off
 
 
-def write_yace(potential: Potential, path: str | Path) -> Path:
+def write_yace(path: str | Path, potential: Potential) -> Path:
     """Writes an ACE as a .yace file, for LAMMPS: `pair_style pace` with `pair_coeff * * si.yace Si` (in metal units).
 
     The radial functions must be those of pacemaker: `ChebExpCos`, `ChebPow`, `ChebLinear` or `SBessel`, of a `BondDensity` or of a sharp
     `Density` with the cutoff `Step`.
 
     Args:
+      path: the file to write.
       potential: an AtomicPotential of an ACE with a Linear head or an Embedding, alone, in a `Switched`, or in a sum with IsolatedAtoms (or
         Constant with a Linear head) and CoreRepulsion.
-      path: the file to write.
 
     Returns:
       The path written.
@@ -49,9 +50,10 @@ def write_yace(potential: Potential, path: str | Path) -> Path:
       >>> from jaxpot.io.yace import read_yace
       >>> ace = ACE(BondDensity(("Si",), 5.0, ChebExpCos(4, lam=3.0), l_max=2), TotalDegree((3, 3)))
       >>> model = AtomicPotential(ace, Linear(coefficients=np.ones(ace.n_features))) + IsolatedAtoms({"Si": -158.5})
-      >>> read_yace(write_yace(model, Path(tempfile.mkdtemp()) / "si.yace")).terms[1].values.tolist()
+      >>> read_yace(write_yace(Path(tempfile.mkdtemp()) / "si.yace", model)).terms[1].values.tolist()
       [-158.5]
     """
+    require_path(path, 'write_yace("si.yace", potential)')
     path = Path(path)
     model, core, switch, energies = _parts(potential)
     ace, density = model.descriptor, _bonds_of(model.descriptor)

@@ -21,10 +21,10 @@ class Kernel(Interface):
 
     Example:
       >>> @pytree
-      ... class Constant(Kernel):
+      ... class AllAlike(Kernel):
       ...     def __call__(self, x, y):
       ...         return jnp.ones((*x.shape[:-1], len(y)), x.dtype)
-      >>> Constant().diagonal(jnp.ones((3, 2))).tolist()
+      >>> AllAlike().diagonal(jnp.ones((3, 2))).tolist()
       [1.0, 1.0, 1.0]
     """
 

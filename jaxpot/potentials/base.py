@@ -17,7 +17,7 @@ from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import neighbor_pairs
 from jaxpot.passes import prepare
-from jaxpot.precision import promoted
+from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
 from jaxpot.pytree import change_by_leaves, fields, is_pytree, leaf, pytree, static, walk
 from jaxpot.units import SYMBOLS
@@ -54,8 +54,8 @@ class Potential(Model):
 
     def __call__(self, graph: Graph) -> Array:
         """The energy of a structure, shape [], in eV."""
-        graph = promoted(graph, self)
-        return jnp.sum(jnp.where(graph.centers > 0, prepare(self).energies(graph), 0))
+        own, graph = promoted_pair(self, graph)
+        return jnp.sum(jnp.where(graph.centers > 0, prepare(own).energies(graph), 0))
 
     def __add__(self, other: "Potential") -> "Sum":
         if not isinstance(other, Potential):
@@ -315,7 +315,8 @@ def evaluate(model: Model, graph: Graph) -> Properties:
       >>> float(evaluate(IsolatedAtoms({"Si": -1.0}), from_atoms(bulk("Si"), cutoff=3.0)).energy)
       -2.0
     """
-    return prepare(model).properties(promoted(graph, model))
+    model, graph = promoted_pair(model, graph)
+    return prepare(model).properties(graph)
 
 
 def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:

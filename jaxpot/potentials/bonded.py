@@ -5,6 +5,7 @@ has these atoms at these places. Neighbour lists are not used; vectors between t
 is unique while they are shorter than half of the cell. Where they are not, or a row names an atom that is not there, the energy is NaN.
 """
 
+import abc
 import math
 
 import jax
@@ -30,9 +31,9 @@ class BondedPotential(Potential):
 
     atoms: Array
 
+    @abc.abstractmethod
     def rows(self, steps: Array) -> Array:
         """Energies of the rows, shape [n], in eV, from the vectors to each atom of a row from the one before, shape [n, a − 1, 3]."""
-        raise NotImplementedError(f"{type(self).__name__} must define rows(steps)")
 
     def _check(self, n_atoms: int, **parameters: tuple[int, ...]) -> None:
         """Integer rows of so many different atoms; parameters of shape [...] or [n, ...]."""

@@ -1,21 +1,24 @@
 """Repulsion of cores, and many-body potentials that are switched off where it takes over."""
 
+import abc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import species_tuple
-from jaxpot.graph import Graph
+from jaxpot.descriptors.blocks import block_size
+from jaxpot.graph import Environment, Graph
 from jaxpot.math.cutoffs import cosine_ramp, smoothstep
-from jaxpot.potentials.base import Potential
-from jaxpot.potentials.pair import of_pair, pairs, screened_repulsion
+from jaxpot.potentials.base import LocalPotential
+from jaxpot.potentials.pair import of_pair, over_pairs, pairs, screened_repulsion
 from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class CoreRepulsion(Potential):
+class CoreRepulsion(LocalPotential):
     r"""The core repulsion of pacemaker.
 
     .. math:: \epsilon_i = \sum_j A_{z_i z_j} \frac{e^{-B r^2}}{r}\, \tfrac12 \left(1 + \cos \pi r/r_c\right)
@@ -52,17 +55,17 @@ class CoreRepulsion(Potential):
     def reach(self) -> Array:
         return jnp.max(jnp.asarray(self.radius))
 
-    def energies(self, graph: Graph) -> Array:
-        r, first, second, mask = pairs(graph, self.reach, self.species)
+    def of(self, envs: Environment) -> Array:
+        r, first, second = pairs(envs)
         of = lambda value: of_pair(jnp.asarray(value, r.dtype), first, second)  # noqa: E731
         value = of(self.prefactor) * jnp.exp(-of(self.exponent) * r**2) / r * cosine_ramp(r, of(self.radius))
         if self.inner is not None:
             value = value * (1 - smoothstep((r - of(self.inner)) / of(self.inner_width) + 1))
-        return jnp.sum(jnp.where(mask, value, 0), axis=1)
+        return over_pairs(value, envs)
 
 
 @pytree
-class ScreenedCore(Potential):
+class ScreenedCore(LocalPotential):
     r"""The repulsion of `ZBL` with a radius for every pair of elements, times one more polynomial that ends it (pacemaker's "zbl").
 
     Args:
@@ -87,27 +90,29 @@ class ScreenedCore(Potential):
     def reach(self) -> Array:
         return jnp.max(jnp.asarray(self.radius))
 
-    def energies(self, graph: Graph) -> Array:
-        r, first, second, mask = pairs(graph, self.reach, self.species)
+    def of(self, envs: Environment) -> Array:
+        r, first, second = pairs(envs)
         table = lambda value: jnp.broadcast_to(jnp.asarray(value, r.dtype), (len(self.species),) * 2)  # noqa: E731
         radius, width = table(self.radius), table(self.width)
         value = screened_repulsion(r, first, second, self.species, radius - width, radius)
         ending = 1 - smoothstep((r - radius[first, second]) / width[first, second] + 1)
-        return 0.5 * jnp.sum(jnp.where(mask, value * ending * table(self.scale)[first, second], 0), axis=1)
+        return 0.5 * over_pairs(value * ending * table(self.scale)[first, second], envs)
 
 
-class Switch:
+class Switch(abc.ABC):
     """Interface: which shares of the energies of a potential and of a core repulsion every atom has.
 
     Attributes:
       of_elements: whether its numbers are those of a centre, 1, or of pairs, 2, where they are not the same for all.
+      reach: how far it looks, shape [], in Å.
     """
 
     of_elements: int
+    reach: Array
 
-    def shares(self, graph: Graph, core: Array, species: tuple[str, ...]) -> tuple[Array, Array]:
-        """Shares [N] of the potential and of the core, from the core's energies [N], in eV."""
-        raise NotImplementedError(f"{type(self).__name__} must define shares(graph, core, species)")
+    @abc.abstractmethod
+    def shares(self, envs: Environment, core: Array) -> tuple[Array, Array]:
+        """Shares [n] of the potential and of the core, from the surroundings of n atoms and the core's energies [n], in eV."""
 
 
 @pytree
@@ -123,8 +128,13 @@ class ByCoreEnergy(Switch):
     width: Array = positive(shape="[] or [S]")
     of_elements = 1
 
-    def shares(self, graph, core, species):
-        cutoff, width = (_of_center(x, graph, species, core.dtype) for x in (self.cutoff, self.width))
+    @property
+    def reach(self) -> Array:
+        return jnp.zeros(())
+
+    def shares(self, envs, core):
+        tables = (jnp.asarray(x, core.dtype) for x in (self.cutoff, self.width))
+        cutoff, width = (x[envs.center] if x.ndim else x for x in tables)
         return 1 - smoothstep((core - cutoff) / width + 1), jnp.ones_like(core)
 
 
@@ -143,32 +153,28 @@ class ByDistance(Switch):
     width: Array = positive(shape="[] or [S, S]")
     of_elements = 2
 
-    def shares(self, graph, core, species):
-        reach = jnp.max(jnp.asarray(self.radius))
-        r, first, second, mask = pairs(graph, reach, species)
+    @property
+    def reach(self) -> Array:
+        return jnp.max(jnp.asarray(self.radius))
+
+    def shares(self, envs, core):
+        r, first, second = pairs(envs)
         radius, width = (of_pair(jnp.asarray(x, r.dtype), first, second) for x in (self.radius, self.width))
-        excess = jnp.where(mask, r - radius + width, jnp.inf)
+        excess = jnp.where(envs.mask, r - radius + width, jnp.inf)
         nearest = jnp.argmin(excess, axis=1)[:, None]
-        d, w = (jnp.take_along_axis(jnp.broadcast_to(x, r.shape), nearest, axis=1)[:, 0] for x in (jnp.where(mask, excess, 1), width))
-        some = jnp.any(mask, axis=1)
+        d, w = (jnp.take_along_axis(jnp.broadcast_to(x, r.shape), nearest, axis=1)[:, 0] for x in (jnp.where(envs.mask, excess, 1), width))
+        some = jnp.any(envs.mask, axis=1)
         share = jnp.where(some, smoothstep(jnp.where(some, d / w, 1)), 1)
         return share, 1 - share
 
 
-def _of_center(value: Array, graph: Graph, species: tuple[str, ...], dtype) -> Array:
-    value = jnp.asarray(value, dtype)
-    if value.ndim == 0:
-        return value
-    return value[pairs(graph, 0.0, species)[1][:, 0]]
-
-
 @pytree
-class Switched(Potential):
+class Switched(LocalPotential):
     r"""A potential and a repulsion of cores, :math:`\epsilon_i = f_i\, e_i + g_i\, c_i`.
 
     Args:
-      potential: e.
-      core: c, such as `CoreRepulsion` or `ScreenedCore`.
+      potential: e, local.
+      core: c, local, such as `CoreRepulsion` or `ScreenedCore`.
       switch: f and g, `ByCoreEnergy` or `ByDistance`.
 
     Raises:
@@ -180,13 +186,16 @@ class Switched(Potential):
       npj Comput. Mater. 7, 97 (2021).
     """
 
-    potential: Potential
-    core: Potential
+    potential: LocalPotential
+    core: LocalPotential
     switch: Switch
 
     def __post_init__(self):
-        if not isinstance(self.potential, Potential) or not isinstance(self.core, Potential):
-            raise TypeError(f"Switched: expected two potentials, got {type(self.potential).__name__} and {type(self.core).__name__}")
+        if not isinstance(self.potential, LocalPotential) or not isinstance(self.core, LocalPotential):
+            raise TypeError(
+                f"Switched: expected two potentials, got {type(self.potential).__name__} and {type(self.core).__name__}; energies of both must follow from "
+                "each atom's own neighbours: write Switched(potential, core, switch) + term for any other"
+            )
         if not isinstance(self.switch, Switch):
             raise TypeError(f"Switched: expected a switch such as ByCoreEnergy(1000.0, 100.0), got {type(self.switch).__name__}")
         if set(self.core.species) != set(self.potential.species):
@@ -202,17 +211,22 @@ class Switched(Potential):
 
     @property
     def reach(self) -> Array:
-        return jnp.maximum(jnp.asarray(self.potential.reach), self.core.reach)
+        return jnp.maximum(jnp.maximum(jnp.asarray(self.potential.reach), self.core.reach), self.switch.reach)
+
+    @property
+    def chunk(self) -> int | None:
+        return self.potential.chunk or self.core.chunk
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         return (*self.potential.causes(graph), *self.core.causes(graph))
 
-    def _repelled(self, graph: Graph) -> tuple[Array, Array]:
-        """The share of the potential, and what the core adds, [N] each."""
-        core = self.core.energies(graph)
-        share, of_core = self.switch.shares(graph, core, self.species)
-        return share, of_core * core
+    def of(self, envs: Environment) -> Array:
+        place = jnp.array([self.core.species.index(s) for s in self.species])  # the core may know the same elements in another order
+        core = self.core.of(envs.replace(species=place[envs.species], center=place[envs.center]))
+        share, of_core = self.switch.shares(envs, core)
+        return share * self.potential.of(envs) + of_core * core
 
-    def energies(self, graph: Graph) -> Array:
-        share, added = self._repelled(graph)
-        return share * self.potential.energies(graph) + added
+
+@block_size.register
+def _of_both(switched: Switched, n_neighbors: int) -> int:
+    return min(block_size(part, n_neighbors) for part in (switched.potential, switched.core))

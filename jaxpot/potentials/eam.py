@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
-from jaxpot.graph import Graph
+from jaxpot.graph import Environment
 from jaxpot.math.cutoffs import Cutoff
-from jaxpot.potentials.base import Potential
-from jaxpot.potentials.pair import is_symmetric, pairs
+from jaxpot.potentials.base import LocalPotential
+from jaxpot.potentials.pair import is_symmetric, over_pairs, pairs
 from jaxpot.pytree import leaf, positive, pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class EAM(Potential):
+class EAM(LocalPotential):
     r"""Embedded atoms, and with densities that depend on both elements Finnis–Sinclair potentials.
 
     .. math:: \epsilon_i = F_{z_i}\Big(\sum_j \rho_{z_j z_i}(r_{ij}) f_c(r_{ij})\Big) + \tfrac12 \sum_j \phi_{z_i z_j}(r_{ij}) f_c(r_{ij})
@@ -58,7 +58,6 @@ class EAM(Potential):
     step: Array = positive()
     cutoff: Cutoff
     first_density: Array = leaf(0.0)
-    is_local = True
 
     def __post_init__(self):
         s = len(species_tuple(self.species, "EAM"))
@@ -79,22 +78,24 @@ class EAM(Potential):
     def reach(self) -> Array:
         return jnp.asarray(self.cutoff.radius)
 
-    def energies(self, graph: Graph) -> Array:
-        r, center, neighbor, mask = pairs(graph, self.reach, self.species)
+    def of(self, envs: Environment) -> Array:
+        return self.interpolated(envs, *(cubics(jnp.asarray(table)) for table in (self.embedding, self.density, self.pair)))
+
+    def interpolated(self, envs: Environment, embedding: Array, density: Array, pair: Array) -> Array:
+        """Energies [n] of n atoms, from the cubics of the tables."""
+        r, center, neighbor = pairs(envs)
         s, sites = self.density.shape[:2]
-        weight = jnp.where(mask, self.cutoff(r), 0)
-        density = _interpolate(jnp.asarray(self.density), neighbor * sites + (center if sites == s else 0), r / self.step)
-        pair = _interpolate(jnp.asarray(self.pair), center * s + neighbor, r / self.step) / r
-        rho = (jnp.sum(density * weight, axis=1) - self.first_density) / self.density_step
+        weight = self.cutoff(r)
+        rho = _interpolate(density, neighbor * sites + (center if sites == s else 0), r / self.step)
+        phi = _interpolate(pair, center * s + neighbor, r / self.step) / r
+        rho = (over_pairs(rho * weight, envs) - self.first_density) / self.density_step
         table, last = jnp.asarray(self.embedding), self.embedding.shape[1] - 1
-        beyond = jnp.where(rho > last, rho - last, 0) * (table[:, -1] - table[:, -2])[center[:, 0]]
-        embedding = _interpolate(table, center[:, 0], rho) + beyond
-        return (embedding + 0.5 * jnp.sum(pair * weight, axis=1)).astype(r.dtype)
+        beyond = jnp.where(rho > last, rho - last, 0) * (table[:, -1] - table[:, -2])[envs.center]
+        return _interpolate(embedding, envs.center, rho) + beyond + 0.5 * over_pairs(phi * weight, envs)
 
 
-def _interpolate(tables: Array, row: Array, x: Array) -> Array:
-    """Row [...] of tables [..., n] at x [...] in units of the grid; behind the last knot the last value, before the first the first cubic."""
-    cubics = _cubics(tables)
+def _interpolate(cubics: Array, row: Array, x: Array) -> Array:
+    """Row [...] of cubics [..., n − 1, 4] at x [...] in units of the grid; behind the last knot the last value, before the first the first cubic."""
     n = cubics.shape[-2]
     interval = jnp.clip(jnp.floor(jax.lax.stop_gradient(x)), 0, n - 1).astype(int)
     t = x - interval
@@ -103,7 +104,7 @@ def _interpolate(tables: Array, row: Array, x: Array) -> Array:
     return c[..., 0] + t * (c[..., 1] + t * (c[..., 2] + t * c[..., 3]))
 
 
-def _cubics(f: Array) -> Array:
+def cubics(f: Array) -> Array:
     """Coefficients of t⁰ … t³ in each of the n − 1 intervals of tables [..., n], shape [..., n − 1, 4]."""
     ends = f[..., 1:2] - f[..., :1], 0.5 * (f[..., 2:3] - f[..., :1]), 0.5 * (f[..., -1:] - f[..., -3:-2]), f[..., -1:] - f[..., -2:-1]
     inside = (f[..., :-4] - f[..., 4:] + 8 * (f[..., 3:-1] - f[..., 1:-3])) / 12

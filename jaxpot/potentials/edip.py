@@ -4,22 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import is_concrete, poison, species_tuple
-from jaxpot.descriptors.blocks import map_blocks
-from jaxpot.graph import Environment, Graph, environments
+from jaxpot.checks import is_concrete, species_tuple
+from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.angles import angles_at_once, distances_and_units, ending, of_angles, over_angles
-from jaxpot.potentials.base import Potential
+from jaxpot.potentials.angles import AngularPotential, distances_and_units, ending, of_angles, over_angles
 from jaxpot.pytree import leaf, pytree, static
 
 Array = jax.Array
 
-_PAIRS = ("A", "B", "a", "c", "alpha", "beta", "gamma", "rho", "sigma")
-_TRIPLETS = ("eta", "lam", "mu", "Q0", "u1", "u2", "u3", "u4")
-
 
 @pytree
-class EDIP(Potential):
+class EDIP(AngularPotential):
     r"""EDIP with tables of the elements, as LAMMPS's `edip/multi`.
 
     .. math:: \epsilon_i &= \sum_j A \left[(B/r_{ij})^\rho - e^{-\beta Z_i^2}\right] h_{ij}(\sigma) + \sum_{j<k} h_{ij}(\gamma) h_{ik}(\gamma)
@@ -68,7 +63,9 @@ class EDIP(Potential):
     u3: Array = leaf(shape="[] or [S, S, S]")
     u4: Array = leaf(shape="[] or [S, S, S]")
     chunk: int | None = static(None)
-    is_local = True
+
+    pair_tables = ("A", "B", "a", "c", "alpha", "beta", "gamma", "rho", "sigma")
+    triplet_tables = ("eta", "lam", "mu", "Q0", "u1", "u2", "u3", "u4")
 
     def __post_init__(self):
         species_tuple(self.species, "EDIP")
@@ -78,37 +75,23 @@ class EDIP(Potential):
                 raise ValueError(f"EDIP: {name} must not be negative, got {np.asarray(value)}")
         if is_concrete(self.a) and is_concrete(self.c) and not np.all(np.asarray(self.c) < np.asarray(self.a)):
             raise ValueError(f"EDIP: c must be less than a, got {np.asarray(self.c)} and {np.asarray(self.a)}")
-        if self.chunk is not None and not self.chunk > 0:
-            raise ValueError(f"EDIP: chunk must be a positive number of atoms, got {self.chunk}")
+        self._check_chunk()
 
     @property
     def reach(self) -> Array:
         return jnp.max(jnp.asarray(self.a))
 
-    def energies(self, graph: Graph) -> Array:
-        stack, s = environments(graph, self.reach, self.species), len(self.species)
-        table = {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s)) for name in _PAIRS}
-        table |= {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in _TRIPLETS}
-
-        @jax.checkpoint
-        def one_block(envs):
-            return jax.vmap(lambda env: _atom(table, env))(envs)
-
-        return map_blocks(one_block, stack, self.chunk or angles_at_once(stack.mask.shape[1])).astype(stack.vectors.dtype)
-
-
-def _atom(table: dict[str, Array], env: Environment) -> Array:
-    """The energy of one atom, shape [], in eV."""
-    i, j = env.center, env.species
-    of = {name: table[name][i][j] for name in _PAIRS}
-    triplet = {name: of_angles(table[name], env) for name in _TRIPLETS}
-    r, unit = distances_and_units(env)
-    depth = of["a"] - r
-    cube = jnp.clip((r - of["c"]) / (of["a"] - of["c"]), 0, 1) ** 3
-    z = jnp.sum(ending(of["alpha"] * cube, 1 - cube))
-    near = jnp.where(depth <= 0, of["a"], r)
-    pair = of["A"] * ((of["B"] / near) ** of["rho"] - jnp.exp(-of["beta"] * z**2)) * ending(of["sigma"], depth)
-    shift = triplet["u1"] + triplet["u2"] * (triplet["u3"] * jnp.exp(-triplet["u4"] * z) - jnp.exp(-2 * triplet["u4"] * z))
-    x = triplet["Q0"] * jnp.exp(-triplet["mu"] * z) * (einsum("jx,kx->jk", unit, unit) + shift) ** 2
-    angles = over_angles(ending(of["gamma"], depth), triplet["lam"] * (1 - jnp.exp(-x) + triplet["eta"] * x))
-    return poison(jnp.sum(pair) + angles, jnp.any(jnp.isnan(r)))
+    def atom(self, table: dict[str, Array], env: Environment) -> Array:
+        i, j = env.center, env.species
+        of = {name: table[name][i][j] for name in self.pair_tables}
+        triplet = {name: of_angles(table[name], env) for name in self.triplet_tables}
+        r, unit = distances_and_units(env)
+        depth = of["a"] - r
+        cube = jnp.clip((r - of["c"]) / (of["a"] - of["c"]), 0, 1) ** 3
+        z = jnp.sum(ending(of["alpha"] * cube, 1 - cube))
+        near = jnp.where(depth <= 0, of["a"], r)
+        pair = of["A"] * ((of["B"] / near) ** of["rho"] - jnp.exp(-of["beta"] * z**2)) * ending(of["sigma"], depth)
+        shift = triplet["u1"] + triplet["u2"] * (triplet["u3"] * jnp.exp(-triplet["u4"] * z) - jnp.exp(-2 * triplet["u4"] * z))
+        x = triplet["Q0"] * jnp.exp(-triplet["mu"] * z) * (einsum("jx,kx->jk", unit, unit) + shift) ** 2
+        angles = over_angles(ending(of["gamma"], depth), triplet["lam"] * (1 - jnp.exp(-x) + triplet["eta"] * x))
+        return jnp.sum(pair) + angles

@@ -1,28 +1,31 @@
 """Pair potentials between the elements of a species tuple; how they end is the cutoff's affair."""
 
+import abc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
-from jaxpot.graph import Graph, environments
+from jaxpot.graph import Environment
 from jaxpot.math.endings import Ending
 from jaxpot.math.linalg import safe_norm
 from jaxpot.math.splines import CubicSpline
-from jaxpot.potentials.base import Potential
+from jaxpot.potentials.base import LocalPotential
 from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.units import ATOMIC_NUMBERS, COULOMB
 
 Array = jax.Array
 
 
-def pairs(graph: Graph, reach: Array, species: tuple[str, ...]) -> tuple[Array, Array, Array, Array]:
-    """Distances [N, K] with 1 Å in empty slots, both species indices, and the mask."""
-    env = environments(graph, reach, species)
-    r = safe_norm(env.vectors)
-    poisoned = jnp.isnan(r)
-    r = jnp.where(env.mask | poisoned, r, 1)
-    return r, jnp.broadcast_to(env.center[:, None], r.shape), env.species, env.mask | poisoned
+def pairs(envs: Environment) -> tuple[Array, Array, Array]:
+    """Distances [n, K] of the neighbours of n atoms, with 1 Å in empty slots, and both species indices, [n, 1] and [n, K]."""
+    return jnp.where(envs.mask, safe_norm(envs.vectors), 1), envs.center[:, None], envs.species
+
+
+def over_pairs(value: Array, envs: Environment) -> Array:
+    """Σ_j of what every neighbour slot has, [n, K], shape [n]."""
+    return jnp.sum(jnp.where(envs.mask, value, 0), axis=1)
 
 
 def require_table(owner: str, name: str, value: Array, n_species: int) -> None:
@@ -46,7 +49,7 @@ def of_pair(value: Array, first: Array, second: Array) -> Array:
     return value[first, second] if value.ndim == 2 else value
 
 
-class PairPotential(Potential):
+class PairPotential(LocalPotential):
     r"""Interface: half of every pair's energy to each of its atoms. A new pair potential writes `pair`.
 
     .. math:: \epsilon_i = \tfrac12 \sum_j V_{z_i z_j}(r_{ij}) f_c(r_{ij})
@@ -57,20 +60,18 @@ class PairPotential(Potential):
     """
 
     cutoff: Ending
-    is_local = True
 
+    @abc.abstractmethod
     def pair(self, r: Array, first: Array, second: Array) -> Array:
         """V at distances r [...] between species of these indices [...], in eV."""
-        raise NotImplementedError(f"{type(self).__name__} must define pair(r, first, second)")
 
     @property
     def reach(self) -> Array:
         return jnp.asarray(self.cutoff.radius)
 
-    def energies(self, graph: Graph) -> Array:
-        r, first, second, mask = pairs(graph, self.reach, self.species)
-        value = self.cutoff.ended(lambda distance: self.pair(distance, first, second), r)
-        return 0.5 * jnp.sum(jnp.where(mask, value, 0), axis=1).astype(r.dtype)
+    def of(self, envs: Environment) -> Array:
+        r, first, second = pairs(envs)
+        return 0.5 * over_pairs(self.cutoff.ended(lambda distance: self.pair(distance, first, second), r), envs)
 
 
 def _check(self: PairPotential, *names: str) -> None:
@@ -236,7 +237,7 @@ class CutCoulomb(PairPotential):
 
 
 @pytree
-class PairSpline(Potential):
+class PairSpline(LocalPotential):
     r"""Tabulated pair energies: a cubic spline for each pair of elements, and nothing from its last knot on (QUIP's `IP Glue` without density).
 
     .. math:: \epsilon_i = \tfrac12 \sum_j V_{z_i z_j}(r_{ij})
@@ -259,7 +260,6 @@ class PairSpline(Potential):
     species: tuple[str, ...] = static()
     pairs: tuple[tuple[str, str], ...] = static()
     splines: tuple[CubicSpline, ...] = ()
-    is_local = True
 
     def __post_init__(self):
         species_tuple(self.species, "PairSpline")
@@ -274,15 +274,14 @@ class PairSpline(Potential):
     def reach(self) -> Array:
         return jnp.max(jnp.stack([jnp.asarray(spline.x)[-1] for spline in self.splines]))
 
-    def energies(self, graph: Graph) -> Array:
-        r, first, second, mask = pairs(graph, self.reach, self.species)
+    def of(self, envs: Environment) -> Array:
+        r, first, second = pairs(envs)
         total = jnp.zeros_like(r)
         for (a, b), spline in zip(self.pairs, self.splines, strict=True):
             a, b = self.species.index(a), self.species.index(b)
             is_pair = ((first == a) & (second == b)) | ((first == b) & (second == a))
-            # in this order a NaN distance stays NaN
-            total = total + jnp.where(is_pair & ~(r >= jnp.asarray(spline.x, r.dtype)[-1]), spline(r), 0)
-        return 0.5 * jnp.sum(jnp.where(mask, total, 0), axis=1).astype(r.dtype)
+            total = total + jnp.where(is_pair & (r < jnp.asarray(spline.x, r.dtype)[-1]), spline(r), 0)
+        return 0.5 * over_pairs(total, envs)
 
 
 _ZBL_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
@@ -307,11 +306,11 @@ def screened_repulsion(r: Array, first: Array, second: Array, species: tuple[str
     constant = -repulsion(outer, product, inverse_length) + 0.5 * width * de - width**2 * d2e / 12
     value = repulsion(r, product[first, second], inverse_length[first, second]) + constant[first, second]
     value = value + cubic[first, second] / 3 * ramp**3 + quartic[first, second] / 4 * ramp**4
-    return jnp.where(r >= outer[first, second], 0, value)  # in this order a NaN distance stays NaN
+    return jnp.where(r < outer[first, second], value, 0)
 
 
 @pytree
-class ZBL(Potential):
+class ZBL(LocalPotential):
     r"""Universal screened nuclear repulsion of Ziegler, Biersack and Littmark, switched off smoothly as in LAMMPS.
 
     .. math:: \epsilon_i = \tfrac12 \sum_j \frac{e^2}{4\pi\epsilon_0} \frac{Z_i Z_j}{r} \phi(r/a) + S(r), \qquad
@@ -331,7 +330,6 @@ class ZBL(Potential):
     species: tuple[str, ...] = static()
     inner: Array = positive()
     outer: Array = positive()
-    is_local = True
 
     def __post_init__(self):
         species_tuple(self.species, "ZBL")
@@ -342,8 +340,7 @@ class ZBL(Potential):
     def reach(self) -> Array:
         return jnp.asarray(self.outer)
 
-    def energies(self, graph: Graph) -> Array:
-        r, first, second, mask = pairs(graph, self.reach, self.species)
+    def of(self, envs: Environment) -> Array:
+        r, first, second = pairs(envs)
         inner, outer = (jnp.broadcast_to(jnp.asarray(x, r.dtype), (len(self.species),) * 2) for x in (self.inner, self.outer))
-        value = screened_repulsion(r, first, second, self.species, inner, outer)
-        return 0.5 * jnp.sum(jnp.where(mask, value, 0), axis=1).astype(r.dtype)
+        return 0.5 * over_pairs(screened_repulsion(r, first, second, self.species, inner, outer), envs)

@@ -4,22 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import is_concrete, poison, species_tuple
-from jaxpot.graph import Environment, Graph, environments
+from jaxpot.checks import is_concrete, species_tuple
+from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.angles import distances_and_units, ending
-from jaxpot.potentials.base import Potential
+from jaxpot.potentials.angles import AngularPotential, distances_and_units, ending
 from jaxpot.potentials.pair import require_table
 from jaxpot.pytree import leaf, pytree, static
 
 Array = jax.Array
 
 _PAIRS = ("sigma", "a", "gamma", "A", "B", "p", "q")
-_TRIPLETS = ("epsilon", "lam", "cosine")
 
 
 @pytree
-class StillingerWeber(Potential):
+class StillingerWeber(AngularPotential):
     r"""Stillinger–Weber with tables of the elements, as in LAMMPS.
 
     .. math:: \epsilon_i &= \tfrac12 \sum_j A\epsilon \left[B (\sigma/r_{ij})^p - (\sigma/r_{ij})^q\right] h_{ij}(1)
@@ -64,16 +62,16 @@ class StillingerWeber(Potential):
     B: Array = leaf(shape="[] or [S, S]")
     p: Array = leaf(shape="[] or [S, S]")
     q: Array = leaf(shape="[] or [S, S]")
-    is_local = True
+
+    pair_tables = _PAIRS
+    triplet_tables = ("epsilon", "lam", "cosine")
 
     def __post_init__(self):
         species_tuple(self.species, "StillingerWeber")
-        for name in (*_PAIRS, *_TRIPLETS):
-            if not is_concrete(getattr(self, name)):
-                continue
-            value = np.asarray(getattr(self, name))
-            if name in ("sigma", "a", "gamma") and np.any(value < 0):
-                raise ValueError(f"StillingerWeber: {name} must not be negative, got {value}")
+        for name in ("sigma", "a", "gamma"):
+            value = getattr(self, name)
+            if is_concrete(value) and np.any(np.asarray(value) < 0):
+                raise ValueError(f"StillingerWeber: {name} must not be negative, got {np.asarray(value)}")
         s = len(self.species)
         for name in (name for name in _PAIRS if name != "gamma"):
             require_table("StillingerWeber", name, getattr(self, name), s)
@@ -84,37 +82,25 @@ class StillingerWeber(Potential):
     def reach(self) -> Array:
         return jnp.max(jnp.asarray(self.sigma) * self.a)
 
-    def tables(self) -> dict[str, Array]:
-        """All parameters as tables of their full shape."""
-        s = len(self.species)
-        tables = {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s)) for name in _PAIRS}
-        return tables | {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in _TRIPLETS}
+    def atom(self, table: dict[str, Array], env: Environment) -> Array:
+        i, j = env.center, env.species
+        pair, weight, unit = bonds(table, env)
+        own = weight[:, None] * (j[:, None] == jnp.arange(len(table["sigma"]))[None, :]).astype(weight.dtype)
+        second = einsum("ks,kx,ky->sxy", own, unit, unit)
+        first, zeroth = einsum("ks,kx->sx", own, unit), jnp.sum(own, axis=0)
+        strength, c = table["lam"][i] * table["epsilon"][i], table["cosine"][i]
+        square, linear = einsum("sxy,txy->st", second, second), einsum("sx,tx->st", first, first)
+        everything = strength * (square - 2 * c * linear + c**2 * zeroth[:, None] * zeroth[None, :])
+        itself = jnp.diagonal(strength * (1 - c) ** 2) * jnp.sum(own**2, axis=0)  # every neighbour with itself, at angle 0
+        return pair + 0.5 * (jnp.sum(everything) - jnp.sum(itself))
 
-    def energies(self, graph: Graph) -> Array:
-        tables, stack = self.tables(), environments(graph, self.reach, self.species)
-        return jax.vmap(lambda env: _atom(tables, env))(stack).astype(stack.vectors.dtype)
 
-
-def bonds(table: dict[str, Array], env: Environment) -> tuple[Array, Array, Array, Array]:
-    """The energy of the pairs of an atom, shape []; the weights h(γ) [K] of its neighbours in angles, unit vectors [K, 3] and distances [K]."""
+def bonds(table: dict[str, Array], env: Environment) -> tuple[Array, Array, Array]:
+    """The energy of the pairs of an atom, shape []; the weights h(γ) [K] of its neighbours in angles, and unit vectors [K, 3]."""
     of = {name: table[name][env.center][env.species] for name in _PAIRS}
     r, unit = distances_and_units(env)
     depth = of["a"] * of["sigma"] - r
     ratio = jnp.where(depth <= 0, 1, of["sigma"] / r)
     strength = of["A"] * jnp.diagonal(table["epsilon"][env.center])[env.species]
     pair = strength * (of["B"] * ratio ** of["p"] - ratio ** of["q"]) * ending(of["sigma"], depth)
-    return 0.5 * jnp.sum(pair), ending(of["gamma"] * of["sigma"], depth), unit, r
-
-
-def _atom(table: dict[str, Array], env: Environment) -> Array:
-    """The energy of one atom, shape [], in eV."""
-    i, j = env.center, env.species
-    pair, weight, unit, r = bonds(table, env)
-    own = weight[:, None] * (j[:, None] == jnp.arange(len(table["sigma"]))[None, :]).astype(weight.dtype)
-    second = einsum("ks,kx,ky->sxy", own, unit, unit)
-    first, zeroth = einsum("ks,kx->sx", own, unit), jnp.sum(own, axis=0)
-    strength, c = table["lam"][i] * table["epsilon"][i], table["cosine"][i]
-    square, linear = einsum("sxy,txy->st", second, second), einsum("sx,tx->st", first, first)
-    everything = strength * (square - 2 * c * linear + c**2 * zeroth[:, None] * zeroth[None, :])
-    itself = jnp.diagonal(strength * (1 - c) ** 2) * jnp.sum(own**2, axis=0)  # every neighbour with itself, at angle 0
-    return poison(pair + 0.5 * (jnp.sum(everything) - jnp.sum(itself)), jnp.any(jnp.isnan(r)))
+    return 0.5 * jnp.sum(pair), ending(of["gamma"] * of["sigma"], depth), unit

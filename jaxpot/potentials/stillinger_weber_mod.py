@@ -4,12 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import is_concrete, poison
-from jaxpot.descriptors.blocks import map_blocks
-from jaxpot.graph import Environment, Graph, environments
+from jaxpot.checks import is_concrete
+from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.angles import angles_at_once, of_angles, over_angles
-from jaxpot.potentials.base import Potential
+from jaxpot.potentials.angles import AngularPotential, of_angles, over_angles
 from jaxpot.potentials.stillinger_weber import StillingerWeber, bonds
 from jaxpot.pytree import leaf, pytree
 
@@ -17,7 +15,7 @@ Array = jax.Array
 
 
 @pytree
-class ModifiedStillingerWeber(Potential):
+class ModifiedStillingerWeber(AngularPotential):
     r"""Stillinger–Weber with angles switched off far from the ideal one, LAMMPS's `sw/mod`.
 
     As `StillingerWeber`, with x = cos θ_jik − c replaced by
@@ -42,7 +40,6 @@ class ModifiedStillingerWeber(Potential):
     plain: StillingerWeber
     first: Array = leaf(0.25)
     last: Array = leaf(0.35)
-    is_local = True
 
     def __post_init__(self):
         if is_concrete(self.first) and is_concrete(self.last) and not 0 <= np.asarray(self.first) < np.asarray(self.last):
@@ -56,19 +53,11 @@ class ModifiedStillingerWeber(Potential):
     def reach(self) -> Array:
         return self.plain.reach
 
-    def energies(self, graph: Graph) -> Array:
-        tables, stack = self.plain.tables(), environments(graph, self.reach, self.species)
+    def tables(self) -> dict[str, Array]:
+        return self.plain.tables()
 
-        @jax.checkpoint
-        def one_block(envs):
-            return jax.vmap(lambda env: self._atom(tables, env))(envs)
-
-        return map_blocks(one_block, stack, angles_at_once(stack.mask.shape[1])).astype(stack.vectors.dtype)
-
-    def _atom(self, table: dict[str, Array], env: Environment) -> Array:
-        """The energy of one atom, shape [], in eV."""
-        pair, weight, unit, r = bonds(table, env)
+    def atom(self, table: dict[str, Array], env: Environment) -> Array:
+        pair, weight, unit = bonds(table, env)
         x = einsum("jx,kx->jk", unit, unit) - of_angles(table["cosine"], env)
         switch = 0.5 + 0.5 * jnp.cos(jnp.pi * jnp.clip((jnp.abs(x) - self.first) / (self.last - self.first), 0, 1))
-        angles = over_angles(weight, of_angles(table["lam"], env) * of_angles(table["epsilon"], env) * (x * switch) ** 2)
-        return poison(pair + angles, jnp.any(jnp.isnan(r)))
+        return pair + over_angles(weight, of_angles(table["lam"], env) * of_angles(table["epsilon"], env) * (x * switch) ** 2)

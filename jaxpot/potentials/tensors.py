@@ -18,13 +18,11 @@ from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.linear import Linear
 from jaxpot.heads.references import references_of, with_points
 from jaxpot.heads.tensor import degree
-from jaxpot.math.cartesian import spherical_basis
 from jaxpot.math.coupling import count_couplings
-from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, prepare
 from jaxpot.potentials.base import LinearModel, Model
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
-from jaxpot.precision import promoted
+from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
 
@@ -112,7 +110,8 @@ class TensorModel(Model, LinearModel):
 
     def __call__(self, graph: Graph) -> Array:
         """The tensor, shape [3, …, 3], or of every atom, [N, 3, …, 3]; rows of padding atoms are zero."""
-        return self._assembled(promoted(graph, self), as_basis=False)
+        own, graph = promoted_pair(self, graph)
+        return own._assembled(graph, as_basis=False)
 
     def properties(self, graph: Graph) -> Properties:
         return Properties(**{self.field: self(graph)})
@@ -178,17 +177,6 @@ class TensorModel(Model, LinearModel):
             parts.append(part.replace(head=part.head.replace(coefficients=w[start : start + part.n_coefficients])))
             start += part.n_coefficients
         return self.replace(parts=tuple(parts))
-
-    def components(self, tensor: Array) -> Array:
-        """Independent components [D, ...] (per atom [N D, ...]) of [3, …, 3, ...]: orthonormal, so isotropic noise stays isotropic.
-
-        What the symmetry of the indices forbids is projected out.
-        """
-        table = jnp.asarray(spherical_basis(self.groups), tensor.dtype)
-        if not self.per_atom:
-            return einsum("dc,c...->d...", table, tensor.reshape(3**self.rank, *tensor.shape[self.rank :]))
-        rows = einsum("dc,nc...->nd...", table, tensor.reshape(tensor.shape[0], 3**self.rank, *tensor.shape[1 + self.rank :]))
-        return rows.reshape(-1, *rows.shape[2:])
 
 
 @pytree

@@ -1,14 +1,15 @@
 """Tersoff: pairs whose attraction depends on the other neighbours, and its modification for silicon."""
 
+import abc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import is_concrete, poison, species_tuple
-from jaxpot.descriptors.blocks import atoms_at_once, map_blocks
-from jaxpot.graph import Environment, Graph, environments
-from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.potentials.base import Potential
+from jaxpot.checks import is_concrete, species_tuple
+from jaxpot.graph import Environment
+from jaxpot.math.linalg import einsum
+from jaxpot.potentials.angles import AngularPotential, distances_and_units
 from jaxpot.pytree import leaf, pytree, static
 
 Array = jax.Array
@@ -16,35 +17,30 @@ Array = jax.Array
 _SHARED_PAIRS = ("beta", "lambda1", "lambda2", "A", "B")
 
 
-class BondOrderPotential(Potential):
+class BondOrderPotential(AngularPotential):
     r"""Interface: repulsion and attraction of pairs, the latter weakened by the other neighbours k of the atom.
 
     .. math:: \epsilon_i &= \tfrac12 \sum_j \left[V_R(r_{ij}) - b_{ij} V_A(r_{ij})\right], \qquad
        V_R = f_c(r) A e^{-\lambda_1 r}, \quad V_A = f_c(r) B e^{-\lambda_2 r} \\
        \zeta_{ij} &= \sum_{k \ne j} f_c(r_{ik})\, g(\theta_{jik}) \exp\left[\lambda_3 (r_{ij} - r_{ik})\right]^m
 
-    A new one writes `end`, `angular` and `order`, and names its tables of pairs [S, S] and of triplets [S, S, S]. Tables are
-    indexed by the atom i, its neighbour j and the other neighbour k; each atom of a bond has half of what its own entries say. Where D = 0,
-    f_c is 1 up to R and 0 from there on.
+    A new one writes `end`, `angular` and `order`, and names its tables. They are indexed by the atom i, its neighbour j and the other neighbour k;
+    each atom of a bond has half of what its own entries say. Where D = 0, f_c is 1 up to R and 0 from there on.
     """
 
-    pair_tables: tuple[str, ...] = ()
-    triplet_tables: tuple[str, ...] = ()
     m: int
-    chunk: int | None
-    is_local = True
 
+    @abc.abstractmethod
     def end(self, x: Array) -> Array:
         """f_c of x = (r − R)/D, clamped to [−1, 1]."""
-        raise NotImplementedError(f"{type(self).__name__} must define end(x)")
 
+    @abc.abstractmethod
     def angular(self, cosine: Array, of: dict[str, Array]) -> Array:
         """g of cos θ, given the entries of the triplet tables."""
-        raise NotImplementedError(f"{type(self).__name__} must define angular(cosine, of)")
 
+    @abc.abstractmethod
     def order(self, zeta: Array, of: dict[str, Array]) -> Array:
         """b of ζ [K], given the entries of the pair tables."""
-        raise NotImplementedError(f"{type(self).__name__} must define order(zeta, of)")
 
     def repulsion(self, r: Array, fade: Array, of: dict[str, Array]) -> Array:
         """V_R at distances r [K] with f_c of them, given the entries of the pair tables."""
@@ -62,47 +58,30 @@ class BondOrderPotential(Potential):
                 raise ValueError(f"{owner}: {name} must be ≥ 0, got {np.asarray(getattr(self, name))}")
         if self.m not in (1, 3):
             raise ValueError(f"{owner}: m must be 1 or 3, got {self.m}")
-        if self.chunk is not None and not self.chunk > 0:
-            raise ValueError(f"{owner}: chunk must be a positive number of atoms, got {self.chunk}")
+        self._check_chunk()
 
     @property
     def reach(self) -> Array:
         return jnp.max(jnp.asarray(self.R) + self.D)
 
-    def energies(self, graph: Graph) -> Array:
-        stack, s = environments(graph, self.reach, self.species), len(self.species)
-        tables = {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s)) for name in self.pair_tables}
-        tables |= {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in self.triplet_tables}
-        reach = self.reach
-
-        @jax.checkpoint
-        def one_block(envs):
-            return jax.vmap(lambda env: self._atom(tables, reach, env))(envs)
-
-        energies = map_blocks(one_block, stack, self.chunk or atoms_at_once())
-        return energies.astype(stack.vectors.dtype)
-
-    def _atom(self, tables: dict[str, Array], reach: Array, env: Environment) -> Array:
-        """The energy of one atom, shape [], in eV."""
+    def atom(self, table: dict[str, Array], env: Environment) -> Array:
         i, j, n = env.center, env.species, env.species.shape[0]
         if len(self.species) == 1:  # numbers instead of [K, K] gathers of one and the same
-            of = {name: table.reshape(()) for name, table in tables.items()}
+            of = {name: value.reshape(()) for name, value in table.items()}
             same = of
         else:
-            of = {name: tables[name][i][j] for name in self.pair_tables} | {
-                name: tables[name][i][j[:, None], j[None, :]] for name in self.triplet_tables
+            of = {name: table[name][i][j] for name in self.pair_tables} | {
+                name: table[name][i][j[:, None], j[None, :]] for name in self.triplet_tables
             }
             same = {name: jnp.diagonal(of[name]) for name in ("R", "D")}
 
-        r = safe_norm(env.vectors)
-        unit = env.vectors / jnp.where(r == 0, 1, r)[:, None]
-        near = ~(r > reach)  # NaN stays
+        r, unit = distances_and_units(env)
+        near = r <= self.reach
         stretch = jnp.where(near[:, None] & near[None, :], r[:, None] - r[None, :], 0)  # beyond, the exponential might overflow
         others = self._fade(r[None, :], of["R"], of["D"]) * self.angular(einsum("jx,kx->jk", unit, unit), of)
         zeta = jnp.sum(jnp.where(jnp.eye(n, dtype=bool), 0, others * jnp.exp((of["lambda3"] * stretch) ** self.m)), axis=1)
         fade = self._fade(r, same["R"], same["D"])
-        energy = 0.5 * jnp.sum(self.repulsion(r, fade, of) - self.order(zeta, of) * self.attraction(r, fade, of))
-        return poison(energy, jnp.any(jnp.isnan(r)))
+        return 0.5 * jnp.sum(self.repulsion(r, fade, of) - self.order(zeta, of) * self.attraction(r, fade, of))
 
     def _fade(self, r: Array, R: Array, D: Array) -> Array:
         return self.end(jnp.where(D > 0, jnp.clip((r - R) / jnp.where(D > 0, D, 1), -1, 1), jnp.where(r < R, -1, 1)))

@@ -4,12 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import is_concrete, poison, species_tuple
-from jaxpot.descriptors.blocks import map_blocks
-from jaxpot.graph import Environment, Graph, environments
+from jaxpot.checks import is_concrete, species_tuple
+from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.angles import angles_at_once, distances_and_units, ending, of_angles, over_angles
-from jaxpot.potentials.base import Potential
+from jaxpot.potentials.angles import AngularPotential, distances_and_units, ending, of_angles, over_angles
 from jaxpot.potentials.pair import require_table
 from jaxpot.pytree import leaf, pytree, static
 from jaxpot.units import COULOMB
@@ -17,12 +15,10 @@ from jaxpot.units import COULOMB
 Array = jax.Array
 
 _SYMMETRIC = ("H", "eta", "charges", "lambda1", "D", "lambda4", "W", "cutoff")
-_CENTERED = ("gamma", "r0")
-_TRIPLETS = ("B", "C", "cosine")
 
 
 @pytree
-class Vashishta(Potential):
+class Vashishta(AngularPotential):
     r"""Vashishta with tables of the elements, as in LAMMPS.
 
     .. math:: \epsilon_i &= \tfrac12 \sum_j \left[V(r_{ij}) - V(r_c) - (r_{ij} - r_c) V'(r_c)\right]
@@ -73,7 +69,9 @@ class Vashishta(Potential):
     C: Array = leaf(shape="[] or [S, S, S]")
     cosine: Array = leaf(shape="[] or [S, S, S]")
     chunk: int | None = static(None)
-    is_local = True
+
+    pair_tables = (*_SYMMETRIC, "gamma", "r0")
+    triplet_tables = ("B", "C", "cosine")
 
     def __post_init__(self):
         s = len(species_tuple(self.species, "Vashishta"))
@@ -83,27 +81,31 @@ class Vashishta(Potential):
             value = getattr(self, name)
             if is_concrete(value) and np.any(np.asarray(value) < 0):
                 raise ValueError(f"Vashishta: {name} must not be negative, got {np.asarray(value)}")
-        if self.chunk is not None and not self.chunk > 0:
-            raise ValueError(f"Vashishta: chunk must be a positive number of atoms, got {self.chunk}")
+        self._check_chunk()
 
     @property
     def reach(self) -> Array:
         return jnp.maximum(jnp.max(jnp.asarray(self.cutoff)), jnp.max(jnp.asarray(self.r0)))
 
-    def energies(self, graph: Graph) -> Array:
-        stack, s = environments(graph, self.reach, self.species), len(self.species)
-        table = {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s)) for name in (*_SYMMETRIC, *_CENTERED)}
-        table |= {name: jnp.broadcast_to(jnp.asarray(getattr(self, name)), (s, s, s)) for name in _TRIPLETS}
+    def tables(self) -> dict[str, Array]:
+        """With V and its slope at the cutoff."""
+        table = super().tables()
         meets = table["cutoff"] > 0
         table["cutoff"] = jnp.where(meets, table["cutoff"], 1)
-        last, slope = jax.jvp(lambda r: _pair(r, table), (table["cutoff"],), (jnp.ones((s, s), table["cutoff"].dtype),))
-        table |= {"meets": meets, "last": last, "slope": slope}
+        last, slope = jax.jvp(lambda r: _pair(r, table), (table["cutoff"],), (jnp.ones_like(table["cutoff"]),))
+        return table | {"meets": meets, "last": last, "slope": slope}
 
-        @jax.checkpoint
-        def one_block(envs):
-            return jax.vmap(lambda env: _atom(table, env))(envs)
-
-        return map_blocks(one_block, stack, self.chunk or angles_at_once(stack.mask.shape[1])).astype(stack.vectors.dtype)
+    def atom(self, table: dict[str, Array], env: Environment) -> Array:
+        i, j = env.center, env.species
+        of = {name: value[i][j] for name, value in table.items() if name not in self.triplet_tables}
+        triplet = {name: of_angles(table[name], env) for name in self.triplet_tables}
+        r, unit = distances_and_units(env)
+        near = of["meets"] & (r < of["cutoff"])
+        inside = jnp.where(near, r, of["cutoff"])
+        pair = jnp.where(near, _pair(inside, of) - of["last"] - (inside - of["cutoff"]) * of["slope"], 0)
+        square = (einsum("jx,kx->jk", unit, unit) - triplet["cosine"]) ** 2
+        angles = over_angles(ending(of["gamma"], of["r0"] - r), triplet["B"] * square / (1 + triplet["C"] * square))
+        return 0.5 * jnp.sum(pair) + angles
 
 
 def _pair(r: Array, of: dict[str, Array]) -> Array:
@@ -114,17 +116,3 @@ def _pair(r: Array, of: dict[str, Array]) -> Array:
 
 def _screening(r: Array, length: Array) -> Array:
     return jnp.where(length > 0, jnp.exp(-r / jnp.where(length > 0, length, 1)), 0)
-
-
-def _atom(table: dict[str, Array], env: Environment) -> Array:
-    """The energy of one atom, shape [], in eV."""
-    i, j = env.center, env.species
-    of = {name: value[i][j] for name, value in table.items() if name not in _TRIPLETS}
-    triplet = {name: of_angles(table[name], env) for name in _TRIPLETS}
-    r, unit = distances_and_units(env)
-    near = of["meets"] & (r < of["cutoff"])
-    inside = jnp.where(near, r, of["cutoff"])
-    pair = jnp.where(near, _pair(inside, of) - of["last"] - (inside - of["cutoff"]) * of["slope"], 0)
-    square = (einsum("jx,kx->jk", unit, unit) - triplet["cosine"]) ** 2
-    angles = over_angles(ending(of["gamma"], of["r0"] - r), triplet["B"] * square / (1 + triplet["C"] * square))
-    return poison(0.5 * jnp.sum(pair) + angles, jnp.any(jnp.isnan(r)))

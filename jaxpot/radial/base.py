@@ -51,11 +51,11 @@ class Radial(RadialBasis):
       >>> from jaxpot import CosineCutoff, Density
       >>> from jaxpot.pytree import pytree, static
       >>> @pytree
-      ... class Sines(Radial):
+      ... class SineWaves(Radial):
       ...     n_max: int = static()
       ...     def __call__(self, r, radius):
       ...         return jnp.stack([jnp.sinc((n + 1) * r / radius) for n in range(self.n_max)], axis=-1)
-      >>> Density(("Si",), CosineCutoff(5.0), Sines(n_max=4), l_max=3, sigma=0.5).n_channels
+      >>> Density(("Si",), CosineCutoff(5.0), SineWaves(n_max=4), l_max=3, sigma=0.5).n_channels
       4
     """
 

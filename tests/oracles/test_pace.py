@@ -109,7 +109,7 @@ def fitted_here():
 def test_written_files_are_read_by_python_ace(tmp_path):
     """house.yace is what is written here, results.npz what python-ace makes of it."""
     model = fitted_here()
-    ours, theirs = read_yaml(write_yace(model, tmp_path / "house.yace")), read_yaml(SMALL / "house.yace")
+    ours, theirs = read_yaml(write_yace(tmp_path / "house.yace", model)), read_yaml(SMALL / "house.yace")
     assert list(ours) == list(theirs) and ours["bonds"] == theirs["bonds"]
     for mu in range(2):
         for one, other in zip(ours["functions"][mu], theirs["functions"][mu], strict=True):
@@ -122,7 +122,7 @@ def test_written_files_are_read_by_python_ace(tmp_path):
 @pytest.mark.parametrize("name", ["mixed", "density", "distance", "zbl", "linear"])
 def test_written_and_read(name, tmp_path):
     potential = read_yace(SMALL / f"{name}.yace")
-    again = read_yace(write_yace(potential, tmp_path / "again.yace"))
+    again = read_yace(write_yace(tmp_path / "again.yace", potential))
     (leaves, one), (same, other) = (jax.tree_util.tree_flatten(p) for p in (potential, again))
     assert one == other
     for a, b in zip(leaves, same, strict=True):

@@ -119,11 +119,11 @@ def water_model():
 def test_written_and_read(tmp_path):
     """The same energies, and a file that another round does not change; sGDML 1.0.3 reads it and gives the same to 1e-10."""
     model, graphs = water_model()
-    again = read_sgdml(write_sgdml(model, tmp_path / "water.npz"))
+    again = read_sgdml(write_sgdml(tmp_path / "water.npz", model))
     for graph in graphs:
         before, after = evaluate(model, graph), evaluate(again, graph)
         assert relative(after.energy, before.energy) < 1e-12 and relative(after.forces, before.forces) < 1e-12
-    write_sgdml(again, tmp_path / "twice.npz")
+    write_sgdml(tmp_path / "twice.npz", again)
     with np.load(tmp_path / "water.npz") as one, np.load(tmp_path / "twice.npz") as two:
         assert all(np.array_equal(one[key], two[key]) for key in one.files)
 
@@ -152,7 +152,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("change", "message"), CHANGES, ids=[m for _, m in CHANGES])
 def test_files_that_are_refused(change, message, tmp_path):
-    with np.load(write_sgdml(water_model()[0], tmp_path / "a.npz")) as file:
+    with np.load(write_sgdml(tmp_path / "a.npz", water_model()[0])) as file:
         content = {key: file[key] for key in file.files} | change
     np.savez(tmp_path / "b.npz", **{key: value for key, value in content.items() if value is not None})
     with pytest.raises(ValueError, match=message) as caught:
@@ -177,7 +177,7 @@ def changed(path, **change):
 def test_units_of_energy(text, unit, tmp_path):
     """However they are written; those that are not known are the caller's to name, in the line of the message."""
     model, _ = water_model()
-    plain, file = (write_sgdml(model, tmp_path / f"{name}.npz") for name in "ab")
+    plain, file = (write_sgdml(tmp_path / f"{name}.npz", model) for name in "ab")
     assert read_sgdml(changed(file, e_unit=np.array(text))).coefficients == pytest.approx(np.asarray(read_sgdml(plain).coefficients) * unit, rel=1e-14)
     for unknown in (np.array("units of energy"), None):
         with pytest.raises(ValueError, match="write read_sgdml") as caught:
@@ -195,19 +195,19 @@ def test_units_of_energy(text, unit, tmp_path):
 @pytest.mark.parametrize("text", ["Angstroms", "ångström", b"Ang", "A", "angstrom"])
 def test_units_of_length(text, tmp_path):
     model, graphs = water_model()
-    file = write_sgdml(model, tmp_path / "a.npz")
+    file = write_sgdml(tmp_path / "a.npz", model)
     expected = read_sgdml(file)
     assert read_sgdml(changed(file, r_unit=np.array(text))) == expected
     with np.load(file) as content:
         bohr = {key: content[key] * units.BOHR for key in ("R_desc", "R_d_desc_alpha", "sig")}
-    again = read_sgdml(changed(write_sgdml(model, tmp_path / "b.npz"), r_unit=np.array("bohr"), **bohr))
+    again = read_sgdml(changed(write_sgdml(tmp_path / "b.npz", model), r_unit=np.array("bohr"), **bohr))
     assert relative(evaluate(again, graphs[0]).forces, evaluate(expected, graphs[0]).forces) < 1e-12
     with pytest.raises(ValueError, match="lengths in 'pm'; expected Angstrom or Bohr") as caught:
         read_sgdml(changed(file, r_unit=np.array("pm")))
     remedy = str(caught.value).split("write ")[1].split(" with ")[0]
     assert eval(remedy) == expected
     with pytest.raises(ValueError, match="lengths are in Ang, not in Bohr"):
-        read_sgdml(write_sgdml(model, file), length_unit="Bohr")
+        read_sgdml(write_sgdml(file, model), length_unit="Bohr")
 
 
 def test_other_refusals(tmp_path):
@@ -218,10 +218,10 @@ def test_other_refusals(tmp_path):
     with pytest.raises(ValueError, match="not a readable"):
         read_sgdml(tmp_path / "text.npz")
     with pytest.raises(ValueError, match="no coefficients yet"):
-        write_sgdml(model.replace(coefficients=None), tmp_path / "a.npz")
+        write_sgdml(tmp_path / "a.npz", model.replace(coefficients=None))
     for kernel in (jp.SquaredExponential(1.0), jp.Matern(1.0, nu=1.5), jp.Matern([1.0, 1.0, 2.0])):
         with pytest.raises(ValueError, match="nu=2.5 and one length"):
-            write_sgdml(model.replace(kernel=kernel), tmp_path / "a.npz")
-    file = write_sgdml(model, tmp_path / "a.npz")
+            write_sgdml(tmp_path / "a.npz", model.replace(kernel=kernel))
+    file = write_sgdml(tmp_path / "a.npz", model)
     with pytest.raises(ValueError, match="are in eV, not in kcal/mol"):
         read_sgdml(file, energy_unit="kcal/mol")

@@ -125,7 +125,7 @@ def test_potentials(kind):
 @pytest.mark.parametrize("name", ["Si_Zuo_JPCA2020", "Li_Zuo_JPCA2020.quadratic", "InP_JCPA2020"])
 def test_written_and_read(name, tmp_path):
     potential = read_snap(*files_of(name))
-    write_snap(potential, tmp_path / "a", tmp_path / "b")
+    write_snap(tmp_path / "a", tmp_path / "b", potential)
     assert read_snap(tmp_path / "a", tmp_path / "b") == potential
 
 

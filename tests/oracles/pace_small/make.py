@@ -79,7 +79,7 @@ results |= write(
 results |= write(
     "linear", [bond(pair, name="ChebLinear", lam=1.0) for pair in RADII], embedding="FinnisSinclair", parameters=("[1, 1, 1.1, 0.5]", "[1, 1, 0.9, 0.7]")
 )  # fmt: skip
-results |= evaluate("house")  # written by jaxpot: write_yace(fitted_here(), "house.yace") of ../test_pace.py
+results |= evaluate("house")  # written by jaxpot: write_yace("house.yace", fitted_here()) of ../test_pace.py
 np.savez_compressed("results.npz", **results)
 for key, value in results.items():
     if key.endswith("energy"):

@@ -1,0 +1,32 @@
+"""What type checkers know of models: leaves are made of anything that is like an array, and read as arrays."""
+
+from typing import TYPE_CHECKING, Any, Self
+
+import jax
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    class Leaf:
+        """A leaf: takes numbers, lists and arrays of NumPy and JAX, and is an array."""
+
+        def __get__(self, owner: Any, kind: Any = None) -> jax.Array: ...
+        def __set__(self, owner: Any, value: ArrayLike | jax.Array) -> None: ...
+
+    class OptionalLeaf:
+        """A leaf or None; which of them is the business of whoever reads it."""
+
+        def __get__(self, owner: Any, kind: Any = None) -> Any: ...
+        def __set__(self, owner: Any, value: ArrayLike | jax.Array | None) -> None: ...
+else:
+    Leaf, OptionalLeaf = jax.Array, jax.Array | None
+
+
+class Tree:
+    """What `@pytree` adds to a class."""
+
+    if TYPE_CHECKING:
+
+        def replace(self, **changes: Any) -> Self:
+            """A copy with some fields changed; validates like construction."""
+            ...
