@@ -109,8 +109,8 @@ def load(path: str | os.PathLike, *, like: Any = None) -> Any:
     text, content, header = read_archive(path)
     version = header["format"]
     if version == 1 and any(name.split(".")[-1] == "covariance" for name in content):
-        line = f'from jaxpot.io.posterior import load_posterior; posterior = load_posterior("{path}")'
-        warnings.warn(f"{path} also holds the posterior of its model, which is an object of its own since; write {line}", stacklevel=3)
+        line = f'posterior = jaxpot.io.load_posterior("{path}")'
+        warnings.warn(f"{path} also holds the posterior of its model, which is an object of its own since; to have both write {line}", stacklevel=3)
     try:
         text = converted(text, content, version)
         model = _build(text, content, str(path), "", like)
