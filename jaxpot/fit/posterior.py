@@ -20,7 +20,7 @@ from jaxpot.potentials.atomic import DescribedPotential
 from jaxpot.potentials.base import LinearModel, Model
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.tensors import TensorModel
-from jaxpot.precision import promoted
+from jaxpot.precision import promoted_pair
 from jaxpot.pytree import pytree
 
 Array = jax.Array
@@ -45,7 +45,7 @@ class Posterior:
 
     model: Model
     factor: Array
-    roots: tuple[Array | None, ...]
+    roots: tuple
 
     def __post_init__(self):
         terms = require_known(self.model)
@@ -84,7 +84,8 @@ class Posterior:
 
     def energy_row(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array]:
         """The two parts of `variance`: Cᵀk* [P'], and the variance that no coefficients explain []."""
-        missing, left, graph = jnp.zeros(()), 0.0, promoted(graph, self.model)
+        self, graph = promoted_pair(self, graph)
+        missing, left = jnp.zeros(()), 0.0
         more = () if weights is None else (weights,)
         for term, factor, root in self._terms():
             if more and not isinstance(term, DescribedPotential):
@@ -112,7 +113,8 @@ class Posterior:
         Raises:
           TypeError: for heads whose prior covariance is not known.
         """
-        graph, n = promoted(graph, self.model), graph.numbers.shape[0]
+        self, graph = promoted_pair(self, graph)
+        n = graph.numbers.shape[0]
         total, left = jnp.zeros((1 + 3 * n, 1 + 3 * n)), 0.0
         for term, factor, root in self._terms():
             own = only(graph, term.species)
