@@ -148,9 +148,9 @@ def test_refusals(posterior, data, tmp_path):
         jp.fit.Posterior(model, posterior.factor, (None,))
     with pytest.raises(ValueError, match="expected roots of shapes"):
         posterior.replace(roots=(None, None, None))
-    whole = jp.PIP(SPECIES, [[0, 1, 2]], jp.MorseTransform(1.0, decay=1.0), degree=1, symmetry=jp.exchanges("OHH"), coefficients=np.ones(2))
+    whole = jp.PIP(SPECIES, [[0, 1, 2]], jp.MorseTransform(1.0, decay=1.0), degree=1, symmetry=jp.exchanges("OHH"), coefficients=np.ones(3))
     with pytest.raises(TypeError, match="PIP has no energies of single atoms"):
-        jp.fit.Posterior(whole, np.eye(2), (None,)).variance(GRAPH, jnp.ones(3))
+        jp.fit.Posterior(whole, np.eye(3), (None,)).variance(GRAPH, jnp.ones(3))
 
 
 def test_a_bootstrap_spreads_like_the_error_of_a_mean():
