@@ -5,6 +5,7 @@ imported inside the commands.
 """
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -345,16 +346,17 @@ def _keys(text: str | None) -> dict[str, str] | None:
 
 
 def _md(args: argparse.Namespace) -> int:
-    from jaxpot import dynamics
+    from jaxpot import md
     from jaxpot.io.frames import read_frames
 
+    kinds = {"nve": md.NVE, "nvt": md.NVT, "npt": functools.partial(md.NPT, pressure=args.pressure)}
+    ensemble = kinds[args.ensemble](temperature=args.temperature, timestep=args.timestep)
     model = _potential(args.model)
     frames, origins = read_frames([args.start])
     if len(frames) > 1:
         print(f"starting from the last of {len(frames)} structures: {origins[-1]}")
-    summary = dynamics.run(
-        model, frames[-1], args.output, ensemble=args.ensemble, temperature=args.temperature, pressure=args.pressure,
-        timestep=args.timestep, steps=args.steps, interval=args.interval, seed=args.seed, skin=args.skin,
+    summary = md.run(
+        model, frames[-1], args.output, ensemble=ensemble, steps=args.steps, interval=args.interval, seed=args.seed, skin=args.skin,
         restart=args.restart, overwrite=args.overwrite,
     )  # fmt: skip
     print(json.dumps(summary))

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset, empty_like
 from jaxpot.graph import Graph
+from jaxpot.passes import prepare
 from jaxpot.potentials.base import LocalPotential, Potential, energies_with_gradient, poisoned, terms_of
 from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
@@ -171,7 +172,7 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
     """Energy, forces and virial of a structure in parts; equal to `jaxpot.evaluate` but for the order of sums.
 
     Args:
-      model: a potential whose atomic energies follow from the atoms' own neighbours (`is_local`).
+      model: a potential whose atomic energies follow from the atoms' own neighbours (a LocalPotential, or a Sum of such).
       parts: from `partition`.
       mesh: the mesh that they were made for.
 
@@ -201,7 +202,7 @@ def _evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
     own = jax.shard_map(
         lambda model, parts: _of_part(model, parts, mesh), mesh=mesh, in_specs=(P(), specs), out_specs=(everywhere, everywhere, P()), check_vma=False
     )
-    energies, forces, virial = own(model, parts)
+    energies, forces, virial = own(prepare(model), parts)
     energies, forces = (x.at[parts.place].get(mode="fill", fill_value=0) for x in (energies.reshape(-1), forces.reshape(-1, 3)))
     return poisoned(energies, forces, virial)
 

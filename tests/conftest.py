@@ -1,6 +1,7 @@
 """Every test runs in float64, with rank promotion refused, on eight pretend CPU devices, as unoptimised code."""
 
 import atexit
+import gc
 import importlib.metadata
 import itertools
 import os
@@ -28,6 +29,8 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+gc.freeze()  # traces are many small objects that live: looking for cycles among them and JAX's own takes a tenth of the time
+gc.set_threshold(50_000, 20, 50)
 
 
 _done = itertools.count(1)

@@ -18,10 +18,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixedPlane, Hookean
 
 import jaxpot
-from jaxpot import dynamics
+from jaxpot import md
 from jaxpot.cli import main
 from jaxpot.io.config import model_from_table, table_from_model, to_toml
 from jaxpot.io.fit_config import read_config, resolve
+from jaxpot.io.start import mobile
+from jaxpot.md import driver
 
 LJ = jaxpot.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jaxpot.PolynomialCutoff(3.4, width=1.0))
 
@@ -263,14 +265,14 @@ def test_md_and_its_restart(folder, tmp_path, capsys, ensemble):
     start = ase.io.read(folder / "start.xyz")
     start.set_constraint(FixAtoms([0]))
     with pytest.raises(ValueError, match="what is fixed differ"):
-        dynamics.run(LJ, start, tmp_path / "parts.xyz", steps=12, interval=4, temperature=50.0, restart=True)
+        md.run(LJ, start, tmp_path / "parts.xyz", ensemble=md.NVT(50.0), steps=12, interval=4, restart=True)
     assert "temperature was 50.0 and is now 60.0" in refused(capsys, *command("parts.xyz", 12, "--restart", "--temperature", "60"))
 
 
 def test_a_killed_md_has_a_way_on(folder, tmp_path, capsys, monkeypatch):
     command = ["md", str(folder / "lj.npz"), str(folder / "start.xyz"), "--ensemble", "nve", "--steps", "4", "--interval", "2", "--output"]
     out, kept = tmp_path / "t.xyz", tmp_path / "t.xyz.restart.npz"
-    store, block = dynamics._store, dynamics._System.block
+    store, block = driver._store, driver.blocks
 
     class Killed(BaseException):
         pass
@@ -278,23 +280,23 @@ def test_a_killed_md_has_a_way_on(folder, tmp_path, capsys, monkeypatch):
     def killed(*arguments):
         raise Killed
 
-    monkeypatch.setattr(dynamics, "_store", killed)
+    monkeypatch.setattr(driver, "_store", killed)
     with pytest.raises(Killed):  # before the first restart state
         main([*command, str(out)])
     assert out.exists() and not kept.exists()
-    monkeypatch.setattr(dynamics, "_store", store)
+    monkeypatch.setattr(driver, "_store", store)
     assert "has no restart state beside it, so it cannot go on; write --overwrite" in refused(capsys, *command, out)
     assert "write --overwrite in place of --restart" in refused(capsys, *command, out, "--restart")
 
-    def power_failure(*arguments):
-        monkeypatch.setattr(dynamics, "_store", lambda *arguments: None)
+    def power_failure(*arguments, **keywords):
+        monkeypatch.setattr(driver, "_store", lambda *arguments: None)
         raise Killed
 
-    monkeypatch.setattr(dynamics._System, "block", power_failure)
+    monkeypatch.setattr(driver, "blocks", power_failure)
     with pytest.raises(Killed):  # in the first block
         main([*command, str(out), "--overwrite"])
-    monkeypatch.setattr(dynamics, "_store", store)
-    monkeypatch.setattr(dynamics._System, "block", block)
+    monkeypatch.setattr(driver, "_store", store)
+    monkeypatch.setattr(driver, "blocks", block)
     assert main([*command, str(out), "--restart"]) == 0
     assert [a.info["step"] for a in ase.io.read(out, ":")] == [0, 2, 4]
     out.unlink()
@@ -329,7 +331,7 @@ def test_fixed_atoms_stay_and_count_as_no_degrees_of_freedom(folder, tmp_path, e
         assert abs(frame.info["conserved"] - frames[0].info["conserved"]) < 1e-3
         kinetic = 0.5 * np.sum(frame.arrays["momenta"] ** 2 / frame.get_masses()[:, None])
         assert frame.info["temperature"] == pytest.approx(2 * kinetic / (degrees * 8.617330337217213e-05), rel=1e-5)
-        assert not np.all(dynamics.mobile(frame))  # a frame is a start with the same atoms fixed
+        assert not np.all(mobile(frame))  # a frame is a start with the same atoms fixed
         found = evaluate(LJ, jaxpot.from_atoms(frame, 3.4, max_neighbors=20))
         np.testing.assert_allclose(frame.calc.results["forces"], found.forces, atol=1e-5)  # those of the potential, not of the constraint
     assert np.max(np.abs(frames[-1].positions - frames[0].positions)) > 0.05
@@ -342,7 +344,7 @@ def test_thermostat_with_fixed_atoms_reaches_its_temperature(tmp_path, constrain
     atoms.symbols[:] = "Si"
     atoms.rattle(0.05, seed=1)
     atoms.set_constraint(constraint)
-    found = dynamics.run(LJ, atoms, tmp_path / "t.xyz", temperature=100.0, timestep=2.0, steps=20000, interval=20, progress=False)
+    found = md.run(LJ, atoms, tmp_path / "t.xyz", ensemble=md.NVT(100.0, timestep=2.0), steps=20000, interval=20, progress=False)
     assert found["mean_temperature_K"] == pytest.approx(100, abs=8)  # with 3N − 3 degrees of freedom it is 67 K and 75 K
     assert abs(found["drift_eV_per_atom_per_ps"]) < 1e-5
 
@@ -367,27 +369,27 @@ RANDOM = np.random.default_rng(0).normal(size=(8, 3))
 @pytest.mark.parametrize(
     ("atoms", "ensemble", "message"),
     [
-        *((_start(**{name: RANDOM}), "nve", f"a column '{name}', which ASE does not read.*del atoms.arrays")
+        *((_start(**{name: RANDOM}), md.NVE, f"a column '{name}', which ASE does not read.*del atoms.arrays")
           for name in ("vel", "velo", "velocities", "Velocities", "velocity", "v", "momentum")),
-        (_start(vx=RANDOM[:, 0]), "nvt", "a column 'vx'"),
-        (_start(mass=np.ones(8)), "nvt", "a column 'mass', which ASE does not read; rename it to 'masses'"),
-        (_start(masses=np.zeros(8)), "nvt", "masses of the start must be positive numbers .*, atom 0 has 0.0"),
-        (_start(momenta=np.where(np.arange(24).reshape(8, 3) == 7, np.nan, 1)), "nve", "the momentum of atom 2 of the start is"),
-        (_start(momenta=RANDOM[:, 0]), "nve", r"must be numbers of shape \(8, 3\), got float64 of shape \(8,\)"),
-        (_start(momenta=np.zeros((8, 3))), "nvt", "momenta of the start are all zero, which no thermostat of nvt warms"),
-        (_start(momenta=RANDOM), "nvt", r"drifts as a whole.*Stationary\(atoms\)"),
-        (_start(momenta=RANDOM), "npt", "drifts as a whole"),
-        (_held(FixAtoms([3]), momenta=RANDOM), "nve", "fixes atom 3 and gives it a momentum"),
-        (_held(FixAtoms(range(8))), "nve", "every atom of the start is fixed"),
-        (_held(FixAtoms([3])), "npt", "npt cannot keep atoms fixed"),
-        (_held(FixedPlane(1, (0, 0, 1))), "nve", "the constraint FixedPlane, which molecular dynamics does not keep.*del atoms.constraints"),
-        (_held(FixBondLengths([[0, 1]])), "nvt", "the constraint FixBondLengths"),
-        (_held(Hookean(0, 1, 5.0, 2.0)), "nvt", "the constraint Hookean"),
+        (_start(vx=RANDOM[:, 0]), md.NVT, "a column 'vx'"),
+        (_start(mass=np.ones(8)), md.NVT, "a column 'mass', which ASE does not read; rename it to 'masses'"),
+        (_start(masses=np.zeros(8)), md.NVT, "masses of the start must be positive numbers .*, atom 0 has 0.0"),
+        (_start(momenta=np.where(np.arange(24).reshape(8, 3) == 7, np.nan, 1)), md.NVE, "the momentum of atom 2 of the start is"),
+        (_start(momenta=RANDOM[:, 0]), md.NVE, r"must be numbers of shape \(8, 3\), got float64 of shape \(8,\)"),
+        (_start(momenta=np.zeros((8, 3))), md.NVT, "momenta of the start are all zero, which no thermostat of nvt warms"),
+        (_start(momenta=RANDOM), md.NVT, r"drifts as a whole.*Stationary\(atoms\)"),
+        (_start(momenta=RANDOM), md.NPT, "drifts as a whole"),
+        (_held(FixAtoms([3]), momenta=RANDOM), md.NVE, "fixes atom 3 and gives it a momentum"),
+        (_held(FixAtoms(range(8))), md.NVE, "every atom of the start is fixed"),
+        (_held(FixAtoms([3])), md.NPT, "npt cannot keep atoms fixed"),
+        (_held(FixedPlane(1, (0, 0, 1))), md.NVE, "the constraint FixedPlane, which molecular dynamics does not keep.*del atoms.constraints"),
+        (_held(FixBondLengths([[0, 1]])), md.NVT, "the constraint FixBondLengths"),
+        (_held(Hookean(0, 1, 5.0, 2.0)), md.NVT, "the constraint Hookean"),
     ],
 )  # fmt: skip
 def test_starts_that_are_refused(tmp_path, atoms, ensemble, message):
     with pytest.raises(ValueError, match=message):
-        dynamics.run(LJ, atoms, tmp_path / "t.xyz", ensemble=ensemble, steps=1)
+        md.run(LJ, atoms, tmp_path / "t.xyz", ensemble=ensemble(), steps=1)
     assert not (tmp_path / "t.xyz").exists()
 
 
@@ -402,7 +404,7 @@ def test_starts_whose_numbers_are_used(folder, tmp_path, capsys):
     assert "starting from the last of 2 structures: " in capsys.readouterr().out
     assert ase.io.read(tmp_path / "t.xyz", 0).info["temperature"] == 0
     for name, atoms in {"left": left, "right": right}.items():
-        dynamics.run(LJ, atoms, tmp_path / f"{name}.xyz", ensemble="nve", steps=10, interval=20, progress=False)
+        md.run(LJ, atoms, tmp_path / f"{name}.xyz", ensemble=md.NVE(), steps=10, interval=20, progress=False)
         first, last = (ase.io.read(tmp_path / f"{name}.xyz", i) for i in (0, -1))
         inner = RANDOM - atoms.get_masses()[:, None] * RANDOM.sum(axis=0) / atoms.get_masses().sum()
         kinetic = 0.5 * np.sum(inner**2 / atoms.get_masses()[:, None])
@@ -440,14 +442,15 @@ def test_md_that_blows_up_says_so(folder, tmp_path, capsys, timestep, message):
 def test_md_allocates_an_overflowing_list_anew_and_repeats_the_block(tmp_path, monkeypatch):
     atoms = Atoms("Si3", [[0, 0, 0], [4.5, 0, 0], [0, 4.6, 0]])
     atoms.set_momenta([[0, 0, 0], [-3.0, 0, 0], [0, -3.0, 0]])
-    allocate, lists = dynamics._System.allocate, []
+    reallocated, lists = md.System.reallocated, []
 
     def count(self, state, extra=0):
-        lists.append(allocate(self, state, extra))
-        return lists[-1]
+        after = reallocated(self, state, extra)
+        lists.extend([state.neighbors, after.neighbors])
+        return after
 
-    monkeypatch.setattr(dynamics._System, "allocate", count)
-    dynamics.run(LJ, atoms, tmp_path / "t.xyz", ensemble="nve", timestep=2.0, steps=100, interval=50, progress=False)
+    monkeypatch.setattr(md.System, "reallocated", count)
+    md.run(LJ, atoms, tmp_path / "t.xyz", ensemble=md.NVE(timestep=2.0), steps=100, interval=50, progress=False)
     frames = ase.io.read(tmp_path / "t.xyz", ":")
     assert len(lists) > 1 and lists[0].idx.shape[1] < lists[-1].idx.shape[1]
     assert frames[0].get_potential_energy() == 0 and frames[-1].get_potential_energy() < -0.01

@@ -1,7 +1,5 @@
 """Design rows of two species, padded atoms and blocks, by every route, against forward differentiation of the whole structure."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +8,11 @@ from ase import Atoms
 from ase.build import bulk
 
 import jaxpot as jp
+from jaxpot.descriptors.slopes import waist_of
+from jaxpot.passes import condense
+from jaxpot.potentials import rows as routes
 
-design = importlib.import_module("jaxpot.fit.design")  # `jaxpot.fit.design` is the function
+FIELDS = ("energy", "forces", "virial")
 
 
 def graph():
@@ -28,28 +29,38 @@ def ace(species=("Si", "C")):
 
 @pytest.fixture(scope="module")
 def reference():
-    return jax.jit(design._generic_rows)(ace(), graph())
+    term = ace()
+    return jax.jit(lambda graph: routes.generic_rows(lambda graph: routes.energy_row(condense(term), graph), graph))(graph())
 
 
-@pytest.mark.parametrize("route", ["_waist_rows", "_atomic_rows"])
+def waist_rows(term, graph):
+    term = condense(term)
+    return routes.waist_rows(term, waist_of(term.descriptor), graph)
+
+
+def atomic_rows(term, graph):
+    return routes.atomic_rows(condense(term), graph)
+
+
+@pytest.mark.parametrize("route", [waist_rows, atomic_rows])
 def test_routes_agree(route, reference, monkeypatch):
-    monkeypatch.setattr(design, "_BLOCK_BYTES", 1e5)  # several blocks, the last one filled up
-    rows = jax.jit(getattr(design, route))(ace(), graph())
-    for got, want in zip(jax.tree_util.tree_leaves(rows), jax.tree_util.tree_leaves(reference), strict=True):
+    monkeypatch.setattr(routes, "_BLOCK_BYTES", 1e5)  # several blocks, the last one filled up
+    rows = jax.jit(route)(ace(), graph())
+    for got, want in ((getattr(rows, name), getattr(reference, name)) for name in FIELDS):
         assert got.shape == want.shape
         assert np.max(np.abs(np.asarray(got) - np.asarray(want))) < 1e-13 * float(jnp.max(jnp.abs(want)))
 
 
 def test_small_structures_go_through_the_coefficients(monkeypatch):
-    called = []
-    monkeypatch.setattr(design, "_waist_rows", lambda term, graph: called.append(1) or design._generic_rows(term, graph))
-    jax.eval_shape(design.design, ace(), graph())
+    called, own = [], routes.waist_rows
+    monkeypatch.setattr(routes, "waist_rows", lambda *of: called.append(1) or own(*of))
+    jax.eval_shape(jp.fit.design, ace(), graph())
     assert called
 
 
 def test_poisoned_rows():
     bad = graph().replace(overflow=jnp.asarray(True))
-    rows = jax.jit(design._waist_rows)(ace(), bad)
+    rows = jax.jit(waist_rows)(ace(), bad)
     assert all(bool(jnp.all(jnp.isnan(x))) for x in jax.tree_util.tree_leaves(rows))
 
 

@@ -512,3 +512,120 @@ def test_drift(fitted):
         f"{np.mean(temperatures[500:]) / u.kB:.0f} K, {time.time() - began:.0f} s"
     )
     assert abs(slope) < 1e-6
+
+
+# --- systems ---------------------------------------------------------------------------------------------------------------
+
+
+def system_of(ensemble, **changes):
+    """Eight atoms of silicon: a cluster, which is quick to compile, or in a box smaller than the lists where the box moves."""
+    atoms = silicon(rattle=0.02)
+    atoms.pbc = isinstance(ensemble, md.CellEnsemble)
+    return md.System(jp.from_atoms(atoms, 3.5), ensemble, **changes)
+
+
+@jax.jit
+def heated(system, state, potential):
+    """Five steps, and what is seen then."""
+    state, _ = jax.lax.scan(lambda state, _: (system.step(state, potential), None), state, None, length=5)
+    return system.observe(state, potential)
+
+
+@pytest.mark.parametrize("ensemble", [md.NVT(500.0), pytest.param(md.NPT(500.0, pressure=1.0), marks=pytest.mark.slow)], ids=["NVT", "NPT"])
+def test_a_system_is_pure(ensemble):
+    """Replicas under vmap are those run alone; what is conserved is; the energy and forces are those of `evaluate`."""
+    model, system = lj_model(), system_of(ensemble)
+    keys = jax.random.split(jax.random.key(0), 2)
+    states = jax.vmap(system.init, (0, None))(keys, model)
+    together = jax.vmap(heated, (None, 0, None))(system, states, model)
+    alone = heated(system, system.init(keys[1], model), model)
+    for name, value in alone._asdict().items():
+        np.testing.assert_allclose(getattr(together, name)[1], value, rtol=1e-10, atol=1e-10, err_msg=name)
+    assert not np.any(together.overflow) and not np.allclose(together.momenta[0], together.momenta[1])
+    first = system.observe(system.init(keys[1], model), model)
+    np.testing.assert_allclose(alone.conserved, first.conserved, atol=1e-3)
+    graph = system.graph(system.init(keys[1], model))
+    found = jax.jit(jp.evaluate)(model, graph)
+    np.testing.assert_allclose(first.energy, found.energy, rtol=1e-12)
+    np.testing.assert_allclose(first.forces, found.forces, atol=1e-12)
+
+
+def test_what_a_trajectory_shows_has_derivatives():
+    """By a length of the potential, and by the temperature and the time step of the ensemble, against finite differences."""
+    model, system = lj_model(), system_of(md.NVT(500.0))
+    params, build = jp.free(model, "sigma")
+
+    @jax.jit
+    def temperature(params, kelvin, femtoseconds):
+        changed = system.replace(ensemble=md.NVT(kelvin, timestep=femtoseconds))
+        return heated(changed, changed.init(jax.random.key(0), model), build(params)).temperature
+
+    at, h = (params, 500.0, 1.0), 1e-3
+    slopes = jax.jit(jax.grad(temperature, (0, 1, 2)))(*at)
+    up, down = ({name: u + sign * 1e-5 for name, u in params.items()} for sign in (1, -1))
+    np.testing.assert_allclose(slopes[0]["sigma"], (temperature(up, *at[1:]) - temperature(down, *at[1:])) / 2e-5, rtol=1e-5)
+    np.testing.assert_allclose(slopes[1], (temperature(params, 500 + h, 1.0) - temperature(params, 500 - h, 1.0)) / (2 * h), rtol=1e-5)
+    np.testing.assert_allclose(slopes[2], (temperature(params, 500.0, 1.05) - temperature(params, 500.0, 0.95)) / 0.1, rtol=1e-2)  # 32 bits in jax-md
+
+
+def test_outgrown_lists_are_not_a_number_and_say_so():
+    """Too many neighbours, until the list has room; a box too narrow for its list; a potential that reaches farther."""
+    model, atoms = lj_model(), silicon(repeat=2)[:3]
+    atoms.pbc, atoms.positions = False, [[0, 0, 0], [6.0, 0, 0], [0, 6.0, 0]]
+    system = md.System(jp.from_atoms(atoms, 3.5), md.NVE(), momenta=np.zeros((3, 3)))
+    state = system.init(jax.random.key(0), model)
+    near = state._replace(motion=state.motion.set(position=state.motion.position * 0.4))
+    after = system.step(near, model)
+    assert bool(after.overflow) and np.all(np.isnan(after.motion.momentum)) and np.isnan(system.observe(near, model).conserved)
+    roomy = system.step(system.reallocated(near), model)
+    assert not bool(roomy.overflow) and np.all(np.isfinite(roomy.motion.momentum))
+    far = system.step(state, lj_model(3.6))
+    assert np.all(np.isnan(far.motion.momentum)) and not bool(far.overflow)
+
+    lj = jp.LennardJones(("Ar",), epsilon=0.01, sigma=2.0, cutoff=jp.PolynomialCutoff(4.0, width=1.0))
+    box = bulk("Ar", cubic=True) * 2
+    system = md.System(jp.from_atoms(box, 4.0), md.NPT(50.0), skin=0.3)
+    state = system.init(jax.random.key(0), lj)
+    narrow = state._replace(motion=state.motion.set(reference_box=0.8 * state.motion.reference_box))
+    assert not bool(system.step(state, lj).overflow)
+    after = system.step(narrow, lj)
+    assert bool(after.overflow) and np.all(np.isnan(after.motion.momentum))
+    with pytest.raises(ValueError, match="the minimum image needs more than"):
+        system.reallocated(narrow)
+
+
+def test_blocks_go_on_where_a_trajectory_was_left():
+    """One way of twelve steps, and the same in two parts, the second from numbers alone."""
+    model, system = lj_model(), system_of(md.NVT(300.0))
+    state = system.init(jax.random.key(0), model)
+    whole = [found for _, found in md.blocks(system, state, model, steps=12, interval=4)]
+    *_, (middle, _) = md.blocks(system, state, model, steps=6, interval=4)
+    motion = jax.tree_util.tree_map(np.array, middle.motion)
+    parts = [found for _, found in md.blocks(system, system.reallocated(md.State(motion, None)), model, steps=12, interval=4, begin=6)]
+    assert len(whole) == 3 and len(parts) == 2
+    for name, value in whole[-1]._asdict().items():
+        np.testing.assert_allclose(getattr(parts[-1], name), value, rtol=1e-10, atol=1e-10, err_msg=name)
+
+
+def test_ensembles_of_ones_own_and_bad_ones():
+    @jp.pytree
+    class Unfinished(md.Ensemble):
+        temperature: jax.Array = 300.0
+        timestep: jax.Array = 1.0
+
+    with pytest.raises(TypeError, match="Unfinished"):
+        Unfinished()
+    for wrong, message in (
+        (lambda: md.NVT(-1.0), "temperature must be a positive number of K, got -1"),
+        (lambda: md.NVE(timestep=float("nan")), "timestep must be a positive number of fs, got nan"),
+        (lambda: md.NVT(1e7), r"temperature must be at most 1e\+06 K"),
+        (lambda: md.NPT(pressure="1"), "pressure must be a number of GPa, got 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+    with pytest.raises(TypeError, match="expected an ensemble such as NVT"):
+        system_of("nvt")
+    with pytest.raises(ValueError, match="without padding atoms"):
+        md.System(jp.from_atoms(silicon(), 3.5, max_atoms=9), md.NVE())
+    with pytest.raises(ValueError, match=r"mobile must have shape \(8, 3\)"):
+        system_of(md.NVE(), mobile=np.ones(8, bool))

@@ -157,6 +157,15 @@ def test_what_is_not_predicted_is_left_out_and_named(data, frames):
     np.testing.assert_array_equal(*(jp.fit.linear(linear, part, progress=False).head.coefficients for part in (data, energies)))
 
 
+def test_energies_of_atoms_are_fitted(frames):
+    """With the energies of the atoms alone a constant per element is their mean, but for the prior."""
+    linear = jp.AtomicPotential(jp.Constant(("Ar",)), jp.Linear(scale=100.0))
+    data = jp.Dataset.from_atoms(frames, 4.0, sigma=jp.Properties(energies=0.01))
+    labels = np.concatenate([np.asarray(structure.targets.energies)[np.isfinite(structure.sigma.energies)] for _, structure in data.structures()])
+    fitted = jp.fit.linear(linear, data, progress=False)
+    np.testing.assert_allclose(fitted.head.coefficients, [np.mean(labels)], rtol=1e-6)
+
+
 def test_reports_and_plots_for_people(data):
     predictions = jp.fit.predict(START, data)
     assert predictions[0].charges.shape == (3,) and predictions[1].energies.shape == (4,)

@@ -5,7 +5,6 @@ One thing is varied at a time around the base: 512 atoms, float64, one element, 
 
 import dataclasses
 
-import ase.units
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,33 +95,22 @@ def throughput(family: str, n_atoms: int, dtype: str, peak: dict[str, float], ru
 
 
 def nvt(model: jp.Potential, atoms: Atoms, dtype: str) -> timing.Program:
-    """STEPS steps of jax-md's Nosé–Hoover thermostat, each with an update of the neighbour list, whose search the skin mostly spares.
+    """STEPS steps of a Nosé–Hoover thermostat, each with an update of the neighbour list, whose search the skin mostly spares.
 
     Raises:
       RuntimeError: if the list overflows or a result is not finite.
     """
-    import jax_md
-
-    box = jnp.asarray(atoms.cell.lengths(), dtype)
-    displacement, shift = jax_md.space.periodic(box)
-    neighbor_fn, energy_fn = jp.md.neighbor_list_energy(model, displacement, box, atoms.numbers, skin=0.4)
-    positions, mass = jnp.asarray(atoms.positions, dtype), jnp.asarray(atoms.get_masses(), dtype)
+    graph = jp.cast(jp.from_atoms(atoms, float(model.reach)), dtype)
     # random potentials are not of this world: a time step that moves nothing far
-    init, step = jax_md.simulate.nvt_nose_hoover(energy_fn, shift, dt=1e-4 * ase.units.fs, kT=300 * ase.units.kB)
-    neighbors = neighbor_fn.allocate(positions)
-    state = jax.jit(init)(jax.random.key(0), positions, mass=mass, neighbor=neighbors)
+    system = jp.md.System(graph, jp.md.NVT(300.0, timestep=1e-4), skin=0.4)
+    state = system.init(jax.random.key(0), model)
 
-    def run(state, neighbors):
-        def advance(_, carry):
-            state, neighbors = carry
-            neighbors = neighbors.update(state.position)
-            return step(state, neighbor=neighbors), neighbors
+    def run(state: jp.md.State, model: jp.Potential) -> jp.md.State:
+        return jax.lax.fori_loop(0, STEPS, lambda _, state: system.step(state, model), state)
 
-        return jax.lax.fori_loop(0, STEPS, advance, (state, neighbors))
-
-    program = timing.program(run, state, neighbors)
-    after, list_after = program()
-    if bool(list_after.did_buffer_overflow) or not bool(jnp.all(jnp.isfinite(after.position))):
+    program = timing.program(run, state, model)
+    after = program()
+    if bool(after.overflow) or not bool(jnp.all(jnp.isfinite(after.motion.position))):
         raise RuntimeError("a step of molecular dynamics went wrong: overflow, or positions that are not finite")
     return program
 

@@ -87,68 +87,32 @@ def learning_curve(model, data, test, sizes, seed: int) -> dict:
 
 
 def molecular_dynamics(model, settings: dict, seed: int) -> dict:
-    """NVT (Nosé–Hoover chains) of diamond silicon; temperature and conserved quantity by step, snapshots for the RDF."""
+    """NVT (Nosé–Hoover chains) of diamond silicon; temperature and conserved quantity every few steps, snapshots for the RDF."""
     import ase.build
-    import ase.units as units
-    import jax.numpy as jnp
-    import jax_md
     from tqdm import tqdm
 
     atoms = ase.build.bulk("Si", "diamond", a=settings["lattice"], cubic=True).repeat(settings["repeat"])
-    box = jnp.asarray(atoms.cell.array.T)
-    positions, mass = jnp.asarray(atoms.get_scaled_positions()), jnp.asarray(atoms.get_masses())
-    displacement, shift = jax_md.space.periodic_general(box)
-    neighbor_fn, energy_fn = jp.md.neighbor_list_energy(
-        model, displacement, box, atoms.numbers, fractional_coordinates=True, skin=settings["skin"]
-    )
-    kT = settings["temperature"] * units.kB
-    init, step = jax_md.simulate.nvt_nose_hoover(energy_fn, shift, dt=settings["timestep"] * units.fs, kT=kT)
-    neighbors = neighbor_fn.allocate(positions)
+    ensemble = jp.md.NVT(settings["temperature"], timestep=settings["timestep"])
+    system = jp.md.System(jp.from_atoms(atoms, model.reach), ensemble, skin=settings["skin"])
     # a crystal at rest shares its kinetic energy with its potential energy: start at twice the temperature
-    state = init(jax.random.key(seed), positions, mass=mass, neighbor=neighbors, kT=2 * kT)
-    block = 20
-
-    @jax.jit
-    def advance(state, neighbors):
-        def one(carry, _):
-            state, neighbors = carry
-            neighbors = neighbors.update(state.position)
-            state = step(state, neighbor=neighbors)
-            temperature = jax_md.quantity.temperature(momentum=state.momentum, mass=state.mass) / units.kB
-            conserved = jax_md.simulate.nvt_nose_hoover_invariant(energy_fn, state, kT, neighbor=neighbors)
-            return (state, neighbors), (temperature, conserved)
-
-        return jax.lax.scan(one, (state, neighbors), None, length=block)
-
-    temperature, conserved, snapshots = [], [], []
+    hot = system.replace(ensemble=ensemble.replace(temperature=2 * settings["temperature"]))
+    state, interval = hot.init(jax.random.key(seed), model), settings["interval"]
     start = time.perf_counter()
-    for _ in tqdm(range(settings["steps"] // block), desc="NVT", unit=f"{block} steps", disable=None):
-        for extra in (8, 16, 32, None):
-            (new_state, new_neighbors), (t, c) = advance(state, neighbors)
-            if not new_neighbors.did_buffer_overflow:
-                break
-            if extra is None:
-                raise RuntimeError("the neighbour list overflows however large; the trajectory has become unphysical")
-            # a perfect crystal fills jax-md's cells evenly, a hot one does not: room for more, and the block again
-            neighbors = neighbor_fn.allocate(state.position, extra)
-        if not np.all(np.isfinite(c)):
-            raise RuntimeError("the trajectory is no longer finite: " + "; ".join(jp.diagnose(model, jp.from_atoms(atoms, float(model.reach)))))
-        state, neighbors = new_state, new_neighbors
-        temperature.append(np.asarray(t))
-        conserved.append(np.asarray(c))
-        snapshots.append(np.asarray(state.position) @ np.asarray(box).T)
+    blocks = jp.md.blocks(system, state, model, steps=settings["steps"], interval=interval)
+    observed = [found for _, found in tqdm(blocks, total=settings["steps"] // interval, desc="NVT", unit=f"{interval} steps", disable=None)]
     seconds = time.perf_counter() - start
-    temperature, conserved = np.concatenate(temperature), np.concatenate(conserved)
-    picoseconds = np.arange(1, len(conserved) + 1) * settings["timestep"] * 1e-3
-    half = len(conserved) // 2
+    temperature = np.array([found.temperature for found in observed])
+    conserved = np.array([found.conserved for found in observed]) / len(atoms)
+    picoseconds = np.arange(1, len(observed) + 1) * interval * settings["timestep"] * 1e-3
+    half = len(observed) // 2
     return {
         "atoms": atoms,
         "time": picoseconds,
         "temperature": temperature,
-        "conserved": conserved / len(atoms),
-        "snapshots": snapshots[len(snapshots) // 2 :],
+        "conserved": conserved,
+        "snapshots": [found.positions for found in observed[half:]],
         "mean_temperature": float(temperature[half:].mean()),
-        "drift": float(np.polyfit(picoseconds, conserved / len(atoms), 1)[0]),
+        "drift": float(np.polyfit(picoseconds, conserved, 1)[0]),
         "seconds": seconds,
     }
 
@@ -267,7 +231,7 @@ def main() -> None:
     md = None
     if not arguments.no_md:
         md = molecular_dynamics(fitted, config["md"], arguments.seed)
-        steps = len(md["time"])
+        steps = config["md"]["steps"]
         results["md"] = {k: md[k] for k in ("mean_temperature", "drift", "seconds")} | {"atoms": len(md["atoms"]), "steps": steps}
         print(
             f"\nNVT of {len(md['atoms'])} atoms, {md['time'][-1]:.2f} ps in {md['seconds']:.0f} s ({1e6 * md['seconds'] / steps / len(md['atoms']):.1f} "

@@ -44,9 +44,13 @@ def labelled(data: Dataset) -> tuple[str, ...]:
 
 def predicted(model: Model, graph: Graph, function: Callable[[Model, Graph], Properties] = evaluate) -> tuple[str, ...]:
     """The fields that a model predicts of a structure, or for which `design` gives rows; nothing is computed."""
-    if type(model).properties is Potential.properties:
-        return tuple(name for name, observable in OBSERVABLES.items() if observable.of_energy)
-    return held(jax.eval_shape(function, model, graph))
+    return _of_energy(model) or held(jax.eval_shape(function, model, graph))
+
+
+def _of_energy(model: Model) -> tuple[str, ...]:
+    """What every potential predicts, if this is one that says no more."""
+    plain = type(model).properties is Potential.properties
+    return tuple(name for name, observable in OBSERVABLES.items() if plain and observable.of_energy)
 
 
 def first(data: Dataset) -> Graph:
@@ -94,10 +98,15 @@ def comparable(data: Batch, predictions: Properties, model: Model) -> Batch:
       model: whose they are.
 
     Raises:
-      ValueError: if no label is left; while a function is traced, too.
+      ValueError: if no label is left, or a potential that predicts something has no rows of it; while a function is traced, too.
     """
     there, given = held(data.sigma), held(predictions)
     _require_common(there, given, model)
+    lost = [name for name in there if name in _of_energy(model) and name not in given]
+    if lost:
+        raise ValueError(
+            f"the data have labels of {lost[0]}, of which {type(model).__name__} has no rows; leave sigma.{lost[0]} out, or use jaxpot.fit.train"
+        )
     dropped = {name: None for name in there if name not in given}
     return data.replace(targets=data.targets.replace(**dropped), sigma=data.sigma.replace(**dropped)) if dropped else data
 

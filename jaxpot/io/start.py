@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 _VELOCITIES = re.compile(r"v|v[_-]?[xyz]|vel(o|ocit(y|ies))?([_-]?[xyz])?|moment(um|a)[_-]?[xyz]?|p_?[xyz]", re.IGNORECASE)
-_DRIFT = 1e-4  # of the kinetic energy; momenta with the digits of a text file drift by 1e-9
 
 
 def mobile(atoms: Any) -> np.ndarray:
@@ -31,17 +30,16 @@ def mobile(atoms: Any) -> np.ndarray:
     return free
 
 
-def given_momenta(atoms: Any, free: np.ndarray, ensemble: str) -> np.ndarray | None:
+def given_momenta(atoms: Any, free: np.ndarray) -> np.ndarray | None:
     """The momenta [N, 3] that a start has, in ASE's unit; None if they are to be drawn.
 
     Args:
       atoms: `ase.Atoms`.
       free: as `mobile` finds it.
-      ensemble: "nve", "nvt" or "npt".
 
     Raises:
-      ValueError: for velocities under a name that ASE does not read, momenta or masses that are no finite numbers, momenta of what is
-        fixed, and with a thermostat momenta that are all zero, or a drift of the whole.
+      ValueError: for velocities under a name that ASE does not read, momenta or masses that are no finite numbers, and momenta of
+        what is fixed.
     """
     n = len(atoms)
     for name in atoms.arrays:
@@ -70,15 +68,4 @@ def given_momenta(atoms: Any, free: np.ndarray, ensemble: str) -> np.ndarray | N
     moved = np.flatnonzero(np.any((found != 0) & ~free, axis=1))
     if len(moved):
         raise ValueError(f"the start fixes atom {moved[0]} and gives it a momentum; write atoms.set_momenta(atoms.get_momenta()), which takes it away")
-    if ensemble == "nve":
-        return found
-    if not np.any(found):
-        raise ValueError(f"the momenta of the start are all zero, which no thermostat of {ensemble} warms; drop them: del atoms.arrays['momenta']")
-    if n > 1:
-        drift = 0.5 * np.sum(np.sum(found, axis=0)[free.all(axis=0)] ** 2) / np.sum(masses)
-        if drift > _DRIFT * np.sum(0.5 * found**2 / masses[:, None]):
-            raise ValueError(
-                f"the start drifts as a whole, with {drift:.3g} eV, which {ensemble} would take for heat; write "
-                "ase.md.velocitydistribution.Stationary(atoms), which takes the drift away"
-            )
     return found

@@ -18,8 +18,8 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.kernels import PolynomialKernel
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, condensing, freezing, tabulating
-from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, in_blocks, is_linear
-from jaxpot.potentials.rows import rows_of
+from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear
+from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
 from jaxpot.pytree import pytree, static
 
@@ -76,13 +76,7 @@ class DescribedPotential(LinearModel):
           weights: how often each atom counts, shape [N]; None is once.
         """
         self._require_linear()
-        weights = counts(graph, weights)
-        rows = condense(self).rows_of_atoms(graph)
-        return einsum("n,np->p", weights, jnp.where((weights != 0)[:, None], rows, 0))
-
-    @abc.abstractmethod
-    def rows_of_atoms(self, graph: Graph) -> Array:
-        """Derivatives of the atomic energies of a condensed potential by the coefficients, shape [N, P]."""
+        return einsum("n,np->p", counts(graph, weights), energies_rows(condense(self), graph))
 
     @abc.abstractmethod
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
@@ -128,7 +122,7 @@ class AtomicPotential(DescribedPotential, LocalPotential):
     head: Head
     chunk: int | None = static(None)
 
-    def __new__(cls, descriptor: Descriptor, head: Head, chunk: int | None = None):
+    def __new__(cls, descriptor: Descriptor | None = None, head: Head | None = None, chunk: int | None = None):  # `copy` gives nothing
         local = is_local(descriptor) or isinstance(descriptor, ClusterDescriptor)
         return super().__new__(cls) if local or not isinstance(descriptor, Descriptor) else GraphPotential(descriptor, head)
 
@@ -158,16 +152,6 @@ class AtomicPotential(DescribedPotential, LocalPotential):
         """
         return self.replace(head=with_points(self.head, points))
 
-    def rows_of_atoms(self, graph: Graph) -> Array:
-        def of_block(envs):
-            if not isinstance(self.descriptor, ClusterDescriptor):
-                return self.head.basis(features(self.descriptor, envs), envs.center)
-            coordinates, kind, weight = self.descriptor.instances_of_stack(envs)
-            rows = self.head.basis(coordinates, kind).reshape(*weight.shape, -1)
-            return jnp.sum(rows * weight[:, :, None], axis=1)
-
-        return in_blocks(self, of_block, environments(graph, self.reach, self.species))
-
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
         ready, stack, weights = condense(self), environments(graph, self.reach, self.species), counts(graph, weights)
         if isinstance(ready.descriptor, ClusterDescriptor):
@@ -193,9 +177,6 @@ class GraphPotential(DescribedPotential, Potential):
 
     def energies(self, graph: Graph) -> Array:
         return self.head(*self.weighted(graph)[:2])
-
-    def rows_of_atoms(self, graph: Graph) -> Array:
-        return self.head.basis(*self.weighted(graph)[:2])
 
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
         return self.descriptor(graph), environments(graph, 0.0, self.species).center, counts(graph, weights)

@@ -140,7 +140,7 @@ def poisoned(energies: Array, forces: Array, virial: Array) -> Properties:
     """Properties in which no force or virial looks right where the energy is NaN."""
     energy = jnp.sum(energies)
     lost = jnp.isnan(energy)
-    return Properties(energy=energy, energies=energies, forces=poison(forces, lost), virial=poison(virial, lost))
+    return Properties(energy=energy, energies=poison(energies, lost), forces=poison(forces, lost), virial=poison(virial, lost))
 
 
 def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.descriptors.base import features_of_stack
 from jaxpot.descriptors.blocks import even_blocks
 from jaxpot.descriptors.clusters import ClusterDescriptor
 from jaxpot.descriptors.expansion import is_local
@@ -28,19 +29,38 @@ _BLOCK_BYTES = 24e6  # of neighbour derivatives held at once: near the size of a
 
 def rows_of(term: Any, graph: Graph) -> Properties:
     """The rows of a condensed potential of a descriptor and a linear head."""
+    rows = _with_derivatives(term, graph)
+    return rows.replace(energies=energies_rows(term, graph))  # which costs nothing where nobody looks at it
+
+
+def _with_derivatives(term: Any, graph: Graph) -> Properties:
     descriptor = term.descriptor
     if isinstance(descriptor, ClusterDescriptor):
-        return _cluster_rows(term, graph)
+        return cluster_rows(term, graph)
     if not is_local(descriptor):
-        return generic_rows(lambda graph: _energy_row(term, graph), graph)
+        return generic_rows(lambda graph: energy_row(term, graph), graph)
     waist, (n, k) = waist_of(descriptor), graph.neighbors.shape
     # beyond a few times K atoms most of the product's columns would be zeros
-    return _waist_rows(term, waist, graph) if waist is not None and isinstance(term.head, Linear) and n <= 3 * k else _atomic_rows(term, graph)
+    return waist_rows(term, waist, graph) if waist is not None and isinstance(term.head, Linear) and n <= 3 * k else atomic_rows(term, graph)
 
 
-def _energy_row(term: Any, graph: Graph) -> Array:
-    rows = term.head.basis(term.descriptor(graph), environments(graph, 0.0, term.species).center)
-    return jnp.sum(jnp.where((graph.centers > 0)[:, None], rows, 0), axis=0)
+def energies_rows(term: Any, graph: Graph) -> Array:
+    """The rows of atomic energies, shape [N, P]; zero for padding atoms."""
+    if isinstance(term.descriptor, ClusterDescriptor):
+        coordinates, kind, weight = term.descriptor.instances_of_stack(environments(graph, term.reach, term.species))
+        rows = term.head.basis(coordinates, kind)
+        rows = einsum("ni,nip->np", weight, rows.reshape(*weight.shape, -1))
+    elif is_local(term.descriptor):
+        stack = environments(graph, term.reach, term.species)
+        rows = term.head.basis(features_of_stack(term.descriptor, stack), stack.center)
+    else:
+        rows = term.head.basis(term.descriptor(graph), environments(graph, 0.0, term.species).center)
+    return jnp.where((graph.centers > 0)[:, None], rows, 0)
+
+
+def energy_row(term: Any, graph: Graph) -> Array:
+    """The row of the energy, shape [P]."""
+    return jnp.sum(energies_rows(term, graph), axis=0)
 
 
 def generic_rows(energy_row: Callable[[Graph], Array], graph: Graph) -> Properties:
@@ -51,10 +71,13 @@ def generic_rows(energy_row: Callable[[Graph], Array], graph: Graph) -> Properti
 
     zero = jnp.zeros((3, 3), graph.positions.dtype)
     by_position, by_strain = jax.jacfwd(basis, argnums=(0, 1))(graph.positions, zero)
-    return Properties(energy=energy_row(graph), forces=-jnp.moveaxis(by_position, 0, -1), virial=-jnp.moveaxis(by_strain, 0, -1))
+    row, real = energy_row(graph), graph.numbers > 0
+    shared = row / jnp.maximum(jnp.sum(real), 1).astype(row.dtype)
+    energies = jnp.where(real[:, None], shared[None], 0)
+    return Properties(energy=row, energies=energies, forces=-jnp.moveaxis(by_position, 0, -1), virial=-jnp.moveaxis(by_strain, 0, -1))
 
 
-def _waist_rows(term: Any, waist: Waist, graph: Graph) -> Properties:
+def waist_rows(term: Any, waist: Waist, graph: Graph) -> Properties:
     """For a linear head on features of few coefficients: ∂B/∂A of a block of atoms times ∂A/∂(R, ε), summed over atoms in the product."""
     stack = environments(graph, term.reach, term.species)
     n, n_species = graph.neighbors.shape[0], len(term.species)
@@ -103,7 +126,7 @@ def _blocks_of(stack, graph: Graph, block: int):
     return envs, center, real & (jnp.arange(n_blocks * block).reshape(n_blocks, block) < n)
 
 
-def _atomic_rows(term: Any, graph: Graph) -> Properties:
+def atomic_rows(term: Any, graph: Graph) -> Properties:
     head = term.head
     stack = environments(graph, term.reach, term.species)
     k, p = graph.neighbors.shape[1], head.n_coefficients
@@ -128,8 +151,8 @@ def _atomic_rows(term: Any, graph: Graph) -> Properties:
     return _summed(one_block, stack, graph, p, k * p)
 
 
-def _cluster_rows(term: Any, graph: Graph) -> Properties:
-    """As `_atomic_rows`, of which every instance takes the part of an atom: its few coordinates are differentiated, then they by its vectors."""
+def cluster_rows(term: Any, graph: Graph) -> Properties:
+    """As `atomic_rows`, of which every instance takes the part of an atom: its few coordinates are differentiated, then they by its vectors."""
     head, descriptor = term.head, term.descriptor
     stack = environments(graph, term.reach, term.species)
     slots = descriptor.slots(graph.neighbors.shape[1])

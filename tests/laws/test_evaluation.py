@@ -1,16 +1,22 @@
 """Padding, batches, jit, dtype, files, and what makes a result NaN."""
 
+import importlib
+import pkgutil
+
 import catalog
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_objects
+import test_equivariance
 from ase import Atoms
 from catalog import DESCRIPTORS, LIST, POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, quick_jit, relative, to_graph, variants_slow
 
 import jaxpot
-from jaxpot import cast, diagnose, from_atoms, from_edges, load, pad, save, stack
+from jaxpot import cast, diagnose, from_atoms, from_edges, load, pad, save, sharding, stack
 from jaxpot.graph import neighbor_pairs
+from jaxpot.pytree import class_table, fields, is_pytree
 
 FIELDS = ("energy", "forces", "virial")
 evaluate_batch = quick_jit(jax.vmap(jaxpot.evaluate, (None, 0)))
@@ -74,7 +80,7 @@ def test_dtype_is_kept(name):
         assert {field: getattr(result, field).dtype for field in FIELDS} == dict.fromkeys(FIELDS, dtype)
 
 
-@pytest.mark.parametrize("name", ["soap-gto", "soap-equispaced", "soap-bessel", "soap-sharp", "gp-polynomial-offset", "zbl", "stillinger-weber", "tersoff", "eam"])
+@pytest.mark.parametrize("name", ["soap-gto", "soap-solid-gto", "soap-sharp", "gp-polynomial-offset", "zbl", "stillinger-weber", "tersoff", "eam"])
 def test_single_precision(name):
     model, single = catalog.potential(name), cast(catalog.potential(name), jnp.float32, insist=True)
     for structure, atoms in STRUCTURES.items():
@@ -92,6 +98,35 @@ def test_save_and_load(name, tmp_path):
     if not kind:
         before, after = evaluate(model, catalog.graph("molecule")), evaluate(loaded, catalog.graph("molecule"))
         assert all(np.array_equal(getattr(before, field), getattr(after, field)) for field in FIELDS)
+
+
+EXCEPTIONS = {
+    "StoredFeatures": "lives during one call of fit.train, in test_train.py",
+    "StoredPrediction": "likewise",
+    "Triples": "lives during one call of a descriptor of triangles",
+}
+
+
+def classes(value):
+    """The classes of a model and of all its parts."""
+    if is_pytree(value):
+        yield type(value)
+        value = [child for _, child, _ in fields(value)]
+    if isinstance(value, (tuple, list, dict)):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from classes(child)
+
+
+def test_every_class_is_in_the_catalogue():
+    for module in pkgutil.walk_packages(jaxpot.__path__, "jaxpot."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    made = [*map(catalog.potential, POTENTIALS), *map(catalog.molecular, catalog.MOLECULAR | catalog.CRYSTALLINE)]
+    made += [*map(test_equivariance.model_of, test_equivariance.MODELS), test_equivariance.DESCRIPTORS, small_objects.ALL]
+    made += [jaxpot.Dataset.from_atoms([STRUCTURES["slab"]], LIST, sigma=jaxpot.Properties())]
+    made += [sharding.partition(from_atoms(STRUCTURES["slab"], LIST), sharding.make_mesh(2))]
+    missing = {cls.__name__ for cls in class_table().values() if cls.__module__.startswith("jaxpot.")} - {cls.__name__ for cls in classes(made)}
+    assert missing == set(EXCEPTIONS) and len(EXCEPTIONS) <= 5
 
 
 def assert_all_nan(name, model, graph):
@@ -174,6 +209,25 @@ def test_overflow_of_a_list_made_under_jit():
     assert relative(results.energy[0], evaluate(model, catalog.graph("molecule")).energy) < 1e-13
     assert np.isnan(results.energy[1]) and not np.any(np.isnan(results.forces[0]))
     assert f"max_neighbors={n}" in diagnose(model, bad)[0]
+
+
+# what depends on more than each atom's own neighbours
+WHOLE = [name for name in POTENTIALS if name.startswith("structure-")]
+
+
+@pytest.mark.parametrize("name", variants_slow(name for name in POTENTIALS if name not in WHOLE))
+def test_parts_equal_the_whole(name):
+    """Cut for two devices, or for four, of which each then holds one or two atoms and knows the others from their neighbours."""
+    mesh, model, graph = sharding.make_mesh(2 + 2 * (list(POTENTIALS).index(name) % 2)), catalog.potential(name), to_graph(STRUCTURES["slab"].repeat((2, 1, 1)))
+    found = sharding.evaluate(model, sharding.partition(graph, mesh), mesh)
+    assert_below(deviations(found, evaluate(model, graph), len(graph.numbers)), 1e-12)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_cannot_be_cut_is_refused(name):
+    mesh = sharding.make_mesh(2)
+    with pytest.raises(ValueError, match=f"{type(catalog.potential(name)).__name__} depend"):
+        sharding.evaluate(catalog.potential(name), sharding.partition(catalog.graph("triclinic"), mesh), mesh)
 
 
 def cluster_of(atoms, radius):

@@ -1,4 +1,4 @@
-"""jax-md: neighbour and energy functions of any potential, for `jax_md.simulate`, `minimize` and `quantity`.
+"""jax-md's neighbour lists, made where jax-md can be trusted with them, and the Graph of any of its lists.
 
 jax-md moves R and finds neighbours; from both, at every call, a Graph is made: positions in real space, the caller's own cell,
 integer shifts. Nothing but indices is taken from a list, because jax-md keeps boxes and thresholds there in float32. Shifts are
@@ -20,139 +20,93 @@ import jax.numpy as jnp
 import numpy as np
 from jax_md import custom_partition, dataclasses, partition, space
 
-from jaxpot.checks import check_jax, is_concrete
+from jaxpot.checks import check_jax, is_concrete, poison
 from jaxpot.graph import Graph, from_edges, strain
 from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import RESOLUTION, expected_pairs, require_memory
-from jaxpot.passes import prepare
-from jaxpot.potentials.base import Potential
-from jaxpot.units import SYMBOLS
 
 Array = jax.Array
 
-_IGNORED = {"t", "kT", "dt", "gamma", "tau", "pressure"}  # what jax-md's integrators hand on to energies
 _CANDIDATE = 40  # bytes of memory for each atom, other atom and image that jax-md's multi-image list looks at
 _FAR = 2**30  # lattice vectors; integers of 32 bits hold no longer translations
 _EMPTY = 100  # cells per atom, above a million, from which jax-md's cell lists are not worth their memory
-_EDGE = 1e-6  # relative; positions may lie this far outside the cell by round-off
-_ready = jax.jit(prepare)
+EDGE = 1e-6  # relative; positions may lie this far outside the cell by round-off
 
 
-def neighbor_list_energy(
-    potential: Potential,
-    displacement: Callable | None,
+def neighbor_list_graph(
     box: Array | float | None,
     numbers: Array,
     *,
-    cutoff: float | None = None,
+    cutoff: float,
     skin: float = 0.5,
     fractional_coordinates: bool = False,
     max_neighbors: int | None = None,
     multi_image: bool = False,
-) -> tuple[partition.NeighborListFns, Callable[..., Array]]:
-    """Neighbour and energy functions for jax-md.
+) -> tuple[partition.NeighborListFns, Callable[..., Graph]]:
+    """Neighbour functions for jax-md, and the Graph of a list of the moment.
 
-    `energy_fn(R, neighbor, *, potential=potential, box=None, perturbation=None)` returns the energy, shape [], in eV. The
-    potential is an argument, so gradients flow through a trajectory; inside a loop pass `prepare(potential)`, made outside, to
-    compute its tables once. A `box` of the moment (NPT) replaces the one given here and must also be passed to
-    `neighbors.update(R, box=box)`, which then searches anew. For NPT use real-space coordinates: `npt_nose_hoover` of jax-md
-    0.2.29 moves fractional ones as if they were Å, and its invariant drifts whatever the time step. `perturbation` deforms
-    positions and cell, as in `jax_md.quantity.stress`. Forces are in real space, also in fractional coordinates, as everywhere
-    in jax-md.
-
-    `energy_fn` takes every list of jax-md: Dense, Sparse and OrderedSparse, minimum-image or multi-image; those of
-    `neighbor_fn` are Dense. Where a list cannot be trusted the energy is NaN: it overflowed (`neighbors.did_buffer_overflow`:
-    allocate anew), a row does not fit `max_neighbors`, the box has become too small for the minimum image, the potential
-    reaches farther than `cutoff`, a position is not finite, or one with neighbours is so large that its floating type does not
-    resolve 10⁻⁴ Å there.
+    `graph_fn(R, neighbor, *, box=None, perturbation=None)` makes the Graph; its positions are NaN where the list cannot be trusted.
 
     Args:
-      potential: any potential.
-      displacement: jax-md's displacement function, which must agree with box and coordinates; None is not checked. The
-        multi-image list does not use it.
       box: lattice vectors as columns, shape [3, 3], or side lengths, shape [3] or [], in Å; None is free space.
       numbers: atomic numbers, shape [N].
-      cutoff: radius of the interaction, in Å; None takes the potential's reach. Give more to let the reach grow later.
+      cutoff: radius of the interaction, in Å.
       skin: lists are searched to cutoff + skin and kept until an atom has moved skin/2, in Å.
       fractional_coordinates: whether R is in units of the lattice vectors.
-      max_neighbors: slots K per atom for the sparse formats; None takes 5/4 of the mean row of the list's capacity and 4.
+      max_neighbors: slots K per atom for jax-md's sparse formats; None takes 5/4 of the mean row of the list's capacity and 4.
       multi_image: list every periodic image, for boxes too small for the minimum image.
 
     Returns:
-      neighbor_fn with `allocate(R)` and `update(R, neighbors)`, and energy_fn.
+      neighbor_fn with `allocate(R, extra_capacity)` and `update(R, neighbors)`, and graph_fn.
 
     Raises:
-      ValueError: if arguments disagree: a box too small for the minimum image, a displacement of another space, a cutoff
-        below the potential's reach, an unknown element, wrong shapes, more images than fit into memory.
-
-    Example:
-      >>> import jax_md, numpy as np
-      >>> from ase.build import bulk
-      >>> from jaxpot import LennardJones, PolynomialCutoff
-      >>> atoms = bulk("Ar", cubic=True) * 3
-      >>> model = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(6.0, width=2.0))
-      >>> displacement, shift = jax_md.space.periodic(atoms.cell.lengths())
-      >>> neighbor_fn, energy_fn = neighbor_list_energy(model, displacement, atoms.cell.lengths(), atoms.numbers)
-      >>> neighbors = neighbor_fn.allocate(atoms.positions)
-      >>> jax_md.quantity.force(energy_fn)(atoms.positions, neighbor=neighbors).shape
-      (108, 3)
+      ValueError: for a box too small for the minimum image, wrong shapes, more images than fit into memory.
     """
     check_jax()
-    reach = float(potential.reach)
-    cutoff = reach if cutoff is None else float(cutoff)
-    if not cutoff >= reach * (1 - _EDGE):
-        raise ValueError(f"the potential looks {reach:.6g} Å far, cutoff is {cutoff:.6g} Å; write cutoff={reach:.6g} or leave it out")
     if not skin >= 0:
         raise ValueError(f"skin must be a number of Å >= 0, got {skin}")
-    numbers = np.asarray(numbers)
-    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-        raise ValueError(f"expected atomic numbers, integers of shape [N], got {numbers.dtype}{list(numbers.shape)}")
-    unknown = sorted({SYMBOLS[n] for n in numbers if n > 0} - set(potential.species))
-    if unknown:
-        raise ValueError(f"the potential knows {', '.join(potential.species)}, but numbers contain {', '.join(unknown)}")
+    numbers = atomic_numbers(numbers)
     if box is None and (multi_image or fractional_coordinates):
         raise ValueError("free space (box=None) has neither periodic images nor fractional coordinates; give a box")
-    matrix = None if box is None else _matrix(box)
-    if displacement is not None and not multi_image:
-        _check_displacement(displacement, matrix, fractional_coordinates)
+    start = None if box is None else matrix_of(box)
 
-    neighbor_fn = _neighbor_functions(matrix, cutoff, skin, fractional_coordinates, multi_image, len(numbers))
+    neighbor_fn = _neighbor_functions(start, cutoff, skin, fractional_coordinates, multi_image, len(numbers))
     numbers = jnp.asarray(numbers, jnp.int32)
-    start, default = matrix, _ready(potential)
 
-    def energy_fn(
-        R: Array,
-        neighbor: Any,
-        *,
-        potential: Potential = default,
-        box: Array | None = None,
-        perturbation: Array | None = None,
-        **kwargs: Any,
-    ) -> Array:
-        unexpected = sorted(set(kwargs) - _IGNORED)
-        if unexpected:
-            raise TypeError(f"energy_fn got unexpected keywords {unexpected}; expected potential, box, perturbation or {sorted(_IGNORED)}")
+    def graph_fn(R: Array, neighbor: Any, *, box: Array | None = None, perturbation: Array | None = None) -> Graph:
         R = jnp.asarray(R)
         if R.shape != (*numbers.shape, 3):
             raise ValueError(f"expected R of shape {(*numbers.shape, 3)} for {numbers.shape[0]} atomic numbers, got {R.shape}")
         if start is None:
             graph = _free_graph(numbers, R, neighbor, cutoff, max_neighbors)
         else:
-            matrix = (start if box is None else _matrix(box)).astype(R.dtype)
+            matrix = (start if box is None else matrix_of(box)).astype(R.dtype)
             graph = _periodic_graph(numbers, R, matrix, neighbor, cutoff, skin, fractional_coordinates, max_neighbors)
         # the gate makes energies NaN, but not their derivatives, which are all that an integrator sees
-        bad = graph.overflow | _lost(graph) | (potential.reach > cutoff * (1 + _EDGE))
-        graph = graph.replace(positions=graph.positions * jnp.where(bad, jnp.nan, 1).astype(R.dtype))
+        graph = lost_where(graph, graph.overflow | _lost(graph))
         if perturbation is not None:
             identity = jnp.eye(3, dtype=R.dtype)
             deformation = jnp.asarray(perturbation, R.dtype)
             graph = strain(graph, (deformation if deformation.ndim == 2 else deformation * identity) - identity)
-        return potential(graph)
+        return graph
 
-    return neighbor_fn, energy_fn
+    return neighbor_fn, graph_fn
 
 
-def _matrix(box: Array | float) -> Array:
+def lost_where(graph: Graph, bad: Array) -> Graph:
+    """The Graph with NaN for positions where `bad`, shape [], is true."""
+    return graph.replace(positions=poison(graph.positions, bad))
+
+
+def atomic_numbers(numbers: Array) -> np.ndarray:
+    """The numbers on the host; raises unless they are integers of shape [N]."""
+    numbers = np.asarray(numbers)
+    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+        raise ValueError(f"expected atomic numbers, integers of shape [N], got {numbers.dtype}{list(numbers.shape)}")
+    return numbers
+
+
+def matrix_of(box: Array | float) -> Array:
     """A box as a matrix of columns, shape [3, 3], in Å."""
     box = jnp.asarray(box)
     box = box.astype(jnp.result_type(box, float)) if not jnp.issubdtype(box.dtype, jnp.floating) else box
@@ -168,6 +122,11 @@ def _matrix(box: Array | float) -> Array:
 def _widths(matrix: Array) -> Array:
     """Distances between opposite faces of a box, shape [3], in Å."""
     return 1 / jnp.linalg.norm(jnp.linalg.inv(matrix), axis=1)
+
+
+def _is_narrow(matrix: Array, cutoff: float, skin: float) -> Array:
+    """Whether a box is too narrow for the minimum image, shape []."""
+    return jnp.min(_widths(matrix)) <= 2 * (cutoff + skin) * (1 - EDGE)
 
 
 def _triangular(matrix: Array) -> Array:
@@ -190,33 +149,6 @@ def _to_real_jvp(primals, tangents):
 
 def _to_fractional(matrix: Array, real: Array) -> Array:
     return einsum("sx,nx->ns", jnp.linalg.inv(matrix), real)
-
-
-def _check_displacement(displacement: Callable, matrix: Array | None, fractional_coordinates: bool) -> None:
-    """Raises unless jax-md's displacement is the minimum image in this box, for these coordinates."""
-    rng = np.random.default_rng(0)
-    inside = rng.uniform(-0.45, 0.45, (8, 3))  # fractional differences whose nearest image is unambiguous
-    whole = rng.integers(-1, 2, (8, 3))
-    start = rng.uniform(0, 1, (8, 3))
-    box = np.eye(3) * 10.0 if matrix is None else np.asarray(matrix, float)
-    expected = (inside if matrix is not None else inside + whole) @ box.T
-    to_user = np.eye(3) if fractional_coordinates else box.T
-    dtype = jnp.result_type(float) if matrix is None else matrix.dtype
-    try:
-        got = np.asarray([
-            displacement(jnp.asarray(b @ to_user, dtype), jnp.asarray(a @ to_user, dtype))
-            for a, b in zip(start, start + inside + whole, strict=True)
-        ])  # fmt: skip
-    except Exception as error:
-        raise ValueError(f"displacement cannot be called with positions of shape [3] as jax-md does: {error}") from error
-    if got.ndim == 1:
-        expected = np.linalg.norm(expected, axis=1)
-    if got.shape != expected.shape or not np.allclose(got, expected, atol=1e-3 * np.abs(box).max(), rtol=0):
-        where = "free space (box=None)" if matrix is None else f"this box with fractional_coordinates={fractional_coordinates}"
-        raise ValueError(
-            f"displacement is not that of {where}; make both from one box and one kind of coordinates "
-            "(jax_md.space.periodic_general has fractional_coordinates=True unless told otherwise)"
-        )
 
 
 def _check_minimum_image(matrix: Array, cutoff: float, skin: float) -> None:
@@ -268,7 +200,7 @@ def _neighbor_functions(
 
     def allocate(R: Array, extra_capacity: int = 0, *, box: Array | None = None) -> Any:
         if box is not None:  # the lists of this box know it, also when they are updated without
-            own = _neighbor_functions(_matrix(box), cutoff, skin, fractional_coordinates, multi_image, n_atoms)
+            own = _neighbor_functions(matrix_of(box), cutoff, skin, fractional_coordinates, multi_image, n_atoms)
             return own.allocate(R, extra_capacity)
         with jax.numpy_rank_promotion("allow"):
             found = first(inside(R, matrix), extra_capacity)
@@ -277,13 +209,14 @@ def _neighbor_functions(
         return dataclasses.replace(found, update_fn=update)
 
     def update(R: Array, neighbors: Any, *, box: Array | None = None) -> Any:
-        current = matrix if box is None else jax.lax.stop_gradient(_matrix(box))
+        current = matrix if box is None else jax.lax.stop_gradient(matrix_of(box))
         R = inside(R, current)
         neighbors = dataclasses.replace(neighbors, update_fn=keep)
         with jax.numpy_rank_promotion("allow"):
             found = keep(R, neighbors) if box is None else anew(R, neighbors, box=shape_of(current, R))
-        if not multi_image:  # cells that have become too small lose neighbours, and jax-md's loops look at one flag only
-            error = found.error.update(partition.PEC.NEIGHBOR_LIST_OVERFLOW, found.cell_size_too_small != 0)
+        if not multi_image:  # cells, or a box, that have become too small lose neighbours, and jax-md's loops look at one flag only
+            small = (found.cell_size_too_small != 0) | (False if box is None else _is_narrow(current, cutoff, skin))
+            error = found.error.update(partition.PEC.NEIGHBOR_LIST_OVERFLOW, small)
             found = dataclasses.replace(found, error=error)
         return dataclasses.replace(found, update_fn=update)
 
@@ -333,18 +266,18 @@ def _periodic_graph(
             reference = _to_fractional(jax.lax.stop_gradient(neighbor.reference_box).astype(R.dtype), reference)
         pbc = jnp.any(neighbor.search_shifts != 0, axis=0)
         # atoms further apart than the box need more images than jax-md searches
-        bad |= jnp.any(pbc & (jnp.max(reference, axis=0) - jnp.min(reference, axis=0) > 1 + _EDGE))
+        bad |= jnp.any(pbc & (jnp.max(reference, axis=0) - jnp.min(reference, axis=0) > 1 + EDGE))
         wraps = jnp.where(pbc, jnp.round(now - reference), 0).astype(jnp.int32)
 
         def shifts(i, j):
             return neighbor.shifts.astype(jnp.int32) - wraps[j] + wraps[i]
     else:
         pbc = jnp.ones(3, bool)
-        bad |= jnp.min(_widths(jax.lax.stop_gradient(matrix))) <= 2 * (cutoff + skin) * (1 - _EDGE)
+        bad |= _is_narrow(jax.lax.stop_gradient(matrix), cutoff, skin)
         if neighbor.cell_list_fn is not None and not hasattr(neighbor.update_fn, "wraps"):
             # jax-md puts atoms below the lower faces into wrong cells
             cells = reference if in_cell else _to_fractional(jax.lax.stop_gradient(matrix), reference)
-            bad |= jnp.any(cells < -_EDGE)
+            bad |= jnp.any(cells < -EDGE)
 
         def shifts(i, j):
             return -jnp.round(now[j] - now[i]).astype(jnp.int32)

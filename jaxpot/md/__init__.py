@@ -1,0 +1,8 @@
+"""Molecular dynamics: ensembles, pure systems, and the driver that writes trajectories; `neighbor_list_energy` is the way to jax-md itself."""
+
+from jaxpot.jaxmd import neighbor_list_energy
+from jaxpot.md.driver import blocks, run
+from jaxpot.md.ensembles import NPT, NVE, NVT, CellEnsemble, Ensemble, Mechanics
+from jaxpot.md.system import Observation, State, System
+
+__all__ = ["NPT", "NVE", "NVT", "CellEnsemble", "Ensemble", "Mechanics", "Observation", "State", "System", "blocks", "neighbor_list_energy", "run"]
