@@ -38,6 +38,7 @@ from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.hidden import HiddenLayer
 from jaxpot.heads.linear import Embedding, Linear, Quadratic, SharedLinear, ShiftedPower, SmoothedPower
 from jaxpot.heads.mlp import MLP
+from jaxpot.heads.references import References
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.io.save import load, save
@@ -243,6 +244,7 @@ __all__ = [
     "REMatch",
     "Radial",
     "RadialTable",
+    "References",
     "SBessel",
     "ScreenedCore",
     "SharedLinear",

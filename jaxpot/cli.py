@@ -196,7 +196,13 @@ def _fit(args: argparse.Namespace) -> int:
     (output / "config.resolved.toml").write_text(to_toml(resolved))
     state = None if resolved["fit"]["method"] == "lsqr" else output / "fit-state.npz"
     with located(origins):
-        fitted = jaxpot.fit.linear(model, data, **resolved["fit"], checkpoint=state)
+        how = {"method": resolved["fit"]["method"], "checkpoint": state}
+        if resolved["fit"]["covariance"]:
+            posterior = jaxpot.fit.posterior(model, data, **how)
+            jaxpot.save(output / "posterior.npz", posterior)
+            fitted = posterior.model
+        else:
+            fitted = jaxpot.fit.linear(model, data, **how)
         jaxpot.save(output / "model.npz", fitted)
         errors = {"train": jaxpot.fit.report(fitted, data)}
     if test is not None:
@@ -206,7 +212,8 @@ def _fit(args: argparse.Namespace) -> int:
     for name, report in errors.items():
         if report:
             print(f"{name}\n{jaxpot.fit.table(report)}\n")
-    print(f"wrote model.npz, errors.json and config.resolved.toml to {output}")
+    written = "model.npz, posterior.npz" if resolved["fit"]["covariance"] else "model.npz"
+    print(f"wrote {written}, errors.json and config.resolved.toml to {output}")
     return 0
 
 
@@ -234,7 +241,7 @@ def _with_points(model: Any, data: Any, sparse: Mapping | None) -> Any:
 
 def _claim(output: Path, text: str, overwrite: bool) -> None:
     """Makes the folder, unless it holds the fit of another configuration."""
-    results = [output / name for name in ("model.npz", "errors.json", "fit-state.npz", "config.resolved.toml")]
+    results = [output / name for name in ("model.npz", "errors.json", "fit-state.npz", "config.resolved.toml", "posterior.npz")]
     before = results[3].read_text() if results[3].exists() else ""
     if before != text and (results[0].exists() or results[2].exists()):
         if not overwrite:

@@ -28,13 +28,13 @@ def require_precision(model: Any, dtype: Any) -> None:
     """Refuses to evaluate a model in less than the precision that it was made in; at trace time.
 
     Args:
-      model: with a field `made_in`.
+      model: with fields `made_in`, `references` and `coefficients`.
       dtype: of the features, and so of the result.
 
     Raises:
       TypeError: with the line that enables float64, and the one that insists.
     """
-    found = [np.dtype(dtype), *(np.dtype(leaf.dtype) for leaf in (model.features, model.coefficients) if leaf is not None)]
+    found = [np.dtype(dtype), *(np.dtype(leaf.dtype) for leaf in (model.references.features, model.coefficients) if leaf is not None)]
     lowest = min(found, key=lambda kind: kind.itemsize)
     if model.made_in == "float64" and lowest.itemsize < 8:
         enable = f"write {_ENABLE}" if not jax.config.jax_enable_x64 else "neither the structure nor the model's leaves may be in less"

@@ -123,13 +123,13 @@ def test_variance_is_the_prior_far_from_data_and_small_at_data(data):
     short = TwoBody(SPECIES, CosineCutoff(4.0, width=1.0), (("O", "H"),))
     points = jaxpot.fit.select_environments(short, data, 25, key=jax.random.key(0))
     gp = AtomicPotential(short, SparseGP(SquaredExponential(0.3), delta=0.5)).with_points(points)
-    fitted = jaxpot.fit.linear(gp, Dataset.from_atoms(frames(), cutoff=4.0, sigma=Properties(energy=1e-3, forces=1e-3)), covariance=True)
+    posterior = jaxpot.fit.posterior(gp, Dataset.from_atoms(frames(), cutoff=4.0, sigma=Properties(energy=1e-3, forces=1e-3)))
     pair = lambda r: from_atoms(Atoms("OH", positions=[[0, 0, 0], [r, 0, 0]]), 4.0)  # noqa: E731
     near, far = 2.1, 0.4
     # both atoms have the bond, so its prior deviation is 2 δ
-    variance = quick_jit(AtomicPotential.variance)
-    np.testing.assert_allclose(variance(fitted, pair(far)), (2 * 0.5) ** 2, rtol=1e-3)
-    assert variance(fitted, pair(near)) < 0.01
+    variance = quick_jit(jaxpot.fit.Posterior.variance)
+    np.testing.assert_allclose(variance(posterior, pair(far)), (2 * 0.5) ** 2, rtol=1e-3)
+    assert variance(posterior, pair(near)) < 0.01
 
 
 @pytest.mark.parametrize("method", ["grid", "fps", "kmeans"])
@@ -163,7 +163,7 @@ def test_number_of_points_of_each_kind(data):
         (lambda: CompactTriangles(SPECIES, CosineCutoff(3.0, width=1.0), (("H", "H", "O"),)), "write Triangles or ThreeBody"),
         (lambda: AtomicPotential(SIDES, SparseGP(SquaredExponential(1.0))), r"Symmetrised\(kernel, descriptor.permutations"),
         (lambda: Symmetrised(SquaredExponential(1.0), ((0, 1, 2), (1, 2, 0))), "not a group"),
-        (lambda: SparseGP(SquaredExponential(1.0), features=np.ones((3, 3)), species=np.zeros(3), weights=np.ones(2)), "weights has shape"),
+        (lambda: jaxpot.References(features=np.ones((3, 3)), kinds=np.zeros(3), weights=np.ones(2)), "weights has shape"),
     ],
 )
 def test_bad_input(call, message):
@@ -187,7 +187,7 @@ def test_selection_refuses(data):
 
 def test_unknown_element_is_nan_even_where_no_cluster_is_described():
     gp = AtomicPotential(
-        TwoBody(("H",), CosineCutoff(3.0, width=1.0)), SparseGP(SquaredExponential(1.0), features=np.ones((1, 1)), species=np.zeros(1, int), weights=np.ones(1))
+        TwoBody(("H",), CosineCutoff(3.0, width=1.0)), SparseGP(SquaredExponential(1.0), references=jaxpot.References(features=np.ones((1, 1)), kinds=np.zeros(1, int), weights=np.ones(1)))
     ).with_coefficients(np.ones(1))
     assert np.isfinite(gp(from_atoms(Atoms("H2", positions=[[0, 0, 0], [0.8, 0, 0]]), 3.0)))
     assert np.isnan(gp(from_atoms(Atoms("HO", positions=[[0, 0, 0], [0.8, 0, 0]]), 3.0)))

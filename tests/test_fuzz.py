@@ -98,7 +98,7 @@ def of_n2p2(folder: Path) -> Callable:
 
 def of_sgdml(folder: Path) -> Callable:
     descriptor = jp.InverseDistances(("O", "H", "H"))
-    model = jp.GradientDomain(descriptor, jp.Matern(8.0), features=np.ones((2, 3)), directions=np.ones((2, 1, 3)))
+    model = jp.GradientDomain(descriptor, jp.Matern(8.0), references=jp.References(features=np.ones((2, 3)), directions=np.ones((2, 1, 3))))
     write_sgdml(folder / "h2o.npz", model.with_coefficients(np.array([2.0, 1.0, -31.0])))
     return lambda: read_sgdml(folder / "h2o.npz")
 

@@ -78,7 +78,7 @@ def test_pair_by_hand():
     graphs = [jp.from_atoms(Atoms("H2", positions=[[0, 0, 0], [0, 0, d]]), 1.0, max_neighbors=1) for d in (1.0, 0.8)]
     model = jp.GradientDomain(jp.InverseDistances(("H", "H")), jp.Matern(2.0), ((0, 1), (1, 0)), delta=0.5).with_points(graphs[:1])
     model = model.with_coefficients(np.array([3.0, -7.0]))
-    g = float(model.directions[0, 0, 0])
+    g = float(model.references.directions[0, 0, 0])
     assert abs(abs(g) - np.sqrt(2)) < 1e-14  # 1/r² times √2, since both atoms move by 1/√2
     t = np.sqrt(5) * 0.25 / 2.0
     slope = 5 / 12 * 0.25 * (1 + t) * np.exp(-t)  # ∂k(x, x')/∂x' at x = 1/0.8, x' = 1
@@ -106,7 +106,7 @@ def test_covariance_of_forces(kernel):
 
     pad = [np.concatenate([a.positions, np.zeros((2, 3))]) for a in frames()[:3]]
     blocks = quick_jit(jax.vmap(jax.vmap(covariance, (None, 0)), (0, None)))(jnp.array(pad), jnp.array(pad))
-    basis = [np.linalg.pinv(jacobian) @ np.asarray(g).T for (_, jacobian), g in zip(places, model.directions, strict=True)]
+    basis = [np.linalg.pinv(jacobian) @ np.asarray(g).T for (_, jacobian), g in zip(places, model.references.directions, strict=True)]
     assert all(np.max(np.abs(u.T @ u - np.eye(6))) < 1e-12 for u in basis)
     expected = np.block([[u.T @ np.asarray(blocks[m, n]) @ v for n, v in enumerate(basis)] for m, u in enumerate(basis)])
     k = np.asarray(quick_jit(lambda m: m.force_covariance())(model))
@@ -124,7 +124,7 @@ def test_fits_are_one_model():
     data, model = jp.Dataset.from_atoms(frames(), 1.0, sigma=level()), start()
     fits = {m: jp.fit.linear(model, data, method=m, progress=False) for m in ("kernel", "qr", "cholesky")}
     k = np.asarray(quick_jit(lambda m: m.force_covariance())(model))
-    basis = [np.linalg.pinv(geometry(a.positions)[1]) @ np.asarray(g).T for a, g in zip(frames(), model.directions, strict=True)]
+    basis = [np.linalg.pinv(geometry(a.positions)[1]) @ np.asarray(g).T for a, g in zip(frames(), model.references.directions, strict=True)]
     along = np.concatenate([u.T @ a.get_forces().reshape(-1) for a, u in zip(frames(), basis, strict=True)])
     expected = np.linalg.solve(k + 1e-4 * np.eye(36), along)
     assert relative(fits["kernel"].coefficients[:-1], expected) < 1e-9
@@ -200,7 +200,7 @@ def test_planar_references():
     flat.positions[:, 2] = 0
     flat.calc = SinglePointCalculator(flat, **frames()[0].calc.results)
     model = start().with_points([to_graph(a) for a in (flat, frames()[1])])
-    assert model.n_coefficients == 13 and np.sum(np.any(np.asarray(model.directions[0]), axis=1)) == 5
+    assert model.n_coefficients == 13 and np.sum(np.any(np.asarray(model.references.directions[0]), axis=1)) == 5
     data = jp.Dataset.from_atoms([flat, frames()[1]], 1.0, sigma=level())
     found = jp.fit.linear(model, data, method="kernel", progress=False).coefficients
     assert found[5] == 0 and np.all(found[:5] != 0)
@@ -244,16 +244,16 @@ REFUSED = [
     (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0), ((0, 2, 1, 3),)), ValueError, "not a group"),
     (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0), ((0, 1, 2),)), ValueError, "not a group of permutations of 4 atoms"),
     (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0), ((0, 1, 2, 3), (1, 0, 2, 3))), ValueError, "exchanges different elements"),
-    (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0), features=np.ones((2, 6))), ValueError, "belong together"),
-    (lambda: start().replace(directions=np.ones((6, 2, 5))), ValueError, r"directions \[M, A, 6\]"),
+    (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0), references=jp.References(features=np.ones((2, 6)))), ValueError, "belong together"),
+    (lambda: start().replace(references=start().references.replace(directions=np.ones((6, 2, 5)))), ValueError, r"directions \[M, A, 6\]"),
     (lambda: start().replace(coefficients=np.ones(3)), ValueError, r"expected coefficients \[37\]"),
     (lambda: start().with_points([]), ValueError, "no structures"),
     (lambda: start().with_points(to_graph(frames()[0])), ValueError, "one structure"),
     (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0)).basis(to_graph(frames()[0])), ValueError, "no references"),
     (lambda: start()(to_graph(frames()[0])), ValueError, "no coefficients yet"),
     (lambda: jp.fit.linear(jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0)), of(frames(), forces=1.0)), ValueError, "no reference structures"),
-    (lambda: jp.fit.linear(start(), of(frames(), forces=1.0), covariance=True, progress=False), ValueError, "keeps no covariance"),
-    (lambda: jp.fit.linear(start(), of(frames(), forces=1.0), method="kernel", checkpoint="state.npz"), ValueError, "neither covariance nor checkpoint"),
+    (lambda: jp.fit.posterior(start(), of(frames(), forces=1.0), progress=False), TypeError, "posterior of GradientDomain is not known"),
+    (lambda: jp.fit.linear(start(), of(frames(), forces=1.0), method="kernel", checkpoint="state.npz"), ValueError, "has no checkpoint"),
     (lambda: jp.fit.linear(start(), of(frames()[:3], forces=1.0), method="kernel"), ValueError, "3 structures in the data, 6 references"),
     (lambda: jp.fit.linear(start(), of([shifted(a) for a in frames()], forces=1.0), method="kernel"), ValueError, "frame 0 is not the reference 0"),
     (lambda: jp.fit.linear(start(), of(frames(), energy=1.0), method="kernel"), ValueError, "fits forces"),

@@ -32,7 +32,7 @@ GRAPH = jp.from_atoms(frames(9)[-1], 3.0)
 
 
 @pytest.fixture(scope="module")
-def model():
+def posterior():
     data = jp.Dataset.from_atoms(frames(4), 3.0, sigma=NOISE)
     return jp.fit.last_layer(NETWORK + ISOLATED, data, scale=SCALE)
 
@@ -61,40 +61,41 @@ def dense():
     return covariance @ a.T @ y, covariance
 
 
-def test_predictions_are_those_of_the_network(model):
+def test_predictions_are_those_of_the_network(posterior):
+    model = posterior.model
     one, other = (quick_jit(jp.evaluate)(m, GRAPH) for m in (model, NETWORK + ISOLATED))
     for name in ("energy", "forces", "virial"):
         assert relative(getattr(one, name), getattr(other, name)) < 1e-12
     assert isinstance(model.terms[0].descriptor, jp.HiddenLayer) and model.terms[0].descriptor.labels() == (0, 1, 2, 3, "1")
 
 
-def test_dense_bayesian_regression(model):
-    mean, posterior = dense()
-    c = np.asarray(model.terms[0].head.covariance)
-    np.testing.assert_allclose(c @ c.T, posterior, rtol=0, atol=1e-9 * np.max(posterior))
+def test_dense_bayesian_regression(posterior):
+    mean, expected = dense()
+    c = np.asarray(posterior.factor)
+    np.testing.assert_allclose(c @ c.T, expected, rtol=0, atol=1e-9 * np.max(expected))
     a = np.asarray(rows(GRAPH))
-    np.testing.assert_allclose(quick_jit(jp.fit.covariance)(model, GRAPH), a @ posterior @ a.T, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(quick_jit(jp.fit.variance)(model, GRAPH), (a @ posterior @ a.T)[0, 0], rtol=1e-9)
-    again = jp.fit.linear(model, jp.Dataset.from_atoms(frames(4), 3.0, sigma=NOISE))
+    np.testing.assert_allclose(quick_jit(jp.fit.Posterior.covariance)(posterior, GRAPH), a @ expected @ a.T, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(quick_jit(jp.fit.Posterior.variance)(posterior, GRAPH), (a @ expected @ a.T)[0, 0], rtol=1e-9)
+    again = jp.fit.linear(posterior.model, jp.Dataset.from_atoms(frames(4), 3.0, sigma=NOISE))
     np.testing.assert_allclose(again.terms[0].head.coefficients, mean, rtol=0, atol=1e-9 * np.max(np.abs(mean)))
-    assert jp.fit.posterior_samples(model, 3, key=jax.random.key(0)).shape == (3, 10)
+    assert posterior.samples(jax.random.key(0), 3).shape == (3, 10)
     pool = jp.Dataset.from_atoms(frames(12)[4:], 3.0, sigma=jp.Properties(energy=0.05))
-    assert len(set(jp.fit.most_uncertain(model, pool, 3))) == 3
+    assert len(set(jp.fit.most_uncertain(posterior, pool, 3))) == 3
 
 
-def test_coverage_of_data_drawn_from_the_prior(model):
+def test_coverage_of_data_drawn_from_the_prior(posterior):
     """Weights from the prior, labels with noise, and the posterior mean of each draw: predicted deviations need no factor."""
     training, rng = [jp.from_atoms(a, 3.0, max_neighbors=2) for a in frames(4)], np.random.default_rng(5)
     sigma = np.concatenate([[NOISE.energy], np.full(9, NOISE.forces)])
     a = np.concatenate([np.asarray(rows(g)) / sigma[:, None] for g in training])
     test = [jp.from_atoms(x, 3.0, max_neighbors=2) for x in frames(12, seed=2)]
     energies = np.stack([np.asarray(rows(g))[0] for g in test])
-    deviations = np.sqrt([float(quick_jit(jp.fit.variance)(model, g)) for g in test])
-    _, posterior = dense()
+    deviations = np.sqrt([float(quick_jit(jp.fit.Posterior.variance)(posterior, g)) for g in test])
+    _, expected = dense()
     errors = []
     for _ in range(400):
         w = SCALE * rng.normal(size=10)
-        mean = posterior @ a.T @ (a @ w + rng.normal(size=len(a)))
+        mean = expected @ a.T @ (a @ w + rng.normal(size=len(a)))
         errors.append(energies @ (mean - w))
     errors, deviations = np.array(errors), np.broadcast_to(deviations, (400, len(test)))
     assert abs(jp.fit.calibration(errors, deviations) - 1) < 0.05

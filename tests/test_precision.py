@@ -26,7 +26,7 @@ def gaussian_process(zeta=2.0):
     soap, rng = jp.SOAP(DENSITY), np.random.default_rng(0)
     features = np.asarray(soap(jp.from_atoms(ATOMS, 4.0)))
     coefficients = rng.normal(size=8) * 1e4
-    head = jp.SparseGP(jp.PolynomialKernel(zeta), features=features, species=np.zeros(8, int), coefficients=coefficients - coefficients.mean())
+    head = jp.SparseGP(jp.PolynomialKernel(zeta), references=jp.References(features=features, kinds=np.zeros(8, int)), coefficients=coefficients - coefficients.mean())
     return jp.AtomicPotential(soap, head)
 
 

@@ -1,5 +1,6 @@
 """Model files: what is written is read back; what is damaged is refused."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 
 import jaxpot as jp
 from jaxpot.io import convert
+from jaxpot.io.posterior import load_posterior
 from jaxpot.pytree import pytree, static, walk
 
 MODEL = jp.AtomicPotential(
     jp.SOAP(jp.Density(("Si", "C"), jp.Willatt(jp.CosineCutoff(5.0, width=1.0), 1.0, 3.0, 4.0), jp.GTO(2), 1, sigma=0.5, channels=np.ones((2, 1)))),
-    jp.SparseGP(jp.PolynomialKernel(4.0), features=np.ones((3, 6)), species=np.array([0, 0, 1]), coefficients=np.arange(3.0)),
+    jp.SparseGP(jp.PolynomialKernel(4.0), references=jp.References(features=np.ones((3, 6)), kinds=np.array([0, 0, 1])), coefficients=np.arange(3.0)),
 ) + jp.IsolatedAtoms({"Si": -1.0, "C": -2.0})
 
 
@@ -159,7 +161,11 @@ FIRST = {"covariance", "covariance-frozen", "dipole", "dipole-gp-frozen", "mbtr-
 
 @pytest.fixture
 def loaded():
-    return lambda name: jp.load(OLD / f"{name}.npz", like=catalog.potential(name) if name == "nnx" else None)
+    def load(name):
+        with pytest.warns(match="also holds the posterior") if name.startswith("covariance") else contextlib.nullcontext():
+            return jp.load(OLD / f"{name}.npz", like=catalog.potential(name) if name == "nnx" else None)
+
+    return load
 
 
 @pytest.mark.parametrize("name", [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in EXPECTED.files])
@@ -176,6 +182,20 @@ def test_models_of_0_1_0_predict_what_they_did(name, loaded):
     else:
         got = np.ravel(catalog.features(model, graph))
     assert catalog.relative(got, expected[: len(got)]) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["covariance", pytest.param("covariance-frozen", marks=pytest.mark.slow), pytest.param("covariance-quadratic", marks=pytest.mark.slow)])
+def test_posteriors_of_0_1_0_are_objects_of_their_own(name, loaded):
+    posterior = load_posterior(OLD / f"{name}.npz")
+    assert posterior.model == loaded(name)
+    found = catalog.quick_jit(jp.fit.Posterior.variance)(posterior, catalog.graph("slab"))
+    np.testing.assert_allclose(found, EXPECTED[name][-1], rtol=1e-9)
+
+
+def test_files_without_a_posterior_are_refused(file):
+    for path in (file, OLD / "ace.npz"):
+        with pytest.raises(ValueError, match="holds no posterior of its model as a whole; write jaxpot.load"):
+            load_posterior(path)
 
 
 def test_every_file_of_0_1_0_is_read(loaded):

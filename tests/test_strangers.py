@@ -1,5 +1,7 @@
 """Classes as a stranger would write them: what the interface asks for and nothing else. They pass the same laws as the library's own."""
 
+import dataclasses
+
 import catalog
 import jax
 import jax.numpy as jnp
@@ -165,6 +167,26 @@ class Cubes(jp.LinearHead):
 
 
 @pytree
+class Nearness(jp.LinearHead):
+    """A kernel head of its own: it says what it refers to, and is given the features."""
+
+    references: jp.References = dataclasses.field(default_factory=jp.References)
+    coefficients: jax.Array | None = None
+
+    @property
+    def n_coefficients(self):
+        return self.references.count
+
+    def basis(self, features, species):
+        known = self.references
+        near = jnp.exp(-0.5 * jnp.sum((features[:, None] - known.features[None]) ** 2, axis=-1))
+        return jnp.where(species[:, None] == known.kinds[None], near, 0)
+
+    def precision(self):
+        return self.basis(self.references.features, self.references.kinds) + 1e-4 * jnp.eye(self.n_coefficients)
+
+
+@pytree
 class Springs(jp.LocalPotential):
     species: tuple[str, ...] = static()
     cutoff: jp.Cutoff
@@ -205,11 +227,11 @@ def fitted(potential):
     return potential.with_coefficients(np.random.default_rng(1).normal(size=potential.n_coefficients))
 
 
-def with_points(kernel):
+def with_points(head):
     shells = Shells(SPECIES, CUTOFF)
     envs = jp.environments(catalog.to_graph(catalog.SPARSE), shells.reach, SPECIES)
     points = jax.tree_util.tree_map(lambda x: np.asarray(x)[: len(catalog.SPARSE)], envs)
-    return fitted(jp.AtomicPotential(shells, jp.SparseGP(kernel, delta=0.7, jitter=1e-4)).with_points(points))
+    return fitted(jp.AtomicPotential(shells, head).with_points(points))
 
 
 STRANGERS = {
@@ -218,7 +240,8 @@ STRANGERS = {
     "expansion in ACE": lambda: fitted(jp.AtomicPotential(jp.ACE(DENSITY, jp.TotalDegree((3, 4, 4))), jp.Linear())),
     "invariants": lambda: fitted(jp.AtomicPotential(Norms(DENSITY), jp.Quadratic())),
     "radial": lambda: fitted(jp.AtomicPotential(jp.SOAP(jp.Density(SPECIES, CUTOFF, Sines(2), 2, sigma=0.5)), jp.Linear())),
-    "kernel": lambda: with_points(Rational(1.3)),
+    "kernel": lambda: with_points(jp.SparseGP(Rational(1.3), delta=0.7, jitter=1e-4)),
+    "kernel head": lambda: with_points(Nearness()),
     "head": lambda: jp.AtomicPotential(Shells(SPECIES, CUTOFF), Saturated()),
     "linear head": lambda: fitted(jp.AtomicPotential(Shells(SPECIES, CUTOFF), Cubes())),
     "local potential": lambda: Springs(SPECIES, cutoff=CUTOFF),
@@ -227,7 +250,7 @@ STRANGERS = {
     "two expansions": lambda: fitted(jp.AtomicPotential(Across(DENSITY, FAR), jp.Linear())),
 }
 MOLECULES = {"potential", "graph expansion", "two expansions"}  # of toys that see whole molecules
-LINEAR = ("descriptor", "expansion", "expansion in ACE", "invariants", "linear head", "graph expansion", "two expansions")
+LINEAR = ("descriptor", "expansion", "expansion in ACE", "invariants", "linear head", "kernel head", "graph expansion", "two expansions")
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +318,18 @@ def test_save_and_load(name, tmp_path):
     model = STRANGERS[name]()
     loaded = jp.load(jp.save(tmp_path / "model.npz", model))
     assert loaded == model and type(loaded) is type(model)
+
+
+def test_a_kernel_head_is_frozen_and_has_no_variance_unless_it_says_so():
+    model = STRANGERS["kernel head"]()
+    frozen, graph = jp.freeze(model), catalog.graph("molecule")
+    assert frozen.head.references.points is None and frozen.head.references.features.shape == (model.n_coefficients, 4)
+    assert relative(*(catalog.evaluate(m, graph).energy for m in (frozen, model))) < 1e-13
+    one = np.eye(model.n_coefficients)
+    with pytest.raises(TypeError, match=r"the variance of Nearness is not known; write its prior_covariance\(one, other\)"):
+        jp.fit.Posterior(frozen, one, (one,)).variance(graph)
+    with pytest.raises(TypeError, match="Linear has no sparse points; use SparseGP"):
+        STRANGERS["descriptor"]().with_points(model.head.references.points)
 
 
 def test_locality_is_a_class():

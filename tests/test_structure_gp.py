@@ -57,7 +57,7 @@ features = quick_jit(lambda descriptor, graph: descriptor.features(graph))
 densities = quick_jit(lambda density, graph: jax.vmap(condense(density).of)(jp.environments(graph, density.reach, density.species)))
 match = quick_jit(lambda matching, C, rows, columns: matching(C, rows, columns))
 design = quick_jit(jp.fit.design)
-variance = quick_jit(StructureGP.variance)
+variance = quick_jit(jp.fit.Posterior.variance)
 local_features = quick_jit(lambda descriptor, graph: descriptor(graph))
 
 
@@ -167,7 +167,7 @@ def test_save(name, tmp_path):
 
 def test_freeze(tmp_path):
     frozen = jp.freeze(model("rematch"))
-    assert frozen.points is None and frozen.self_kernels is None and frozen.descriptor == LOCAL
+    assert frozen.references.points is None and frozen.self_kernels is None and frozen.descriptor == LOCAL
     again = jp.load(jp.save(tmp_path / "frozen", frozen))
     assert again == frozen and jp.freeze(again) == again
     before = catalog.evaluate(model("rematch"), catalog.graph("slab"))
@@ -266,8 +266,9 @@ def test_fit(name):
     """Precise energies are interpolated, and the normal equations hold."""
     data = jp.Dataset.from_atoms(frames(), catalog.LIST, sigma=jp.noise_levels(1e-6, 10.0))
     gp = start(name)
-    fitted = jp.fit.linear(gp, data, covariance=True, progress=False)
-    assert fitted.points is None
+    posterior = jp.fit.posterior(gp, data, progress=False)
+    fitted = posterior.model
+    assert fitted.references.points is None
     w = np.asarray(fitted.coefficients)
     prior = np.asarray(precision(gp)) @ w
     left, scale = prior, np.max(np.abs(prior))
@@ -278,11 +279,11 @@ def test_fit(name):
             a, y, sigma = (np.asarray(getattr(x, field)) for x in (rows, d.targets, d.sigma))
             weighted = (a / sigma[..., None] ** 2).reshape(-1, len(w))
             left, scale = left + weighted.T @ np.ravel(a @ w - y), max(scale, np.max(np.abs(weighted)) * np.max(np.abs(y)))
-        assert 0 < float(variance(fitted, d.graphs)) < 2 * 3**2 * 1e-6  # what the jitter leaves
+        assert 0 < float(variance(posterior, d.graphs)) < 2 * 3**2 * 1e-6  # what the jitter leaves
     assert np.max(np.abs(left)) < 1e-9 * scale
     far = frames()[0].copy()
     far.positions[2] += 1.0
-    assert float(variance(fitted, jp.from_atoms(far, catalog.LIST, max_neighbors=2))) > 1e-3
+    assert float(variance(posterior, jp.from_atoms(far, catalog.LIST, max_neighbors=2))) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["best", "rematch"])
@@ -391,11 +392,9 @@ def test_refuses():
         bare.with_points([])
     with pytest.raises(ValueError, match="fit.linear"):
         unfitted().energies(catalog.graph("slab"))
-    with pytest.raises(ValueError, match="covariance=True"):
-        model("average").variance(catalog.graph("slab"))
     with pytest.raises(ValueError, match="coefficients has shape"):
         unfitted().with_coefficients(np.ones(2))
-    with pytest.raises(ValueError, match=r"centers \[M, N\]"):
-        StructureGP(SOAP, KERNEL, Average(), features=np.ones((2, 3, SOAP.n_features)), centers=np.zeros(2, int))
+    with pytest.raises(ValueError, match=r"kinds \[M, N\]"):
+        StructureGP(SOAP, KERNEL, Average(), references=jp.References(features=np.ones((2, 3, SOAP.n_features)), kinds=np.zeros(2, int)))
     stacked = jp.stack([catalog.graph("slab"), catalog.graph("molecule")])
     assert bare.with_points(stacked).n_coefficients == 2

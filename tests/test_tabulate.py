@@ -83,7 +83,7 @@ def test_everything_in_a_model_is_tabulated():
     ace = AtomicPotential(ACE(DENSITIES["sharp agnesi"], TotalDegree((3, 3))), Linear())
     model = _fitted(gap) + _fitted(ace) + IsolatedAtoms({"C": -1.0, "Si": 2.0})
     table = tabulate(model, accuracy=1e-10)
-    assert [type(t.descriptor.expansion.radial) for t in table.terms[:2]] == [Tabulated, Tabulated] and table.terms[0].head.points is None
+    assert [type(t.descriptor.expansion.radial) for t in table.terms[:2]] == [Tabulated, Tabulated] and table.terms[0].head.references.points is None
     exact, found = evaluate(model, graph("slab")), evaluate(table, graph("slab"))
     assert abs(exact.energy - found.energy) < 1e-8 and np.max(np.abs(exact.forces - found.forces)) < 1e-7
     assert tabulate(table, accuracy=1e-10) == table

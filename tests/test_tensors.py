@@ -326,9 +326,9 @@ def test_unfit_data_are_refused(make, sigma, message):
         jp.fit.linear(make(), data)
 
 
-def test_covariance_is_refused(data):
-    with pytest.raises(ValueError, match="keeps no covariance"):
-        jp.fit.linear(Dipole(tensor=VECTOR), data, covariance=True)
+def test_a_posterior_is_refused(data):
+    with pytest.raises(TypeError, match="posterior of Dipole is not known"):
+        jp.fit.posterior(Dipole(tensor=VECTOR), data)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_refusals(make, error, message):
 def test_hyper_parameters_are_leaves(points):
     gp = Polarizability(tensor=MATRIX, head=LambdaGP(LambdaKernel(2.0))).with_points(points)
     params, build = jp.free(gp, "*.zeta", "*.sigma", "*.delta", "*.radius")
-    assert len(params) == 4 and build(params).parts[0].head.points is not None
+    assert len(params) == 4 and build(params).parts[0].head.references.points is not None
     changed = with_leaves(gp, {"parts.0.head.kernel.zeta": 3.0})
     assert changed.parts[0].head.kernel.zeta == 3.0
 

@@ -35,75 +35,76 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def model(data):
+def posterior(data):
     def gp(descriptor, kernel, m):
         points = jp.fit.select_environments(descriptor, data, m, key=KEY)
         return jp.AtomicPotential(descriptor, jp.SparseGP(kernel, delta=0.6, jitter=1e-6)).with_points(points)
 
     terms = gp(TWO, jp.SquaredExponential(0.5), 9) + gp(SOAP, jp.PolynomialKernel(2.0), 7) + jp.AtomicPotential(SOAP, jp.Linear(scale=0.2))
-    return jp.fit.linear(terms + jp.IsolatedAtoms({"H": 0.0, "O": -1.0}), data, covariance=True)
+    return jp.fit.posterior(terms + jp.IsolatedAtoms({"H": 0.0, "O": -1.0}), data)
 
 
 GRAPH = jp.from_atoms(frames(9)[-1], 3.0)
+variance, covariance = quick_jit(jp.fit.Posterior.variance), quick_jit(jp.fit.Posterior.covariance)
 
 
-def test_covariance_is_that_of_energy_differences(model):
+def test_covariance_is_that_of_energy_differences(posterior):
     """Var[E(R + h e) − E(R − h e)] / 4h² is the variance of a force; both copies in one graph, with weights +1 and −1."""
-    alone = jp.fit.linear(model.terms[1], jp.Dataset.from_atoms(frames(6), 3.0, sigma=NOISE), covariance=True)
-    full = quick_jit(jp.fit.covariance)(alone, GRAPH)
-    n, h, variance = 3, 1e-3, quick_jit(jp.AtomicPotential.variance)
+    alone = jp.fit.posterior(posterior.model.terms[1], jp.Dataset.from_atoms(frames(6), 3.0, sigma=NOISE))
+    full = covariance(alone, GRAPH)
+    n, h = 3, 1e-3
     sign = jnp.concatenate([jnp.ones(n), -jnp.ones(n)])
     for index in range(0, 9, 2):
         step = jnp.zeros(9).at[index].set(h).reshape(3, 3)
         both = jp.from_atoms(Atoms("OHHOHH", positions=np.concatenate([GRAPH.positions + step, GRAPH.positions - step + 50.0])), 3.0, max_neighbors=2)
         np.testing.assert_allclose(full[1 + index, 1 + index], variance(alone, both, sign) / (4 * h * h), rtol=1e-4)
-    np.testing.assert_allclose(full[0, 0], alone.variance(GRAPH), rtol=1e-9)
+    np.testing.assert_allclose(full[0, 0], variance(alone, GRAPH), rtol=1e-9)
 
 
-def test_covariance_of_a_sum(model):
-    full = np.asarray(quick_jit(jp.fit.covariance)(model, GRAPH))
+def test_covariance_of_a_sum(posterior):
+    full = np.asarray(covariance(posterior, GRAPH))
     assert full.shape == (10, 10)
     np.testing.assert_allclose(full, full.T, atol=1e-12)
     assert np.linalg.eigvalsh(full)[0] > -1e-12
-    np.testing.assert_allclose(full[0, 0], quick_jit(jp.fit.variance)(model, GRAPH), rtol=1e-9)
+    np.testing.assert_allclose(full[0, 0], variance(posterior, GRAPH), rtol=1e-9)
     # the forces of one structure sum to zero, with certainty
     together = np.tile(np.eye(3), 3)
     np.testing.assert_allclose(together @ full[1:, 1:] @ together.T, 0, atol=1e-10)
 
 
-def test_terms_of_a_sum_are_correlated(model):
+def test_terms_of_a_sum_are_correlated(posterior):
     """Two terms that the data cannot tell apart are known in their sum only."""
-    variance = quick_jit(jp.fit.variance)
-    separately = sum(float(variance(term, GRAPH)) for term in model.terms[:3])
-    assert float(variance(model, GRAPH)) < 0.9 * separately
+    ends, terms = np.cumsum([0, *(term.n_coefficients for term in posterior.model.terms[:3])]), posterior.model.terms[:3]
+    alone = [jp.fit.Posterior(t, posterior.factor[a:b], (r,)) for t, r, a, b in zip(terms, posterior.roots, ends, ends[1:], strict=False)]
+    assert float(variance(posterior, GRAPH)) < 0.9 * sum(float(variance(one, GRAPH)) for one in alone)
 
 
-def test_samples_have_the_posterior_spread(model):
+def test_samples_have_the_posterior_spread(posterior):
     """Of a Linear head the posterior is all there is: samples and covariance agree within their sampling error."""
     data = jp.Dataset.from_atoms(frames(6), 3.0, sigma=NOISE)
-    linear = jp.fit.linear(model.terms[2], data, covariance=True)
-    w = jp.fit.posterior_samples(linear, 2000, key=KEY)
+    linear = jp.fit.posterior(posterior.model.terms[2], data)
+    w = linear.samples(KEY, 2000)
     drawn = quick_jit(jp.fit.evaluate_samples)(linear, w, GRAPH)
-    full = quick_jit(jp.fit.covariance)(linear, GRAPH)
+    full = covariance(linear, GRAPH)
     np.testing.assert_allclose(np.std(drawn.forces, axis=0).reshape(-1), np.sqrt(np.diag(full)[1:]), rtol=0.08)
     np.testing.assert_allclose(np.std(drawn.energy), np.sqrt(full[0, 0]), rtol=0.08)
-    mean = quick_jit(jp.evaluate)(linear, GRAPH)
+    mean = quick_jit(jp.evaluate)(linear.model, GRAPH)
     np.testing.assert_allclose(np.mean(drawn.energy), mean.energy, atol=4 * np.sqrt(full[0, 0] / 2000))
-    assert jp.fit.posterior_samples(model, 3, key=KEY).shape == (3, sum(t.n_coefficients for t in model.terms[:3]))
+    assert posterior.samples(KEY, 3).shape == (3, sum(t.n_coefficients for t in posterior.model.terms[:3]))
 
 
-def test_most_uncertain_looks_ahead(model):
+def test_most_uncertain_looks_ahead(posterior):
     """The second choice is the largest deviation of the model that was also fitted to the first."""
     pool = frames(14)[6:]
     data = jp.Dataset.from_atoms(pool, 3.0, sigma=jp.Properties(energy=0.05))
-    linear = jp.fit.linear(model.terms[2], jp.Dataset.from_atoms(frames(6), 3.0, sigma=NOISE), covariance=True)
+    linear = jp.fit.posterior(posterior.model.terms[2], jp.Dataset.from_atoms(frames(6), 3.0, sigma=NOISE))
     first, second = jp.fit.most_uncertain(linear, data, 2)
-    spread = [float(jp.fit.variance(linear, jp.from_atoms(a, 3.0))) for a in pool]
+    spread = [float(linear.variance(jp.from_atoms(a, 3.0))) for a in pool]
     assert first == int(np.argmax(spread))
     label = lambda a: NOISE if a.positions.tobytes() != pool[first].positions.tobytes() else jp.Properties(energy=0.05)  # noqa: E731
     more = jp.Dataset.from_atoms([*frames(6), pool[first]], 3.0, sigma=label)
-    again = jp.fit.linear(model.terms[2], more, covariance=True)
-    assert second == int(np.argmax([float(jp.fit.variance(again, jp.from_atoms(a, 3.0))) for a in pool]))
+    again = jp.fit.posterior(posterior.model.terms[2], more)
+    assert second == int(np.argmax([float(again.variance(jp.from_atoms(a, 3.0))) for a in pool]))
     with pytest.raises(ValueError, match="the pool has 8 structures"):
         jp.fit.most_uncertain(linear, data, 9)
 
@@ -124,11 +125,32 @@ def test_calibration_and_coverage():
                 compare(errors, bad)
 
 
-def test_a_model_without_covariance_is_refused(model, data):
-    plain = jp.fit.linear(model.terms[2], data)
-    for call in (lambda: jp.fit.variance(plain, GRAPH), lambda: jp.fit.covariance(plain, GRAPH), lambda: jp.fit.posterior_samples(plain, 2, key=KEY)):
-        with pytest.raises(ValueError, match="covariance=True"):
-            call()
+def test_saved_and_loaded(posterior, tmp_path):
+    again = jp.load(jp.save(tmp_path / "posterior", posterior))
+    assert again == posterior and variance(again, GRAPH) == variance(posterior, GRAPH)
+    assert jp.load(jp.save(tmp_path / "model", posterior.model)) == posterior.model
+
+
+def test_the_model_is_that_of_the_fit(posterior, data):
+    fitted = jp.fit.linear(posterior.model.terms[2], data)
+    assert jp.fit.posterior(posterior.model.terms[2], data).model == fitted
+
+
+def test_refusals(posterior, data, tmp_path):
+    model = posterior.model.terms[2]
+    with pytest.raises(TypeError, match=r"posterior = jaxpot.fit.posterior\(model, data\)"):
+        jp.fit.linear(model, data, covariance=True)
+    with pytest.raises(TypeError, match="no argument what"):
+        jp.fit.linear(model, data, what=1)
+    with pytest.raises(ValueError, match='"lsqr" and "kernel" know no posterior'):
+        jp.fit.posterior(model, data, method="lsqr")
+    with pytest.raises(ValueError, match=r"expected a factor \[40, P'\]"):
+        jp.fit.Posterior(model, posterior.factor, (None,))
+    with pytest.raises(ValueError, match="expected roots of shapes"):
+        posterior.replace(roots=(None, None, None))
+    whole = jp.PIP(SPECIES, [[0, 1, 2]], jp.MorseTransform(1.0, decay=1.0), degree=1, symmetry=jp.exchanges("OHH"), coefficients=np.ones(3))
+    with pytest.raises(TypeError, match="PIP has no energies of single atoms"):
+        jp.fit.Posterior(whole, np.eye(3), (None,)).variance(GRAPH, jnp.ones(3))
 
 
 def test_a_bootstrap_spreads_like_the_error_of_a_mean():

@@ -20,7 +20,7 @@ def dataset(frames: list, cutoff: float, settings: dict) -> jp.Dataset:
 
 
 def ace(frames: list, isolated: dict, settings: dict):
-    """Linear ACE; functions are the rougher a priori the higher their degree and the more atoms they couple. Its posterior is kept."""
+    """Linear ACE; functions are the rougher a priori the higher their degree and the more atoms they couple. Its posterior is kept where asked for."""
     degrees = tuple(settings["degrees"])
     density = jp.Density(
         tuple(isolated),
@@ -33,11 +33,12 @@ def ace(frames: list, isolated: dict, settings: dict):
     basis = jp.ACE(density, jp.TotalDegree(degrees, settings["weight"]))
     roughness = basis.smoothness(settings["smoothness"], order=settings["per_factor"])
     model = jp.AtomicPotential(basis, jp.Linear(scale=settings["scale"], roughness=roughness)) + jp.IsolatedAtoms(isolated)
-    return jp.fit.linear(model, dataset(frames, settings["cutoff"], settings), method="cholesky", covariance=settings["covariance"])
+    fit = jp.fit.posterior if settings["covariance"] else jp.fit.linear
+    return fit(model, dataset(frames, settings["cutoff"], settings), method="cholesky")
 
 
 def gap(frames: list, isolated: dict, settings: dict):
-    """SOAP-GAP with pairs, its posterior kept."""
+    """SOAP-GAP with pairs, its posterior kept where asked for."""
     species, cutoff = tuple(isolated), jp.CosineCutoff(settings["cutoff"], width=settings["width"])
     data = dataset(frames, settings["cutoff"], settings)
     pairs = jp.TwoBody(species, cutoff)
@@ -51,7 +52,7 @@ def gap(frames: list, isolated: dict, settings: dict):
     ):
         points = jp.fit.select_environments(descriptor, data, n, key=jax.random.key(settings["seed"]))
         model = model + jp.AtomicPotential(descriptor, head).with_points(points)
-    return jp.fit.linear(model, data, covariance=settings["covariance"])
+    return (jp.fit.posterior if settings["covariance"] else jp.fit.linear)(model, data)
 
 
 def network(frames: list, isolated: dict, settings: dict):
@@ -111,6 +112,11 @@ def apip(frames: list, isolated: dict, settings: dict):
 FITS: dict[str, Callable] = {"ACE": ace, "SOAP-GAP": gap, "ACSF network": network, "sGDML": sgdml, "aPIP": apip}
 
 
+def model_of(fitted):
+    """The model of a posterior, or the model itself."""
+    return fitted.model if isinstance(fitted, jp.fit.Posterior) else fitted
+
+
 def cutoff_of(model) -> float:
     return max(float(model.reach), REACH)
 
@@ -135,6 +141,6 @@ def choices(kind: str, frames: list, isolated: dict, settings: dict, held_out: i
         if any(one["change"] == change for one in done):
             continue
         own = {**settings, **settings.get("choosing", {}), **change}
-        model = FITS[kind](cooler[: own.get("n_train")], isolated, own)
+        model = model_of(FITS[kind](cooler[: own.get("n_train")], isolated, own))
         yield {"change": change, **errors(model, hotter, cutoff_of(model))}
         jax.clear_caches()

@@ -11,13 +11,13 @@ import jaxpot as jp
 
 DISTANCES = np.linspace(0.6, 5.0, 89)  # Å
 _energy = jax.jit(lambda model, graph: model(graph))
-_variance = jax.jit(jp.fit.variance)
+_variance = jax.jit(jp.fit.Posterior.variance)
 
 
-def energies(model, frames: list, cutoff: float, of=_energy) -> np.ndarray:
-    """Energies (or variances) of frames that have the same atoms, in eV."""
+def energies(model, frames: list, cutoff: float) -> np.ndarray:
+    """Energies of frames that have the same atoms, in eV."""
     ready = jax.jit(lambda m: jp.prepare(m))(model)
-    return np.array([float(of(ready, jp.from_atoms(a, cutoff, max_neighbors=len(a) - 1))) for a in frames])
+    return np.array([float(_energy(ready, jp.from_atoms(a, cutoff, max_neighbors=len(a) - 1))) for a in frames])
 
 
 def along(model, frames: list, cutoff: float) -> dict:
@@ -111,9 +111,10 @@ def dimers(model, isolated: dict, cutoff: float) -> dict[str, list[float]]:
     return out
 
 
-def deviations(model, frames: list, cutoff: float) -> list[float]:
-    """Standard deviations of a model that has a posterior or a committee, in eV."""
-    committee = next((term for term in getattr(model, "terms", ()) if isinstance(term, jp.Committee)), None)
+def deviations(fitted, frames: list, cutoff: float) -> list[float]:
+    """Standard deviations of a posterior, or of a model with a committee, in eV."""
+    committee = next((term for term in getattr(fitted, "terms", ()) if isinstance(term, jp.Committee)), None)
     if committee is not None:
         return np.std([energies(member, frames, cutoff) for member in committee.members], axis=0, ddof=1).tolist()
-    return np.sqrt(np.maximum(energies(model, frames, cutoff, of=_variance), 0)).tolist()
+    variances = [float(_variance(fitted, jp.from_atoms(a, cutoff, max_neighbors=len(a) - 1))) for a in frames]
+    return np.sqrt(np.maximum(variances, 0)).tolist()

@@ -66,12 +66,13 @@ def study(data: dict, kind: str, settings: dict, store: report.Store, folder: Pa
     settings = choose(data, kind, settings, store, train, isolated)
     if store.get("settings") != settings:
         started, used = time.perf_counter(), processor_seconds()
-        model = models.FITS[kind](train[: settings.get("n_train")], isolated, settings)
+        fitted = models.FITS[kind](train[: settings.get("n_train")], isolated, settings)
         seconds = {"wall": time.perf_counter() - started, "processor": processor_seconds() - used}
-        jp.save(folder / f"{store.path.stem}.npz", model)
+        jp.save(folder / f"{store.path.stem}.npz", fitted)
         used_frames = min(len(train), settings.get("n_train", len(train)))
-        store.put(settings=settings, seconds=seconds, frames=used_frames, coefficients=size(model), errors={}, profiles={}, dimers=None)
-    model = jp.load(folder / f"{store.path.stem}.npz")
+        store.put(settings=settings, seconds=seconds, frames=used_frames, coefficients=size(models.model_of(fitted)), errors={}, profiles={}, dimers=None)
+    fitted = jp.load(folder / f"{store.path.stem}.npz")
+    model = models.model_of(fitted)
     cutoff = models.cutoff_of(model)
     for name, frames in tests.items():
         if name not in store.get("errors"):
@@ -83,7 +84,7 @@ def study(data: dict, kind: str, settings: dict, store: report.Store, folder: Pa
             frames = datasets.load(of)
             one = profiles.along(model, frames, cutoff)
             if "members" in settings or settings.get("covariance"):
-                one["deviation"] = profiles.deviations(model, frames, cutoff)
+                one["deviation"] = profiles.deviations(fitted, frames, cutoff)
             store.put(profiles={**store.get("profiles"), name: one})
             print(f"{kind}: {name}, {1e3 * one['rmse']:.1f} meV, unphysical minima {one['minima']}", flush=True)
     if store.get("dimers") is None and kind != "sGDML":  # which knows one molecule

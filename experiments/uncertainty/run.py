@@ -53,7 +53,7 @@ def fitted(train: list, arguments: argparse.Namespace):
     chosen = jp.fit.select_environments(soap, data, arguments.points, key=jax.random.key(arguments.seed))
     gap = jp.AtomicPotential(soap, jp.SparseGP(jp.PolynomialKernel(own["zeta"]), delta=own["delta"])).with_points(chosen)
     mean = float(np.mean([a.get_potential_energy() / len(a) for a in train]))
-    return jp.fit.linear(gap + jp.IsolatedAtoms({"Si": mean}), data, covariance=True)
+    return jp.fit.posterior(gap + jp.IsolatedAtoms({"Si": mean}), data)
 
 
 def graphs(model, frames: list) -> list:
@@ -63,12 +63,12 @@ def graphs(model, frames: list) -> list:
     return [jp.from_atoms(a, cutoff, max_atoms=max(map(len, frames)), max_neighbors=n_neighbors) for a in frames]
 
 
-def energies(model, frames: list) -> tuple[np.ndarray, np.ndarray]:
+def energies(posterior, frames: list) -> tuple[np.ndarray, np.ndarray]:
     """Errors of energies and their predicted deviations, in eV/atom."""
-    both = jax.jit(lambda model, graph: (model(graph), jp.fit.variance(model, graph)))
+    both = jax.jit(lambda posterior, graph: (posterior.model(graph), posterior.variance(graph)))
     errors, deviations = [], []
-    for atoms, graph in zip(frames, graphs(model, frames), strict=True):
-        energy, variance = both(model, graph)
+    for atoms, graph in zip(frames, graphs(posterior.model, frames), strict=True):
+        energy, variance = both(posterior, graph)
         errors.append((float(energy) - atoms.get_potential_energy()) / len(atoms))
         deviations.append(float(variance) ** 0.5 / len(atoms))
     return np.array(errors), np.array(deviations)
@@ -82,8 +82,8 @@ def held_out(train: list, arguments: argparse.Namespace, output: Path) -> tuple[
     for k in tqdm(range(folds), desc="cross-validation"):
         file = output / f"fold-{k}-of-{folds}-{arguments.points}-{arguments.seed}.npz"
         if not file.exists():
-            model = fitted([a for a, own in zip(train, fold, strict=True) if own != k], arguments)
-            np.savez(file, *energies(model, [a for a, own in zip(train, fold, strict=True) if own == k]))
+            posterior = fitted([a for a, own in zip(train, fold, strict=True) if own != k], arguments)
+            np.savez(file, *energies(posterior, [a for a, own in zip(train, fold, strict=True) if own == k]))
             jax.clear_caches()
         with np.load(file) as kept:
             errors[fold == k], deviations[fold == k] = kept["arr_0"], kept["arr_1"]
@@ -189,24 +189,25 @@ def main() -> None:
 
 def on_test_set(train: list, test: list, arguments: argparse.Namespace) -> tuple[dict, dict]:
     """Errors and deviations of the model of all training frames, and what they cost."""
-    model = fitted(train, arguments)
-    weights = jp.fit.posterior_samples(model, arguments.samples, key=jax.random.key(arguments.seed))
-    evaluate, variance, covariance, samples = (jax.jit(f) for f in (jp.evaluate, jp.fit.variance, jp.fit.covariance, jp.fit.evaluate_samples))
+    posterior = fitted(train, arguments)
+    model, weights = posterior.model, posterior.samples(jax.random.key(arguments.seed), arguments.samples)
+    functions = jp.evaluate, jp.fit.Posterior.variance, jp.fit.Posterior.covariance, jp.fit.evaluate_samples
+    evaluate, variance, covariance, samples = map(jax.jit, functions)
     found = {name: [] for name in ("energy", "energy_sd", "forces", "forces_sd", "forces_sampled")}
     for atoms, graph in zip(test, graphs(model, test), strict=True):
         real = len(atoms)
         # what symmetry makes zero has the variance zero up to round-off, of either sign
-        made, spread = evaluate(model, graph), np.sqrt(np.maximum(np.diag(np.asarray(covariance(model, graph))), 0))
+        made, spread = evaluate(model, graph), np.sqrt(np.maximum(np.diag(np.asarray(covariance(posterior, graph))), 0))
         found["energy"].append((float(made.energy) - atoms.get_potential_energy()) / real)
         found["energy_sd"].append(float(spread[0]) / real)
         spread = spread[1:].reshape(-1, 3)[:real]
         free = spread > SYMMETRIC
         found["forces"].append((np.asarray(made.forces)[:real] - atoms.get_forces())[free])
         found["forces_sd"].append(spread[free])
-        found["forces_sampled"].append(np.std(np.asarray(samples(model, weights, graph).forces)[:, :real], axis=0, ddof=1)[free])
-    cost = {"atoms": max(map(len, test)), "energy, forces, virial": seconds(evaluate, model, graph), "energy variance": seconds(variance, model, graph)}
-    cost |= {"energy and force covariance": seconds(covariance, model, graph, repeats=3)}
-    cost |= {f"energy and forces of {arguments.samples} samples": seconds(samples, model, weights, graph)}
+        found["forces_sampled"].append(np.std(np.asarray(samples(posterior, weights, graph).forces)[:, :real], axis=0, ddof=1)[free])
+    cost = {"atoms": max(map(len, test)), "energy, forces, virial": seconds(evaluate, model, graph), "energy variance": seconds(variance, posterior, graph)}
+    cost |= {"energy and force covariance": seconds(covariance, posterior, graph, repeats=3)}
+    cost |= {f"energy and forces of {arguments.samples} samples": seconds(samples, posterior, weights, graph)}
     return {name: [np.asarray(values).tolist() for values in of] for name, of in found.items()}, cost
 
 

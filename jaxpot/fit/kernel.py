@@ -40,7 +40,7 @@ def solve_references(model: Model, data: Dataset, structures: Iterable[tuple[int
         names = ", ".join(type(term).__name__ for term in linear)
         raise TypeError(f'method="kernel" is for one GradientDomain, got the linear terms {names}; use method="qr"')
     term, n = linear[0], len(linear[0].descriptor.atoms)
-    features, directions = np.asarray(term.features, float), np.asarray(term.directions, float)
+    features, directions = np.asarray(term.references.features, float), np.asarray(term.references.directions, float)
     m, a, _ = directions.shape
     if len(data) != m:
         raise ValueError(

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.data import Dataset
-from jaxpot.fit.linear import linear
+from jaxpot.fit.posterior import Posterior, posterior
+from jaxpot.heads.base import LinearHead
 from jaxpot.heads.hidden import HiddenLayer
 from jaxpot.heads.linear import Linear
 from jaxpot.heads.mlp import MLP
@@ -16,14 +17,13 @@ from jaxpot.pytree import set_fields
 Array = jax.Array
 
 
-def last_layer(model: Potential, data: Dataset, *, scale: float = 1.0, progress: bool | None = None) -> Potential:
+def last_layer(model: Potential, data: Dataset, *, scale: float = 1.0, progress: bool | None = None) -> Posterior:
     r"""A trained network with the posterior covariance of its last layer, its hidden layers taken as known.
 
     .. math:: \mathrm{Cov}\, w = \left(A^T \Sigma^{-1} A + \lambda^{-2}\right)^{-1}, \qquad A_{sp} = \partial y_s / \partial w_p
 
-    The result is a linear model in w, the weights and biases of the last layer, with the predictions of the network: `fit.variance`,
-    `fit.covariance`, `fit.posterior_samples` and `fit.most_uncertain` take it as it is, and `fit.linear` would fit its last layer anew.
-    What is uncertain in the hidden layers is left out, so deviations need a `fit.calibration`.
+    Its model is linear in w, the weights and biases of the last layer, and has the predictions of the network; `fit.linear` would fit its
+    last layer anew. What is uncertain in the hidden layers is left out, so deviations need a `fit.calibration`.
 
     Args:
       model: an AtomicPotential with an MLP, or a Sum that holds such terms.
@@ -32,7 +32,7 @@ def last_layer(model: Potential, data: Dataset, *, scale: float = 1.0, progress:
       progress: True or False shows or hides the progress bar; None shows it on a terminal.
 
     Returns:
-      The model, in which every MLP is a Linear head on a HiddenLayer.
+      The Posterior of a model in which every MLP is a Linear head on a HiddenLayer.
 
     Raises:
       TypeError: for a model without an MLP.
@@ -44,14 +44,14 @@ def last_layer(model: Potential, data: Dataset, *, scale: float = 1.0, progress:
     terms = tuple(_opened(term, scale) for term in terms_of(model))
     if not any(isinstance(getattr(term, "descriptor", None), HiddenLayer) for term in terms):
         names = " + ".join(type(term).__name__ for term in terms)
-        raise TypeError(f"last_layer: {names} has no MLP; the posterior of a linear model is that of jaxpot.fit.linear(model, data, covariance=True)")
+        raise TypeError(f"last_layer: {names} has no MLP; the posterior of a linear model is jaxpot.fit.posterior(model, data)")
     opened = Sum(terms) if isinstance(model, Sum) else terms[0]
-    fitted = linear(opened, data, covariance=True, progress=progress)
+    found = posterior(opened, data, progress=progress)
     kept = tuple(
-        set_fields(new, head=set_fields(new.head, coefficients=old.head.coefficients)) if hasattr(getattr(old, "head", None), "covariance") else new
-        for new, old in zip(terms_of(fitted), terms, strict=True)
+        set_fields(new, head=set_fields(new.head, coefficients=old.head.coefficients)) if isinstance(getattr(old, "head", None), LinearHead) else new
+        for new, old in zip(terms_of(found.model), terms, strict=True)
     )
-    return Sum(kept) if isinstance(model, Sum) else kept[0]
+    return found.replace(model=Sum(kept) if isinstance(model, Sum) else kept[0])
 
 
 def _opened(term: Potential, scale: float) -> Potential:

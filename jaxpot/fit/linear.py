@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,6 @@ from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat,
 from jaxpot.math.linalg import StreamingQR
 from jaxpot.passes import condense, freeze
 from jaxpot.potentials.base import Model, Sum, evaluate, terms_of
-from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.tensors import TensorModel
 
 Array = jax.Array
@@ -35,9 +35,9 @@ def linear(
     data: Dataset,
     *,
     method: str = "qr",
-    covariance: bool = False,
     checkpoint: str | os.PathLike | None = None,
     progress: bool | None = None,
+    **others: Any,
 ) -> Model:
     r"""Fits the coefficients of all linear terms to energies, forces and virials together, or those of a model of tensors.
 
@@ -50,14 +50,12 @@ def linear(
       method: "qr" streams rows into one [P, P] triangle (condition κ); "cholesky" accumulates AᵀΣ⁻¹A in the prior's
         coordinates (κ², two to three times faster); "lsqr" forms no rows and needs memory for a few vectors only. "kernel" is for a
         GradientDomain whose references are the data: forces make its coefficients by one factorisation of K + Σ, energies its constant alone.
-      covariance: also keep the posterior covariance, for `fit.variance`, `fit.covariance` and `fit.posterior_samples` ("qr" and
-        "cholesky").
       checkpoint: a file in which the state is kept while the fit runs ("qr" and "cholesky"); a fit that was killed goes on
         from it when called again with the same model and data. Removed at the end.
       progress: True or False shows or hides the progress bar; None shows it on a terminal.
 
     Returns:
-      The fitted model; sparse points are frozen to their features.
+      The fitted model; sparse points are frozen to their features. `fit.posterior` fits it in the same way, and keeps what is uncertain.
 
     Raises:
       RuntimeError: without float64.
@@ -66,30 +64,32 @@ def linear(
         not positive definite, a checkpoint of another fit, or data without the model's labels or with labels of another rank or
         symmetry.
     """
+    if "covariance" in others:
+        raise TypeError("fit.linear keeps no covariance; write posterior = jaxpot.fit.posterior(model, data), whose posterior.model is the fitted model")
+    if others:
+        raise TypeError(f"fit.linear has no argument {', '.join(others)}; it has method, checkpoint and progress")
     require_x64("fit.linear")
-    solvers = {"qr": _Triangle, "cholesky": _Gram}
-    if method not in (*solvers, "lsqr", "kernel"):
+    if method not in (*_SOLVERS, "lsqr", "kernel"):
         raise ValueError(f'method must be "qr", "cholesky" or "lsqr", or "kernel" for a GradientDomain, got {method!r}')
-    without = [type(term).__name__ for term in require_linear(model) if isinstance(term, TensorModel | GradientDomain)]
-    if covariance and without:
-        raise ValueError(f"{without[0]} keeps no covariance; write jaxpot.fit.linear(model, data) without it")
+    require_linear(model)
     check_labels(model, data)
-    if method in ("lsqr", "kernel") and (covariance or checkpoint is not None):
-        raise ValueError(f'method="{method}" has neither covariance nor checkpoint; use method="qr"')
+    if method in ("lsqr", "kernel") and checkpoint is not None:
+        raise ValueError(f'method="{method}" has no checkpoint; use method="qr"')
     if method == "kernel":
         return freeze(with_coefficients(model, jnp.asarray(solve_references(model, data, _bar(data, progress, "fit")))))
-    model_at = ready(model)
-    root = np.asarray(_root(model_at))
-    if not np.all(np.isfinite(root)):
-        raise ValueError(
-            "the prior is not positive definite: sparse points are too alike for the jitter (or the matching of a StructureGP gives no "
-            "positive kernel, or the zeta of a PolynomialKernel is not a whole number); raise it, for example SparseGP(kernel, jitter=1e-6), or take "
-            "fewer sparse points"
-        )
     if method == "lsqr":
-        return freeze(with_coefficients(model, jnp.asarray(_lsqr(model_at, data, root, progress))))
+        model_at = ready(model)
+        return freeze(with_coefficients(model, jnp.asarray(_lsqr(model_at, data, require_root(model_at), progress))))
+    solver = accumulate(model, data, method, checkpoint, progress)
+    fitted = freeze(with_coefficients(model, jnp.asarray(solver.solve())))
+    forget(checkpoint)
+    return fitted
 
-    solver = solvers[method](root)
+
+def accumulate(model: Model, data: Dataset, method: str, checkpoint: str | os.PathLike | None, progress: bool | None):
+    """The solver, "qr" or "cholesky", that has seen the rows of all structures."""
+    model_at = ready(model)
+    solver = _SOLVERS[method](require_root(model_at))
     path, done = None if checkpoint is None else Path(checkpoint), 0
     mark = "" if path is None else fingerprint(model, data, method)
     if path is not None and path.exists():
@@ -101,28 +101,43 @@ def linear(
         if path is not None and time.monotonic() - saved > _SAVE_EVERY:
             _store(solver, path, mark, done)
             saved = time.monotonic()
-    w, factor = solver.finish(covariance)
-    fitted = freeze(with_coefficients(model, jnp.asarray(w), None if factor is None else jnp.asarray(factor)))
-    if checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
-    return fitted
+    return solver
+
+
+def require_root(model: Model) -> np.ndarray:
+    """The lower Cholesky factor of the prior precision of a condensed model, shape [P, P].
+
+    Raises:
+      ValueError: if it is not positive definite.
+    """
+    root = np.asarray(_root(model))
+    if not np.all(np.isfinite(root)):
+        raise ValueError(
+            "the prior is not positive definite: sparse points are too alike for the jitter (or the matching of a StructureGP gives no "
+            "positive kernel, or the zeta of a PolynomialKernel is not a whole number); raise it, for example SparseGP(kernel, jitter=1e-6), or take "
+            "fewer sparse points"
+        )
+    return root
 
 
 class _Triangle:
     """QR of the weighted rows, with the prior's rows appended at the end."""
 
     def __init__(self, root: np.ndarray):
-        self._root, self._qr = root, StreamingQR(len(root))
+        self.root, self._qr = root, StreamingQR(len(root))
 
     def add(self, rows, y):
         self._qr.add(rows, y)
 
-    def finish(self, covariance: bool):
+    def solve(self) -> np.ndarray:
+        self._qr.add(self.root.T, np.zeros(len(self.root)))
+        return self._qr.solve()
+
+    def factor(self) -> np.ndarray:
+        """C of the posterior covariance C Cᵀ, after `solve`."""
         from scipy.linalg import solve_triangular
 
-        self._qr.add(self._root.T, np.zeros(len(self._root)))
-        w = self._qr.solve()
-        return w, solve_triangular(self._qr.triangle()[0], np.eye(len(w))) if covariance else None
+        return solve_triangular(self._qr.triangle()[0], np.eye(len(self.root)))
 
     def state(self) -> dict[str, np.ndarray]:
         return self._qr.state()
@@ -136,7 +151,7 @@ class _Gram:
 
     def __init__(self, root: np.ndarray):
         p = len(root)
-        self._root, self._gram, self._projected = root, np.zeros((p, p)), np.zeros(p)
+        self.root, self._gram, self._projected = root, np.zeros((p, p)), np.zeros(p)
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, rows, y):
@@ -150,20 +165,23 @@ class _Gram:
         if self._waiting:
             rows, y = (np.concatenate(x) for x in zip(*self._waiting, strict=True))
             self._waiting = []
-            white = solve_triangular(self._root, rows.T, lower=True)
+            white = solve_triangular(self.root, rows.T, lower=True)
             self._gram += white @ white.T
             self._projected += white @ y
 
-    def finish(self, covariance: bool):
+    def solve(self) -> np.ndarray:
         from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
         self._accumulate()
-        factor = cho_factor(np.eye(len(self._gram)) + self._gram)
-        w = solve_triangular(self._root.T, cho_solve(factor, self._projected))
-        if not covariance:
-            return w, None
-        inverse = solve_triangular(np.triu(factor[0]), np.eye(len(w)))  # U⁻¹, where UᵀU = I + gram
-        return w, solve_triangular(self._root.T, inverse)
+        self._triangle = cho_factor(np.eye(len(self._gram)) + self._gram)
+        return solve_triangular(self.root.T, cho_solve(self._triangle, self._projected))
+
+    def factor(self) -> np.ndarray:
+        """C of the posterior covariance C Cᵀ, after `solve`."""
+        from scipy.linalg import solve_triangular
+
+        inverse = solve_triangular(np.triu(self._triangle[0]), np.eye(len(self.root)))  # U⁻¹, where UᵀU = I + gram
+        return solve_triangular(self.root.T, inverse)
 
     def state(self):
         self._accumulate()
@@ -173,6 +191,7 @@ class _Gram:
         self._gram, self._projected = state["gram"], state["projected"]
 
 
+_SOLVERS = {"qr": _Triangle, "cholesky": _Gram}
 ready = jax.jit(condense)  # once per fit, not once per structure
 _root = jax.jit(prior_root)
 
@@ -207,13 +226,12 @@ def _bar(data: Dataset, progress: bool | None, what: str):
     return tqdm(data.structures(), total=len(data), desc=what, unit="structure", disable=None if progress is None else not progress)
 
 
-def with_coefficients(model: Model, w: Array, factor: Array | None = None) -> Model:
-    """The model with coefficients w [P] of all its linear terms in order, and the factor C [P, P'] of their covariance."""
+def with_coefficients(model: Model, w: Array) -> Model:
+    """The model with coefficients w [P] of all its linear terms in order."""
     new, start = {}, 0
     for position, term in zip(linear_terms(model), require_linear(model), strict=True):
         share = slice(start, start + term.n_coefficients)
-        new[position] = term.with_coefficients(w[share], None if factor is None else factor[share])
-        start = share.stop
+        new[position], start = term.with_coefficients(w[share]), share.stop
     return Sum(tuple(new.get(i, term) for i, term in enumerate(terms_of(model)))) if isinstance(model, Sum) else new[0]
 
 
@@ -307,6 +325,12 @@ def _store(solver, path: Path, mark: str, done: int) -> None:
     with open(partial, "wb") as file:
         np.savez(file, fingerprint=np.array(mark), done=np.array(done), **solver.state())
     os.replace(partial, path)
+
+
+def forget(checkpoint: str | os.PathLike | None) -> None:
+    """Removes the checkpoint of a fit that has ended."""
+    if checkpoint is not None:
+        Path(checkpoint).unlink(missing_ok=True)
 
 
 def _restore(solver, path: Path, mark: str) -> int:

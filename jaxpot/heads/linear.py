@@ -38,7 +38,6 @@ class Linear(LinearHead):
       roughness: divides `scale` feature by feature, shape [F], for priors that prefer smooth functions (`ACE.smoothness`); None
         treats all alike.
       coefficients: w, shape [S · F], species slowest; None until fitted.
-      covariance: C with posterior covariance of w equal to C Cᵀ, shape [S · F, P]; None unless the fit was asked for it.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
       n_features: F; likewise.
     """
@@ -46,7 +45,6 @@ class Linear(LinearHead):
     scale: Array = positive(1.0)
     roughness: Array | None = positive(None, shape="[F]", low=1e-300)
     coefficients: Array | None = None
-    covariance: Array | None = None
     n_species: int | None = static(None)
     n_features: int | None = static(None)
 
@@ -94,7 +92,6 @@ class SharedLinear(LinearHead):
       scale: prior standard deviation of every coefficient without the penalty, in eV per unit of the feature.
       penalty: what is added to the precision, positive semidefinite, shape [F, F]: a multiple of `ClusterPIP.roughness`. None is none.
       coefficients: w, shape [F]; None until fitted.
-      covariance: C with posterior covariance of w equal to C Cᵀ, shape [F, P]; None unless the fit was asked for it.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
       n_features: F; likewise.
     """
@@ -102,7 +99,6 @@ class SharedLinear(LinearHead):
     scale: Array = positive(1.0)
     penalty: Array | None = None
     coefficients: Array | None = None
-    covariance: Array | None = None
     n_species: int | None = static(None)
     n_features: int | None = static(None)
 
@@ -144,7 +140,6 @@ class Quadratic(LinearHead):
       quadratic_scale: prior standard deviation of α, in eV per unit of the feature squared.
       coefficients: shape [S · (F + F (F + 1) / 2)], species slowest, β before the upper triangle of α by rows; None until fitted. That is the
         order and the factor ½ of LAMMPS (quadraticflag).
-      covariance: C with posterior covariance of the coefficients equal to C Cᵀ, shape [P, P']; None unless the fit was asked for it.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
       n_features: F; likewise.
 
@@ -160,7 +155,6 @@ class Quadratic(LinearHead):
     scale: Array = positive(1.0)
     quadratic_scale: Array = positive(1.0)
     coefficients: Array | None = None
-    covariance: Array | None = None
     n_species: int | None = static(None)
     n_features: int | None = static(None)
 

@@ -1,5 +1,7 @@
 """The kernel between tensors of atoms, and the sparse Gaussian process that uses it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import numpy as np
 from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.base import features as stack_features
 from jaxpot.graph import Environment, Graph, environments
+from jaxpot.heads.references import References, require_points, with_points
 from jaxpot.math.kernels import power
 from jaxpot.math.linalg import einsum, unit
 from jaxpot.passes import condense
@@ -23,6 +26,15 @@ def tensor_features(descriptor: Descriptor, envs: Environment) -> tuple[Array, A
         return jax.vmap(descriptor.of)(c), jax.vmap(descriptor.invariants)(c)
     x = stack_features(descriptor, envs)
     return x[:, :, None], jax.vmap(unit)(x)
+
+
+def tensor_references(references: References, descriptor: Descriptor, name: str) -> References:
+    """With the features, invariants and kinds of the points, which follow the descriptor's leaves; `name` is the head's."""
+    if references.features is not None:
+        return references
+    points = require_points(references, name)
+    features, invariants = tensor_features(descriptor, points)
+    return set_fields(references, features=features, invariants=invariants, kinds=points.center)
 
 
 @pytree
@@ -84,10 +96,7 @@ class LambdaGP:
       kernel: k.
       delta: scale of the prior, in the unit of the tensor: its kernel at distance zero is δ²|p^λ|².
       jitter: added to the diagonal of K_MM, in the square of that unit.
-      points: stack of M environments.
-      features: of the sparse points, shape [M, F, 2λ + 1]; taken instead of `points` where given.
-      invariants: of the sparse points, shape [M, F₀].
-      species: centre species of the sparse points, shape [M].
+      references: the M sparse points, with the invariants of the same atoms; made by `with_points`.
       coefficients: w, shape [M (2λ + 1)], in the inverse of the tensor's unit; None until fitted.
       lam: λ; None until joined with a descriptor.
 
@@ -102,10 +111,7 @@ class LambdaGP:
     kernel: LambdaKernel
     delta: Array = positive(1.0)
     jitter: Array = positive(1e-8)
-    points: Environment | None = None
-    features: Array | None = None
-    invariants: Array | None = None
-    species: Array | None = None
+    references: References = dataclasses.field(default_factory=References)
     coefficients: Array | None = None
     lam: int | None = static(None)
     made_in: str | None = derived()
@@ -116,22 +122,14 @@ class LambdaGP:
             raise TypeError(f"LambdaGP: expected a LambdaKernel, got {type(self.kernel).__name__}; write LambdaGP(LambdaKernel(zeta=2.0))")
         if self.lam is not None and self.coefficients is not None and np.shape(self.coefficients) != (self.n_coefficients,):
             raise ValueError(f"LambdaGP: expected coefficients [{self.n_coefficients}], got {np.shape(self.coefficients)}")
-        if self.species is not None and np.shape(self.species) != (self.n_points,):
-            raise ValueError(f"LambdaGP: {self.n_points} sparse points, but species has shape {np.shape(self.species)}")
-
-    @property
-    def n_points(self) -> int:
-        if self.features is not None:
-            return self.features.shape[0]
-        return 0 if self.points is None else self.points.center.shape[0]
 
     @property
     def n_coefficients(self) -> int:
-        return self.n_points * (2 * self.lam + 1)
+        return self.references.count * (2 * self.lam + 1)
 
     def with_points(self, points: Environment) -> "LambdaGP":
         """The unfitted head with these M environments as its sparse points."""
-        return self.replace(points=points, species=points.center, features=None, invariants=None, coefficients=None)
+        return with_points(self, points)
 
     def sized(self, descriptor: Descriptor) -> "LambdaGP":
         lam, pseudo = degree(descriptor)
@@ -142,32 +140,22 @@ class LambdaGP:
             )
         if self.lam not in (None, lam):
             raise ValueError(f"LambdaGP was made for degree {self.lam}, the descriptor has degree {lam}")
-        shape = None if self.features is None else self.features.shape[1:]
+        shape = None if self.references.features is None else self.references.features.shape[1:]
         if shape not in (None, (descriptor.n_features, 2 * lam + 1)):
             raise ValueError(f"LambdaGP: sparse points have features {list(shape)}, the descriptor [{descriptor.n_features}, {2 * lam + 1}]")
         return self.replace(lam=lam)
 
-    def of_features(self, descriptor: Descriptor) -> "LambdaGP":
-        """The same head with the features of its sparse points, which follow the descriptor's leaves."""
-        if self.features is not None:
-            return self
-        if self.points is None:
-            raise ValueError(
-                "LambdaGP has no sparse points; write model.with_points(jaxpot.fit.select_environments(jaxpot.SOAP(density), data, 200, key=key))"
-            )
-        features, invariants = tensor_features(descriptor, self.points)
-        return set_fields(self, features=features, invariants=invariants)
-
     def _weight(self, invariants: Array, species: Array) -> Array:
         """δ² times the invariant factor, zero between different centres, shape [n, M]."""
-        factor = jnp.asarray(self.delta, invariants.dtype) ** 2 * self.kernel.factor(invariants, self.invariants.astype(invariants.dtype))
-        return jnp.where(species[:, None] == self.species[None, :], factor, 0)
+        factor = jnp.asarray(self.delta, invariants.dtype) ** 2 * self.kernel.factor(invariants, self.references.invariants.astype(invariants.dtype))
+        return jnp.where(species[:, None] == self.references.kinds[None, :], factor, 0)
 
     def basis(self, features: Array, invariants: Array, species: Array) -> Array:
         """[n, F, 2λ + 1], [n, F₀], [n] -> [n, 2λ + 1, P]; tensors are basis @ coefficients."""
         require_precision(self, features.dtype)
-        blocks = self.kernel(features, self.features.astype(features.dtype), invariants, self.invariants.astype(features.dtype))
-        same = (species[:, None] == self.species[None, :])[:, None, :, None]
+        known = self.references
+        blocks = self.kernel(features, known.features.astype(features.dtype), invariants, known.invariants.astype(features.dtype))
+        same = (species[:, None] == known.kinds[None, :])[:, None, :, None]
         blocks = jnp.where(same, jnp.asarray(self.delta, features.dtype) ** 2 * blocks, 0)
         return blocks.reshape(*blocks.shape[:2], -1)
 
@@ -176,13 +164,13 @@ class LambdaGP:
         if self.coefficients is None:
             raise ValueError("LambdaGP has no coefficients yet; write model = jaxpot.fit.linear(model, data)")
         require_precision(self, features.dtype)
-        w = jnp.asarray(self.coefficients, features.dtype).reshape(self.n_points, -1)
+        w = jnp.asarray(self.coefficients, features.dtype).reshape(self.references.count, -1)
         # contracted with the coefficients first, the blocks are never formed: (2λ + 1)² times fewer operations
-        projected = einsum("nm,mf->nf", self._weight(invariants, species), einsum("mfu,mu->mf", self.features.astype(features.dtype), w))
+        projected = einsum("nm,mf->nf", self._weight(invariants, species), einsum("mfu,mu->mf", self.references.features.astype(features.dtype), w))
         return einsum("nfu,nf->nu", features, projected)
 
     def precision(self) -> Array:
-        k = self.basis(self.features, self.invariants, self.species).reshape(self.n_coefficients, -1)
+        k = self.basis(self.references.features, self.references.invariants, self.references.kinds).reshape(self.n_coefficients, -1)
         return k + self.jitter * jnp.eye(self.n_coefficients, dtype=k.dtype)
 
 

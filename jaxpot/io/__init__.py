@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 _MODULE_OF = {
+    "load_posterior": "posterior",
     "read_eam": "lammps",
     "read_edip": "lammps",
     "read_frames": "frames",

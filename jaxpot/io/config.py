@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxpot.heads.references import References
 from jaxpot.potentials.base import IsolatedAtoms, Potential
 from jaxpot.pytree import class_name, class_table, fields, find_class, is_pytree, rebuild
 
@@ -49,7 +50,7 @@ def model_from_table(table: Any, path: str = "model") -> Potential:
 
 
 def table_from_model(model: Any) -> Any:
-    """The inverse of `model_from_table`, every field written out; fields that are None by default are left out.
+    """The inverse of `model_from_table`, every field written out; fields that are None by default, and references where there are none, are left out.
 
     Raises:
       TypeError: for fields that have no such form.
@@ -64,7 +65,7 @@ def table_from_model(model: Any) -> Any:
     if is_pytree(model):
         out = {"class": class_name(type(model))}
         for name, value, field in fields(model):
-            if field.init and (value is not None or field.default is not None):
+            if field.init and (value is not None or field.default is not None) and not (isinstance(value, References) and not value.count):
                 out[name] = table_from_model(value)
         return out
     if model is None:

@@ -89,6 +89,19 @@ def _moments(node: Node, arrays: Arrays) -> Node:
     return {**node, "l_max": program(lists).degrees[-1][1]}
 
 
+def _referring(**fields: str) -> Step:
+    """What a kernel model refers to has become one part: of which field each of its own was, _referring(kinds="species")."""
+
+    def step(node: Node, arrays: Arrays) -> Node:
+        part = {"class": "References", **dict.fromkeys(("points", "features", "kinds", "weights", "invariants", "directions"))}
+        kept = {key: child for key, child in node.items() if key not in fields.values()}
+        return {**kept, "references": part | {own: node[old] for own, old in fields.items()}}
+
+    return step
+
+
+_APART = dropped("covariance", "root")  # which load_posterior reads
+
 # from format 1, of jaxpot 0.1.0
 _SINCE_1: dict[str, tuple[Step, ...]] = {
     "ACE": (renamed(density="expansion"), _unmixed_ace),
@@ -96,11 +109,19 @@ _SINCE_1: dict[str, tuple[Step, ...]] = {
     "Density": (dropped("table"),),
     "Environment": (added(carried=None, center_carried=None),),
     "GlobalSOAP": (renamed(density="expansion"),),
+    "GradientDomain": (_referring(features="features", directions="directions"),),
     "Graph": (added(charge=None, field=None),),
     "LambdaSOAP": (renamed(density="expansion"),),
+    "LambdaGP": (_referring(points="points", features="features", invariants="invariants", kinds="species"),),
+    "Linear": (_APART,),
     "MBTR": (added(distance={"class": "InverseTransform"}, angle={"class": "CosineOfAngle"}, angle_cutoff=None, perimeter=None),),
     "MTP": (_moments, dropped("radial_basis_size"), nested("expansion", "Moments", "species", "l_max", "min_dist", "max_dist", "radial", "scaling")),
+    "PIP": (_APART,),
+    "Quadratic": (_APART,),
     "SOAP": (renamed(density="expansion"),),
+    "SharedLinear": (_APART,),
+    "SparseGP": (_APART, _referring(points="points", features="features", weights="weights", kinds="species")),
+    "StructureGP": (_APART, _referring(points="points", features="features", kinds="centers")),
     "TurboDensity": (dropped("table"),),
 }
 TABLES = (_SINCE_1,)  # of format 1, 2, ...; the format written is the next one
@@ -120,6 +141,14 @@ def converted(text: Any, arrays: Arrays, version: int) -> Any:
     for table in TABLES[version - 1 :]:
         text = _stepped(text, arrays, table, "")
     return text
+
+
+def factors_of(text: Any) -> list[str | None]:
+    """In a file of format 1, for each term of its model: the array of the factor C of its posterior covariance, None if there is none."""
+    terms = text.get("terms") if isinstance(text, dict) and text.get("class") == "Sum" else [text]
+    holders = [term.get("head") if isinstance(term, dict) and "head" in term else term for term in terms or ()]
+    found = [holder.get("covariance") if isinstance(holder, dict) else None for holder in holders]
+    return [factor["array"] if isinstance(factor, dict) and "array" in factor else None for factor in found]
 
 
 def arrays_of(text: Any) -> set[str]:

@@ -13,6 +13,7 @@ from jaxpot.checks import require_finite
 from jaxpot.descriptors.base import LocalDescriptor, features
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, ThreeBody, TriangleDescriptor, Triangles, TwoBody
 from jaxpot.graph import Graph, environments, only
+from jaxpot.heads.references import References
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.io.gap_soap import flag, soap, soap_turbo
 from jaxpot.io.gap_xml import OLDEST, atomic_number, count, gap_params, isolated_energies, read_tree, real, settings_of, truth
@@ -304,7 +305,7 @@ def _term(blocks: list[dict]) -> AtomicPotential:
             raise ValueError(f"{first['label']}: {first['name']} with sparseCutoff other than 1 is not implemented")
         zeta = first["zeta"]
         kernel = PolynomialKernel(zeta, offset=scale * real(first["settings"], "covariance_sigma0", "0", first["label"]))
-        head = SparseGP(kernel, delta=first["delta"] / scale**zeta, features=features, species=jnp.asarray(kind))
+        head = SparseGP(kernel, delta=first["delta"] / scale**zeta, references=References(features=features, kinds=jnp.asarray(kind)))
     else:
         kinds = tuple(b["kinds"][0] for b in blocks)
         descriptor = first["class"](symbols, first["cutoff"], kinds)
@@ -312,9 +313,8 @@ def _term(blocks: list[dict]) -> AtomicPotential:
         kernel = SquaredExponential(first["length"][0] if len(first["length"]) == 1 else first["length"])
         if descriptor.permutations:
             kernel = Symmetrised(kernel, descriptor.permutations)
-        head = SparseGP(
-            kernel, delta=first["delta"], features=joined["points"], species=jnp.asarray(kind), weights=joined["weights"]
-        )
+        references = References(features=joined["points"], kinds=jnp.asarray(kind), weights=joined["weights"])
+        head = SparseGP(kernel, delta=first["delta"], references=references)
     return AtomicPotential(descriptor, head.replace(coefficients=joined["alpha"]))
 
 
@@ -334,7 +334,8 @@ def _power_spectrum(block: dict, points: np.ndarray) -> tuple[LocalDescriptor, n
 
 
 def local_variance(potential: Potential, graph: Graph, regularisation: float = 0.001) -> Array:
-    r"""QUIP's `local_gap_variance`: how far every atom is from the sparse points. It knows nothing of the data; `variance` does.
+    r"""QUIP's `local_gap_variance`: how far every atom is from the sparse points. It knows nothing of the data; the variance of a
+    `fit.posterior` does.
 
     .. math:: v_i = \sum_{\text{terms}} \sum_c f_c^2 \left[k(x_c, x_c) + \lambda^2 - k_c^T (K_{MM} + \lambda^2)^{-1} k_c\right]
 
@@ -373,5 +374,5 @@ def _local_variance(term: AtomicPotential, graph: Graph, regularisation: float) 
         coordinates, kind, weight = term.descriptor.instances_of_stack(stack)
         values = of_instances(coordinates, kind)
         return jnp.sum(values.reshape(weight.shape) * weight**2 / term.descriptor.multiplicity, axis=1)
-    has_points = jnp.isin(stack.center, head.species)
+    has_points = jnp.isin(stack.center, head.references.kinds)
     return jnp.where(has_points, of_instances(features(term.descriptor, stack), stack.center), 0)

@@ -6,6 +6,7 @@ others as "module:name"; files of earlier formats are converted (`convert`).
 
 import json
 import os
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ def save(path: str | os.PathLike, model: Any) -> Path:
 
 @one_line_refusals("a jaxpot model")
 def load(path: str | os.PathLike, *, like: Any = None) -> Any:
-    """Reads a model written by `save`.
+    """Reads a model written by `save`, now or by an earlier release.
+
+    A file of jaxpot 0.1.0 that also holds the posterior of its model is read without it, with a warning that says how to have both.
 
     Args:
       path: file name.
@@ -103,6 +106,25 @@ def load(path: str | os.PathLike, *, like: Any = None) -> Any:
         a module that is not imported (the message has the line), or needs code that `like` has not or has for arrays of other shapes; with
         the path inside the model.
     """
+    text, content, header = read_archive(path)
+    version = header["format"]
+    if version == 1 and any(name.split(".")[-1] == "covariance" for name in content):
+        line = f'posterior = jaxpot.io.load_posterior("{path}")'
+        warnings.warn(f"{path} also holds the posterior of its model, which is an object of its own since; to have both write {line}", stacklevel=3)
+    try:
+        text = converted(text, content, version)
+        model = _build(text, content, str(path), "", like)
+    except _UnlikeToday as error:
+        release = f"; it was written by jaxpot {header.get('jaxpot')}, load it with that release" if version < FORMAT else ""
+        raise ValueError(f"{error}{release}") from None
+    unknown = sorted(set(content) - arrays_of(text))
+    if unknown:
+        raise ValueError(f"{path} holds arrays that its model does not name: {', '.join(unknown)[:100]}")
+    return model
+
+
+def read_archive(path: str | os.PathLike) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
+    """The description of a model in a file, the arrays that it names, and the file's header; raises as `load`."""
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; expected a model written by jaxpot.save")
@@ -125,16 +147,7 @@ def load(path: str | os.PathLike, *, like: Any = None) -> Any:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
     if type(version) is not int or not 1 <= version <= FORMAT:
         raise ValueError(f"{path} has format {version}, this jaxpot reads up to {FORMAT}; upgrade it with pip install -U jaxpot")
-    try:
-        text = converted(text, content, version)
-        model = _build(text, content, str(path), "", like)
-    except _UnlikeToday as error:
-        release = f"; it was written by jaxpot {header.get('jaxpot')}, load it with that release" if version < FORMAT else ""
-        raise ValueError(f"{error}{release}") from None
-    unknown = sorted(set(content) - arrays_of(text))
-    if unknown:
-        raise ValueError(f"{path} holds arrays that its model does not name: {', '.join(unknown)[:100]}")
-    return model
+    return text, content, header
 
 
 def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like: Any) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxpot.checks import require_finite
 from jaxpot.descriptors.distances import InverseDistances, place_permutations
+from jaxpot.heads.references import References
 from jaxpot.io.text import one_line_refusals, require_path
 from jaxpot.math.kernels import Matern
 from jaxpot.potentials.gdml import GradientDomain
@@ -88,9 +89,8 @@ def read_sgdml(path: str | os.PathLike, *, energy_unit: str | None = None, lengt
     if not sigma.size == scale.size == constant.size == 1:
         raise ValueError(f"{path}: sig, std and c must be one number each, got shapes {sigma.shape}, {scale.shape} and {constant.shape}")
     # in 1/Å: the references, the length of the kernel, and the directions, which a derivative by the references divides
-    model = GradientDomain(
-        descriptor, Matern(sigma.item() / length), permutations, features=features.T / length, directions=pushed[:, None] / length
-    )
+    references = References(features=features.T / length, directions=pushed[:, None] / length)
+    model = GradientDomain(descriptor, Matern(sigma.item() / length), permutations, references=references)
     return model.with_coefficients(np.append(np.full(len(pushed), -scale.item() * energy), constant.item() * energy))
 
 
@@ -173,7 +173,8 @@ def write_sgdml(path: str | os.PathLike, model: GradientDomain) -> Path:
 
     Example:
       >>> import tempfile
-      >>> model = GradientDomain(InverseDistances(("H", "H")), Matern(8.0), features=np.ones((1, 1)), directions=np.ones((1, 1, 1)))
+      >>> references = References(features=np.ones((1, 1)), directions=np.ones((1, 1, 1)))
+      >>> model = GradientDomain(InverseDistances(("H", "H")), Matern(8.0), references=references)
       >>> file = write_sgdml(tempfile.mkdtemp() + "/h2.npz", model.with_coefficients(np.array([2.0, -31.0])))
       >>> read_sgdml(file).coefficients.tolist()
       [-1.0, -31.0]
@@ -183,14 +184,14 @@ def write_sgdml(path: str | os.PathLike, model: GradientDomain) -> Path:
         raise ValueError("write_sgdml: the model has no coefficients yet; write model = jaxpot.fit.linear(model, data)")
     if not isinstance(model.kernel, Matern) or model.kernel.nu != 2.5 or np.ndim(model.kernel.length):
         raise ValueError(f"write_sgdml: sGDML knows Matern(length) with nu=2.5 and one length, got {model.kernel}")
-    w, directions = np.asarray(model.coefficients, float), np.asarray(model.directions, float)
+    w, directions = np.asarray(model.coefficients, float), np.asarray(model.references.directions, float)
     pushed = -(float(model.delta) ** 2) * np.einsum("ma,mad->md", w[:-1].reshape(directions.shape[:2]), directions)
     index = place_permutations(model.permutations)
     partial = Path(path).with_name(Path(path).name + ".partial")
     with open(partial, "wb") as file:
         np.savez(
             file, type=np.array("m"), code_version=np.array("jaxpot"), dataset_name=np.array("jaxpot"), dataset_theory=np.array("unknown"),
-            z=model.descriptor.numbers, R_desc=np.asarray(model.features, float).T, R_d_desc_alpha=pushed, c=w[-1], std=np.array(1.0),
+            z=model.descriptor.numbers, R_desc=np.asarray(model.references.features, float).T, R_d_desc_alpha=pushed, c=w[-1], std=np.array(1.0),
             sig=np.array(float(model.kernel.length)), perms=np.array(model.permutations),
             tril_perms_lin=(index + index.shape[1] * np.arange(len(index))[:, None]).T.reshape(-1), use_E=np.array(True),
             e_unit=np.array("eV"), r_unit=np.array("Ang"),

@@ -1,5 +1,6 @@
 """The workhorse: a descriptor, a head, and nothing else."""
 
+import abc
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +13,15 @@ from jaxpot.descriptors.expansion import is_local
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.linear import Linear, Quadratic
+from jaxpot.heads.references import with_features, with_points, without_points
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.kernels import PolynomialKernel
+from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, condensing, freezing, tabulating
 from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear
-from jaxpot.potentials.rows import rows_of
+from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
-from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 
@@ -61,14 +64,30 @@ class DescribedPotential(LinearModel):
         self._require_linear()
         return condense(self).head.precision()
 
-    def with_coefficients(self, w: Array, covariance: Array | None = None):
+    def with_coefficients(self, w: Array):
         self._require_linear()
-        changes = {"coefficients": w}
-        if covariance is not None or getattr(self.head, "covariance", None) is not None:  # that of an earlier fit is not this one's
-            changes["covariance"] = covariance
-        if isinstance(self.head, SparseGP):
-            changes["root"] = None if covariance is None else jnp.linalg.cholesky(self.precision())
-        return self.replace(head=self.head.replace(**changes))
+        return self.replace(head=self.head.replace(coefficients=w))
+
+    def energy_row(self, graph: Graph, weights: Array | None = None) -> Array:
+        """Derivatives of the energy, or of a weighted sum of atomic energies, by the coefficients, shape [P].
+
+        Args:
+          graph: one structure.
+          weights: how often each atom counts, shape [N]; None is once.
+        """
+        self._require_linear()
+        return einsum("n,np->p", counts(graph, weights), energies_rows(condense(self), graph))
+
+    @abc.abstractmethod
+    def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
+        """What the head is applied to: features [n, F], species or kinds [n], and weights [n] in the sum over the structure."""
+
+    def prior_covariance(self, one: Graph, other: Graph, weights: Array | None = None) -> Array:
+        """Prior covariance of the energies of two structures, or of weighted sums of their atomic energies, shape [], in eV²; of kernel models."""
+        if not hasattr(self.head, "prior_covariance"):
+            raise TypeError(f"the variance of {type(self.head).__name__} is not known; write its prior_covariance(one, other), as of SparseGP")
+        ready = condense(self)
+        return ready.head.prior_covariance(*(ready.weighted(graph, weights) for graph in (one, other)))
 
     def _require_linear(self) -> None:
         if not isinstance(self.head, LinearHead):
@@ -131,30 +150,10 @@ class AtomicPotential(DescribedPotential, LocalPotential):
         Raises:
           TypeError: if the head has no sparse points.
         """
-        if not hasattr(self.head, "with_points"):
-            raise TypeError(f"{type(self.head).__name__} has no sparse points; use SparseGP")
-        return self.replace(head=self.head.with_points(points))
-
-    def variance(self, graph: Graph, weights: Array | None = None) -> Array:
-        """Predictive variance of a weighted sum of atomic energies, for a SparseGP fitted with `covariance=True`.
-
-        Args:
-          graph: one structure.
-          weights: how often each atom counts, shape [N]; None is the energy of the structure, one-hot that of one atom.
-
-        Returns:
-          Shape [], in eV².
-        """
-        if not isinstance(self.head, SparseGP):
-            raise TypeError(f"{type(self.head).__name__} has no predictive variance of atoms; use SparseGP, or jaxpot.fit.variance for that of structures")
-        ready = condense(self)
-        return ready.head.variance(*ready.weighted(graph, weights))
+        return self.replace(head=with_points(self.head, points))
 
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
-        """What the head is applied to: features [n, F], species or kinds [n], and weights [n] in the sum over the structure."""
-        ready, stack = condense(self), environments(graph, self.reach, self.species)
-        weights = jnp.ones(graph.centers.shape) if weights is None else weights
-        weights = jnp.where(graph.centers > 0, weights, 0).astype(graph.positions.dtype)
+        ready, stack, weights = condense(self), environments(graph, self.reach, self.species), counts(graph, weights)
         if isinstance(ready.descriptor, ClusterDescriptor):
             coordinates, kind, weight = ready.descriptor.instances_of_stack(stack)
             return coordinates, kind, (weights[:, None] * weight).reshape(-1)
@@ -177,7 +176,16 @@ class GraphPotential(DescribedPotential, Potential):
         self._check()
 
     def energies(self, graph: Graph) -> Array:
-        return self.head(self.descriptor(graph), environments(graph, 0.0, self.species).center)
+        return self.head(*self.weighted(graph)[:2])
+
+    def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
+        return self.descriptor(graph), environments(graph, 0.0, self.species).center, counts(graph, weights)
+
+
+def counts(graph: Graph, weights: Array | None) -> Array:
+    """How often each atom counts, shape [N]: 0 for padding, and else 1 or what the weights say."""
+    weights = jnp.ones(graph.centers.shape) if weights is None else weights
+    return jnp.where(graph.centers > 0, weights, 0).astype(graph.positions.dtype)
 
 
 @is_linear.register
@@ -190,14 +198,8 @@ def _of_descriptor(potential: AtomicPotential, n_neighbors: int) -> int:
     return block_size(potential.descriptor, n_neighbors)
 
 
-@condensing.rule(AtomicPotential, head=SparseGP)
-def _condensed(potential: AtomicPotential) -> AtomicPotential:
-    return set_fields(potential, head=potential.head.of_features(potential.descriptor))
-
-
-@freezing.rule(AtomicPotential, head=SparseGP)
-def _frozen(potential: AtomicPotential) -> AtomicPotential:
-    return potential.replace(head=jax.jit(condense)(potential).head.replace(points=None))
+condensing.rule(AtomicPotential)(with_features)
+freezing.rule(AtomicPotential)(without_points)
 
 
 @tabulating.rule(AtomicPotential, head=SparseGP)
@@ -205,12 +207,12 @@ def _collapsed(potential: AtomicPotential, accuracy: float) -> AtomicPotential:
     """A polynomial kernel of ζ = 1 or 2 is a linear or quadratic function of the features, whatever the number of sparse points."""
     gp, descriptor = potential.head, potential.descriptor
     is_polynomial = isinstance(gp.kernel, PolynomialKernel) and float(gp.kernel.offset) == 0 and float(gp.kernel.zeta) in (1, 2)
-    if not is_polynomial or gp.weights is not None or gp.coefficients is None:
+    if not is_polynomial or gp.references.weights is not None or gp.coefficients is None:
         return potential
     if gp.made_in != "float64":
         raise TypeError(f'SparseGP: collapsed in {gp.made_in} its energies would be wrong; write jaxpot.cast(jaxpot.tabulate(model), "float32")')
-    n_species, x = len(descriptor.species), np.asarray(gp.features)
-    own = np.eye(n_species)[np.asarray(gp.species)] * (float(gp.delta) ** 2 * np.asarray(gp.coefficients))[:, None]  # [M, S]
+    n_species, x = len(descriptor.species), np.asarray(gp.references.features)
+    own = np.eye(n_species)[np.asarray(gp.references.kinds)] * (float(gp.delta) ** 2 * np.asarray(gp.coefficients))[:, None]  # [M, S]
     if gp.kernel.zeta == 1:
         return potential.replace(head=Linear(coefficients=(own.T @ x).reshape(-1)))
     first, second = np.triu_indices(x.shape[1])

@@ -160,8 +160,12 @@ class LinearModel(Interface):
         """The prior w ~ Normal(0, precision⁻¹), shape [P, P]."""
 
     @abc.abstractmethod
-    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "LinearModel":
-        """The same model with these coefficients [P] (and C [P, P'], with posterior covariance C Cᵀ)."""
+    def with_coefficients(self, w: Array) -> "LinearModel":
+        """The same model with these coefficients [P]."""
+
+    def energy_row(self, graph: Graph) -> Array:
+        """Derivatives of the energy by the coefficients, shape [P]; for models that have it without the rows of forces."""
+        return self.basis(graph).energy
 
 
 @pytree
@@ -220,11 +224,11 @@ class Sum(Potential, LinearModel):
     def precision(self) -> Array:
         return jax.scipy.linalg.block_diag(*(self.terms[i].precision() for i in self.linear_terms))
 
-    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "Sum":
+    def with_coefficients(self, w: Array) -> "Sum":
         new, start = list(self.terms), 0
         for i in self.linear_terms:
             own = slice(start, start + self.terms[i].n_coefficients)
-            new[i], start = self.terms[i].with_coefficients(w[own], None if covariance is None else covariance[own]), own.stop
+            new[i], start = self.terms[i].with_coefficients(w[own]), own.stop
         return self.replace(terms=tuple(new))
 
 

@@ -1,5 +1,6 @@
 """Gradient-domain machine learning: the energy of one molecule from derivatives of a kernel, learned from forces."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 from jaxpot.descriptors.distances import InverseDistances, place_permutations
 from jaxpot.graph import Graph
+from jaxpot.heads.references import References
 from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
@@ -43,8 +45,7 @@ class GradientDomain(Potential, LinearModel):
       delta: prior standard deviation of the energy, without the constant, in eV.
       offset: prior standard deviation of the constant, in eV.
       jitter: added to the diagonal of K, in (eV/Å)².
-      features: x of the references, shape [M, D], in 1/Å; made by `with_points`.
-      directions: g, shape [M, A, D], in 1/Å².
+      references: their features x, shape [M, D], in 1/Å, and directions g, [M, A, D], in 1/Å²; made by `with_points`.
       coefficients: w, in Å/eV, and c in eV, shape [M A + 1]; None until fitted.
 
     Raises:
@@ -70,8 +71,7 @@ class GradientDomain(Potential, LinearModel):
     delta: Array = positive(1.0)
     offset: Array = positive(1e8)
     jitter: Array = positive(1e-10)
-    features: Array | None = None
-    directions: Array | None = None
+    references: References = dataclasses.field(default_factory=References)
     coefficients: Array | None = None
     made_in: str | None = derived()
 
@@ -88,10 +88,11 @@ class GradientDomain(Potential, LinearModel):
         for p in self.permutations:
             if any(atoms[i] != atoms[k] for k, i in enumerate(p)):
                 raise ValueError(f"GradientDomain: the permutation {p} exchanges different elements of {''.join(atoms)}")
-        if (self.features is None) != (self.directions is None):
+        features, directions = self.references.features, self.references.directions
+        if (features is None) != (directions is None):
             raise ValueError("GradientDomain: features and directions belong together; write model.with_points(graphs)")
-        d, shapes = self.descriptor.n_features, (np.shape(self.features), np.shape(self.directions))
-        if self.features is not None and (len(shapes[0]) != 2 or len(shapes[1]) != 3 or shapes[0] != (shapes[1][0], d) or shapes[1][2] != d):
+        d, shapes = self.descriptor.n_features, (np.shape(features), np.shape(directions))
+        if features is not None and (len(shapes[0]) != 2 or len(shapes[1]) != 3 or shapes[0] != (shapes[1][0], d) or shapes[1][2] != d):
             raise ValueError(f"GradientDomain: expected features [M, {d}] and directions [M, A, {d}], got {list(shapes[0])} and {list(shapes[1])}")
         if self.coefficients is not None and np.shape(self.coefficients) != (self.n_coefficients,):
             raise ValueError(f"GradientDomain: expected coefficients [{self.n_coefficients}], got {list(np.shape(self.coefficients))}")
@@ -106,7 +107,8 @@ class GradientDomain(Potential, LinearModel):
 
     @property
     def n_coefficients(self) -> int:
-        return 0 if self.directions is None else self.directions.shape[0] * self.directions.shape[1] + 1
+        directions = self.references.directions
+        return 0 if directions is None else directions.shape[0] * directions.shape[1] + 1
 
     def with_points(self, graphs: Sequence[Graph] | Graph) -> "GradientDomain":
         """The unfitted model with these M structures as its references, a sequence of Graphs or one stacked Graph.
@@ -131,14 +133,14 @@ class GradientDomain(Potential, LinearModel):
             directions.append((jacobian @ displacements[size > _RANK * size[0]].T).T)
         most = max(map(len, directions))  # a planar or linear reference has fewer
         filled = [np.pad(g, ((0, most - len(g)), (0, 0))) for g in directions]
-        return self.replace(features=np.array(features), directions=np.array(filled), coefficients=None)
+        return self.replace(references=References(features=np.array(features), directions=np.array(filled)), coefficients=None)
 
     def _against_references(self, x: Array) -> tuple[Array, Array, Array, Array]:
         """What the kernels of all images of x [D] with the references are made of: δ = (πx − x_m)/θ [P, M, D]; h'(δ²), h''(δ²) [P, M], in eV²; θ [D]."""
         require_precision(self, x.dtype)
         length = jnp.broadcast_to(jnp.asarray(self.kernel.length, x.dtype), x.shape)
         images = x[place_permutations(self.permutations)] / length[None, :]
-        steps = images[:, None, :] - (jnp.asarray(self.features, x.dtype) / length[None, :])[None, :, :]
+        steps = images[:, None, :] - (jnp.asarray(self.references.features, x.dtype) / length[None, :])[None, :, :]
         scale = jnp.asarray(self.delta, x.dtype) ** 2
         return steps, *(scale * h for h in self.kernel.slopes(jnp.sum(steps * steps, axis=-1))), length
 
@@ -148,7 +150,7 @@ class GradientDomain(Potential, LinearModel):
         return -2 * einsum("pm,pmd->md", first, steps) / length[None, :]
 
     def _scaled_directions(self, length: Array) -> Array:
-        return jnp.asarray(self.directions, length.dtype) / length[None, None, :]
+        return jnp.asarray(self.references.directions, length.dtype) / length[None, None, :]
 
     def basis(self, graph: Graph) -> Properties:
         return generic_rows(self.energy_row, graph)
@@ -158,7 +160,7 @@ class GradientDomain(Potential, LinearModel):
         self._require_points()
         x = self.descriptor.features(graph)
         there = jnp.any(graph.numbers > 0).astype(x.dtype)
-        covariances = -einsum("mad,md->ma", jnp.asarray(self.directions, x.dtype), self._slopes(x))
+        covariances = -einsum("mad,md->ma", jnp.asarray(self.references.directions, x.dtype), self._slopes(x))
         return jnp.concatenate([there * covariances.reshape(-1), there[None]])
 
     def energies(self, graph: Graph) -> Array:
@@ -171,7 +173,7 @@ class GradientDomain(Potential, LinearModel):
     def energy_of(self, x: Array) -> Array:
         """The energy at inverse distances [D], shape [], in eV."""
         w = jnp.asarray(self.coefficients, x.dtype)
-        pushed = einsum("ma,mad->md", w[:-1].reshape(self.directions.shape[:2]), jnp.asarray(self.directions, x.dtype))
+        pushed = einsum("ma,mad->md", w[:-1].reshape(self.references.directions.shape[:2]), jnp.asarray(self.references.directions, x.dtype))
         return w[-1] - jnp.sum(pushed * self._slopes(x))
 
     def force_covariances(self, x: Array, directions: Array) -> Array:
@@ -189,7 +191,7 @@ class GradientDomain(Potential, LinearModel):
         """K, between the forces of all references along their displacements, without jitter; shape [M A, M A], in (eV/Å)²."""
         self._require_points()
         of_one = jax.checkpoint(lambda reference: self.force_covariances(*reference))
-        rows = jax.lax.map(of_one, (jnp.asarray(self.features), jnp.asarray(self.directions)))
+        rows = jax.lax.map(of_one, (jnp.asarray(self.references.features), jnp.asarray(self.references.directions)))
         return rows.reshape(self.n_coefficients - 1, self.n_coefficients - 1)
 
     def precision(self) -> Array:
@@ -197,16 +199,14 @@ class GradientDomain(Potential, LinearModel):
         jitter, offset = jnp.asarray(self.jitter, k.dtype), jnp.asarray(self.offset, k.dtype)
         return jax.scipy.linalg.block_diag(k + jitter * jnp.eye(len(k), dtype=k.dtype), 1 / offset**2)
 
-    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "GradientDomain":
-        if covariance is not None:
-            raise ValueError("GradientDomain keeps no covariance; write jaxpot.fit.linear(model, data) without it")
+    def with_coefficients(self, w: Array) -> "GradientDomain":
         return self.replace(coefficients=w)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         return self.descriptor.causes(graph)
 
     def _require_points(self) -> None:
-        if self.features is None:
+        if self.references.features is None:
             raise ValueError("GradientDomain has no references; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
 
 

@@ -41,7 +41,6 @@ class PIP(BondedPotential, LinearModel):
       fragments: two groups of the atoms of a row, by their places in it; () is none.
       scale: prior standard deviation of every coefficient, in eV per unit of the polynomial.
       coefficients: w, shape [P]; None until fitted.
-      covariance: C with posterior covariance of w equal to C Cᵀ, shape [P, P']; None unless the fit was asked for it.
 
     Raises:
       TypeError: for what is no transform.
@@ -69,7 +68,6 @@ class PIP(BondedPotential, LinearModel):
     fragments: tuple[tuple[int, ...], ...] = static(())
     scale: Array = positive(1.0)
     coefficients: Array | None = None
-    covariance: Array | None = None
 
     def __post_init__(self):
         if not isinstance(self.transform, DistanceTransform):
@@ -87,10 +85,8 @@ class PIP(BondedPotential, LinearModel):
                 raise ValueError(f"PIP: the symmetry exchanges atoms of the fragments {self.fragments} other than with their whole fragment")
         if not self.n_coefficients:
             raise ValueError(f"PIP: no polynomial of degree {self.degree} has a distance between the fragments; expected degree ≥ 1")
-        for name in ("coefficients", "covariance"):
-            value = getattr(self, name)
-            if value is not None and np.shape(value)[:1] != (self.n_coefficients,):
-                raise ValueError(f"PIP: {self.n_coefficients} polynomials, but {name} has shape {np.shape(value)}")
+        if self.coefficients is not None and np.shape(self.coefficients) != (self.n_coefficients,):
+            raise ValueError(f"PIP: {self.n_coefficients} polynomials, but coefficients has shape {np.shape(self.coefficients)}")
 
     @property
     def _invariants(self) -> Invariants:
@@ -144,5 +140,5 @@ class PIP(BondedPotential, LinearModel):
     def precision(self) -> Array:
         return jnp.eye(self.n_coefficients) / self.scale**2
 
-    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "PIP":
-        return self.replace(coefficients=w, covariance=covariance)
+    def with_coefficients(self, w: Array) -> "PIP":
+        return self.replace(coefficients=w)

@@ -1,5 +1,6 @@
 """Gaussian processes on whole structures."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -10,6 +11,7 @@ from jaxpot.checks import poison
 from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.global_soap import StructureDescriptor
 from jaxpot.graph import Graph, environments, stack
+from jaxpot.heads.references import References
 from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.math.matching import Matching
@@ -38,9 +40,8 @@ class StructureGP(Potential, LinearModel):
     is N_A times that: n copies of a cell have n times its energy. With `extensive=False` the energy is the sum over m alone, for a
     property of the structure as such. Energies of single atoms have no meaning here; the energy is shared among them evenly.
 
-    While hyper-parameters move, the references are `points`, graphs whose features are recomputed; in a finished model they are
-    `features`. The kernels of `BestMatch` and `REMatch` are not positive definite in general: if a fit says that the prior is not,
-    raise the jitter.
+    While hyper-parameters move, the features of the references are recomputed from their graphs; a finished model has the features. The
+    kernels of `BestMatch` and `REMatch` are not positive definite in general: if a fit says that the prior is not, raise the jitter.
 
     Args:
       descriptor: features of every atom, or a descriptor of whole structures.
@@ -50,16 +51,13 @@ class StructureGP(Potential, LinearModel):
       jitter: added to the diagonal of K_MM, in eV².
       normalize: divide by √(k(A, A) k(B, B)).
       extensive: whether the energy is N_A times the sum over m.
-      points: the M references, stacked; made by `with_points`.
-      features: features of their atoms, shape [M, N, F]; taken instead of `points` where given.
-      centers: centre species of their atoms, −1 for padding, shape [M, N].
+      references: the M structures, with features [M, N, F] and kinds [M, N] of their atoms; made by `with_points`.
       coefficients: w, shape [M], in 1/eV; None until fitted.
-      covariance: C with posterior covariance of w equal to C Cᵀ, shape [M, P], in 1/eV; None unless the fit was asked for it.
-      self_kernels: k(A_m, A_m), shape [M], made by `at` from the leaves above; leave it out.
+      self_kernels: k(A_m, A_m), shape [M], made by `condense` from the leaves above; leave it out.
 
     Raises:
       TypeError: if descriptor, kernel or matching are something else.
-      ValueError: if features, centers, coefficients and covariance do not fit each other or the descriptor.
+      ValueError: if references and coefficients do not fit each other or the descriptor.
 
     Example:
       >>> from jaxpot import CosineCutoff, Density, GTO, PolynomialKernel, SOAP, from_atoms
@@ -68,7 +66,7 @@ class StructureGP(Potential, LinearModel):
       >>> soap = SOAP(Density(("Si",), CosineCutoff(4.0, width=1.0), GTO(n_max=2), l_max=1, sigma=0.5))
       >>> graphs = [from_atoms(bulk("Si", a=a), cutoff=4.0) for a in (5.3, 5.5)]
       >>> model = StructureGP(soap, PolynomialKernel(2.0), Average()).with_points(graphs)
-      >>> model.basis(graphs[0]).shape
+      >>> model.basis(graphs[0]).energy.shape
       (2,)
 
     References:
@@ -83,11 +81,8 @@ class StructureGP(Potential, LinearModel):
     jitter: Array = positive(1e-8)
     normalize: bool = static(True)
     extensive: bool = static(True)
-    points: Graph | None = None
-    features: Array | None = None
-    centers: Array | None = None
+    references: References = dataclasses.field(default_factory=References)
     coefficients: Array | None = None
-    covariance: Array | None = None
     self_kernels: Array | None = None
     made_in: str | None = derived()
 
@@ -98,17 +93,15 @@ class StructureGP(Potential, LinearModel):
             if not isinstance(value, expected):
                 hint = "; write Average(), BestMatch() or REMatch(gamma)" if name == "matching" else ""
                 raise TypeError(f"StructureGP: expected a {name}, got {type(value).__name__}{hint}")
-        if self.features is not None:
-            shape = np.shape(self.features)
-            if len(shape) != 3 or shape[2] != self.descriptor.n_features or np.shape(self.centers) != shape[:2]:
+        features, kinds = self.references.features, self.references.kinds
+        if features is not None:
+            shape = np.shape(features)
+            if len(shape) != 3 or shape[2] != self.descriptor.n_features or np.shape(kinds) != shape[:2]:
                 raise ValueError(
-                    f"StructureGP: expected features [M, N, {self.descriptor.n_features}] and centers [M, N], "
-                    f"got {shape} and {np.shape(self.centers)}"
+                    f"StructureGP: expected features [M, N, {self.descriptor.n_features}] and kinds [M, N], got {shape} and {np.shape(kinds)}"
                 )
-        for name in ("coefficients", "covariance"):
-            value = getattr(self, name)
-            if value is not None and np.shape(value)[:1] != (self.n_coefficients,):
-                raise ValueError(f"StructureGP: {self.n_coefficients} reference structures, but {name} has shape {np.shape(value)}")
+        if self.coefficients is not None and np.shape(self.coefficients) != (self.n_coefficients,):
+            raise ValueError(f"StructureGP: {self.n_coefficients} reference structures, but coefficients has shape {np.shape(self.coefficients)}")
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -120,9 +113,7 @@ class StructureGP(Potential, LinearModel):
 
     @property
     def n_coefficients(self) -> int:
-        if self.features is not None:
-            return self.features.shape[0]
-        return 0 if self.points is None else self.points.numbers.shape[0]
+        return self.references.count
 
     def with_points(self, graphs: Sequence[Graph] | Graph) -> "StructureGP":
         """The unfitted model with these M structures as its references.
@@ -143,19 +134,19 @@ class StructureGP(Potential, LinearModel):
             causes += self.descriptor.causes(graph) if isinstance(self.descriptor, StructureDescriptor) else ()
             if causes:
                 raise ValueError(f"with_points: reference structure {i}: {'; '.join(causes)}")
-        empty = dict.fromkeys(("features", "centers", "coefficients", "covariance", "self_kernels"))
-        return self.replace(points=stack(graphs), **empty)
+        return self.replace(references=References(stack(graphs)), coefficients=None, self_kernels=None)
 
-    def of_features(self) -> "StructureGP":
+    def described(self) -> "StructureGP":
         """The same model with the features of its references, and their kernels with themselves, which follow the leaves."""
-        if self.features is None and self.points is None:
+        known = self.references
+        if not known.count:
             raise ValueError("StructureGP has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
-        out = self
-        if self.features is None:
-            features, centers = jax.lax.map(jax.checkpoint(out._atoms_of), self.points)
-            out = set_fields(out, features=features, centers=centers)
+        if known.features is None:
+            features, kinds = jax.lax.map(jax.checkpoint(self._atoms_of), known.points)
+            known = set_fields(known, features=features, kinds=kinds)
+        out = set_fields(self, references=known)
         if self.normalize and self.self_kernels is None:
-            own = jax.lax.map(jax.checkpoint(lambda a: out._similarity(a, a)), (out.features, out.centers))
+            own = jax.lax.map(jax.checkpoint(lambda a: out._similarity(a, a)), (known.features, known.kinds))
             out = set_fields(out, self_kernels=own)
         return out
 
@@ -180,8 +171,8 @@ class StructureGP(Potential, LinearModel):
 
     def _row(self, a: tuple[Array, Array], own: Array | None) -> Array:
         """Kernels of one structure with all references, shape [M]; own: its kernel with itself."""
-        features = self.features.astype(a[0].dtype)
-        k = jax.vmap(lambda x, species: self._similarity(a, (x, species)))(features, self.centers)
+        features = self.references.features.astype(a[0].dtype)
+        k = jax.vmap(lambda x, species: self._similarity(a, (x, species)))(features, self.references.kinds)
         if not self.normalize:
             return k
         square = own * self.self_kernels.astype(k.dtype)
@@ -215,22 +206,24 @@ class StructureGP(Potential, LinearModel):
 
     def _covariance_of_points(self) -> Array:
         """K_MM of a condensed model, row by row: all M² plans are never held together."""
-        own = self.self_kernels if self.normalize else jnp.zeros(self.n_coefficients, self.features.dtype)
-        k = jax.lax.map(jax.checkpoint(lambda a: self._row(a[:2], a[2])), (self.features, self.centers, own))
+        known = self.references
+        own = self.self_kernels if self.normalize else jnp.zeros(known.count, known.features.dtype)
+        k = jax.lax.map(jax.checkpoint(lambda a: self._row(a[:2], a[2])), (known.features, known.kinds, own))
         return self._scale(k.dtype) * k
 
     def precision(self) -> Array:
         k = condense(self)._covariance_of_points()
         return k + jnp.asarray(self.jitter, k.dtype) * jnp.eye(self.n_coefficients, dtype=k.dtype)
 
-    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "StructureGP":
-        return self.replace(coefficients=w, covariance=covariance)
+    def with_coefficients(self, w: Array) -> "StructureGP":
+        return self.replace(coefficients=w)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
-        if self.features is None and self.points is None:
+        known = self.references
+        if not known.count:
             return ()
-        for i in range(0 if self.features is not None else self.n_coefficients):
-            found = diagnose(self.descriptor, jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], self.points))
+        for i in range(0 if known.features is not None else known.count):
+            found = diagnose(self.descriptor, jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], known.points))
             if found:
                 return (f"reference structure {i}: {'; '.join(found)}",)
         if not bool(_sound(self, graph)):  # the gate's reasons are known already
@@ -243,31 +236,15 @@ class StructureGP(Potential, LinearModel):
             f"structures, first {bad[0]}; a plan of REMatch that does not converge needs a larger gamma",
         )
 
-    def variance(self, graph: Graph) -> Array:
-        r"""Predictive variance of the energy, the noise of the data taken into account, for a model fitted with `covariance=True`.
-
-        .. math:: k_{**} - k_*^T K_{MM}^{-1} k_* + |C^T k_*|^2
-
-        Args:
-          graph: one structure.
-
-        Returns:
-          Shape [], in eV².
-
-        Raises:
-          ValueError: if the model was fitted without its covariance.
-        """
-        if self.covariance is None:
-            raise ValueError("this StructureGP was fitted without its covariance; write jaxpot.fit.linear(model, data, covariance=True)")
-        ready = condense(self)
-        a = ready._atoms_of(graph)
-        own = ready._similarity(a, a)
-        size = self._size(graph, own.dtype)
-        prior = size**2 * self._scale(own.dtype) * (own / jnp.where(own == 0, 1, own) if self.normalize else own)
-        k = size * self._scale(own.dtype) * ready._row(a, own)
-        explained = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(ready.precision()), k, lower=True)
-        left = einsum("mp,m->p", self.covariance, k)
-        return prior - jnp.sum(explained**2) + jnp.sum(left**2)
+    def prior_covariance(self, one: Graph, other: Graph) -> Array:
+        """Prior covariance of the energies of two structures, shape [], in eV²."""
+        a, b = (self._atoms_of(graph) for graph in (one, other))
+        k = self._similarity(a, b)
+        if self.normalize:
+            square = self._similarity(a, a) * self._similarity(b, b)
+            is_zero = square == 0
+            k = jnp.where(is_zero, 0, k / jnp.sqrt(jnp.where(is_zero, 1, square)))
+        return self._size(one, k.dtype) * self._size(other, k.dtype) * self._scale(k.dtype) * k
 
 
 @jax.jit
@@ -280,14 +257,11 @@ def _sound(model: StructureGP, graph: Graph) -> Array:
 _basis = jax.jit(StructureGP.energy_row)
 
 
-@condensing.rule(StructureGP)
-def _condensed(model: StructureGP) -> StructureGP:
-    return model.of_features()
+condensing.rule(StructureGP)(StructureGP.described)
 
 
 @freezing.rule(StructureGP)
 def _frozen(model: StructureGP) -> StructureGP:
-    if model.features is not None:
-        return model.replace(points=None)
-    ready = jax.jit(condense)(model)
-    return model.replace(points=None, features=ready.features, centers=ready.centers)
+    if model.references.features is not None:
+        return model.replace(references=model.references.replace(points=None))
+    return model.replace(references=jax.jit(condense)(model).references.replace(points=None))

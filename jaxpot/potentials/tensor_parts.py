@@ -10,12 +10,13 @@ from jaxpot.descriptors.expansion import is_local
 from jaxpot.graph import Environment
 from jaxpot.heads.base import LinearHead
 from jaxpot.heads.linear import Linear
-from jaxpot.heads.tensor import LambdaGP, degree, tensor_features
+from jaxpot.heads.references import with_features, without_points
+from jaxpot.heads.tensor import LambdaGP, degree, tensor_features, tensor_references
 from jaxpot.math.cartesian import cartesian_map
 from jaxpot.math.coupling import count_couplings
 from jaxpot.math.linalg import einsum
-from jaxpot.passes import condense, condensing, freezing
-from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.passes import condensing, freezing
+from jaxpot.pytree import pytree, static
 
 Array = jax.Array
 Heads = LinearHead | LambdaGP | Mapping[int, LinearHead | LambdaGP]
@@ -119,12 +120,10 @@ def head_of(name: str, head: Heads, lam: int) -> LinearHead | LambdaGP:
     return head[lam]
 
 
-@condensing.rule(_Part)
-def _condensed(part: TensorPart | ChargePart) -> TensorPart | ChargePart:
-    head = part.head
-    return set_fields(part, head=head.of_features(part.descriptor)) if hasattr(head, "of_features") else part
+@condensing.rule(_Part, head=LambdaGP)
+def _with_tensors(part: TensorPart | ChargePart) -> TensorPart | ChargePart:
+    return with_features(part, tensor_references)
 
 
-@freezing.rule(_Part)
-def _frozen(part: TensorPart | ChargePart) -> TensorPart | ChargePart:
-    return part.replace(head=jax.jit(condense)(part).head.replace(points=None)) if hasattr(part.head, "of_features") else part
+condensing.rule(_Part)(with_features)
+freezing.rule(_Part)(without_points)

@@ -16,6 +16,7 @@ from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.blocks import atoms_at_once
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.linear import Linear
+from jaxpot.heads.references import references_of, with_points
 from jaxpot.heads.tensor import degree
 from jaxpot.math.coupling import count_couplings
 from jaxpot.passes import condense, prepare
@@ -92,11 +93,10 @@ class TensorModel(Model, LinearModel):
         Raises:
           TypeError: if no head has sparse points.
         """
-        if not any(hasattr(part.head, "with_points") for part in self.parts):
+        if not any(references_of(part.head) for part in self.parts):
             names = sorted({type(part.head).__name__ for part in self.parts})
             raise TypeError(f"heads {names} have no sparse points; use head=LambdaGP(LambdaKernel(zeta=2.0))")
-        parts = (p.replace(head=p.head.with_points(points)) if hasattr(p.head, "with_points") else p for p in self.parts)
-        return self.replace(parts=tuple(parts))
+        return self.replace(parts=tuple(p.replace(head=with_points(p.head, points)) if references_of(p.head) else p for p in self.parts))
 
     def __add__(self, other: "TensorModel") -> "TensorModel":
         """The sum of two models of one kind: the parts of both."""
@@ -164,14 +164,12 @@ class TensorModel(Model, LinearModel):
         """The prior w ~ Normal(0, precision⁻¹), shape [P, P]."""
         return jax.scipy.linalg.block_diag(*(part.head.precision() for part in condense(self).parts))
 
-    def with_coefficients(self, w: Array, covariance: Array | None = None) -> "TensorModel":
+    def with_coefficients(self, w: Array) -> "TensorModel":
         """The same model with these coefficients [P].
 
         Raises:
-          ValueError: for a posterior covariance, which tensors do not keep, or another number of coefficients.
+          ValueError: for another number of coefficients.
         """
-        if covariance is not None:
-            raise ValueError(f"{type(self).__name__} keeps no covariance; write jaxpot.fit.linear(model, data) without it")
         if np.shape(w) != (self.n_coefficients,):
             raise ValueError(f"{type(self).__name__}: expected coefficients [{self.n_coefficients}], got {np.shape(w)}")
         parts, start = [], 0

@@ -215,7 +215,7 @@ def test_save_load_and_freeze(name, tmp_path):
     frozen = jp.freeze(model)
     assert relative(predict(frozen, graph), predict(model, graph)) < 1e-13
     if name == "sparse":
-        assert frozen.parts[0].head.points is None and load(save(tmp_path / "frozen", frozen)) == frozen
+        assert frozen.parts[0].head.references.points is None and load(save(tmp_path / "frozen", frozen)) == frozen
 
 
 @pytest.mark.parametrize("name", MODELS)

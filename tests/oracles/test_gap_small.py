@@ -93,8 +93,8 @@ def test_compression_as_a_list_of_features(tmp_path):
     (tmp_path / "list").write_text("3 3 2 3\n5\n1\n63\n")
     model = soap_turbo(TURBO, ("C", "Si"), "here", tmp_path)
     full, c = jaxpot.SOAP(model.expansion, normalize=False), np.random.default_rng(0).normal(size=(6, 9))
-    chosen = np.asarray(full._invariants(c))[[4, 0, 62]]
-    np.testing.assert_allclose(model._invariants(c), chosen / np.linalg.norm(chosen), rtol=1e-12)
+    chosen = np.asarray(full.of(c))[[4, 0, 62]]
+    np.testing.assert_allclose(model.of(c), chosen / np.linalg.norm(chosen), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

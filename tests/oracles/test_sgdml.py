@@ -59,7 +59,7 @@ def test_covariance_of_forces():
     model = jp.GradientDomain(jp.InverseDistances(WATER), jp.Matern(sigma), SWAP)
     model = model.with_points([jp.from_atoms(Atoms("OH2", positions=r), 1.0) for r in positions])
     basis = np.zeros((450, 150))
-    for m, (r, g) in enumerate(zip(positions, model.directions, strict=True)):
+    for m, (r, g) in enumerate(zip(positions, model.references.directions, strict=True)):
         basis[9 * m : 9 * m + 9, 3 * m : 3 * m + 3] = np.linalg.pinv(geometry(r)[1]) @ np.asarray(g).T
     assert relative(basis @ np.asarray(model.force_covariance()) @ basis.T, -reference) < 1e-13
 
