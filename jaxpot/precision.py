@@ -82,6 +82,9 @@ def promoted_pair(model: Any, graph: Any) -> tuple[Any, Any]:
       model: any pytree.
       graph: a Graph, whose type is that of its positions.
 
+    Raises:
+      TypeError: for a Gaussian process that was made in float64 and has lost digits since.
+
     Example:
       >>> from ase.build import bulk
       >>> from jaxpot import CosineCutoff, from_atoms
@@ -92,7 +95,16 @@ def promoted_pair(model: Any, graph: Any) -> tuple[Any, Any]:
     """
     leaves = [leaf for leaf in jax.tree_util.tree_leaves(model) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
     dtype = jnp.result_type(graph.positions, *leaves)
+    if any(jnp.result_type(leaf) != dtype for leaf in leaves):
+        rewrite(model, _sound)
     return map_floating(lambda x: x if jnp.result_type(x) == dtype else jnp.asarray(x, dtype), (model, graph))
+
+
+def _sound(part: Any) -> Any:
+    """The part, unless it was made in float64 and its numbers are in less by now: to promote them again would hide it."""
+    if getattr(part, "made_in", None) == "float64":
+        require_precision(part, part.coefficients.dtype)
+    return part
 
 
 def in_float64(function: Callable[[Any], Any], tree: Any) -> Any:

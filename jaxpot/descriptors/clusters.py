@@ -41,9 +41,7 @@ class ClusterDescriptor(Descriptor):
 
     .. math:: \epsilon_i = \sum_{c \ni i} w_c\, h(x_c, \text{kind}_c), \qquad w_c = n \prod_d f_c(r_d)
 
-    The lengths of a cluster are r₁ … r_A from the centre, then those between neighbours. Coordinates are a function of them, and
-    they of the coordinates: so sparse points are coordinates, whose weights follow the cutoff. Heads see a kind where those of
-    local descriptors see a central element.
+    Sparse points are coordinates, whose weights follow the cutoff. Heads see a kind where those of local descriptors see a central element.
 
     Attributes:
       kinds: the element tuples it describes, static.
@@ -62,12 +60,12 @@ class ClusterDescriptor(Descriptor):
         return self.cutoff.radius
 
     @abc.abstractmethod
-    def coordinates(self, lengths: Array) -> Array:
-        """From lengths [D] to coordinates [F]."""
+    def instance(self, vectors: Array, members: Array) -> tuple[Array, Array]:
+        """Coordinates [F] and product of cutoff functions [] of one instance from its neighbour vectors [A, 3] and species [1 + A]."""
 
     @abc.abstractmethod
-    def lengths(self, coordinates: Array) -> Array:
-        """From coordinates [..., F] to the lengths from the centre, [..., A]."""
+    def weights_of(self, points: Instances) -> Array:
+        """Products of cutoff functions of sparse points, shape [M]."""
 
     def slots(self, n_neighbors: int) -> np.ndarray:
         """Which neighbour slots make the instances, shape [I, A]."""
@@ -87,11 +85,6 @@ class ClusterDescriptor(Descriptor):
         """The kind of every instance, shape [I]; −1 where it is not described."""
         return jnp.asarray(_kind_table(self.species, self.kinds, self.name))[tuple(members.T)]
 
-    def instance(self, vectors: Array, members: Array) -> tuple[Array, Array]:
-        """Coordinates [F] and product of cutoff functions [] of one instance from its neighbour vectors [A, 3] and species [1 + A]."""
-        lengths = _lengths(vectors)
-        return self.coordinates(lengths), jnp.prod(self.cutoff(lengths[: len(vectors)]))
-
     def instances(self, env: Environment) -> tuple[Instances, Array]:
         """All instances of one atom with their weights [I]; empty slots and elements not described weigh nothing."""
         members = self.members(env)
@@ -105,13 +98,29 @@ class ClusterDescriptor(Descriptor):
         found, weight = jax.vmap(self.instances)(envs)
         return found.coordinates.reshape(-1, self.n_features), found.kind.reshape(-1), weight
 
-    def weights_of(self, points: Instances) -> Array:
-        """Products of cutoff functions of sparse points, shape [M]."""
-        return jnp.prod(self.cutoff(self.lengths(points.coordinates)), axis=-1)
-
     def __call__(self, graph):
         name = type(self).__name__
         raise TypeError(f"{name} has instances, many per atom, and no features of an atom; write AtomicPotential({name}(...), head)")
+
+
+class LengthDescriptor(ClusterDescriptor):
+    """Interface: clusters by functions of their lengths, which are r₁ … r_A from the centre, then those between neighbours. A new one writes
+    `n_features`, `coordinates` and `lengths`."""
+
+    @abc.abstractmethod
+    def coordinates(self, lengths: Array) -> Array:
+        """From lengths [D] to coordinates [F]."""
+
+    @abc.abstractmethod
+    def lengths(self, coordinates: Array) -> Array:
+        """From coordinates [..., F] to the lengths from the centre, [..., A]."""
+
+    def instance(self, vectors: Array, members: Array) -> tuple[Array, Array]:
+        lengths = _lengths(vectors)
+        return self.coordinates(lengths), jnp.prod(self.cutoff(lengths[: len(vectors)]))
+
+    def weights_of(self, points: Instances) -> Array:
+        return jnp.prod(self.cutoff(self.lengths(points.coordinates)), axis=-1)
 
 
 @block_size.register
@@ -164,7 +173,7 @@ def checked_kinds(self: Descriptor, order: int) -> _Kinds:
 
 
 @pytree
-class TwoBody(ClusterDescriptor):
+class TwoBody(LengthDescriptor):
     r"""Distances: x = r_ij for every neighbour j within the cutoff (QUIP's `distance_2b`).
 
     Both atoms of a bond have it among their instances, so a bond counts twice. The weight is f_c(r).
@@ -209,7 +218,7 @@ class TwoBody(ClusterDescriptor):
 
 
 @pytree
-class ThreeBody(ClusterDescriptor):
+class ThreeBody(LengthDescriptor):
     r"""Angles: x = (r₁ + r₂, (r₁ − r₂)², r₁₂) for every pair of neighbours of a centre (QUIP's `angle_3b`).
 
     The coordinates do not change when the neighbours are exchanged. Both orders count, as in QUIP. The weight is f_c(r₁) f_c(r₂).
