@@ -43,7 +43,7 @@ class = "AtomicPotential"
 head = {class = "SparseGP", kernel = {class = "PolynomialKernel", zeta = 2.0}, jitter = 1.0}
 [model.terms.descriptor]
 class = "SOAP"
-density = {class = "Density", species = ["Si"], cutoff = {class = "CosineCutoff", radius = 3.2}, radial = {class = "GTO", n_max = 2}, l_max = 1, sigma = 0.6}
+expansion = {class = "Density", species = ["Si"], cutoff = {class = "CosineCutoff", radius = 3.2}, radial = {class = "GTO", n_max = 2}, l_max = 1, sigma = 0.6}
 [[model.terms]]
 class = "IsolatedAtoms"
 energies_of = "mean"
@@ -486,7 +486,7 @@ def test_info(folder, capsys):
         ('class = "SOAP"', 'class = "GTO"', "which is no Descriptor"),
         ("l_max = 1", "lmax = 1", "model.terms.0.descriptor.expansion.lmax: Density has no such field"),
         ("l_max = 1, ", "", "model.terms.0.descriptor.expansion.l_max is missing"),
-        ("l_max = 1", 'l_max = "1"', "density.l_max is '1'; expected an integer"),
+        ("l_max = 1", 'l_max = "1"', "expansion.l_max is '1'; expected an integer"),
         ("radius = 3.2", "radius = -3.2", "CosineCutoff.radius must be > 0"),
         ('["Si"]', '["Sj"]', "not chemical symbols"),
         ('["Si"]', '["Ge"]', "Ge"),
@@ -599,12 +599,12 @@ def test_a_configuration_with_any_value_resolves_or_names_the_path(folder, value
         ("noise.energy", float("inf"), "noise.energy is inf; expected a positive number from 1e-15 to 1e"),
         ("noise.config_types.crystal", [0.1, -1, "none"], "noise.config_types.crystal.1 is -1"),
         ("model.terms.0.head.kernel.zeta", [[1.0]], r"head.kernel: PolynomialKernel.zeta must be a number, got shape \(1, 1\)"),
-        ("model.terms.0.descriptor.expansion.cutoff.width", [], r"density.cutoff.width is \[\]; expected finite numbers up to 1e.30, at least one"),
-        ("model.terms.0.descriptor.expansion.cutoff.radius", 1e-300, "density.cutoff: CosineCutoff.radius must be from 0.001 to 10000, got 1e-300"),
-        ("model.terms.0.descriptor.expansion.l_max", True, "density.l_max is True; expected an integer"),
-        ("model.terms.0.descriptor.expansion.l_max", 10**9, "density: Density.l_max must be at most 50, got 1000000000"),
+        ("model.terms.0.descriptor.expansion.cutoff.width", [], r"expansion.cutoff.width is \[\]; expected finite numbers up to 1e.30, at least one"),
+        ("model.terms.0.descriptor.expansion.cutoff.radius", 1e-300, "expansion.cutoff: CosineCutoff.radius must be from 0.001 to 10000, got 1e-300"),
+        ("model.terms.0.descriptor.expansion.l_max", True, "expansion.l_max is True; expected an integer"),
+        ("model.terms.0.descriptor.expansion.l_max", 10**9, "expansion: Density.l_max must be at most 50, got 1000000000"),
         ("model.terms.0.descriptor.expansion.radial.n_max", 10**9, "n_max must be a positive integer, at most 100"),
-        ("model.terms.0.descriptor.expansion.sigma", float("nan"), "density.sigma is nan; expected finite numbers"),
+        ("model.terms.0.descriptor.expansion.sigma", float("nan"), "expansion.sigma is nan; expected finite numbers"),
         ("model.terms.1.energies_of.Si", True, "model.terms.1.energies_of.Si is True; expected a number"),
         ("sparse.n", {"Ge": 3}, "sparse.n.Ge: the model has Si"),
         ("sparse.n", -1, "sparse.n is -1; expected the number of sparse points"),
