@@ -35,7 +35,8 @@ class Calculator(ase_calculator.Calculator):
 
     Example:
       >>> from ase.build import bulk
-      >>> from jaxpot import LennardJones, PolynomialCutoff
+      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from jaxpot.empirical import LennardJones
       >>> atoms = bulk("Ar", cubic=True)
       >>> atoms.calc = Calculator(LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(8.5, width=2.0)))
       >>> atoms.get_stress().shape

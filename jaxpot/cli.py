@@ -368,7 +368,7 @@ def _info(args: argparse.Namespace) -> int:
 
     from jaxpot.io.config import describe_tree
     from jaxpot.potentials.base import terms_of
-    from jaxpot.pytree import walk
+    from jaxpot.trees import walk
 
     model = _potential(args.model)
     leaves = [np.asarray(leaf) for _, leaf, _ in walk(model)]

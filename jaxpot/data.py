@@ -4,7 +4,7 @@ A missing label has infinite sigma, never a zero target. Arrays stay on the host
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy as np
 from jaxpot.checks import is_concrete
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.labels import Label, missing, read_label
+from jaxpot.leaves import Tree
 from jaxpot.noise import broadcast_level, require_stated
 from jaxpot.properties import OBSERVABLES, SOURCES, Properties
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 _OUTER = ("charge", "field")  # of a Graph, beside labels
 _BUCKET = 1.3  # sizes within this ratio share one padded shape
@@ -22,7 +23,7 @@ _COMPILATION = 100_000  # atoms × slots of padding that cost about as much as o
 
 
 @pytree
-class Batch:
+class Batch(Tree):
     """Structures of similar size, stacked on a leading axis B; targets and sigma as in Properties."""
 
     graphs: Graph
@@ -31,7 +32,7 @@ class Batch:
 
 
 @pytree
-class Dataset:
+class Dataset(Tree):
     """Labelled structures.
 
     Args:
@@ -46,14 +47,14 @@ class Dataset:
     index: tuple[tuple[int, ...], ...] = static()
     config_types: tuple[str, ...] = static()
     n_atoms: tuple[int, ...] = static()
-    mesh: Any = static(None)
+    mesh: Any = static(default=None)
 
     def __len__(self) -> int:
         return len(self.config_types)
 
     @staticmethod
     def from_atoms(
-        frames: Sequence[Any],
+        frames: Iterable[Any],
         cutoff: float,
         *,
         sigma: Properties | Callable[[Any], Properties],

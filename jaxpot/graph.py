@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import check_jax, poison, require_finite
+from jaxpot.leaves import Leaf, OptionalLeaf, Tree
 from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import RESOLUTION, neighbor_pairs, require_resolution
-from jaxpot.pytree import pytree
+from jaxpot.trees import pytree
 from jaxpot.units import species_table
 
 Array = jax.Array
@@ -26,7 +27,7 @@ _SLACK = 1e-6  # relative; a cutoff that equals the list's up to round-off is co
 
 
 @pytree
-class Graph:
+class Graph(Tree):
     """One structure with its neighbour lists; a batch is a stacked Graph with a leading axis B.
 
     Args:
@@ -43,16 +44,16 @@ class Graph:
       field: outer electric field, shape [3], in V/Å; None is zero.
     """
 
-    numbers: Array
-    positions: Array
-    cell: Array
-    pbc: Array
-    neighbors: Array
-    shifts: Array
-    cutoff: Array
-    overflow: Array
-    charge: Array | None = None
-    field: Array | None = None
+    numbers: Leaf
+    positions: Leaf
+    cell: Leaf
+    pbc: Leaf
+    neighbors: Leaf
+    shifts: Leaf
+    cutoff: Leaf
+    overflow: Leaf
+    charge: OptionalLeaf = None
+    field: OptionalLeaf = None
 
     def __post_init__(self):
         _default(self, self.positions, charge=np.shape(self.cutoff), field=(*np.shape(self.cutoff), 3))
@@ -64,7 +65,7 @@ class Graph:
 
 
 @pytree
-class Environment:
+class Environment(Tree):
     """The surroundings of one atom; a stack has a leading axis N (or M).
 
     Args:
@@ -77,13 +78,13 @@ class Environment:
       center_carried: likewise the central atom, shape [C].
     """
 
-    vectors: Array
-    species: Array
-    center: Array
-    index: Array
-    mask: Array
-    carried: Array | None = None
-    center_carried: Array | None = None
+    vectors: Leaf
+    species: Leaf
+    center: Leaf
+    index: Leaf
+    mask: Leaf
+    carried: OptionalLeaf = None
+    center_carried: OptionalLeaf = None
 
     def __post_init__(self):
         _default(self, self.vectors, carried=(*np.shape(self.mask), 0), center_carried=(*np.shape(self.center), 0))
@@ -193,13 +194,13 @@ def _check_resolution(positions: np.ndarray, cell: np.ndarray, centers: np.ndarr
 
 
 def from_edges(
-    numbers: Array,
-    positions: Array,
-    cell: Array,
-    pbc: Array,
-    centers: Array,
-    neighbors: Array,
-    shifts: Array,
+    numbers: jax.typing.ArrayLike,
+    positions: jax.typing.ArrayLike,
+    cell: jax.typing.ArrayLike,
+    pbc: jax.typing.ArrayLike,
+    centers: jax.typing.ArrayLike,
+    neighbors: jax.typing.ArrayLike,
+    shifts: jax.typing.ArrayLike,
     cutoff: float | Array,
     *,
     max_neighbors: int,
@@ -344,7 +345,7 @@ def only(graph: Graph, species: tuple[str, ...]) -> Graph:
     return graph.replace(numbers=jnp.where(known, graph.numbers, 0))
 
 
-def strain(graph: Graph, epsilon: Array) -> Graph:
+def strain(graph: Graph, epsilon: jax.typing.ArrayLike) -> Graph:
     """Positions and cell under r → (1 + ε) r; charge and field stay.
 
     Args:
@@ -355,7 +356,7 @@ def strain(graph: Graph, epsilon: Array) -> Graph:
     return _transformed(graph, deformation)
 
 
-def rotate(graph: Graph, rotation: Array) -> Graph:
+def rotate(graph: Graph, rotation: jax.typing.ArrayLike) -> Graph:
     """Positions, cell and field under r → Q r, for Q of shape [3, 3]."""
     return _transformed(graph, rotation).replace(field=einsum("ab,b->a", rotation, graph.field))
 

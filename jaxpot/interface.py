@@ -11,10 +11,12 @@ import inspect
 import re
 import typing
 
+from jaxpot.leaves import Tree
+
 _STRUCTURE = {"int", "float", "str", "bool", "tuple", "None"}  # what `static()` holds
 
 
-class Interface(abc.ABC):  # noqa: B024
+class Interface(Tree, abc.ABC):
     """Base of all interfaces. A class that lacks a required member fails when it is made.
 
     Raises:

@@ -24,7 +24,7 @@ def neighbor_list_energy(
     potential: Potential,
     displacement: Callable | None,
     box: Array | float | None,
-    numbers: Array,
+    numbers: jax.typing.ArrayLike,
     *,
     cutoff: float | None = None,
     skin: float = 0.5,
@@ -70,7 +70,8 @@ def neighbor_list_energy(
     Example:
       >>> import jax_md, numpy as np
       >>> from ase.build import bulk
-      >>> from jaxpot import LennardJones, PolynomialCutoff
+      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from jaxpot.empirical import LennardJones
       >>> atoms = bulk("Ar", cubic=True) * 3
       >>> model = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(6.0, width=2.0))
       >>> displacement, shift = jax_md.space.periodic(atoms.cell.lengths())

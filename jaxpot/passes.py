@@ -11,13 +11,14 @@ from typing import Any
 import jax
 
 from jaxpot.checks import is_concrete
+from jaxpot.leaves import Tree
 from jaxpot.precision import in_float64
-from jaxpot.pytree import fields, is_pytree, set_fields
+from jaxpot.trees import fields, is_pytree, set_fields
 
 Rule = Callable[..., Any]
 
 
-class Fast:
+class Fast(Tree):
     """Interface of what passes put in the place of a plain form. No pass looks inside."""
 
 

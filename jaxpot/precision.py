@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.pytree import map_floating, rewrite, set_fields
+from jaxpot.trees import map_floating, rewrite, set_fields
 
 _ENABLE = 'jax.config.update("jax_enable_x64", True) before making any array'
 _COLLAPSE = 'kernels of ζ = 1 and 2 lose nothing if they are collapsed first, jaxpot.cast(jaxpot.tabulate(model), "float32")'

@@ -9,7 +9,8 @@ from typing import Any
 
 import jax
 
-from jaxpot.pytree import pytree
+from jaxpot.leaves import OptionalLeaf, Tree
+from jaxpot.trees import pytree
 
 Array = jax.Array
 
@@ -105,7 +106,7 @@ def observable(unit: str, word: str, rank: int | None, **more: Any) -> Any:
 
 
 @pytree
-class Properties:
+class Properties(Tree):
     """Predictions, labels, noise levels and design rows; absent fields are None.
 
     Args:
@@ -121,26 +122,26 @@ class Properties:
     The noise of a dipole, polarizability or tensor is isotropic: its level is one number, shape [], or [N] per atom.
     """
 
-    energy: Array | None = observable(
+    energy: OptionalLeaf = observable(
         "eV", "energy", 0, of_energy=True, extensive=True, by_atom=True, ase=("energy", "free_energy"), shown=("meV/atom", 1e3), hints=("ener",),
         round_off=(1e-6, 1e-7),
     )  # fmt: skip
-    energies: Array | None = observable(
+    energies: OptionalLeaf = observable(
         "eV", "atomic energy", 0, per_atom=True, of_energy=True, ase=("energies",), shown=("meV", 1e3), hints=("ener",), round_off=(1e-6, 1e-7)
     )
-    forces: Array | None = observable(
+    forces: OptionalLeaf = observable(
         "eV/Å", "force", 1, per_atom=True, of_energy=True, ase=("forces",), shown=("eV/Å", 1.0), hints=("forc",), round_off=(1e-5, 1e-5)
     )
-    virial: Array | None = observable(
+    virial: OptionalLeaf = observable(
         "eV", "virial", 2, of_energy=True, extensive=True, by_atom=True, per_volume="stress", ase=("stress",), shown=("meV/atom", 1e3),
         hints=("viri", "stress"), round_off=(1e-6, 1e-4), volume_round_off=5e-7,  # eV/Å³; of a stress with six decimals
     )  # fmt: skip
-    charges: Array | None = observable("e", "charge", 0, per_atom=True, ase=("charges",), shown=("e", 1.0), hints=("charge",))
-    dipole: Array | None = observable("e·Å", "dipole", 1, extensive=True, isotropic=True, any_unit=True, ase=("dipole",), hints=("dip", "mu"))
-    polarizability: Array | None = observable(
+    charges: OptionalLeaf = observable("e", "charge", 0, per_atom=True, ase=("charges",), shown=("e", 1.0), hints=("charge",))
+    dipole: OptionalLeaf = observable("e·Å", "dipole", 1, extensive=True, isotropic=True, any_unit=True, ase=("dipole",), hints=("dip", "mu"))
+    polarizability: OptionalLeaf = observable(
         "Å³", "polarizability", 2, symmetric=None, extensive=True, isotropic=True, any_unit=True, hints=("pol", "alpha")
     )
-    tensor: Array | None = observable("", "tensor", None, per_atom=None, isotropic=True, any_unit=True)
+    tensor: OptionalLeaf = observable("", "tensor", None, per_atom=None, isotropic=True, any_unit=True)
 
 
 OBSERVABLES = {

@@ -14,12 +14,13 @@ from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset, empty_like
 from jaxpot.graph import Graph, only
+from jaxpot.leaves import Leaf, Tree
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import LocalPotential, Potential, Sum, energies_with_gradient, poisoned, terms_of
 from jaxpot.potentials.committee import Committee
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
-from jaxpot.pytree import pytree, set_fields, static
+from jaxpot.trees import pytree, set_fields, static
 from jaxpot.units import species_table
 
 Array = jax.Array
@@ -76,7 +77,7 @@ def _placed(x: np.ndarray, mesh: Mesh, spec: P) -> Array:
 
 
 @pytree
-class Partition:
+class Partition(Tree):
     """One structure in D parts, one for each device; made by `partition`.
 
     Args:
@@ -90,12 +91,12 @@ class Partition:
       hops: how many devices further on each of `sent` goes.
     """
 
-    numbers: Array
-    positions: Array
-    neighbors: Array
-    shifts: Array
+    numbers: Leaf
+    positions: Leaf
+    neighbors: Leaf
+    shifts: Leaf
     sent: tuple[Array, ...]
-    place: Array
+    place: Leaf
     structure: Graph
     hops: tuple[int, ...] = static()
 
@@ -199,7 +200,9 @@ def evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
 
     Example:
       >>> from ase.build import bulk
-      >>> from jaxpot import LennardJones, PolynomialCutoff, from_atoms
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from jaxpot.empirical import LennardJones
       >>> argon = LennardJones(("Ar",), 0.0104, 3.4, PolynomialCutoff(6.0))
       >>> mesh = make_mesh(1)
       >>> evaluate(argon, partition(from_atoms(bulk("Ar", cubic=True), cutoff=6.0), mesh), mesh).forces.shape

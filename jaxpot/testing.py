@@ -16,7 +16,7 @@ from jaxpot.graph import Graph, from_atoms, rotate, strain
 from jaxpot.math.linalg import einsum
 from jaxpot.math.wigner import random_rotation, wigner_d
 from jaxpot.potentials.base import Potential, evaluate
-from jaxpot.pytree import free, walk
+from jaxpot.trees import free, walk
 
 __all__ = ["check_derivatives", "check_invariance"]
 

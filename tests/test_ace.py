@@ -10,33 +10,17 @@ from ase import Atoms
 from catalog import assert_below, evaluate, is_finite, quick_jit, relative
 
 import jaxpot
-from jaxpot import (
-    ACE,
-    GTO,
-    SOAP,
-    Agnesi,
-    AtomicPotential,
-    Bessel,
-    Chebyshev,
-    CosineCutoff,
-    Density,
-    Embedding,
-    Environment,
-    Linear,
-    PerOrder,
-    PowerCutoff,
-    PurifiedACE,
-    Step,
-    TotalDegree,
-    random_rotation,
-    wigner_d,
-)
+from jaxpot import ACE, GTO, SOAP, AtomicPotential, CosineCutoff, Density, Environment, Linear, TotalDegree, random_rotation
+from jaxpot.cutoffs import PowerCutoff, Step
+from jaxpot.descriptors import PerOrder, PurifiedACE
 from jaxpot.descriptors.base import features as stack_features
 from jaxpot.descriptors.products import Selection
 from jaxpot.descriptors.slopes import waist_of, with_slopes
+from jaxpot.heads import Embedding
 from jaxpot.math.coupling import clebsch_gordan, couplings
 from jaxpot.passes import condense, prepare
-from jaxpot.radial import base
+from jaxpot.radial import Agnesi, Bessel, Chebyshev, base
+from jaxpot.tensors import wigner_d
 
 RADIUS = 4.0
 SPECIES = ("C", "Si")

@@ -10,9 +10,12 @@ from ase import Atoms
 from catalog import quick_jit, relative
 
 import jaxpot
-from jaxpot import ACSF, AEV, G2, G3, G4, G5, MLP, AtomicPotential, BumpCutoff, CosineCutoff, DeepPotSE, PolynomialCutoff, SiLU, Tanh
+from jaxpot import MLP, AtomicPotential, CosineCutoff
+from jaxpot.cutoffs import BumpCutoff, PolynomialCutoff
+from jaxpot.descriptors import ACSF, AEV, G2, G3, G4, G5, DeepPotSE
 from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, block, one_of, other_of
 from jaxpot.descriptors.blocks import block_size
+from jaxpot.heads import SiLU, Tanh
 
 SPECIES = ("C", "Si")
 rng = np.random.default_rng(5)

@@ -8,8 +8,11 @@ from ase import Atoms
 from catalog import SPECIES, STRUCTURES, features, quick_jit, relative, to_graph
 
 import jaxpot
-from jaxpot import ZBL, AtomicPotential, Bispectrum, Constant, Embedding, IsolatedAtoms, Linear, Quadratic
+from jaxpot import AtomicPotential, IsolatedAtoms, Linear
+from jaxpot.descriptors import Bispectrum, Constant
 from jaxpot.descriptors.slopes import with_slopes
+from jaxpot.empirical import ZBL
+from jaxpot.heads import Embedding, Quadratic
 from jaxpot.io.snap import read_snap, write_snap
 
 SMALL = Bispectrum(SPECIES, 3.1, 2, radii=(0.5, 0.45), weights=(1.0, 0.7))

@@ -8,35 +8,16 @@ from ase import Atoms
 from catalog import SPECIES, STRUCTURES, features, is_finite, quick_jit, relative, to_graph
 
 import jaxpot
-from jaxpot import (
-    ACE,
-    AtomicPotential,
-    BondDensity,
-    ByCoreEnergy,
-    ByDistance,
-    ChebExpCos,
-    ChebLinear,
-    ChebPow,
-    CoreRepulsion,
-    Density,
-    Embedding,
-    Environment,
-    InnerCutoff,
-    IsolatedAtoms,
-    Linear,
-    Listed,
-    SBessel,
-    ScreenedCore,
-    ShiftedPower,
-    SmoothedPower,
-    Step,
-    Switched,
-    TotalDegree,
-)
+from jaxpot import ACE, AtomicPotential, Density, Environment, IsolatedAtoms, Linear, TotalDegree
+from jaxpot.cutoffs import Step
+from jaxpot.descriptors import BondDensity, Listed
 from jaxpot.descriptors.blocks import block_size
 from jaxpot.descriptors.slopes import with_slopes
+from jaxpot.empirical import ByCoreEnergy, ByDistance, CoreRepulsion, ScreenedCore, Switched
+from jaxpot.heads import Embedding, ShiftedPower, SmoothedPower
 from jaxpot.math.complex_products import from_complex, to_complex
 from jaxpot.math.coupling import count_couplings, couplings, real_from_complex
+from jaxpot.radial import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, SBessel
 
 RADIUS = 4.2
 
@@ -283,7 +264,7 @@ def test_screened_core():
     """ZBL with a polynomial more."""
     graph = jaxpot.from_atoms(Atoms("CSi", positions=[[0, 0, 0], [0, 0, 1.4]]), 3.0)
     x = (1.4 - 0.5) / 1.5
-    expected = energies(jaxpot.ZBL(SPECIES, inner=0.5, outer=2.0), graph) * (1 - 10 * x**3 + 15 * x**4 - 6 * x**5) * 0.8
+    expected = energies(jaxpot.empirical.ZBL(SPECIES, inner=0.5, outer=2.0), graph) * (1 - 10 * x**3 + 15 * x**4 - 6 * x**5) * 0.8
     np.testing.assert_allclose(energies(ScreenedCore(SPECIES, 2.0, 1.5, 0.8), graph), expected, rtol=1e-12)
 
 

@@ -19,10 +19,10 @@ CELL = [[6.4, 0.3, -0.2], [0.5, 7.1, 0.4], [-0.3, 0.8, 6.7]]
 def force_field(order=range(5)):
     """Of the chain whose atom k stands at the place order[k]."""
     place = np.asarray(order)
-    bonds = jp.Bonds(SPECIES, place[np.array(BONDS)], stiffness=np.array([20.0, 24.0, 18.0, 22.0]), length=1.5)
-    angles = jp.Angles(SPECIES, place[np.array(ANGLES)], stiffness=3.0, angle=np.array([1.9, 2.0, 1.8]))
-    plain = jp.Dihedrals(SPECIES, place[np.array(DIHEDRALS[:1])], amplitudes=[0.3, 0.2], phases=[0.4, -1.0], multiplicities=(3, 1))
-    opls = jp.Dihedrals.opls(SPECIES, place[np.array(DIHEDRALS)], [[0.3, -0.2, 0.4, 0.1], [0.2, 0.1, -0.3, 0.2]])
+    bonds = jp.molecules.Bonds(SPECIES, place[np.array(BONDS)], stiffness=np.array([20.0, 24.0, 18.0, 22.0]), length=1.5)
+    angles = jp.molecules.Angles(SPECIES, place[np.array(ANGLES)], stiffness=3.0, angle=np.array([1.9, 2.0, 1.8]))
+    plain = jp.molecules.Dihedrals(SPECIES, place[np.array(DIHEDRALS[:1])], amplitudes=[0.3, 0.2], phases=[0.4, -1.0], multiplicities=(3, 1))
+    opls = jp.molecules.Dihedrals.opls(SPECIES, place[np.array(DIHEDRALS)], [[0.3, -0.2, 0.4, 0.1], [0.2, 0.1, -0.3, 0.2]])
     return bonds + angles + plain + opls
 
 
@@ -116,12 +116,12 @@ def test_endless_chain():
     def model(n):
         ring = np.arange(2 * n)
         rows = lambda width: np.stack([(ring + k) % (2 * n) for k in range(width)], axis=1)  # noqa: E731
-        return jp.Bonds(SPECIES, rows(2), 10.0, 1.4) + jp.Angles(SPECIES, rows(3), 2.0, 1.9)
+        return jp.molecules.Bonds(SPECIES, rows(2), 10.0, 1.4) + jp.molecules.Angles(SPECIES, rows(3), 2.0, 1.9)
 
     two, four = (evaluate(model(n), to_graph(one.repeat((n, 1, 1)))) for n in (2, 4))
     expected = two.replace(energy=2 * two.energy, forces=jnp.concatenate([two.forces[:4]] * 2 + [jnp.zeros((1, 3))]), virial=2 * two.virial)
     assert_below(deviations(four, expected, 8), 1e-12)
-    bonds = jp.Bonds(SPECIES, [[0, 1], [1, 0]], 10.0, 1.4)
+    bonds = jp.molecules.Bonds(SPECIES, [[0, 1], [1, 0]], 10.0, 1.4)
     short = evaluate(bonds, to_graph(one))
     assert np.isnan(short.energy) and np.all(np.isnan(short.forces[:2])) and np.all(np.isnan(short.virial))
     assert "half of the cell" in jp.diagnose(bonds, to_graph(one))[0]
@@ -134,7 +134,7 @@ def test_straight_at_rest_and_bent():
     """CO₂: the Hessian of a straight molecule is that of bending, (1/a + 1/b)² k at the apex; the energy is exact on either side of straight."""
     a, b, k = 1.2, 1.5, 3.0
     atoms = Atoms("CSiC", positions=[[0, 0, -a], [0, 0, 0], [0, 0, b]])
-    model = jp.Angles(SPECIES, [[0, 1, 2]], stiffness=k, angle=np.pi)
+    model = jp.molecules.Angles(SPECIES, [[0, 1, 2]], stiffness=k, angle=np.pi)
     matrix = np.asarray(hessian(to_graph(atoms).positions, model, to_graph(atoms)))[:3, :, :3, :]
     arms = np.array([1 / a, -1 / a - 1 / b, 1 / b])
     expected = k * np.einsum("i,j,xy->ixjy", arms, arms, np.diag([1, 1, 0]))
@@ -142,7 +142,7 @@ def test_straight_at_rest_and_bent():
     for bent in (0.0, 1e-9, 1e-4, 0.05, 0.0996, 0.0998, 0.11, 1.0, np.pi):
         for rest in (np.pi, 1.9, 0.0):
             atoms.positions[2] = b * np.array([0, np.sin(bent), np.cos(bent)])
-            model = jp.Angles(SPECIES, [[0, 1, 2]], stiffness=k, angle=rest)
+            model = jp.molecules.Angles(SPECIES, [[0, 1, 2]], stiffness=k, angle=rest)
             result = evaluate(model, to_graph(atoms))
             assert float(result.energy) == pytest.approx(0.5 * k * (np.pi - bent - rest) ** 2, rel=1e-13, abs=1e-15)
             assert is_finite(result)
@@ -155,7 +155,7 @@ def test_planar_dihedrals():
     """At 0 and π first and second derivatives are finite, and the force is that of the amplitudes' sines."""
     for turn, cis in ((0.0, 1.0), (np.pi, -1.0)):
         atoms = Atoms("C4", positions=[[1.2, 0, -0.3], [0, 0, 0], [0, 0, 1.5], [1.1 * np.cos(turn), 1.1 * np.sin(turn), 1.7]])
-        model = jp.Dihedrals(("C",), [[0, 1, 2, 3]], amplitudes=[0.2, 0.3], phases=[0.5, 0.0], multiplicities=(1, 2))
+        model = jp.molecules.Dihedrals(("C",), [[0, 1, 2, 3]], amplitudes=[0.2, 0.3], phases=[0.5, 0.0], multiplicities=(1, 2))
         result = evaluate(model, to_graph(atoms))
         assert float(result.energy) == pytest.approx(0.2 * (1 + cis * np.cos(0.5)) + 0.6, rel=1e-14)
         assert abs(float(result.forces[3, 1])) == pytest.approx(0.2 * np.sin(0.5) / 1.1, rel=1e-12)
@@ -190,22 +190,22 @@ def test_atoms_that_are_not_there():
 
 def test_beside_other_terms():
     """A term of a Sum that knows some elements sees these, at their places."""
-    both = jp.Bonds(("Si",), [[1, 4]], 2.0, 3.0) + jp.IsolatedAtoms({"C": -1.0, "Si": -2.0})
+    both = jp.molecules.Bonds(("Si",), [[1, 4]], 2.0, 3.0) + jp.IsolatedAtoms({"C": -1.0, "Si": -2.0})
     expected = (CHAIN.get_distance(1, 4) - 3) ** 2 - 7
     assert float(evaluate(both, to_graph(CHAIN)).energy) == pytest.approx(expected, rel=1e-13)
 
 
 BAD = [
-    (lambda: jp.Bonds(SPECIES, [0, 1], 1.0, 1.0), r"atoms must have shape \[n, 2\]"),
-    (lambda: jp.Angles(SPECIES, [[0, 1]], 1.0, 1.0), r"atoms must have shape \[n, 3\]"),
-    (lambda: jp.Bonds(SPECIES, [[0, 1.5]], 1.0, 1.0), "indices from 0 on"),
-    (lambda: jp.Bonds(SPECIES, [[0, -1]], 1.0, 1.0), "indices from 0 on"),
-    (lambda: jp.Bonds(SPECIES, [[0, 1], [2, 2]], 1.0, 1.0), r"\[2, 2\] names an atom twice"),
-    (lambda: jp.Bonds(SPECIES, [[0, 1]], [1.0, 2.0], 1.0), r"stiffness must have shape \[\] or \[1\]"),
-    (lambda: jp.Dihedrals(SPECIES, [[0, 1, 2, 3]], [1.0], [0.0], (0,)), "multiplicities must be"),
-    (lambda: jp.Dihedrals(SPECIES, [[0, 1, 2, 3]], [1.0], [0.0], (1, 1)), "multiplicities must be"),
-    (lambda: jp.Dihedrals(SPECIES, [[0, 1, 2, 3]], [1.0, 2.0], [0.0], (1,)), r"amplitudes must have shape \[1\] or \[1, 1\]"),
-    (lambda: jp.Dihedrals.opls(SPECIES, [[0, 1, 2, 3]], [1.0]), r"\[4\] or \[n, 4\]"),
+    (lambda: jp.molecules.Bonds(SPECIES, [0, 1], 1.0, 1.0), r"atoms must have shape \[n, 2\]"),
+    (lambda: jp.molecules.Angles(SPECIES, [[0, 1]], 1.0, 1.0), r"atoms must have shape \[n, 3\]"),
+    (lambda: jp.molecules.Bonds(SPECIES, [[0, 1.5]], 1.0, 1.0), "indices from 0 on"),
+    (lambda: jp.molecules.Bonds(SPECIES, [[0, -1]], 1.0, 1.0), "indices from 0 on"),
+    (lambda: jp.molecules.Bonds(SPECIES, [[0, 1], [2, 2]], 1.0, 1.0), r"\[2, 2\] names an atom twice"),
+    (lambda: jp.molecules.Bonds(SPECIES, [[0, 1]], [1.0, 2.0], 1.0), r"stiffness must have shape \[\] or \[1\]"),
+    (lambda: jp.molecules.Dihedrals(SPECIES, [[0, 1, 2, 3]], [1.0], [0.0], (0,)), "multiplicities must be"),
+    (lambda: jp.molecules.Dihedrals(SPECIES, [[0, 1, 2, 3]], [1.0], [0.0], (1, 1)), "multiplicities must be"),
+    (lambda: jp.molecules.Dihedrals(SPECIES, [[0, 1, 2, 3]], [1.0, 2.0], [0.0], (1,)), r"amplitudes must have shape \[1\] or \[1, 1\]"),
+    (lambda: jp.molecules.Dihedrals.opls(SPECIES, [[0, 1, 2, 3]], [1.0]), r"\[4\] or \[n, 4\]"),
 ]
 
 

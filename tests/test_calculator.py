@@ -13,7 +13,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 import jaxpot as jp
 from jaxpot import calculator
 from jaxpot.calculator import Calculator
-from jaxpot.pytree import set_fields
+from jaxpot.trees import set_fields
 
 
 def soap_model(cutoff=3.5):
@@ -30,7 +30,7 @@ def model():
 @pytest.fixture(scope="module")
 def pair():
     """Quick to compile."""
-    lj = jp.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jp.PolynomialCutoff(3.5, width=1.0))
+    lj = jp.empirical.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jp.cutoffs.PolynomialCutoff(3.5, width=1.0))
     return lj + jp.IsolatedAtoms({"Si": -3.0})
 
 

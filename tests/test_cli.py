@@ -25,7 +25,7 @@ from jaxpot.io.fit_config import read_config, resolve
 from jaxpot.io.start import mobile
 from jaxpot.md import driver
 
-LJ = jaxpot.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jaxpot.PolynomialCutoff(3.4, width=1.0))
+LJ = jaxpot.empirical.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jaxpot.cutoffs.PolynomialCutoff(3.4, width=1.0))
 
 CONFIG = """
 [data]
@@ -115,7 +115,7 @@ def test_fit_writes_model_errors_and_a_configuration_that_gives_the_same_model(f
 
 
 def test_a_killed_fit_goes_on(folder, tmp_path, monkeypatch, capsys):
-    solver = sys.modules["jaxpot.fit.linear"]  # the attribute of this name is the function
+    solver = sys.modules["jaxpot.fit.solver"]  # the attribute of this name is the function
     monkeypatch.setattr(solver, "_SAVE_EVERY", 0.0)
     triangle, seen = solver._Triangle, []
     original = triangle.add
@@ -690,12 +690,12 @@ def test_mean_and_isolated_energies_of_two_elements(tmp_path, capsys):
 
 def test_model_tables_are_inverse_to_models():
     density = jaxpot.Density(
-        ("Si", "O"), jaxpot.Willatt(jaxpot.CosineCutoff(4.0), 1.0, 2.0, 3.0), jaxpot.GTO(n_max=2), l_max=1, sigma=None,
+        ("Si", "O"), jaxpot.cutoffs.Willatt(jaxpot.CosineCutoff(4.0), 1.0, 2.0, 3.0), jaxpot.GTO(n_max=2), l_max=1, sigma=None,
         channels=np.array([[1.0], [0.5]]), center_weight=0.0,
     )  # fmt: skip
     model = jaxpot.AtomicPotential(jaxpot.SOAP(density), jaxpot.Linear(scale=0.1)) + jaxpot.IsolatedAtoms({"Si": -1 / 3, "O": 0.0}) + LJ
-    for radial in (jaxpot.Poly3(2), (jaxpot.Poly3(2), jaxpot.Poly3Gauss(3))):  # one basis, or one of each element
-        turbo = jaxpot.TurboDensity(("Si", "O"), 4.0, radial, l_max=1, sigma=[0.5, 0.4], sigma_angular=0.5)
+    for radial in (jaxpot.radial.Poly3(2), (jaxpot.radial.Poly3(2), jaxpot.radial.Poly3Gauss(3))):  # one basis, or one of each element
+        turbo = jaxpot.descriptors.TurboDensity(("Si", "O"), 4.0, radial, l_max=1, sigma=[0.5, 0.4], sigma_angular=0.5)
         model = model + jaxpot.AtomicPotential(jaxpot.SOAP(turbo), jaxpot.Linear())
     text = to_toml({"model": table_from_model(model)})
     assert model_from_table(tomllib.loads(text)["model"]) == model
@@ -706,9 +706,9 @@ def test_model_tables_are_inverse_to_models():
 
 def test_lists_of_tables():
     """Sets of symmetry functions; one activation, or one for each layer."""
-    acsf = jaxpot.ACSF(("Si", "O"), (jaxpot.G2(jaxpot.CosineCutoff(4.0), [0.1, 0.5]), jaxpot.G4(jaxpot.BumpCutoff(3.0), zeta=[1, 4], mixing=[[1.0], [2.0]])))
+    acsf = jaxpot.descriptors.ACSF(("Si", "O"), (jaxpot.descriptors.G2(jaxpot.CosineCutoff(4.0), [0.1, 0.5]), jaxpot.descriptors.G4(jaxpot.cutoffs.BumpCutoff(3.0), zeta=[1, 4], mixing=[[1.0], [2.0]])))
     assert model_from_table({"class": "AtomicPotential", "descriptor": table_from_model(acsf), "head": {"class": "Linear"}}).descriptor == acsf
-    for activation, tables in ((jaxpot.SiLU(), {"class": "SiLU"}), ((jaxpot.Tanh(), jaxpot.SiLU()), [{"class": "Tanh"}, {"class": "SiLU"}])):
+    for activation, tables in ((jaxpot.heads.SiLU(), {"class": "SiLU"}), ((jaxpot.heads.Tanh(), jaxpot.heads.SiLU()), [{"class": "Tanh"}, {"class": "SiLU"}])):
         head = {"class": "MLP", "hidden": [4, 3], "activation": tables}
         model = model_from_table({"class": "AtomicPotential", "descriptor": table_from_model(acsf), "head": head})
         assert model.head.activation == activation

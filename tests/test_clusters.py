@@ -11,28 +11,12 @@ from ase import Atoms
 from catalog import quick_jit
 
 import jaxpot
-from jaxpot import (
-    GTO,
-    SOAP,
-    AtomicPotential,
-    CompactTriangles,
-    CosineCutoff,
-    Dataset,
-    Density,
-    Instances,
-    Properties,
-    SparseGP,
-    SquaredExponential,
-    Symmetrised,
-    ThreeBody,
-    Triangles,
-    TwoBody,
-    environments,
-    from_atoms,
-)
+from jaxpot import GTO, SOAP, AtomicPotential, CosineCutoff, Dataset, Density, Properties, SparseGP, environments, from_atoms
+from jaxpot.descriptors import CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
+from jaxpot.kernels import SquaredExponential, Symmetrised
 from jaxpot.passes import condense
 from jaxpot.potentials.rows import energy_row, generic_rows
-from jaxpot.pytree import set_fields
+from jaxpot.trees import set_fields
 
 ORACLE = np.load(Path(__file__).parent / "oracles" / "quippy_descriptors.npz")
 CASES = json.loads(str(ORACLE["info"]))["cases"]
@@ -163,7 +147,7 @@ def test_number_of_points_of_each_kind(data):
         (lambda: CompactTriangles(SPECIES, CosineCutoff(3.0, width=1.0), (("H", "H", "O"),)), "write Triangles or ThreeBody"),
         (lambda: AtomicPotential(SIDES, SparseGP(SquaredExponential(1.0))), r"Symmetrised\(kernel, descriptor.permutations"),
         (lambda: Symmetrised(SquaredExponential(1.0), ((0, 1, 2), (1, 2, 0))), "not a group"),
-        (lambda: jaxpot.References(features=np.ones((3, 3)), kinds=np.zeros(3), weights=np.ones(2)), "weights has shape"),
+        (lambda: jaxpot.heads.References(features=np.ones((3, 3)), kinds=np.zeros(3), weights=np.ones(2)), "weights has shape"),
     ],
 )
 def test_bad_input(call, message):
@@ -187,7 +171,7 @@ def test_selection_refuses(data):
 
 def test_unknown_element_is_nan_even_where_no_cluster_is_described():
     gp = AtomicPotential(
-        TwoBody(("H",), CosineCutoff(3.0, width=1.0)), SparseGP(SquaredExponential(1.0), references=jaxpot.References(features=np.ones((1, 1)), kinds=np.zeros(1, int), weights=np.ones(1)))
+        TwoBody(("H",), CosineCutoff(3.0, width=1.0)), SparseGP(SquaredExponential(1.0), references=jaxpot.heads.References(features=np.ones((1, 1)), kinds=np.zeros(1, int), weights=np.ones(1)))
     ).with_coefficients(np.ones(1))
     assert np.isfinite(gp(from_atoms(Atoms("H2", positions=[[0, 0, 0], [0.8, 0, 0]]), 3.0)))
     assert np.isnan(gp(from_atoms(Atoms("HO", positions=[[0, 0, 0], [0.8, 0, 0]]), 3.0)))

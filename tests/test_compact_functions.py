@@ -10,7 +10,8 @@ from ase import Atoms
 from catalog import quick_jit
 
 import jaxpot
-from jaxpot import ACSF, G2, MLP, AsymmetricCore, AtomicPotential, BumpCore, CompactNarrow, CompactRadial, CompactWide, CosineCutoff, PolynomialCore
+from jaxpot import MLP, AtomicPotential, CosineCutoff
+from jaxpot.descriptors import ACSF, G2, AsymmetricCore, BumpCore, CompactNarrow, CompactRadial, CompactWide, PolynomialCore
 from jaxpot.io.n2p2 import read_n2p2, write_n2p2
 from jaxpot.io.n2p2_functions import descriptor_of, read_function
 

@@ -9,9 +9,11 @@ import pytest
 from ase import Atoms
 from catalog import quick_jit, relative
 
-from jaxpot import GTO, CompressedSOAP, CosineCutoff, Density, EquispacedGaussians, environments, from_atoms, power_spectrum, sensitivity
+from jaxpot import GTO, CosineCutoff, Density, environments, from_atoms
+from jaxpot.descriptors import CompressedSOAP, power_spectrum, sensitivity
 from jaxpot.io.gap_soap import soap
 from jaxpot.passes import condense
+from jaxpot.radial import EquispacedGaussians
 
 DENSITY = Density(("C", "Si"), CosineCutoff(3.0, width=0.8), GTO(2), 1, sigma=0.5)
 C = np.random.default_rng(0).normal(size=(4, 4))  # coefficients of two elements, two radial functions, l up to 1

@@ -30,14 +30,14 @@ def test_matrices_of_dscribe(name):
     atoms, expected = atoms_of(MATRICES, name), {key: MATRICES[f"{name}/{key}/features"] for key in ("sine_none", "ewald_none")}
     graph, n, upper = jp.from_atoms(atoms, 1.0, max_atoms=9), 12, np.triu_indices(12)
     assert np.max(np.abs(quick_jit(sine_matrix)(graph) - expected["sine_none"][:9, :9])) < 1e-12
-    assert np.max(np.abs(values(jp.SineMatrix(SPECIES, n), graph) - MATRICES[f"{name}/sine_sorted_l2/features"][upper])) < 1e-12
-    assert np.max(np.abs(values(jp.SineSpectrum(SPECIES, n), graph) - MATRICES[f"{name}/sine_eigenspectrum/features"])) < 1e-10
-    for ewald in (jp.EwaldSumMatrix(SPECIES, n), jp.EwaldSumMatrix.of([atoms])):
+    assert np.max(np.abs(values(jp.descriptors.SineMatrix(SPECIES, n), graph) - MATRICES[f"{name}/sine_sorted_l2/features"][upper])) < 1e-12
+    assert np.max(np.abs(values(jp.descriptors.SineSpectrum(SPECIES, n), graph) - MATRICES[f"{name}/sine_eigenspectrum/features"])) < 1e-10
+    for ewald in (jp.descriptors.EwaldSumMatrix(SPECIES, n), jp.descriptors.EwaldSumMatrix.of([atoms])):
         assert np.max(np.abs(matrix(ewald, graph) - expected["ewald_none"][:9, :9])) < 1e-8
     order = np.argsort(-np.linalg.norm(expected["ewald_none"], axis=1), kind="stable")
-    assert np.max(np.abs(values(jp.EwaldSumMatrix(SPECIES, n), graph) - expected["ewald_none"][order][:, order][upper])) < 1e-8
+    assert np.max(np.abs(values(jp.descriptors.EwaldSumMatrix(SPECIES, n), graph) - expected["ewald_none"][order][:, order][upper])) < 1e-8
     eigenvalues = np.linalg.eigvalsh(expected["ewald_none"])
-    assert np.max(np.abs(values(jp.EwaldSumSpectrum(SPECIES, n), graph) - eigenvalues[np.argsort(-np.abs(eigenvalues))])) < 1e-8
+    assert np.max(np.abs(values(jp.descriptors.EwaldSumSpectrum(SPECIES, n), graph) - eigenvalues[np.argsort(-np.abs(eigenvalues))])) < 1e-8
 
 
 def energy(ewald, atoms):
@@ -49,25 +49,25 @@ def test_ewald_sums_are_the_energy_of_the_lattice():
     """That of a body-centred lattice is known; supercells have multiples of it; other vectors of one lattice, and atoms moved by them, change nothing."""
     wigner = bulk("Na", "bcc", a=4.0)
     expected = -0.5 * 121 * 1.79185851 / (4.0 * (3 / (8 * np.pi)) ** (1 / 3))  # in units of the radius of the sphere of an atom
-    assert abs(energy(jp.EwaldSumMatrix(("Na",), 1), wigner) - expected) < 1e-6
+    assert abs(energy(jp.descriptors.EwaldSumMatrix(("Na",), 1), wigner) - expected) < 1e-6
     skewed = SALT.copy()
     skewed.set_cell(np.array([[1, 0, 0], [1, 1, 0], [0, -1, 1]]) @ SALT.cell.array)
     skewed.positions[1] += 2 * SALT.cell.array[0] - SALT.cell.array[2]
     long = SALT.repeat((1, 1, 6))
-    one = energy(jp.EwaldSumMatrix(SPECIES, 2), SALT)
-    assert abs(energy(jp.EwaldSumMatrix.of([SALT, skewed]), skewed) - one) < 1e-11
-    assert abs(energy(jp.EwaldSumMatrix.of([long]), long) - 6 * one) < 1e-10
+    one = energy(jp.descriptors.EwaldSumMatrix(SPECIES, 2), SALT)
+    assert abs(energy(jp.descriptors.EwaldSumMatrix.of([SALT, skewed]), skewed) - one) < 1e-11
+    assert abs(energy(jp.descriptors.EwaldSumMatrix.of([long]), long) - 6 * one) < 1e-10
 
 
-@pytest.mark.parametrize("kind", [jp.SineSpectrum, jp.EwaldSumMatrix])
+@pytest.mark.parametrize("kind", [jp.descriptors.SineSpectrum, jp.descriptors.EwaldSumMatrix])
 def test_what_is_no_such_crystal_is_nan(kind):
     descriptor, crystal, padded = kind(("C", "Si"), 5), rattled(1, CELL), lambda atoms: jp.from_atoms(atoms, 1.0, max_atoms=10)
-    model = jp.StructureGP(descriptor, jp.SquaredExponential(30.0), jp.Average(), normalize=False, extensive=False)
+    model = jp.potentials.StructureGP(descriptor, jp.kernels.SquaredExponential(30.0), jp.kernels.Average(), normalize=False, extensive=False)
     model = model.with_points([padded(crystal)]).with_coefficients(np.array([1.0]))
     assert is_finite(evaluate(model, padded(crystal)))
     slab = Atoms(crystal, pbc=(True, True, False))
     cases = [(slab, "set atoms.pbc = True"), (rattled(1), "is of crystals"), (crystal.repeat((2, 1, 1)), "10 atoms, and .* has n_atoms=5"), (SALT, "contains Cl, Na")]
-    if kind is jp.EwaldSumMatrix:
+    if kind is jp.descriptors.EwaldSumMatrix:
         flat = Atoms("Si", cell=[2.5, 2.5, 30.0], pbc=True)
         cases.append((flat, rf"images=\(2, 2, 2\) and waves=\(4, 4, 4\) are too few for this cell; write {kind.__name__}.of\(frames\)"))
         assert np.all(np.isfinite(values(kind.of([flat]), padded(flat))))
@@ -83,8 +83,8 @@ def test_what_is_no_such_crystal_is_nan(kind):
 def fingerprint(species):
     case = json.loads(str(FINGERPRINTS["info"]))["cases"]["valle_oganov"]
     d, a = case["d"], case["a"]
-    distances = jp.Histogram(0.0, d["r_cut"], sigma=d["sigma"], n=d["n"])
-    return jp.ValleOganov(species, jp.Step(d["r_cut"]), distances, jp.GammaCutoff(a["r_cut"]), jp.Histogram(0.0, 180.0, sigma=a["sigma"], n=a["n"]))
+    distances = jp.descriptors.Histogram(0.0, d["r_cut"], sigma=d["sigma"], n=d["n"])
+    return jp.descriptors.ValleOganov(species, jp.cutoffs.Step(d["r_cut"]), distances, jp.cutoffs.GammaCutoff(a["r_cut"]), jp.descriptors.Histogram(0.0, 180.0, sigma=a["sigma"], n=a["n"]))
 
 
 @pytest.mark.parametrize("name", ["tric_sic", "gaas8", pytest.param("si8", marks=pytest.mark.slow)])
@@ -99,8 +99,8 @@ def test_fingerprints_of_dscribe(name):
 
 def test_supercells_and_missing_elements():
     """Distances stay, angles are divided by the number of cells; an element that is not there has zeros."""
-    descriptor = jp.ValleOganov(
-        ("C", "Si", "Na"), jp.CosineCutoff(3.5), jp.Histogram(0.5, 3.5, sigma=0.3, n=4), jp.CosineCutoff(3.0), jp.Histogram(0.0, 180.0, sigma=30.0, n=3)
+    descriptor = jp.descriptors.ValleOganov(
+        ("C", "Si", "Na"), jp.CosineCutoff(3.5), jp.descriptors.Histogram(0.5, 3.5, sigma=0.3, n=4), jp.CosineCutoff(3.0), jp.descriptors.Histogram(0.0, 180.0, sigma=30.0, n=3)
     )
     crystal = rattled(1, CELL)
     one, two = (np.asarray(values(descriptor, jp.from_atoms(a, 3.5, max_atoms=10, max_neighbors=20))) for a in (crystal, crystal.repeat((1, 2, 1))))
@@ -113,15 +113,15 @@ def test_supercells_and_missing_elements():
 
 
 REFUSED = [
-    (lambda: jp.SineMatrix(SPECIES, 0), ValueError, "SineMatrix: n_atoms must be"),
-    (lambda: jp.SineSpectrum(("Qq",), 3), ValueError, "not chemical symbols"),
-    (lambda: jp.EwaldSumMatrix(SPECIES, 3, images=(2, 2)), ValueError, "images must be a tuple of three whole numbers from 0"),
-    (lambda: jp.EwaldSumSpectrum(SPECIES, 3, waves=(2, 2, 0)), ValueError, "waves must be a tuple of three whole numbers from 1"),
-    (lambda: jp.EwaldSumMatrix.of([]), ValueError, "at least one crystal"),
-    (lambda: jp.ValleOganov(SPECIES, jp.Step(4.0), 5, jp.Step(4.0), 5), TypeError, "distances must be a Histogram"),
-    (lambda: jp.ValleOganov(SPECIES, 4.0, jp.Histogram(0.0, 1.0, sigma=1.0, n=2), 4.0, jp.Histogram(0.0, 1.0, sigma=1.0, n=2)), TypeError, "cutoff must be a cutoff"),
-    (lambda: jp.UnitLength(jp.Step(1.0)), TypeError, "UnitLength: expected a descriptor of whole structures"),
-    (lambda: jp.PerAtom(jp.SineMatrix), TypeError, "PerAtom: expected a descriptor of whole structures"),
+    (lambda: jp.descriptors.SineMatrix(SPECIES, 0), ValueError, "SineMatrix: n_atoms must be"),
+    (lambda: jp.descriptors.SineSpectrum(("Qq",), 3), ValueError, "not chemical symbols"),
+    (lambda: jp.descriptors.EwaldSumMatrix(SPECIES, 3, images=(2, 2)), ValueError, "images must be a tuple of three whole numbers from 0"),
+    (lambda: jp.descriptors.EwaldSumSpectrum(SPECIES, 3, waves=(2, 2, 0)), ValueError, "waves must be a tuple of three whole numbers from 1"),
+    (lambda: jp.descriptors.EwaldSumMatrix.of([]), ValueError, "at least one crystal"),
+    (lambda: jp.descriptors.ValleOganov(SPECIES, jp.cutoffs.Step(4.0), 5, jp.cutoffs.Step(4.0), 5), TypeError, "distances must be a Histogram"),
+    (lambda: jp.descriptors.ValleOganov(SPECIES, 4.0, jp.descriptors.Histogram(0.0, 1.0, sigma=1.0, n=2), 4.0, jp.descriptors.Histogram(0.0, 1.0, sigma=1.0, n=2)), TypeError, "cutoff must be a cutoff"),
+    (lambda: jp.descriptors.UnitLength(jp.cutoffs.Step(1.0)), TypeError, "UnitLength: expected a descriptor of whole structures"),
+    (lambda: jp.descriptors.PerAtom(jp.descriptors.SineMatrix), TypeError, "PerAtom: expected a descriptor of whole structures"),
 ]
 
 

@@ -23,7 +23,7 @@ def graph():
 
 
 def ace(species=("Si", "C")):
-    density = jp.Density(species, jp.PowerCutoff(4.0), jp.Agnesi(3, nearest=2.35), l_max=2, sigma=None, center_weight=0.0)
+    density = jp.Density(species, jp.cutoffs.PowerCutoff(4.0), jp.radial.Agnesi(3, nearest=2.35), l_max=2, sigma=None, center_weight=0.0)
     return jp.AtomicPotential(jp.ACE(density, jp.TotalDegree((3, 2, 2))), jp.Linear())
 
 

@@ -27,22 +27,22 @@ def slope(r):
 @pytest.mark.parametrize(
     ("cutoff", "expected"),
     [
-        (jp.Step(3.0), lennard_jones(2.3)),
-        (jp.Shifted(3.0), lennard_jones(2.3) - lennard_jones(3.0)),
-        (jp.ForceShifted(3.0), lennard_jones(2.3) - lennard_jones(3.0) + 0.7 * slope(3.0)),
+        (jp.cutoffs.Step(3.0), lennard_jones(2.3)),
+        (jp.cutoffs.Shifted(3.0), lennard_jones(2.3) - lennard_jones(3.0)),
+        (jp.cutoffs.ForceShifted(3.0), lennard_jones(2.3) - lennard_jones(3.0) + 0.7 * slope(3.0)),
         (COSINE, lennard_jones(2.3) * 0.5 * (1 + np.cos(0.3 * np.pi))),
     ],
     ids=lambda x: type(x).__name__,
 )
 def test_how_a_pair_energy_ends(cutoff, expected):
-    model = jp.LennardJones(**ARGON, cutoff=cutoff)
+    model = jp.empirical.LennardJones(**ARGON, cutoff=cutoff)
     assert float(evaluate(model, to_graph(DIMER)).energy) == pytest.approx(expected, rel=1e-14)
     beyond = to_graph(Atoms("CSi", positions=[[0, 0, 0], [0, 0, 3.0]]))
     assert float(evaluate(model, beyond).energy) == 0.0
 
 
 def test_a_descriptor_cannot_end_by_subtraction():
-    for cutoff in (jp.Shifted(3.0), jp.ForceShifted(3.0)):
+    for cutoff in (jp.cutoffs.Shifted(3.0), jp.cutoffs.ForceShifted(3.0)):
         with pytest.raises(TypeError, match="Density.cutoff must be a Cutoff, got .*Shifted"):
             jp.Density(("Si",), cutoff, jp.GTO(2), 1, sigma=0.5)
 
@@ -51,9 +51,9 @@ def test_dimers():
     """Two of them apart, so that what is summed is a sum."""
     graph = to_graph(DIMER)
     for model, expected in (
-        (jp.Morse(("Si", "C"), depth=0.3, alpha=1.4, minimum=2.0, cutoff=jp.Step(3.0)), 0.3 * (np.exp(-0.84) - 2 * np.exp(-0.42))),
-        (jp.Buckingham(("Si", "C"), amplitude=50.0, rho=0.4, dispersion=7.0, cutoff=jp.Step(3.0)), 50 * np.exp(-5.75) - 7 / 2.3**6),
-        (jp.CutCoulomb(("Si", "C"), charges=[0.5, -0.3], cutoff=jp.Step(3.0)), -14.399645 * 0.15 / 2.3),
+        (jp.empirical.Morse(("Si", "C"), depth=0.3, alpha=1.4, minimum=2.0, cutoff=jp.cutoffs.Step(3.0)), 0.3 * (np.exp(-0.84) - 2 * np.exp(-0.42))),
+        (jp.empirical.Buckingham(("Si", "C"), amplitude=50.0, rho=0.4, dispersion=7.0, cutoff=jp.cutoffs.Step(3.0)), 50 * np.exp(-5.75) - 7 / 2.3**6),
+        (jp.empirical.CutCoulomb(("Si", "C"), charges=[0.5, -0.3], cutoff=jp.cutoffs.Step(3.0)), -14.399645 * 0.15 / 2.3),
     ):
         assert float(evaluate(model, graph).energy) == pytest.approx(expected, rel=1e-13)
 
@@ -65,7 +65,7 @@ def test_mixing():
     for mixing in (waldman_hagler, geometric_mixing, lorentz_berthelot):
         e, s = mixing(epsilon, sigma)
         assert np.allclose(np.diag(e), epsilon) and np.allclose(np.diag(s), sigma)
-        assert jp.LennardJones(("C", "Si"), e, s, cutoff=COSINE).epsilon.shape == (2, 2)
+        assert jp.empirical.LennardJones(("C", "Si"), e, s, cutoff=COSINE).epsilon.shape == (2, 2)
     assert lorentz_berthelot(epsilon, sigma)[1][0, 1] == 2.0 and geometric_mixing(epsilon, sigma)[1][0, 1] == pytest.approx(3.75**0.5)
 
 
@@ -123,7 +123,7 @@ def test_the_order_of_elements_does_not_matter(name):
 def test_beyond_the_last_knots():
     """As in LAMMPS: F goes on with its last slope, functions of r keep their last value."""
     x = np.linspace(0, 2, 9)
-    model = jp.EAM(("Si",), (x**2)[None], np.ones((1, 1, 9)), (3 + x)[None, None], density_step=0.25, step=0.25, cutoff=jp.Step(3.2))
+    model = jp.empirical.EAM(("Si",), (x**2)[None], np.ones((1, 1, 9)), (3 + x)[None, None], density_step=0.25, step=0.25, cutoff=jp.cutoffs.Step(3.2))
     for n, rho in ((2, 1.0), (4, 3.0)):
         atoms = Atoms(f"Si{n}", positions=np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1]][:n]) * 0.9)
         pair = sum(min(3 + r, 5) / r for r in atoms.get_all_distances()[np.triu_indices(n, 1)])
@@ -146,15 +146,15 @@ def test_prepared_tables_are_the_tables():
 
 
 def test_a_potential_is_switched_where_the_core_knows_the_elements_in_another_order():
-    core = jp.CoreRepulsion(("C", "Si"), [[30.0, 40.0], [35.0, 50.0]], 0.7, 3.1)
+    core = jp.empirical.CoreRepulsion(("C", "Si"), [[30.0, 40.0], [35.0, 50.0]], 0.7, 3.1)
     flipped = core.replace(species=("Si", "C"), prefactor=[[50.0, 35.0], [40.0, 30.0]])
-    energies = quick_jit(lambda core: jp.Switched(jp.LennardJones(**ARGON, cutoff=COSINE), core, jp.ByDistance(2.4, 0.4)).energies(to_graph(DIMER)))
+    energies = quick_jit(lambda core: jp.empirical.Switched(jp.empirical.LennardJones(**ARGON, cutoff=COSINE), core, jp.empirical.ByDistance(2.4, 0.4)).energies(to_graph(DIMER)))
     assert relative(energies(flipped), energies(core)) < 1e-14 and len(np.unique(energies(core)[:2])) == 2
 
 
 def test_a_long_list_does_not_overflow():
     """Distances far beyond Tersoff's reach stay out of its exponential."""
-    model = jp.Tersoff(
+    model = jp.empirical.Tersoff(
         ("Si",), A=3264.7, B=95.373, lambda1=3.2394, lambda2=1.3258, beta=0.33675, n=22.956, c=4.8381, d=2.0417, cosine=0.0,
         lambda3=1.3258, gamma=1.0, R=3.0, D=0.2,
     )  # fmt: skip
@@ -163,9 +163,9 @@ def test_a_long_list_does_not_overflow():
 
 
 BAD = [
-    (lambda: jp.Morse(("C", "Si"), depth=[1.0, 2.0], alpha=1.0, minimum=1.0, cutoff=COSINE), r"depth must have shape \[\] or \[2, 2\]"),
-    (lambda: jp.Buckingham(("C", "Si"), amplitude=[[1.0, 2.0], [3.0, 1.0]], rho=1.0, dispersion=0.0, cutoff=COSINE), "amplitude must be symmetric"),
-    (lambda: jp.CutCoulomb(("C", "Si"), charges=0.5, cutoff=COSINE), r"charges must have shape \[2\]"),
+    (lambda: jp.empirical.Morse(("C", "Si"), depth=[1.0, 2.0], alpha=1.0, minimum=1.0, cutoff=COSINE), r"depth must have shape \[\] or \[2, 2\]"),
+    (lambda: jp.empirical.Buckingham(("C", "Si"), amplitude=[[1.0, 2.0], [3.0, 1.0]], rho=1.0, dispersion=0.0, cutoff=COSINE), "amplitude must be symmetric"),
+    (lambda: jp.empirical.CutCoulomb(("C", "Si"), charges=0.5, cutoff=COSINE), r"charges must have shape \[2\]"),
     (lambda: catalog.potential("stillinger-weber").replace(lam=np.ones((2, 2))), r"lam must have shape \[\] or \[2, 2, 2\]"),
     (lambda: catalog.potential("stillinger-weber").replace(sigma=[[1.0, 2.0], [1.0, 1.0]]), "sigma must be symmetric"),
     (lambda: catalog.potential("stillinger-weber").replace(a=-1.0), "must not be negative"),
@@ -175,7 +175,7 @@ BAD = [
     (lambda: catalog.potential("tersoff").replace(beta=np.nan), "beta must be finite"),
     (lambda: catalog.potential("tersoff-modified").replace(chunk=0), "chunk must be a positive number"),
     (lambda: catalog.potential("tersoff-modified").replace(eta=-1.0), "eta must be > 0"),
-    (lambda: jp.Switched(*[jp.Bonds(("Si",), [[0, 1]], 1.0, 2.0)] * 2, jp.ByDistance(2.0, 0.5)), "two potentials, got Bonds and Bonds; .* each atom's own"),
+    (lambda: jp.empirical.Switched(*[jp.molecules.Bonds(("Si",), [[0, 1]], 1.0, 2.0)] * 2, jp.empirical.ByDistance(2.0, 0.5)), "two potentials, got Bonds and Bonds; .* each atom's own"),
     (lambda: catalog.potential("eam").replace(embedding=np.ones(9)), r"embedding must have shape \[2, n\]"),
     (lambda: catalog.potential("eam").replace(density=np.ones((2, 2, 9))), "on the grid of pair"),
     (lambda: catalog.potential("eam").replace(pair=np.arange(68.0).reshape(2, 2, 17)), "pair must be symmetric"),

@@ -10,12 +10,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 import jaxpot as jp
 from jaxpot.passes import condense
 from jaxpot.potentials.rows import energy_row, generic_rows
-from jaxpot.pytree import with_leaves
+from jaxpot.trees import with_leaves
 
 SOAP = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(3.5, width=0.8), jp.GTO(3), 2, sigma=0.5))
 SIGMA = jp.noise_levels(0.01, 0.1, 0.1)
 EVALUATE = jax.jit(jp.evaluate)
-REFERENCE = jp.LennardJones(("Si",), epsilon=0.4, sigma=2.1, cutoff=jp.PolynomialCutoff(3.6, width=1.0))
+REFERENCE = jp.empirical.LennardJones(("Si",), epsilon=0.4, sigma=2.1, cutoff=jp.cutoffs.PolynomialCutoff(3.6, width=1.0))
 
 
 def frames(n=7, cubic=False):
@@ -177,7 +177,7 @@ def test_a_linear_head_recovers_its_own_data():
 def test_a_killed_fit_goes_on_where_it_was(model, data, tmp_path, monkeypatch):
     import importlib
 
-    module = importlib.import_module("jaxpot.fit.linear")
+    module = importlib.import_module("jaxpot.fit.solver")
     monkeypatch.setattr(module, "_SAVE_EVERY", 0.0)
     whole = jp.fit.linear(model, data)
     for method in ("qr", "cholesky"):
@@ -220,7 +220,7 @@ def test_refusals(model, data):
     with pytest.raises(ValueError, match='"qr", "cholesky" or "lsqr"'):
         jp.fit.linear(model, data, method="magic")
     with pytest.raises(ValueError, match="with_points"):
-        jp.fit.linear(gp.replace(head=gp.head.replace(references=jp.References())), data)
+        jp.fit.linear(gp.replace(head=gp.head.replace(references=jp.heads.References())), data)
     with pytest.raises(ValueError, match="no coefficients yet"):
         gp(dict(data.structures())[0].graphs)
     wide = with_leaves(model, {"terms.0.descriptor.expansion.cutoff.radius": np.asarray(3.7)})
@@ -258,7 +258,7 @@ def test_farthest_points_spread_more_than_random_ones(data):
 
 
 def test_one_compilation_per_bucket(model):
-    from jaxpot.fit.linear import _weighted_rows
+    from jaxpot.fit.solver import _weighted_rows
 
     mixed = jp.Dataset.from_atoms(frames(5) + frames(2, cubic=True), 3.6, sigma=SIGMA)
     before = _weighted_rows._cache_size()

@@ -11,7 +11,7 @@ from flax import linen, nnx
 from shells import Shells
 
 import jaxpot as jp
-from jaxpot.pytree import walk
+from jaxpot.trees import walk
 
 SHELLS = Shells(("C", "Si"), width=0.5, centers=np.array([1.2, 1.8, 2.4]), cutoff=jp.CosineCutoff(3.0, width=0.8))
 ATOMS = Atoms("CSiC", positions=[[0, 0, 0], [1.8, 0.2, 0.1], [0.3, 1.6, -0.4]])
@@ -38,13 +38,13 @@ def sequential(seed=0, width=4):
 
 
 HEADS = {
-    "nnx": (lambda: jp.NNXHead(sequential()), lambda head, x, z: sequential()(x)[:, 0]),
-    "nnx-species": (lambda: jp.NNXHead(Network(SHELLS.n_features, nnx.Rngs(1))), lambda head, x, z: Network(SHELLS.n_features, nnx.Rngs(1))(x, z)[:, 0]),
+    "nnx": (lambda: jp.heads.NNXHead(sequential()), lambda head, x, z: sequential()(x)[:, 0]),
+    "nnx-species": (lambda: jp.heads.NNXHead(Network(SHELLS.n_features, nnx.Rngs(1))), lambda head, x, z: Network(SHELLS.n_features, nnx.Rngs(1))(x, z)[:, 0]),
     "linen": (
-        lambda: jp.LinenHead(linen.Sequential((linen.Dense(4), linen.tanh, linen.Dense(1)))),
+        lambda: jp.heads.LinenHead(linen.Sequential((linen.Dense(4), linen.tanh, linen.Dense(1)))),
         lambda head, x, z: head.module.apply({"params": head.parameters}, x)[:, 0],
     ),
-    "linen-species": (lambda: jp.LinenHead(Ready(), seed=2), lambda head, x, z: Ready().apply(Ready().init(jax.random.key(2), x, z), x, z)),
+    "linen-species": (lambda: jp.heads.LinenHead(Ready(), seed=2), lambda head, x, z: Ready().apply(Ready().init(jax.random.key(2), x, z), x, z)),
 }
 
 
@@ -84,33 +84,33 @@ def test_trained_saved_and_loaded(name, tmp_path):
 
 
 def test_like_must_have_arrays_of_the_same_shapes(tmp_path):
-    file = jp.save(tmp_path / "model", jp.AtomicPotential(SHELLS, jp.NNXHead(sequential())))
+    file = jp.save(tmp_path / "model", jp.AtomicPotential(SHELLS, jp.heads.NNXHead(sequential())))
     with pytest.raises(ValueError, match=r"parameters\.layers\.0\.kernel': \(6, 4\).*like.*\(6, 5\)"):
-        jp.load(file, like=jp.AtomicPotential(SHELLS, jp.NNXHead(sequential(width=5))))
+        jp.load(file, like=jp.AtomicPotential(SHELLS, jp.heads.NNXHead(sequential(width=5))))
 
 
 def test_printed_short():
-    text = repr(jp.NNXHead(sequential()))
+    text = repr(jp.heads.NNXHead(sequential()))
     assert "kernel: float32[6, 4]" in text and "NodeDef" not in text
 
 
 def test_refused():
     rngs = nnx.Rngs(0)
     with pytest.raises(TypeError, match=r"nnx\.Module, got Sequential"):
-        jp.NNXHead(linen.Sequential((linen.Dense(1),)))
+        jp.heads.NNXHead(linen.Sequential((linen.Dense(1),)))
     with pytest.raises(TypeError, match=r"linen\.Module, got Linear"):
-        jp.LinenHead(nnx.Linear(2, 1, rngs=rngs))
+        jp.heads.LinenHead(nnx.Linear(2, 1, rngs=rngs))
     with pytest.raises(TypeError, match="hashable"):
-        jp.LinenHead(linen.Sequential([linen.Dense(1)]))
+        jp.heads.LinenHead(linen.Sequential([linen.Dense(1)]))
     with pytest.raises(ValueError, match="BatchStat"):
-        jp.NNXHead(nnx.Sequential(nnx.Linear(6, 1, rngs=rngs), nnx.BatchNorm(1, rngs=rngs)))
+        jp.heads.NNXHead(nnx.Sequential(nnx.Linear(6, 1, rngs=rngs), nnx.BatchNorm(1, rngs=rngs)))
     with pytest.raises(ValueError, match="RngCount, RngKey"):
-        jp.NNXHead(nnx.Sequential(nnx.Dropout(0.5, rngs=rngs), nnx.Linear(6, 1, rngs=rngs)))
+        jp.heads.NNXHead(nnx.Sequential(nnx.Dropout(0.5, rngs=rngs), nnx.Linear(6, 1, rngs=rngs)))
     with pytest.raises(ValueError, match="batch_stats"):
-        jp.AtomicPotential(SHELLS, jp.LinenHead(linen.BatchNorm(use_running_average=True)))
+        jp.AtomicPotential(SHELLS, jp.heads.LinenHead(linen.BatchNorm(use_running_average=True)))
     with pytest.raises(ValueError, match=r"features \[N, 6\]"):
-        jp.AtomicPotential(SHELLS, jp.NNXHead(nnx.Linear(5, 1, rngs=rngs)))
+        jp.AtomicPotential(SHELLS, jp.heads.NNXHead(nnx.Linear(5, 1, rngs=rngs)))
     with pytest.raises(ValueError, match=r"energies \[N\] or \[N, 1\] of the module, got \[2, 3\]"):
-        jp.AtomicPotential(SHELLS, jp.LinenHead(linen.Dense(3)))
+        jp.AtomicPotential(SHELLS, jp.heads.LinenHead(linen.Dense(3)))
     with pytest.raises(AttributeError, match="no attribute 'Flax'"):
         jp.Flax

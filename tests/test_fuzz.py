@@ -27,8 +27,8 @@ MUTATIONS, SECONDS, MEGABYTES = 500, 5, 200
 TOKENS = ("0", "-1", "1e999", "nan", "1e9", "999999999999", "", "x", "0.5", "{", "]", ":", "−1", "1_0", "\t", "#", "Si", "true", "4.0", "1.5D0", '"', "&a", "*a", "../x")
 
 
-def silicon() -> jp.Bispectrum:
-    return jp.Bispectrum(("Si",), 4.9, two_j_max=2)
+def silicon() -> jp.descriptors.Bispectrum:
+    return jp.descriptors.Bispectrum(("Si",), 4.9, two_j_max=2)
 
 
 def of_gap(folder: Path, name: str) -> Callable:
@@ -81,7 +81,7 @@ def of_mliap(folder: Path) -> Callable:
 
 
 def of_mtp(folder: Path) -> Callable:
-    mtp = jp.MTP(("Si", "C"), 4, 1.5, 4.0, radial_basis_size=3)
+    mtp = jp.descriptors.MTP(("Si", "C"), 4, 1.5, 4.0, radial_basis_size=3)
     model = jp.AtomicPotential(mtp, jp.Linear())
     n = model.n_coefficients // 2
     write_mtp(folder / "sic.mtp", model.with_coefficients(np.tile(np.linspace(0, 1, n), 2)) + jp.IsolatedAtoms({"Si": -1.0, "C": -2.0}))
@@ -89,16 +89,16 @@ def of_mtp(folder: Path) -> Callable:
 
 
 def of_n2p2(folder: Path) -> Callable:
-    functions = (jp.G2(jp.CosineCutoff(4.0), [0.1, 0.5], 0.0), jp.G4(jp.CosineCutoff(4.0), 0.1, 1.0, [-1.0, 1.0]))
-    descriptor = jp.ACSF(("Si",), functions)
-    model = jp.AtomicPotential(descriptor, jp.MLP((3,), jp.Tanh()))
+    functions = (jp.descriptors.G2(jp.CosineCutoff(4.0), [0.1, 0.5], 0.0), jp.descriptors.G4(jp.CosineCutoff(4.0), 0.1, 1.0, [-1.0, 1.0]))
+    descriptor = jp.descriptors.ACSF(("Si",), functions)
+    model = jp.AtomicPotential(descriptor, jp.MLP((3,), jp.heads.Tanh()))
     write_n2p2(folder, model, length_unit=1.0, energy_unit=1.0)
     return lambda: read_n2p2(folder, length_unit=1.0, energy_unit=1.0)
 
 
 def of_sgdml(folder: Path) -> Callable:
-    descriptor = jp.InverseDistances(("O", "H", "H"))
-    model = jp.GradientDomain(descriptor, jp.Matern(8.0), references=jp.References(features=np.ones((2, 3)), directions=np.ones((2, 1, 3))))
+    descriptor = jp.descriptors.InverseDistances(("O", "H", "H"))
+    model = jp.molecules.GradientDomain(descriptor, jp.kernels.Matern(8.0), references=jp.heads.References(features=np.ones((2, 3)), directions=np.ones((2, 1, 3))))
     write_sgdml(folder / "h2o.npz", model.with_coefficients(np.array([2.0, 1.0, -31.0])))
     return lambda: read_sgdml(folder / "h2o.npz")
 

@@ -18,10 +18,10 @@ from jaxpot.math.permutations import is_group
 from jaxpot.potentials.gdml import geometry
 
 SYMBOLS = ("O", "H", "H", "C")
-DESCRIPTOR = jp.InverseDistances(SYMBOLS)
+DESCRIPTOR = jp.descriptors.InverseDistances(SYMBOLS)
 SWAP = ((0, 1, 2, 3), (0, 2, 1, 3))
 POSITIONS = np.array([[0.0, 0.1, 0.0], [0.9, 0.3, 0.1], [-0.3, 0.9, -0.2], [0.2, -0.4, 1.2]])
-TRUTH = jp.Morse(("C", "H", "O"), depth=0.4, alpha=1.1, minimum=1.3, cutoff=jp.PolynomialCutoff(6.0))
+TRUTH = jp.empirical.Morse(("C", "H", "O"), depth=0.4, alpha=1.1, minimum=1.3, cutoff=jp.cutoffs.PolynomialCutoff(6.0))
 
 
 @functools.cache
@@ -40,7 +40,7 @@ def to_graph(atoms, n=6):
 
 
 def start(n=6, kernel=None, permutations=SWAP):
-    model = jp.GradientDomain(DESCRIPTOR, kernel or jp.Matern(1.5), permutations, delta=0.7)
+    model = jp.molecules.GradientDomain(DESCRIPTOR, kernel or jp.kernels.Matern(1.5), permutations, delta=0.7)
     return model.with_points([to_graph(a) for a in frames()[:n]])
 
 
@@ -76,7 +76,7 @@ def test_inverse_distances():
 def test_pair_by_hand():
     """Of H2 with one reference at 1 Å: k(x, 1) in closed form, and the force along the bond."""
     graphs = [jp.from_atoms(Atoms("H2", positions=[[0, 0, 0], [0, 0, d]]), 1.0, max_neighbors=1) for d in (1.0, 0.8)]
-    model = jp.GradientDomain(jp.InverseDistances(("H", "H")), jp.Matern(2.0), ((0, 1), (1, 0)), delta=0.5).with_points(graphs[:1])
+    model = jp.molecules.GradientDomain(jp.descriptors.InverseDistances(("H", "H")), jp.kernels.Matern(2.0), ((0, 1), (1, 0)), delta=0.5).with_points(graphs[:1])
     model = model.with_coefficients(np.array([3.0, -7.0]))
     g = float(model.references.directions[0, 0, 0])
     assert abs(abs(g) - np.sqrt(2)) < 1e-14  # 1/r² times √2, since both atoms move by 1/√2
@@ -90,7 +90,7 @@ def test_pair_by_hand():
     assert abs(float(result.forces[1, 2]) - force) < 1e-13
 
 
-@pytest.mark.parametrize("kernel", [jp.Matern(1.5), jp.SquaredExponential(0.8), jp.Matern([1.0, 1.2, 1.4, 1.1, 1.3, 1.5])], ids=["matern", "gauss", "ard"])
+@pytest.mark.parametrize("kernel", [jp.kernels.Matern(1.5), jp.kernels.SquaredExponential(0.8), jp.kernels.Matern([1.0, 1.2, 1.4, 1.1, 1.3, 1.5])], ids=["matern", "gauss", "ard"])
 def test_covariance_of_forces(kernel):
     """Second derivatives of the kernel of positions, summed over the permutations, by automatic differentiation."""
     permutations = ((0, 1, 2, 3),) if np.ndim(kernel.length) else SWAP
@@ -237,21 +237,21 @@ def of(frames_, **levels):
 
 
 REFUSED = [
-    (lambda: jp.InverseDistances("OHH"), ValueError, "tuple of at least two symbols"),
-    (lambda: jp.InverseDistances(("O", "Xx")), ValueError, "not chemical symbols"),
-    (lambda: jp.GradientDomain(DESCRIPTOR, jp.PolynomialKernel(2.0)), TypeError, "Stationary"),
-    (lambda: jp.GradientDomain(jp.Matern(1.0), jp.Matern(1.0)), TypeError, "InverseDistances"),
-    (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0), ((0, 2, 1, 3),)), ValueError, "not a group"),
-    (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0), ((0, 1, 2),)), ValueError, "not a group of permutations of 4 atoms"),
-    (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0), ((0, 1, 2, 3), (1, 0, 2, 3))), ValueError, "exchanges different elements"),
-    (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0), references=jp.References(features=np.ones((2, 6)))), ValueError, "belong together"),
+    (lambda: jp.descriptors.InverseDistances("OHH"), ValueError, "tuple of at least two symbols"),
+    (lambda: jp.descriptors.InverseDistances(("O", "Xx")), ValueError, "not chemical symbols"),
+    (lambda: jp.molecules.GradientDomain(DESCRIPTOR, jp.PolynomialKernel(2.0)), TypeError, "Stationary"),
+    (lambda: jp.molecules.GradientDomain(jp.kernels.Matern(1.0), jp.kernels.Matern(1.0)), TypeError, "InverseDistances"),
+    (lambda: jp.molecules.GradientDomain(DESCRIPTOR, jp.kernels.Matern(1.0), ((0, 2, 1, 3),)), ValueError, "not a group"),
+    (lambda: jp.molecules.GradientDomain(DESCRIPTOR, jp.kernels.Matern(1.0), ((0, 1, 2),)), ValueError, "not a group of permutations of 4 atoms"),
+    (lambda: jp.molecules.GradientDomain(DESCRIPTOR, jp.kernels.Matern(1.0), ((0, 1, 2, 3), (1, 0, 2, 3))), ValueError, "exchanges different elements"),
+    (lambda: jp.molecules.GradientDomain(DESCRIPTOR, jp.kernels.Matern(1.0), references=jp.heads.References(features=np.ones((2, 6)))), ValueError, "belong together"),
     (lambda: start().replace(references=start().references.replace(directions=np.ones((6, 2, 5)))), ValueError, r"directions \[M, A, 6\]"),
     (lambda: start().replace(coefficients=np.ones(3)), ValueError, r"expected coefficients \[37\]"),
     (lambda: start().with_points([]), ValueError, "no structures"),
     (lambda: start().with_points(to_graph(frames()[0])), ValueError, "one structure"),
-    (lambda: jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0)).basis(to_graph(frames()[0])), ValueError, "no references"),
+    (lambda: jp.molecules.GradientDomain(DESCRIPTOR, jp.kernels.Matern(1.0)).basis(to_graph(frames()[0])), ValueError, "no references"),
     (lambda: start()(to_graph(frames()[0])), ValueError, "no coefficients yet"),
-    (lambda: jp.fit.linear(jp.GradientDomain(DESCRIPTOR, jp.Matern(1.0)), of(frames(), forces=1.0)), ValueError, "no reference structures"),
+    (lambda: jp.fit.linear(jp.molecules.GradientDomain(DESCRIPTOR, jp.kernels.Matern(1.0)), of(frames(), forces=1.0)), ValueError, "no reference structures"),
     (lambda: jp.fit.posterior(start(), of(frames(), forces=1.0), progress=False), TypeError, "posterior of GradientDomain is not known"),
     (lambda: jp.fit.linear(start(), of(frames(), forces=1.0), method="kernel", checkpoint="state.npz"), ValueError, "has no checkpoint"),
     (lambda: jp.fit.linear(start(), of(frames()[:3], forces=1.0), method="kernel"), ValueError, "3 structures in the data, 6 references"),
@@ -284,10 +284,10 @@ def test_recovered_permutations():
     for k in range(12):
         positions = base + 0.02 * rng.normal(size=base.shape)
         frames_.append(Atoms("CH3OH", positions=(positions @ ROTATION.T)[list(cyclic[k % 3])]))
-    assert jp.recover_permutations(frames_) == tuple(cyclic)
+    assert jp.molecules.recover_permutations(frames_) == tuple(cyclic)
     mirrored = frames_ + [Atoms("CH3OH", positions=a.positions[[0, 2, 1, 3, 4, 5]]) for a in frames_]
-    assert len(jp.recover_permutations(mirrored)) == 6
-    assert jp.recover_permutations(frames_[:1]) == (cyclic[0],)
+    assert len(jp.molecules.recover_permutations(mirrored)) == 6
+    assert jp.molecules.recover_permutations(frames_[:1]) == (cyclic[0],)
 
 
 def test_permutations_refuse():
@@ -297,7 +297,7 @@ def test_permutations_refuse():
         ([Atoms("OH2", positions=POSITIONS[:3], cell=[5, 5, 5], pbc=True)], "structure 0 is periodic"),
     ):
         with pytest.raises(ValueError, match=message):
-            jp.recover_permutations(bad)
+            jp.molecules.recover_permutations(bad)
 
 
 # the kernel's derivatives
@@ -311,10 +311,10 @@ def test_slopes_of_stationary_kernels():
         (1.5, lambda t: -3 / 2 * np.exp(-t), lambda t: np.divide(9 / 4 * np.exp(-t), t, out=np.zeros_like(t), where=t > 0)),
     ):
         t = np.sqrt(2 * nu * np.asarray(u))
-        found = jp.Matern(1.0, nu=nu).slopes(u)
+        found = jp.kernels.Matern(1.0, nu=nu).slopes(u)
         for got, expected in zip(found, (first(t), second(t)), strict=True):
             assert np.max(np.abs(got - expected) / np.maximum(np.abs(expected), 1e-300)) < 1e-14
-    found = jp.SquaredExponential(1.0).slopes(u)
+    found = jp.kernels.SquaredExponential(1.0).slopes(u)
     assert relative(found[0], -0.5 * np.exp(-0.5 * np.asarray(u))) < 1e-15 and relative(found[1], 0.25 * np.exp(-0.5 * np.asarray(u))) < 1e-15
 
 
@@ -322,7 +322,7 @@ def test_laplacian():
     x, y = np.random.default_rng(0).normal(size=(2, 3, 4))
     length = np.array([1.0, 2.0, 0.5, 3.0])
     expected = np.exp(-np.sum(np.abs(x[:, None] - y[None]) / length, axis=-1))
-    assert relative(jp.Laplacian(length)(jnp.array(x), jnp.array(y)), expected) < 1e-14
-    assert np.all(jp.Laplacian(1.0).diagonal(jnp.array(x)) == 1)
-    slope = jax.jacfwd(lambda u: jp.Laplacian(1.0)(u, jnp.array(x)))(jnp.array(x[0]))
+    assert relative(jp.kernels.Laplacian(length)(jnp.array(x), jnp.array(y)), expected) < 1e-14
+    assert np.all(jp.kernels.Laplacian(1.0).diagonal(jnp.array(x)) == 1)
+    slope = jax.jacfwd(lambda u: jp.kernels.Laplacian(1.0)(u, jnp.array(x)))(jnp.array(x[0]))
     assert is_finite(slope) and not np.any(slope[0]) and np.any(slope[1])

@@ -19,7 +19,7 @@ from jaxpot.graph import only
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.neighbors import neighbor_pairs
-from jaxpot.pytree import pytree, static, with_leaves
+from jaxpot.trees import pytree, static, with_leaves
 
 
 def random_structure(rng):
@@ -81,7 +81,7 @@ def test_from_edges_under_jit_equals_the_host():
     rng = np.random.default_rng(0)
     order = rng.permutation(len(i))
     padded = [np.concatenate([x[order], np.full((7, *x.shape[1:]), fill)]) for x, fill in ((i, 8), (j, 8), (S, 0))]
-    build = jax.jit(jp.from_edges, static_argnames="max_neighbors")
+    build = jax.jit(jp.graph.from_edges, static_argnames="max_neighbors")
     graph = build(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *padded, 4.0, max_neighbors=30)
     reference = jp.from_atoms(atoms, 4.0)
     invariant = lambda g: np.sort(np.linalg.norm(np.asarray(jp.environments(g, 4.0, ("Si",)).vectors), axis=-1)[:, :])  # noqa: E731
@@ -122,7 +122,7 @@ def test_gate_poisons_and_diagnose_says_why():
     graph = jp.from_atoms(atoms, 4.0)
     assert np.isfinite(model(graph)) and jp.diagnose(model, graph) == ()
     i, j, S, _ = neighbor_pairs(atoms, 4.0)
-    small = jp.from_edges(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, i, j, S, 4.0, max_neighbors=10)
+    small = jp.graph.from_edges(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, i, j, S, 4.0, max_neighbors=10)
     assert np.isnan(model(small))
     assert "overflow (16 neighbours, 10 slots); rebuild with max_neighbors=16" in jp.diagnose(model, small)[0]
     near = jp.from_atoms(atoms, 3.5)
@@ -200,8 +200,8 @@ def charged(**changes):
 
 def test_charge_and_field_stay_with_the_structure():
     graph, neutral = charged(), jp.from_atoms(bulk("Si"), 4.0)
-    assert neutral.charge == 0 and neutral.field.tolist() == [0, 0, 0] and jp.to_atoms(neutral).info == {}
-    for of in (graph, charged(max_atoms=5, max_neighbors=60), jp.pad(graph, max_atoms=4), jp.strain(graph, np.full((3, 3), 0.01)), only(graph, ("C",))):
+    assert neutral.charge == 0 and neutral.field.tolist() == [0, 0, 0] and jp.graph.to_atoms(neutral).info == {}
+    for of in (graph, charged(max_atoms=5, max_neighbors=60), jp.graph.pad(graph, max_atoms=4), jp.strain(graph, np.full((3, 3), 0.01)), only(graph, ("C",))):
         assert of.charge == -1 and of.charge.dtype == of.field.dtype == of.positions.dtype
         np.testing.assert_array_equal(of.field, FIELD)
     rotation = np.asarray(jp.random_rotation(jax.random.key(0)))
@@ -211,13 +211,13 @@ def test_charge_and_field_stay_with_the_structure():
     batch = jp.stack([neutral, graph])
     assert batch.charge.tolist() == [0, -1] and batch.field.shape == (2, 3)
     assert jp.cast(graph, "float32").charge.dtype == jp.cast(graph, "float32").field.dtype == np.float32
-    info = jp.to_atoms(graph).info
-    np.testing.assert_array_equal(jp.from_atoms(jp.to_atoms(graph), 4.0, **info).field, FIELD)
+    info = jp.graph.to_atoms(graph).info
+    np.testing.assert_array_equal(jp.from_atoms(jp.graph.to_atoms(graph), 4.0, **info).field, FIELD)
     parts = jp.sharding.partition(graph, jp.sharding.make_mesh(2))
     assert parts.charge == -1 and parts.field.tolist() == FIELD.tolist()
     one = (np.array([14]), np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, bool), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), int), 4.0)
-    made = jax.jit(lambda q: jp.from_edges(*one, max_neighbors=1, charge=q, field=FIELD))(2.0)
-    assert made.charge == 2 and made.field.tolist() == FIELD.tolist() and jp.from_edges(*one, max_neighbors=1).charge == 0
+    made = jax.jit(lambda q: jp.graph.from_edges(*one, max_neighbors=1, charge=q, field=FIELD))(2.0)
+    assert made.charge == 2 and made.field.tolist() == FIELD.tolist() and jp.graph.from_edges(*one, max_neighbors=1).charge == 0
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_what_atoms_carry_reaches_their_neighbours():
     graph = charged(max_neighbors=60)
     charges = np.asarray(quick_jit(toy_charges)(graph))
     np.testing.assert_allclose(charges.sum(), -1, rtol=1e-14)
-    atoms = jp.to_atoms(graph)
+    atoms = jp.graph.to_atoms(graph)
     i, j, _, d = neighbor_pairs(atoms, 3.5)
     seen = np.asarray(TOY.cutoff(d))
     matrix = np.zeros((2, 2))
@@ -292,7 +292,7 @@ def test_what_atoms_carry_reaches_their_neighbours():
 
 def test_padding_and_batches_do_not_change_what_atoms_carry():
     one, other = charged(), jp.from_atoms(bulk("Si"), 4.0, charge=2.0)
-    larger = toy_features(jp.pad(one, max_atoms=7, max_neighbors=70))
+    larger = toy_features(jp.graph.pad(one, max_atoms=7, max_neighbors=70))
     np.testing.assert_allclose(larger[:2], toy_features(one), rtol=1e-14)
     assert not np.any(larger[2:])
     batch = quick_jit(jax.vmap(with_toy_charges))(jp.stack([one, other]))

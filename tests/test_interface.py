@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxpot.interface import Interface, required
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 

@@ -63,7 +63,7 @@ def test_a_calculator_for_each_frame(make):
     [
         EMT,
         lambda: SumCalculator([EMT(), EMT()]),
-        lambda: jp.Calculator(jp.LennardJones(("Cu",), epsilon=0.4, sigma=2.3, cutoff=jp.PolynomialCutoff(3.0, width=1.0))),
+        lambda: jp.Calculator(jp.empirical.LennardJones(("Cu",), epsilon=0.4, sigma=2.3, cutoff=jp.cutoffs.PolynomialCutoff(3.0, width=1.0))),
     ],
     ids=["EMT", "Sum", "ours"],
 )
@@ -385,7 +385,7 @@ def test_stated_noise_decides_the_fit():
     """Two energies of one structure: the weighted mean, by hand."""
     frames = [silicon(energy=2.0), silicon(energy=4.0)]
     frames[0].info["energy_sigma"], frames[1].info["energy_sigma"] = 0.1, 0.2
-    model = jp.AtomicPotential(jp.Constant(("Si",)), jp.Linear(scale=1e6))
+    model = jp.AtomicPotential(jp.descriptors.Constant(("Si",)), jp.Linear(scale=1e6))
     fitted = jp.fit.linear(model, jp.Dataset.from_atoms(frames, 3.0, sigma=jp.noise_levels(0.001)), progress=False)
     assert float(jp.evaluate(fitted, jp.from_atoms(frames[0], 3.0)).energy) == pytest.approx((4 * 2.0 + 4.0) / 5, abs=1e-6)
 

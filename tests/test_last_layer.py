@@ -66,7 +66,7 @@ def test_predictions_are_those_of_the_network(posterior):
     one, other = (quick_jit(jp.evaluate)(m, GRAPH) for m in (model, NETWORK + ISOLATED))
     for name in ("energy", "forces", "virial"):
         assert relative(getattr(one, name), getattr(other, name)) < 1e-12
-    assert isinstance(model.terms[0].descriptor, jp.HiddenLayer) and model.terms[0].descriptor.labels() == (0, 1, 2, 3, "1")
+    assert isinstance(model.terms[0].descriptor, jp.heads.HiddenLayer) and model.terms[0].descriptor.labels() == (0, 1, 2, 3, "1")
 
 
 def test_dense_bayesian_regression(posterior):
@@ -104,7 +104,7 @@ def test_coverage_of_data_drawn_from_the_prior(posterior):
 
 
 def test_jacobian():
-    descriptor = condense(jp.HiddenLayer(SOAP, NETWORK.head))
+    descriptor = condense(jp.heads.HiddenLayer(SOAP, NETWORK.head))
     env = jax.tree_util.tree_map(lambda x: x[1], jp.environments(GRAPH, descriptor.reach, SPECIES))
     value, jacobian = quick_jit(lambda m, e: with_slopes(m, e))(descriptor, env)
     expected, pushed = quick_jit(lambda m, e: with_slopes.dispatch(object)(m, e))(descriptor, env)
@@ -114,7 +114,7 @@ def test_jacobian():
 def test_without_hidden_layers():
     """A network of one layer is linear in its scaled features."""
     plain = jp.AtomicPotential(SOAP, jp.MLP((), shift=np.full((2, SOAP.n_features), 0.1), scale=np.full((2, SOAP.n_features), 2.0)))
-    features = jp.HiddenLayer(SOAP, plain.head)
+    features = jp.heads.HiddenLayer(SOAP, plain.head)
     assert features.n_features == SOAP.n_features + 1
     both = quick_jit(lambda one, other, g: (one(g), other(g)))(features, SOAP, GRAPH)
     np.testing.assert_allclose(both[0][:, :-1], (both[1] - 0.1) / 2, rtol=1e-12)
@@ -125,6 +125,6 @@ def test_refusals():
     with pytest.raises(TypeError, match="IsolatedAtoms has no MLP"):
         jp.fit.last_layer(ISOLATED, data)
     with pytest.raises(TypeError, match="expected a descriptor of one atom's surroundings and an MLP, got SOAP and Linear"):
-        jp.HiddenLayer(SOAP, jp.Linear())
+        jp.heads.HiddenLayer(SOAP, jp.Linear())
     with pytest.raises(TypeError, match="got TwoBody and MLP"):
-        jp.HiddenLayer(jp.TwoBody(SPECIES, jp.CosineCutoff(3.0)), jp.MLP((2,)))
+        jp.heads.HiddenLayer(jp.descriptors.TwoBody(SPECIES, jp.CosineCutoff(3.0)), jp.MLP((2,)))

@@ -65,7 +65,7 @@ def reference(model, atoms):
 
 
 def lj_model(cutoff=3.5):
-    return jp.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jp.PolynomialCutoff(cutoff, width=1.0))
+    return jp.empirical.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jp.cutoffs.PolynomialCutoff(cutoff, width=1.0))
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_large_list():
     atoms.rattle(0.1, seed=0)
     box = jnp.asarray(atoms.cell.array.T)
     displacement, _ = space.periodic_general(box)
-    lj = jp.LennardJones(("Ar",), epsilon=0.01, sigma=3.4, cutoff=jp.PolynomialCutoff(8.0, width=1.0))
+    lj = jp.empirical.LennardJones(("Ar",), epsilon=0.01, sigma=3.4, cutoff=jp.cutoffs.PolynomialCutoff(8.0, width=1.0))
     R = jnp.asarray(atoms.cell.scaled_positions(atoms.positions))
     neighbor_fn, energy_fn = md.neighbor_list_energy(lj, displacement, box, atoms.numbers, fractional_coordinates=True)
     neighbors = neighbor_fn.allocate(R)
@@ -317,7 +317,7 @@ def test_poison():
     assert all(np.all(np.isnan(x)) for x in jax.jit(jax.value_and_grad(narrow))(R, sparse))
     assert jnp.isfinite(energy_fn(R, sparse))
     # jax-md's cell lists lose neighbours of atoms outside the box
-    lj = jp.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=jp.PolynomialCutoff(2.5, width=1.0))
+    lj = jp.empirical.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=jp.cutoffs.PolynomialCutoff(2.5, width=1.0))
     side = jnp.asarray(atoms.cell.lengths())
     with jax.numpy_rank_promotion("allow"):
         cells = partition.neighbor_list(space.periodic(side)[0], side, 2.5, dr_threshold=0.2)
@@ -334,7 +334,7 @@ def test_poison():
 
 def test_shrinking_cells_are_reported():
     """A box that shrinks until jax-md's cells are too small sets the flag that jax-md's loops look at."""
-    lj = jp.LennardJones(("Ar",), epsilon=0.01, sigma=2.0, cutoff=jp.PolynomialCutoff(4.0, width=1.0))
+    lj = jp.empirical.LennardJones(("Ar",), epsilon=0.01, sigma=2.0, cutoff=jp.cutoffs.PolynomialCutoff(4.0, width=1.0))
     atoms = bulk("Ar", cubic=True) * 4
     box = jnp.asarray(atoms.cell.array.T)
     R = jnp.asarray(atoms.get_scaled_positions())
@@ -353,7 +353,7 @@ def test_shrinking_cells_are_reported():
 def argon(repeat=3):
     """108 atoms, and a smooth Lennard-Jones."""
     atoms = bulk("Ar", cubic=True) * repeat
-    return atoms, jp.LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=jp.PolynomialCutoff(6.0, width=2.0))
+    return atoms, jp.empirical.LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=jp.cutoffs.PolynomialCutoff(6.0, width=2.0))
 
 
 def start(atoms, model, fractional, **kwargs):
@@ -468,7 +468,7 @@ def fitted():
     path = pathlib.Path(__file__).parent.parent / "experiments" / "silicon_pbe" / "silicon_pbe.extxyz"
     frames = [a for a in ase.io.read(path, ":") if a.info["split"] == "train"]
     data = jp.Dataset.from_atoms(frames, 4.5, sigma=jp.noise_levels(0.001, 0.05, 0.05))
-    soap = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(4.5, width=1.0), jp.EquispacedGaussians(6), 4, sigma=0.5))
+    soap = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(4.5, width=1.0), jp.radial.EquispacedGaussians(6), 4, sigma=0.5))
     points = jp.fit.select_environments(soap, data, 150, key=jax.random.key(0))
     e0 = np.mean([a.get_potential_energy() / len(a) for a in frames if len(a) > 2])
     gap = jp.AtomicPotential(soap, jp.SparseGP(jp.PolynomialKernel(4.0), delta=1.0)).with_points(points)
@@ -582,7 +582,7 @@ def test_outgrown_lists_are_not_a_number_and_say_so():
     far = system.step(state, lj_model(3.6))
     assert np.all(np.isnan(far.motion.momentum)) and not bool(far.overflow)
 
-    lj = jp.LennardJones(("Ar",), epsilon=0.01, sigma=2.0, cutoff=jp.PolynomialCutoff(4.0, width=1.0))
+    lj = jp.empirical.LennardJones(("Ar",), epsilon=0.01, sigma=2.0, cutoff=jp.cutoffs.PolynomialCutoff(4.0, width=1.0))
     box = bulk("Ar", cubic=True) * 2
     system = md.System(jp.from_atoms(box, 4.0), md.NPT(50.0), skin=0.3)
     state = system.init(jax.random.key(0), lj)

@@ -42,12 +42,12 @@ def test_coulomb_matrices_of_dscribe(name):
     graph, n = free_graph(atoms_of(MATRICES, name)), 12
     upper, expected = np.triu_indices(n), {key: MATRICES[f"{name}/coulomb_{key}/features"] for key in ("none", "sorted_l2", "eigenspectrum")}
     assert np.max(np.abs(quick_jit(coulomb_matrix)(graph) - expected["none"][:9, :9])) < 1e-12
-    assert np.max(np.abs(values(jp.CoulombMatrix(SPECIES, n), graph) - expected["sorted_l2"][upper])) < 1e-12
-    assert np.max(np.abs(values(jp.CoulombSpectrum(SPECIES, n), graph) - expected["eigenspectrum"])) < 1e-10
+    assert np.max(np.abs(values(jp.descriptors.CoulombMatrix(SPECIES, n), graph) - expected["sorted_l2"][upper])) < 1e-12
+    assert np.max(np.abs(values(jp.descriptors.CoulombSpectrum(SPECIES, n), graph) - expected["eigenspectrum"])) < 1e-10
 
 
 def test_bags_by_hand():
-    bags = jp.BagOfBonds.of([ATOMS, molecule("H2O"), molecule("CH4")])
+    bags = jp.descriptors.BagOfBonds.of([ATOMS, molecule("H2O"), molecule("CH4")])
     assert bags.species == SPECIES and bags.counts == (4, 1, 1, 1)
     found = np.asarray(values(bags, free_graph(ATOMS)))
     expected, z = {}, ATOMS.numbers
@@ -65,11 +65,11 @@ def test_bags_by_hand():
 
 
 WHOLE = {
-    "matrix": jp.CoulombMatrix(SPECIES, 6),
-    "spectrum": jp.CoulombSpectrum(SPECIES, 6),
-    "bags": jp.BagOfBonds(SPECIES, (4, 2, 1, 1)),
-    "slatm": jp.SLATM(jp.LocalSLATM(SPECIES, jp.Step(4.8), n_r=20, n_theta=12)),
-    "mbtr": jp.MBTR(SPECIES, jp.Step(5.9), jp.Histogram(0.1, 1.1, sigma=0.05, n=9), jp.Histogram(-1.0, 1.0, sigma=0.1, n=7)),
+    "matrix": jp.descriptors.CoulombMatrix(SPECIES, 6),
+    "spectrum": jp.descriptors.CoulombSpectrum(SPECIES, 6),
+    "bags": jp.descriptors.BagOfBonds(SPECIES, (4, 2, 1, 1)),
+    "slatm": jp.descriptors.SLATM(jp.descriptors.LocalSLATM(SPECIES, jp.cutoffs.Step(4.8), n_r=20, n_theta=12)),
+    "mbtr": jp.descriptors.MBTR(SPECIES, jp.cutoffs.Step(5.9), jp.descriptors.Histogram(0.1, 1.1, sigma=0.05, n=9), jp.descriptors.Histogram(-1.0, 1.0, sigma=0.1, n=7)),
 }
 ROTATION = np.asarray(jp.random_rotation(jax.random.key(1)))
 
@@ -114,7 +114,7 @@ TOO_MUCH = {
 def test_what_does_not_fit_is_nan(name):
     descriptor, (large, reason) = WHOLE[name], TOO_MUCH[name]
     references = [free_graph(ATOMS), free_graph(molecule("CH4"))]
-    model = jp.StructureGP(descriptor, jp.Laplacian(100.0), jp.Average(), normalize=False, extensive=False).with_points(references)
+    model = jp.potentials.StructureGP(descriptor, jp.kernels.Laplacian(100.0), jp.kernels.Average(), normalize=False, extensive=False).with_points(references)
     model = model.with_coefficients(np.array([1.0, -0.5]))
     assert is_finite(evaluate(model, free_graph(ATOMS)))
     boxed = jp.from_atoms(Atoms(ATOMS, cell=[20, 20, 20], pbc=True), 6.0, max_atoms=9, max_neighbors=8)
@@ -135,16 +135,16 @@ def test_histograms_of_dscribe(name):
     atoms = atoms_of(HISTOGRAMS, name)
     species = tuple(SYMBOLS[z] for z in sorted(set(atoms.numbers)))
     pairs, angles = (
-        jp.Histogram(case[k]["grid"]["min"], case[k]["grid"]["max"], sigma=case[k]["grid"]["sigma"], n=case[k]["grid"]["n"]) for k in ("k2_inv_exp", "k3_cos_exp")
+        jp.descriptors.Histogram(case[k]["grid"]["min"], case[k]["grid"]["max"], sigma=case[k]["grid"]["sigma"], n=case[k]["grid"]["n"]) for k in ("k2_inv_exp", "k3_cos_exp")
     )
     scale, threshold = (case["k2_inv_exp"]["weighting"][key] for key in ("scale", "threshold"))
     cutoff = -np.log(threshold) / scale  # beyond it DScribe leaves pairs out
-    mbtr = jp.MBTR(species, jp.Step(cutoff), pairs, angles, scale, case["k3_cos_exp"]["weighting"]["scale"])
+    mbtr = jp.descriptors.MBTR(species, jp.cutoffs.Step(cutoff), pairs, angles, scale, case["k3_cos_exp"]["weighting"]["scale"])
     found, s = np.asarray(values(mbtr, jp.from_atoms(atoms, cutoff))), len(species)
     sizes = np.cumsum([s, s * (s + 1) // 2 * pairs.n])
     counts, two, three = np.split(found, sizes)
     one = case["k1"]["grid"]
-    elements = jp.Histogram(one["min"], one["max"], sigma=one["sigma"], n=one["n"])(jnp.asarray([float(jp.units.ATOMIC_NUMBERS[x]) for x in species]))
+    elements = jp.descriptors.Histogram(one["min"], one["max"], sigma=one["sigma"], n=one["n"])(jnp.asarray([float(jp.units.ATOMIC_NUMBERS[x]) for x in species]))
     assert np.max(np.abs((counts[:, None] * elements).reshape(-1) - HISTOGRAMS[f"{name}/mbtr_k1/features"])) < 1e-12
     assert np.max(np.abs(two - HISTOGRAMS[f"{name}/mbtr_k2_inv_exp/features"])) < 1e-11
     if not atoms.pbc.any():
@@ -152,7 +152,7 @@ def test_histograms_of_dscribe(name):
 
 
 def test_histogram_is_the_mean_over_bins():
-    histogram = jp.Histogram(-1.0, 2.0, sigma=0.3, n=7)
+    histogram = jp.descriptors.Histogram(-1.0, 2.0, sigma=0.3, n=7)
     found = np.asarray(histogram(jnp.array([0.4, 5.0])))
     edges = np.linspace(-1.25, 2.25, 8)
     expected = np.diff(0.5 * erf((edges - 0.4) / (0.3 * np.sqrt(2)))) / 0.5
@@ -179,7 +179,7 @@ def triangle(u, v):
 
 def test_slatm_by_loops():
     cutoff = jp.CosineCutoff(4.0, width=1.0)
-    local = jp.LocalSLATM(SPECIES, cutoff, sigma_r=0.1, sigma_theta=0.2, n_r=30, n_theta=20)
+    local = jp.descriptors.LocalSLATM(SPECIES, cutoff, sigma_r=0.1, sigma_theta=0.2, n_r=30, n_theta=20)
     found = np.asarray(local_values(local, free_graph(ATOMS, 4.0)))[:5]
     grid, angles = np.linspace(0.1, 4.0, 30), np.deg2rad(np.linspace(-20, 200, 20))
     line = lambda x, at, s: np.exp(-((x - at) ** 2) / (2 * s * s)) / (s * np.sqrt(2 * np.pi)) * (x[1] - x[0])  # noqa: E731
@@ -203,12 +203,12 @@ def test_slatm_by_loops():
         whole["angles"][center] += three
     counts = [SYMBOLS.index(s) * ATOMS.symbols.indices().get(s, np.zeros(0)).size for s in SPECIES]
     expected = np.concatenate([counts, whole["pairs"].reshape(-1), whole["angles"].reshape(-1)])
-    assert relative(values(jp.SLATM(local), free_graph(ATOMS, 4.0)), expected) < 1e-12
+    assert relative(values(jp.descriptors.SLATM(local), free_graph(ATOMS, 4.0)), expected) < 1e-12
 
 
 def test_fchl_by_loops():
     """With the published parameters, and twice as many Fourier terms."""
-    fchl = jp.FCHL19(SPECIES, jp.CosineCutoff(8.0), jp.CosineCutoff(5.0), n_fourier=2)
+    fchl = jp.descriptors.FCHL19(SPECIES, jp.CosineCutoff(8.0), jp.CosineCutoff(5.0), n_fourier=2)
     found = np.asarray(local_values(fchl, free_graph(ATOMS, 8.0)))[:5]
     grid2, grid3 = np.linspace(0, 8, 25)[1:], np.linspace(0, 5, 21)[1:]
     f = lambda r, radius: 0.5 * (1 + np.cos(np.pi * r / radius)) if r < radius else 0.0  # noqa: E731
@@ -235,9 +235,9 @@ def test_fchl_by_loops():
 
 def test_sums_over_atoms_are_average_without_normalisation():
     """Σ_IJ δ k(I, J) is the covariance of the energies: N times a mean over pairs, for both structures."""
-    fchl, kernel = jp.FCHL19(SPECIES, jp.CosineCutoff(5.0), jp.CosineCutoff(5.0), n_r2=6, n_r3=4), jp.SquaredExponential(1.5)
+    fchl, kernel = jp.descriptors.FCHL19(SPECIES, jp.CosineCutoff(5.0), jp.CosineCutoff(5.0), n_r2=6, n_r3=4), jp.kernels.SquaredExponential(1.5)
     molecules = [ATOMS, molecule("CH4"), molecule("H2O")]
-    model = jp.StructureGP(fchl, kernel, jp.Average(), normalize=False).with_points([free_graph(a) for a in molecules])
+    model = jp.potentials.StructureGP(fchl, kernel, jp.kernels.Average(), normalize=False).with_points([free_graph(a) for a in molecules])
     features = [np.asarray(local_values(fchl, free_graph(a)))[: len(a)] for a in molecules]
     total = np.zeros((3, 3))
     for a, b in np.ndindex(3, 3):
@@ -251,16 +251,16 @@ def test_sums_over_atoms_are_average_without_normalisation():
 
 
 REFUSED = [
-    (lambda: jp.CoulombMatrix(SPECIES, 0), ValueError, "n_atoms must be"),
-    (lambda: jp.CoulombSpectrum(("H", "Qq"), 3), ValueError, "not chemical symbols"),
-    (lambda: jp.BagOfBonds(SPECIES, (1, 2)), ValueError, "tuple of 4 whole numbers"),
-    (lambda: jp.Histogram(0.0, 1.0, sigma=0.1, n=1), ValueError, "n must be a whole number from 2"),
-    (lambda: jp.Histogram(1.0, 0.0, sigma=0.1, n=4), ValueError, "low must be below high"),
-    (lambda: jp.Histogram(0.0, 1.0, sigma=0.0, n=4), ValueError, "must be > 0"),
-    (lambda: jp.MBTR(SPECIES, jp.Step(4.0), jp.Step(1.0), jp.Step(1.0)), TypeError, "pairs must be a Histogram"),
-    (lambda: jp.LocalSLATM(SPECIES, jp.Step(4.0), n_r=1), ValueError, "n_r must be a whole number from 2"),
-    (lambda: jp.SLATM(jp.Step(4.0)), TypeError, "expected a LocalSLATM"),
-    (lambda: jp.FCHL19(SPECIES, jp.Step(4.0), jp.Step(4.0), n_r3=0), ValueError, "n_r3 must be a whole number from 1"),
+    (lambda: jp.descriptors.CoulombMatrix(SPECIES, 0), ValueError, "n_atoms must be"),
+    (lambda: jp.descriptors.CoulombSpectrum(("H", "Qq"), 3), ValueError, "not chemical symbols"),
+    (lambda: jp.descriptors.BagOfBonds(SPECIES, (1, 2)), ValueError, "tuple of 4 whole numbers"),
+    (lambda: jp.descriptors.Histogram(0.0, 1.0, sigma=0.1, n=1), ValueError, "n must be a whole number from 2"),
+    (lambda: jp.descriptors.Histogram(1.0, 0.0, sigma=0.1, n=4), ValueError, "low must be below high"),
+    (lambda: jp.descriptors.Histogram(0.0, 1.0, sigma=0.0, n=4), ValueError, "must be > 0"),
+    (lambda: jp.descriptors.MBTR(SPECIES, jp.cutoffs.Step(4.0), jp.cutoffs.Step(1.0), jp.cutoffs.Step(1.0)), TypeError, "pairs must be a Histogram"),
+    (lambda: jp.descriptors.LocalSLATM(SPECIES, jp.cutoffs.Step(4.0), n_r=1), ValueError, "n_r must be a whole number from 2"),
+    (lambda: jp.descriptors.SLATM(jp.cutoffs.Step(4.0)), TypeError, "expected a LocalSLATM"),
+    (lambda: jp.descriptors.FCHL19(SPECIES, jp.cutoffs.Step(4.0), jp.cutoffs.Step(4.0), n_r3=0), ValueError, "n_r3 must be a whole number from 1"),
 ]
 
 

@@ -10,14 +10,16 @@ from ase import Atoms
 from catalog import quick_jit, to_graph
 
 import jaxpot
-from jaxpot import ACE, MTP, AtomicPotential, Chebyshev, Density, IsolatedAtoms, Linear, TotalDegree
+from jaxpot import ACE, AtomicPotential, Density, IsolatedAtoms, Linear, TotalDegree
+from jaxpot.descriptors import MTP
 from jaxpot.descriptors.base import features as stack_features
 from jaxpot.descriptors.contractions import Contractions, graphs, of_level, program
 from jaxpot.descriptors.slopes import with_slopes
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.pair_sums import PairTable, pair_sum, square_sum
 from jaxpot.passes import prepare
-from jaxpot.pytree import pytree
+from jaxpot.radial import Chebyshev
+from jaxpot.trees import pytree
 
 COUNTS = {2: 1, 4: 2, 6: 5, 8: 9, 10: 16, 12: 29, 14: 52, 16: 92, 18: 163, 20: 288, 22: 500, 24: 864}
 

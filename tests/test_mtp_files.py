@@ -8,7 +8,8 @@ from ase.build import bulk
 from catalog import quick_jit
 
 import jaxpot
-from jaxpot import MTP, AtomicPotential, IsolatedAtoms, Linear
+from jaxpot import AtomicPotential, IsolatedAtoms, Linear
+from jaxpot.descriptors import MTP
 from jaxpot.io.mtp import read_mtp, write_mtp
 
 

@@ -10,7 +10,9 @@ from ase import Atoms
 from catalog import quick_jit
 
 import jaxpot
-from jaxpot import ACSF, G2, G3, G4, G5, MLP, AtomicPotential, BumpCutoff, CosineCutoff, IsolatedAtoms, PolynomialCutoff, PowerCutoff, Step, TanhCutoff
+from jaxpot import MLP, AtomicPotential, CosineCutoff, IsolatedAtoms
+from jaxpot.cutoffs import BumpCutoff, PolynomialCutoff, PowerCutoff, Step, TanhCutoff
+from jaxpot.descriptors import ACSF, G2, G3, G4, G5
 from jaxpot.descriptors.constant import Constant
 from jaxpot.heads.linear import Linear
 from jaxpot.io.n2p2 import read_n2p2, write_n2p2
@@ -193,7 +195,7 @@ def test_written_and_read(tmp_path):
         (lambda acsf, mlp: AtomicPotential(acsf.replace(functions=(G5(CosineCutoff(3.0), mixing=[[14.0]]),)), mlp), "no G5 of mixed elements"),
         (lambda acsf, mlp: AtomicPotential(acsf, MLP((2,), SiLU())), "no activation SiLU"),
         (lambda acsf, mlp: AtomicPotential(acsf, MLP((2,), CELU())), "no activation CELU"),
-        (lambda acsf, mlp: AtomicPotential(acsf, mlp) + jaxpot.ZBL(("Si",), inner=1.0, outer=2.0), "cannot hold ZBL"),
+        (lambda acsf, mlp: AtomicPotential(acsf, mlp) + jaxpot.empirical.ZBL(("Si",), inner=1.0, outer=2.0), "cannot hold ZBL"),
         (lambda acsf, mlp: AtomicPotential(acsf, Linear(coefficients=np.ones(1))), r"AtomicPotential\(ACSF, Linear\)"),
     ],
 )

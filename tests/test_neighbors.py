@@ -237,7 +237,7 @@ def test_distances_far_from_the_origin():
             jp.from_atoms(far, 3.0)
 
 
-LJ = jp.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jp.PolynomialCutoff(3.5, width=1.0))
+LJ = jp.empirical.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jp.cutoffs.PolynomialCutoff(3.5, width=1.0))
 
 
 def test_an_atom_that_flies_away_ends_no_calculation():

@@ -141,7 +141,7 @@ def test_the_loss_by_hand(data, frames):
 
 def test_what_is_not_predicted_is_left_out_and_named(data, frames):
     """A potential without charges is fitted to the energies; with nothing left it is refused."""
-    other = jp.LennardJones(("Ar",), epsilon=0.01, sigma=1.5, cutoff=jp.PolynomialCutoff(4.0, width=2.0))
+    other = jp.empirical.LennardJones(("Ar",), epsilon=0.01, sigma=1.5, cutoff=jp.cutoffs.PolynomialCutoff(4.0, width=2.0))
     predictions = jp.fit.predict(other, data)
     assert jp.fit.report(other, data, predictions=predictions)["all"].keys() == {"energy"}
     assert jp.fit.not_predicted(data, predictions) == ("charges", "dipole") and jp.fit.not_predicted(data, jp.fit.predict(TRUTH, data)) == ()
@@ -151,7 +151,7 @@ def test_what_is_not_predicted_is_left_out_and_named(data, frames):
     charges = jp.Dataset.from_atoms(frames, 4.0, sigma=jp.noise_levels(charges=0.01))
     with pytest.raises(ValueError, match="data has no labels of energy, energies, forces, virial, which LennardJones predicts"):
         jp.fit.train(other, charges, optax.sgd(0.0), steps=1)
-    linear = jp.AtomicPotential(jp.Constant(("Ar",)), jp.Linear())
+    linear = jp.AtomicPotential(jp.descriptors.Constant(("Ar",)), jp.Linear())
     with pytest.raises(ValueError, match="labels of charges only, no labels of energy"):
         jp.fit.linear(linear, charges, progress=False)
     np.testing.assert_array_equal(*(jp.fit.linear(linear, part, progress=False).head.coefficients for part in (data, energies)))
@@ -159,7 +159,7 @@ def test_what_is_not_predicted_is_left_out_and_named(data, frames):
 
 def test_energies_of_atoms_are_fitted(frames):
     """With the energies of the atoms alone a constant per element is their mean, but for the prior."""
-    linear = jp.AtomicPotential(jp.Constant(("Ar",)), jp.Linear(scale=100.0))
+    linear = jp.AtomicPotential(jp.descriptors.Constant(("Ar",)), jp.Linear(scale=100.0))
     data = jp.Dataset.from_atoms(frames, 4.0, sigma=jp.Properties(energies=0.01))
     labels = np.concatenate([np.asarray(structure.targets.energies)[np.isfinite(structure.sigma.energies)] for _, structure in data.structures()])
     fitted = jp.fit.linear(linear, data, progress=False)

@@ -8,15 +8,15 @@ from ase import Atoms
 
 import jaxpot as jp
 from jaxpot.fit import optimise
-from jaxpot.pytree import set_fields
+from jaxpot.trees import set_fields
 
 KEY = jax.random.key(0)
-TWO = jp.TwoBody(("Ar",), jp.CosineCutoff(4.0, width=1.0))
+TWO = jp.descriptors.TwoBody(("Ar",), jp.CosineCutoff(4.0, width=1.0))
 
 
 def gp(length=0.3, delta=1.0):
-    points = jp.Instances(np.linspace(1.2, 3.9, 12)[:, None], np.zeros(12, int))
-    return jp.AtomicPotential(TWO, jp.SparseGP(jp.SquaredExponential(length), delta=delta, jitter=1e-6)).with_points(points)
+    points = jp.descriptors.Instances(np.linspace(1.2, 3.9, 12)[:, None], np.zeros(12, int))
+    return jp.AtomicPotential(TWO, jp.SparseGP(jp.kernels.SquaredExponential(length), delta=delta, jitter=1e-6)).with_points(points)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,6 @@ def test_refused(data, arguments, keywords, message):
 
 
 def test_a_cutoff_beyond_the_lists_is_refused_at_the_start(data):
-    model = gp().replace(descriptor=jp.TwoBody(("Ar",), jp.CosineCutoff(5.0, width=1.0)))
+    model = gp().replace(descriptor=jp.descriptors.TwoBody(("Ar",), jp.CosineCutoff(5.0, width=1.0)))
     with pytest.raises(ValueError, match="NaN at"):
         jp.fit.maximise_evidence(model, data, "*.length", steps=1)

@@ -9,7 +9,7 @@ from catalog import quick_jit
 from scipy.interpolate import CubicSpline as Reference
 
 import jaxpot
-from jaxpot import CubicSpline, PairSpline
+from jaxpot.empirical import CubicSpline, PairSpline
 
 X, Y = np.array([1.0, 1.3, 1.9, 2.0, 2.6]), np.array([4.0, -1.0, 2.0, 0.5, 0.1])
 

@@ -16,35 +16,17 @@ from ase.build import bulk, molecule
 from catalog import quick_jit, relative
 
 import jaxpot
-from jaxpot import (
-    ACE,
-    PIP,
-    Agnesi,
-    AtomicPotential,
-    Bonds,
-    BumpCutoff,
-    ClusterPIP,
-    CosineCutoff,
-    Dataset,
-    Density,
-    IdentityTransform,
-    IsolatedAtoms,
-    Linear,
-    MorseTransform,
-    PerOrder,
-    PowerCutoff,
-    Properties,
-    SharedLinear,
-    StarPIP,
-    StillingerWeber,
-    TwoSided,
-    exchanges,
-    from_atoms,
-)
+from jaxpot import ACE, AtomicPotential, CosineCutoff, Dataset, Density, IsolatedAtoms, Linear, Properties, from_atoms
+from jaxpot.cutoffs import BumpCutoff, PowerCutoff, TwoSided
+from jaxpot.descriptors import ClusterPIP, PerOrder, StarPIP
 from jaxpot.descriptors.slopes import features_with_slopes, with_slopes
+from jaxpot.empirical import StillingerWeber
+from jaxpot.heads import SharedLinear
 from jaxpot.math.polynomials import invariants, pairs
+from jaxpot.molecules import PIP, Bonds, exchanges
+from jaxpot.radial import Agnesi, IdentityTransform, MorseTransform
 
-design = importlib.import_module("jaxpot.fit.design")  # `jaxpot.fit.design` is the function
+design = importlib.import_module("jaxpot.fit.design_matrix")  # `jaxpot.fit.design` is the function
 descriptors = importlib.import_module("jaxpot.descriptors.cluster_polynomials")
 
 SPECIES = ("C", "O", "Si")
@@ -253,7 +235,7 @@ def test_roughness():
 def test_penalty_smooths_what_the_data_leave_open():
     """Noisy energies of pairs: with the penalty for a curvature of about 0.05 eV/Å² the curve is smoother, and nearer to the truth."""
     pair = ClusterPIP(("Ar",), CosineCutoff(8.0, width=2.0), MorseTransform(3.8, decay=2.0), order=2, degree=12)
-    truth = jaxpot.LennardJones(("Ar",), epsilon=0.0104, sigma=3.4, cutoff=jaxpot.PolynomialCutoff(8.0))
+    truth = jaxpot.empirical.LennardJones(("Ar",), epsilon=0.0104, sigma=3.4, cutoff=jaxpot.cutoffs.PolynomialCutoff(8.0))
     rng = np.random.default_rng(0)
     frames, between = ([Atoms("Ar2", positions=[[0, 0, 0], [r, 0, 0]]) for r in distances] for distances in (rng.uniform(3.3, 7.0, 20), np.linspace(3.4, 6.9, 20)))
     labelled(frames, truth, 8.5)

@@ -26,7 +26,7 @@ def gaussian_process(zeta=2.0):
     soap, rng = jp.SOAP(DENSITY), np.random.default_rng(0)
     features = np.asarray(soap(jp.from_atoms(ATOMS, 4.0)))
     coefficients = rng.normal(size=8) * 1e4
-    head = jp.SparseGP(jp.PolynomialKernel(zeta), references=jp.References(features=features, kinds=np.zeros(8, int)), coefficients=coefficients - coefficients.mean())
+    head = jp.SparseGP(jp.PolynomialKernel(zeta), references=jp.heads.References(features=features, kinds=np.zeros(8, int)), coefficients=coefficients - coefficients.mean())
     return jp.AtomicPotential(soap, head)
 
 
@@ -35,19 +35,19 @@ MODEL = gaussian_process()
 
 def structure_gp():
     soap = jp.SOAP(DENSITY)
-    model = jp.StructureGP(soap, jp.PolynomialKernel(2.0), jp.Average()).with_points([jp.from_atoms(ATOMS, 4.0)])
+    model = jp.potentials.StructureGP(soap, jp.PolynomialKernel(2.0), jp.kernels.Average()).with_points([jp.from_atoms(ATOMS, 4.0)])
     return model.with_coefficients(np.ones(1))
 
 
 def one_molecule():
     graph = jp.from_atoms(ATOMS, 4.0).replace(pbc=np.zeros(3, bool))
-    model = jp.GradientDomain(jp.InverseDistances(("Si",) * 8), jp.Matern(10.0)).with_points([graph])
+    model = jp.molecules.GradientDomain(jp.descriptors.InverseDistances(("Si",) * 8), jp.kernels.Matern(10.0)).with_points([graph])
     return model.with_coefficients(np.ones(model.n_coefficients))
 
 
 def dipole():
     points = jp.environments(jp.from_atoms(ATOMS, 4.0), 4.0, ("Si",))
-    model = jp.Dipole(tensor=jp.LambdaSOAP(DENSITY, lam=1), head=jp.LambdaGP(jp.LambdaKernel(2.0))).with_points(points)
+    model = jp.tensors.Dipole(tensor=jp.LambdaSOAP(DENSITY, lam=1), head=jp.tensors.LambdaGP(jp.kernels.LambdaKernel(2.0))).with_points(points)
     return model.with_coefficients(np.ones(model.n_coefficients))
 
 
@@ -138,7 +138,7 @@ tried("calculator", calculated)
 tried("insisted", lambda: jax.jit(jp.evaluate)(jp.cast(gp, "float32", insist=True), graph).energy)
 tried("saved again", lambda: jp.evaluate(jp.load(jp.save(folder + "/again.npz", gp)), graph).energy)
 tried("collapsed", lambda: jax.jit(jp.evaluate)(jp.tabulate(gp), graph).energy)
-one = jp.Density(("Si",), jp.PowerCutoff(4.0), jp.Agnesi(5, 2.35), l_max=2, sigma=None, center_weight=0.0)
+one = jp.Density(("Si",), jp.cutoffs.PowerCutoff(4.0), jp.radial.Agnesi(5, 2.35), l_max=2, sigma=None, center_weight=0.0)
 ace = jp.tabulate(jp.ACE(one, jp.TotalDegree((5, 4))), accuracy=1e-9)
 tried("ace", lambda: ace.expansion.radial.error)
 tried("ace features", lambda: np.max(np.abs(ace(graph) - jp.ACE(one, jp.TotalDegree((5, 4)))(graph)) / np.max(np.abs(ace(graph)))))

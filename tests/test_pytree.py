@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxpot as jp
-from jaxpot.pytree import class_name, find_class, is_pytree, pytree, static, walk, with_leaves
+from jaxpot.trees import class_name, find_class, is_pytree, pytree, static, walk, with_leaves
 
 MODEL = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(5.0, width=1.0), jp.GTO(4), 3, sigma=0.5))
 
@@ -37,19 +37,19 @@ def test_numbers_keep_their_digits_without_x64():
         (lambda: jp.GTO(np.zeros(3)), "must be hashable"),
         (lambda: jp.GTO(0), "n_max must be a positive integer"),
         (lambda: jp.CosineCutoff(5.0, width=6.0), "exceeds the radius"),
-        (lambda: jp.PolynomialCutoff(5.0, smoothness=7), "smoothness must be"),
-        (lambda: jp.Density("Si", jp.Step(5.0), jp.GTO(4), 3, sigma=0.5), r'\("Si",\)'),
-        (lambda: jp.Density(("Sj",), jp.Step(5.0), jp.GTO(4), 3, sigma=0.5), "not chemical symbols"),
-        (lambda: jp.Density(("Si", "Si"), jp.Step(5.0), jp.GTO(4), 3, sigma=0.5), "repetitions"),
-        (lambda: jp.Density(("Si",), jp.Step(5.0), jp.GTO(4), -1, sigma=0.5), "non-negative integer"),
-        (lambda: jp.Density(("Si",), jp.Step(5.0), jp.GTO(4), 3, sigma=None), "center_weight=0.0"),
-        (lambda: jp.Density(("Si",), jp.Step(5.0), jp.GTO(4), 3, sigma=0.5, channels=jnp.ones((2, 1))), "shape"),
-        (lambda: jp.Density(("Si",), jp.Step(5.0), jp.GTO(4), 3, sigma=0.5, center_channels="none"), '"own" or "all"'),
-        (lambda: jp.Matern(1.0, nu=0.5), "1.5 or 2.5"),
+        (lambda: jp.cutoffs.PolynomialCutoff(5.0, smoothness=7), "smoothness must be"),
+        (lambda: jp.Density("Si", jp.cutoffs.Step(5.0), jp.GTO(4), 3, sigma=0.5), r'\("Si",\)'),
+        (lambda: jp.Density(("Sj",), jp.cutoffs.Step(5.0), jp.GTO(4), 3, sigma=0.5), "not chemical symbols"),
+        (lambda: jp.Density(("Si", "Si"), jp.cutoffs.Step(5.0), jp.GTO(4), 3, sigma=0.5), "repetitions"),
+        (lambda: jp.Density(("Si",), jp.cutoffs.Step(5.0), jp.GTO(4), -1, sigma=0.5), "non-negative integer"),
+        (lambda: jp.Density(("Si",), jp.cutoffs.Step(5.0), jp.GTO(4), 3, sigma=None), "center_weight=0.0"),
+        (lambda: jp.Density(("Si",), jp.cutoffs.Step(5.0), jp.GTO(4), 3, sigma=0.5, channels=jnp.ones((2, 1))), "shape"),
+        (lambda: jp.Density(("Si",), jp.cutoffs.Step(5.0), jp.GTO(4), 3, sigma=0.5, center_channels="none"), '"own" or "all"'),
+        (lambda: jp.kernels.Matern(1.0, nu=0.5), "1.5 or 2.5"),
         (lambda: jp.IsolatedAtoms(-1.0), "expected a mapping"),
-        (lambda: jp.LennardJones(("Ar", "Ne"), np.ones((2, 3)), 3.0, jp.Step(5.0)), "must have shape"),
-        (lambda: jp.LennardJones(("Ar", "Ne"), np.array([[1.0, 2.0], [1.0, 1.0]]), 3.0, jp.Step(5.0)), "symmetric"),
-        (lambda: jp.ZBL(("Si",), inner=2.0, outer=1.0), "less than outer"),
+        (lambda: jp.empirical.LennardJones(("Ar", "Ne"), np.ones((2, 3)), 3.0, jp.cutoffs.Step(5.0)), "must have shape"),
+        (lambda: jp.empirical.LennardJones(("Ar", "Ne"), np.array([[1.0, 2.0], [1.0, 1.0]]), 3.0, jp.cutoffs.Step(5.0)), "symmetric"),
+        (lambda: jp.empirical.ZBL(("Si",), inner=2.0, outer=1.0), "less than outer"),
         (lambda: jp.AtomicPotential(MODEL, jp.Linear(), chunk=0), "chunk must be"),
         (lambda: jp.AtomicPotential(jp.Linear(), MODEL), "expected a descriptor"),
         (lambda: jp.AtomicPotential(MODEL, jp.Linear(n_species=1, n_features=3)), "was made for"),
@@ -66,12 +66,12 @@ def test_constructors_refuse_bad_input(make, message):
 def _leaves():
     """Every class with a leaf that must be one number, as it is and the name of the leaf."""
     cutoff = jp.CosineCutoff(4.0, width=1.0)
-    yield from ((cutoff, "radius"), (cutoff, "width"), (jp.PolynomialCutoff(4.0), "radius"), (jp.BumpCutoff(4.0), "width"), (jp.Step(4.0), "radius"))
-    yield from ((jp.TanhCutoff(4.0), "radius"), (jp.PowerCutoff(4.0), "radius"), (jp.ForceShifted(4.0), "radius"), (jp.Willatt(cutoff, 1.0, 2.0, 3.0), "rate"))
-    yield from ((jp.PolynomialKernel(2.0), "zeta"), (jp.PolynomialKernel(2.0), "offset"), (jp.GTO(2, radius=3.0), "radius"), (jp.REMatch(0.1), "gamma"))
+    yield from ((cutoff, "radius"), (cutoff, "width"), (jp.cutoffs.PolynomialCutoff(4.0), "radius"), (jp.cutoffs.BumpCutoff(4.0), "width"), (jp.cutoffs.Step(4.0), "radius"))
+    yield from ((jp.cutoffs.TanhCutoff(4.0), "radius"), (jp.cutoffs.PowerCutoff(4.0), "radius"), (jp.cutoffs.ForceShifted(4.0), "radius"), (jp.cutoffs.Willatt(cutoff, 1.0, 2.0, 3.0), "rate"))
+    yield from ((jp.PolynomialKernel(2.0), "zeta"), (jp.PolynomialKernel(2.0), "offset"), (jp.GTO(2, radius=3.0), "radius"), (jp.kernels.REMatch(0.1), "gamma"))
     yield from ((MODEL.expansion, "sigma"), (MODEL.expansion, "center_weight"), (jp.Linear(), "scale"), (jp.SparseGP(jp.PolynomialKernel(2.0)), "delta"))
-    yield from ((jp.MorseTransform(1.0, decay=1.0), "length"), (jp.Histogram(0.0, 1.0, sigma=0.1, n=3), "low"), (jp.ZBL(("Si",), 1.0, 2.0), "outer"))
-    yield from ((jp.Bispectrum(("Si",), 4.0, 2), "rfac0"), (jp.Bispectrum(("Si",), 4.0, 2), "rmin0"), (jp.Agnesi(2, nearest=2.0), "nearest"))
+    yield from ((jp.radial.MorseTransform(1.0, decay=1.0), "length"), (jp.descriptors.Histogram(0.0, 1.0, sigma=0.1, n=3), "low"), (jp.empirical.ZBL(("Si",), 1.0, 2.0), "outer"))
+    yield from ((jp.descriptors.Bispectrum(("Si",), 4.0, 2), "rfac0"), (jp.descriptors.Bispectrum(("Si",), 4.0, 2), "rmin0"), (jp.radial.Agnesi(2, nearest=2.0), "nearest"))
 
 
 @pytest.mark.parametrize(("of", "name"), list(_leaves()), ids=lambda x: x if isinstance(x, str) else type(x).__name__)
@@ -95,11 +95,11 @@ def test_leaves_that_are_numbers_take_nothing_else(of, name):
         (lambda: jp.IsolatedAtoms({"Si": "1"}), "energies_of Si must be a number"),
         (lambda: jp.IsolatedAtoms({"Si": np.nan}), r"values must be finite"),
         (lambda: jp.IsolatedAtoms({}), "energies_of is {}; expected a mapping"),
-        (lambda: jp.LennardJones(("Si",), epsilon=[0.1], sigma=2.0, cutoff=jp.Step(5.0)), r"epsilon must have shape \[\] or \[1, 1\], got \(1,\)"),
-        (lambda: jp.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=5.0), r"LennardJones\.cutoff must be an Ending, got 5\.0"),
+        (lambda: jp.empirical.LennardJones(("Si",), epsilon=[0.1], sigma=2.0, cutoff=jp.cutoffs.Step(5.0)), r"epsilon must have shape \[\] or \[1, 1\], got \(1,\)"),
+        (lambda: jp.empirical.LennardJones(("Si",), epsilon=0.1, sigma=2.0, cutoff=5.0), r"LennardJones\.cutoff must be an Ending, got 5\.0"),
         (lambda: jp.Density(("Si",), 5.0, jp.GTO(4), 3, sigma=0.5), r"Density\.cutoff must be a Cutoff, got 5\.0"),
-        (lambda: jp.SquaredExponential([[1.0]]), r"length must have shape \[\] or \[F\], got \(1, 1\)"),
-        (lambda: jp.Bonds(("H",), [[0, 1]], stiffness=[[1.0]], length=1.0), r"stiffness must have shape \[\] or \[N\], got \(1, 1\)"),
+        (lambda: jp.kernels.SquaredExponential([[1.0]]), r"length must have shape \[\] or \[F\], got \(1, 1\)"),
+        (lambda: jp.molecules.Bonds(("H",), [[0, 1]], stiffness=[[1.0]], length=1.0), r"stiffness must have shape \[\] or \[N\], got \(1, 1\)"),
         (lambda: jp.Linear(roughness=2.0), r"roughness must have shape \[F\], got \(\)"),
         (lambda: jp.GTO(True), "n_max must be an integer, got True"),
         (lambda: jp.GTO(2.0), "n_max must be an integer, got 2.0"),
@@ -109,10 +109,10 @@ def test_leaves_that_are_numbers_take_nothing_else(of, name):
         (lambda: MODEL.replace(normalize=1), "normalize must be True or False, got 1"),
         (lambda: jp.MLP((True, 4)), r"hidden\[0\] must be an integer, got True"),
         (lambda: jp.MLP((10**9,)), r"hidden\[0\] must be at most 10000"),
-        (lambda: jp.Bispectrum(("Si",), 4.0, 10**9), "two_j_max must be at most 40"),
-        (lambda: jp.CoulombMatrix(("Si",), 10**9), "n_atoms must be at most 10000"),
+        (lambda: jp.descriptors.Bispectrum(("Si",), 4.0, 10**9), "two_j_max must be at most 40"),
+        (lambda: jp.descriptors.CoulombMatrix(("Si",), 10**9), "n_atoms must be at most 10000"),
         (lambda: jp.TotalDegree((1e9,)), r"degrees\[0\] must be at most 100"),
-        (lambda: jp.Matern(1.0, nu=np.nan), "nu must be a finite number"),
+        (lambda: jp.kernels.Matern(1.0, nu=np.nan), "nu must be a finite number"),
     ],
 )
 def test_shapes_kinds_and_ranges(make, message):

@@ -6,12 +6,13 @@ import pytest
 from catalog import quick_jit
 from scipy.special import ive
 
-from jaxpot import GTO, Agnesi, Bessel, ChebExpCos, CosineCutoff, Density, EquispacedGaussians, InnerCutoff, RadialTable, SBessel, SolidGTO
+from jaxpot import GTO, CosineCutoff, Density
 from jaxpot.interface import Interface, missing
 from jaxpot.passes import condense
-from jaxpot.pytree import class_table, pytree, static
+from jaxpot.radial import Agnesi, Bessel, ChebExpCos, EquispacedGaussians, InnerCutoff, RadialTable, SBessel, SolidGTO
 from jaxpot.radial.base import Radial, RadialBasis, from_table, is_rough, nodes_needed, sharp, smeared, tabulate
 from jaxpot.radial.pace import of_pairs
+from jaxpot.trees import class_table, pytree, static
 
 RADIUS, SIGMA = 4.0, 0.45
 

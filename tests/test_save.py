@@ -12,11 +12,11 @@ import pytest
 import jaxpot as jp
 from jaxpot.io import convert
 from jaxpot.io.posterior import load_posterior
-from jaxpot.pytree import pytree, static, walk
+from jaxpot.trees import pytree, static, walk
 
 MODEL = jp.AtomicPotential(
-    jp.SOAP(jp.Density(("Si", "C"), jp.Willatt(jp.CosineCutoff(5.0, width=1.0), 1.0, 3.0, 4.0), jp.GTO(2), 1, sigma=0.5, channels=np.ones((2, 1)))),
-    jp.SparseGP(jp.PolynomialKernel(4.0), references=jp.References(features=np.ones((3, 6)), kinds=np.array([0, 0, 1])), coefficients=np.arange(3.0)),
+    jp.SOAP(jp.Density(("Si", "C"), jp.cutoffs.Willatt(jp.CosineCutoff(5.0, width=1.0), 1.0, 3.0, 4.0), jp.GTO(2), 1, sigma=0.5, channels=np.ones((2, 1)))),
+    jp.SparseGP(jp.PolynomialKernel(4.0), references=jp.heads.References(features=np.ones((3, 6)), kinds=np.array([0, 0, 1])), coefficients=np.arange(3.0)),
 ) + jp.IsolatedAtoms({"Si": -1.0, "C": -2.0})
 
 

@@ -19,11 +19,11 @@ from jaxpot import sharding
 
 HERE = Path(__file__).resolve().parent
 LOCAL = ["ace", "three-body", "tersoff", "eam", "sum"]
-PAIRS = jp.LennardJones(SPECIES, epsilon=0.3, sigma=1.5, cutoff=jp.PolynomialCutoff(3.2))
+PAIRS = jp.empirical.LennardJones(SPECIES, epsilon=0.3, sigma=1.5, cutoff=jp.cutoffs.PolynomialCutoff(3.2))
 ATOMS = jp.IsolatedAtoms({"C": -1.5, "Si": -0.7})
 # the core knows the elements in another order
-SWITCHED = jp.Switched(PAIRS, jp.CoreRepulsion(SPECIES[::-1], [[30.0, 40.0], [35.0, 50.0]], 0.7, 3.1), jp.ByCoreEnergy([12.0, 25.0], [9.0, 24.0]))
-COMMITTEE = jp.Committee((PAIRS + ATOMS, SWITCHED))
+SWITCHED = jp.empirical.Switched(PAIRS, jp.empirical.CoreRepulsion(SPECIES[::-1], [[30.0, 40.0], [35.0, 50.0]], 0.7, 3.1), jp.empirical.ByCoreEnergy([12.0, 25.0], [9.0, 24.0]))
+COMMITTEE = jp.potentials.Committee((PAIRS + ATOMS, SWITCHED))
 
 
 def crystal():
@@ -71,8 +71,8 @@ def test_structure_in_parts(model):
 @pytest.mark.parametrize("alone", [True, False])
 def test_terms_that_need_the_whole_structure(alone):
     """Beside a term in parts, that does not know all elements; and alone."""
-    model = jp.Bonds(SPECIES, [[0, 1], [6, 7], [46, 47]], stiffness=2.0, length=1.5)
-    model = model if alone else model + jp.LennardJones(("C",), epsilon=0.3, sigma=1.5, cutoff=jp.PolynomialCutoff(3.2))
+    model = jp.molecules.Bonds(SPECIES, [[0, 1], [6, 7], [46, 47]], stiffness=2.0, length=1.5)
+    model = model if alone else model + jp.empirical.LennardJones(("C",), epsilon=0.3, sigma=1.5, cutoff=jp.cutoffs.PolynomialCutoff(3.2))
     graph, mesh = jp.from_atoms(crystal(), 3.6, max_atoms=50), sharding.make_mesh(4)
     with pytest.raises(ValueError, match=r"energies of Bonds depend on more than .*partition\(graph, mesh, whole=True\)"):
         sharding.evaluate(model, sharding.partition(graph, mesh), mesh)
@@ -125,7 +125,7 @@ def test_evidence_and_its_gradient_of_shared_batches():
 def trained(data, mesh=None, **settings):
     """A network on features that are stored, and a pair potential that is computed anew."""
     density = jp.Density(SPECIES, jp.CosineCutoff(3.0, width=0.8), jp.GTO(2), 1, sigma=0.5)
-    pair = jp.LennardJones(SPECIES, epsilon=0.3, sigma=1.5, cutoff=jp.PolynomialCutoff(3.2))
+    pair = jp.empirical.LennardJones(SPECIES, epsilon=0.3, sigma=1.5, cutoff=jp.cutoffs.PolynomialCutoff(3.2))
     model = jp.AtomicPotential(jp.SOAP(density), jp.MLP((3,))) + pair
     where = ("*.weights.*", "terms.1.epsilon")
     held_out = data.subset([1, 4])
@@ -164,7 +164,7 @@ from jaxpot import sharding
 import jaxpot as jp
 mesh = sharding.make_mesh()
 assert mesh.size == 4 and jax.process_count() == 2
-model = jp.LennardJones(t.SPECIES, epsilon=0.3, sigma=1.5, cutoff=jp.PolynomialCutoff(3.2)) + jp.AtomicPotential(
+model = jp.empirical.LennardJones(t.SPECIES, epsilon=0.3, sigma=1.5, cutoff=jp.cutoffs.PolynomialCutoff(3.2)) + jp.AtomicPotential(
     jp.SOAP(jp.Density(t.SPECIES, jp.CosineCutoff(3.0, width=0.8), jp.GTO(2), 1, sigma=0.5)), jp.Linear(coefficients=np.linspace(-1, 1, 40)))
 graph = jp.from_atoms(t.crystal(), 3.6)
 exact, found = jax.jit(jp.evaluate)(model, graph), sharding.evaluate(model, sharding.partition(graph, mesh), mesh)

@@ -12,11 +12,11 @@ from catalog import SPECIES, STRUCTURES, assert_below, deviations, quick_jit, re
 import jaxpot as jp
 from jaxpot.math.linalg import safe_norm
 from jaxpot.math.spherical import spherical_harmonics
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.trees import positive, pytree, static
 
 
 @pytree
-class SoftStep(jp.Cutoff):
+class SoftStep(jp.cutoffs.Cutoff):
     radius: jax.Array = positive()
 
     def __call__(self, r):
@@ -25,7 +25,7 @@ class SoftStep(jp.Cutoff):
 
 
 @pytree
-class Sines(jp.Radial):
+class Sines(jp.radial.Radial):
     n_max: int = static()
 
     def __call__(self, r, radius):
@@ -33,7 +33,7 @@ class Sines(jp.Radial):
 
 
 @pytree
-class Rational(jp.Kernel):
+class Rational(jp.kernels.Kernel):
     length: jax.Array = positive()
 
     def __call__(self, x, y):
@@ -45,7 +45,7 @@ class Shells(jp.LocalDescriptor):
     """How much of each element there is around an atom, near and far."""
 
     species: tuple[str, ...] = static()
-    cutoff: jp.Cutoff
+    cutoff: jp.cutoffs.Cutoff
 
     @property
     def n_features(self):
@@ -66,7 +66,7 @@ class PointDensity(jp.LocalExpansion):
     """Neighbours as points with one radial function; not written as a product of factors."""
 
     species: tuple[str, ...] = static()
-    cutoff: jp.Cutoff
+    cutoff: jp.cutoffs.Cutoff
     l_max: int = static(2)
 
     @property
@@ -83,7 +83,7 @@ class PointDensity(jp.LocalExpansion):
 
 
 @pytree
-class FarField(jp.GraphExpansion):
+class FarField(jp.descriptors.GraphExpansion):
     """The field of all atoms of a molecule around each of them, whatever the neighbour lists."""
 
     species: tuple[str, ...] = static()
@@ -170,7 +170,7 @@ class Cubes(jp.LinearHead):
 class Nearness(jp.LinearHead):
     """A kernel head of its own: it says what it refers to, and is given the features."""
 
-    references: jp.References = dataclasses.field(default_factory=jp.References)
+    references: jp.heads.References = dataclasses.field(default_factory=jp.heads.References)
     coefficients: jax.Array | None = None
 
     @property
@@ -189,7 +189,7 @@ class Nearness(jp.LinearHead):
 @pytree
 class Springs(jp.LocalPotential):
     species: tuple[str, ...] = static()
-    cutoff: jp.Cutoff
+    cutoff: jp.cutoffs.Cutoff
     stiffness: jax.Array = positive(1.0)
 
     @property
@@ -238,7 +238,7 @@ STRANGERS = {
     "descriptor": lambda: fitted(jp.AtomicPotential(Shells(SPECIES, CUTOFF), jp.Linear())),
     "expansion": lambda: fitted(jp.AtomicPotential(jp.SOAP(DENSITY), jp.Linear())),
     "expansion in ACE": lambda: fitted(jp.AtomicPotential(jp.ACE(DENSITY, jp.TotalDegree((3, 4, 4))), jp.Linear())),
-    "invariants": lambda: fitted(jp.AtomicPotential(Norms(DENSITY), jp.Quadratic())),
+    "invariants": lambda: fitted(jp.AtomicPotential(Norms(DENSITY), jp.heads.Quadratic())),
     "radial": lambda: fitted(jp.AtomicPotential(jp.SOAP(jp.Density(SPECIES, CUTOFF, Sines(2), 2, sigma=0.5)), jp.Linear())),
     "kernel": lambda: with_points(jp.SparseGP(Rational(1.3), delta=0.7, jitter=1e-4)),
     "kernel head": lambda: with_points(Nearness()),
@@ -335,7 +335,7 @@ def test_a_kernel_head_is_frozen_and_has_no_variance_unless_it_says_so():
 def test_locality_is_a_class():
     local = {name for name in STRANGERS if isinstance(STRANGERS[name](), jp.LocalPotential)}
     assert set(STRANGERS) - local == MOLECULES
-    assert isinstance(STRANGERS["two expansions"](), jp.GraphPotential)
+    assert isinstance(STRANGERS["two expansions"](), jp.potentials.GraphPotential)
 
 
 # every interface, and what a class that has nothing of it is told to write
@@ -343,14 +343,14 @@ INTERFACES = [
     (jp.LocalDescriptor, ["species", "n_features", "reach", "def environment(self, env)"]),
     (jp.Invariants, ["n_features", "def of(self, *c)"]),
     (jp.LocalExpansion, ["species", "l_max", "n_channels", "reach", "def of(self, env)"]),
-    (jp.GraphExpansion, ["species", "l_max", "n_channels", "reach", "def coefficients(self, graph)"]),
+    (jp.descriptors.GraphExpansion, ["species", "l_max", "n_channels", "reach", "def coefficients(self, graph)"]),
     (jp.Head, ["def __call__(self, features, species)"]),
     (jp.LinearHead, ["coefficients", "def basis(self, features, species)", "def precision(self)"]),
     (jp.Potential, ["species", "reach", "def energies(self, graph)"]),
     (jp.LocalPotential, ["species", "reach", "def of(self, envs)"]),
-    (jp.Cutoff, ["radius", "def __call__(self, r)"]),
-    (jp.Radial, ["n_max", "def __call__(self, r, radius)"]),
-    (jp.Kernel, ["def __call__(self, x, y)"]),
+    (jp.cutoffs.Cutoff, ["radius", "def __call__(self, r)"]),
+    (jp.radial.Radial, ["n_max", "def __call__(self, r, radius)"]),
+    (jp.kernels.Kernel, ["def __call__(self, x, y)"]),
 ]
 
 

@@ -234,7 +234,7 @@ def test_no_atoms_have_no_energy():
 # fits
 
 
-POTENTIAL = jp.LennardJones(SPECIES, epsilon=0.4, sigma=1.4, cutoff=jp.PolynomialCutoff(3.6, width=1.0))
+POTENTIAL = jp.empirical.LennardJones(SPECIES, epsilon=0.4, sigma=1.4, cutoff=jp.cutoffs.PolynomialCutoff(3.6, width=1.0))
 
 
 @functools.cache
@@ -351,7 +351,7 @@ def test_global_density_is_no_average_of_spectra():
     """|Σ c|² holds the cross terms that Σ |c|² lacks."""
     raw, atoms = GLOBAL.replace(normalize=False), STRUCTURES["molecule"]
     spectra = local_features(SOAP, to_graph(atoms))[: len(atoms)]
-    c, spectrum = densities(DENSITY, to_graph(atoms))[: len(atoms)], quick_jit(lambda c: jp.power_spectrum(c, DENSITY.l_max))
+    c, spectrum = densities(DENSITY, to_graph(atoms))[: len(atoms)], quick_jit(lambda c: jp.descriptors.power_spectrum(c, DENSITY.l_max))
     cross = sum(spectrum(c[i] + c[j]) - spectra[i] - spectra[j] for i in range(len(atoms)) for j in range(i))
     p = features(raw, to_graph(atoms))
     assert relative(p, jnp.sum(spectra, axis=0) + cross) < 1e-12
@@ -364,7 +364,7 @@ def test_no_cutoff():
     atoms = STRUCTURES["molecule"]
     spectra = []
     for radius in (5.0, 6.0):
-        descriptor = GlobalSOAP(jp.Density(SPECIES, jp.Step(radius), jp.SolidGTO(2, radius=5.0), 1, sigma=0.5))
+        descriptor = GlobalSOAP(jp.Density(SPECIES, jp.cutoffs.Step(radius), jp.radial.SolidGTO(2, radius=5.0), 1, sigma=0.5))
         spectra.append(features(descriptor, jp.from_atoms(atoms, 8.0)))
     assert relative(spectra[1], spectra[0]) < 1e-11
 
@@ -395,6 +395,6 @@ def test_refuses():
     with pytest.raises(ValueError, match="coefficients has shape"):
         unfitted().with_coefficients(np.ones(2))
     with pytest.raises(ValueError, match=r"kinds \[M, N\]"):
-        StructureGP(SOAP, KERNEL, Average(), references=jp.References(features=np.ones((2, 3, SOAP.n_features)), kinds=np.zeros(2, int)))
+        StructureGP(SOAP, KERNEL, Average(), references=jp.heads.References(features=np.ones((2, 3, SOAP.n_features)), kinds=np.zeros(2, int)))
     stacked = jp.stack([catalog.graph("slab"), catalog.graph("molecule")])
     assert bare.with_points(stacked).n_coefficients == 2

@@ -10,29 +10,25 @@ from jaxpot import (
     ACE,
     GTO,
     SOAP,
-    Agnesi,
     AtomicPotential,
-    Bessel,
-    Chebyshev,
     CosineCutoff,
     Density,
-    EquispacedGaussians,
     IsolatedAtoms,
     LambdaSOAP,
     Linear,
     PolynomialKernel,
-    Quadratic,
-    SolidGTO,
     SparseGP,
-    Step,
     TotalDegree,
     cast,
     environments,
     freeze,
     tabulate,
 )
+from jaxpot.cutoffs import Step
 from jaxpot.descriptors.slopes import with_slopes
+from jaxpot.heads import Quadratic
 from jaxpot.passes import tabulating
+from jaxpot.radial import Agnesi, Bessel, Chebyshev, EquispacedGaussians, SolidGTO
 from jaxpot.radial.tabulated import Tabulated, tabulated
 
 COSINE = CosineCutoff(3.0, width=0.8)

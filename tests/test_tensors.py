@@ -20,7 +20,7 @@ from jaxpot.heads.tensor import LambdaGP, LambdaKernel, structure_kernel
 from jaxpot.math.cartesian import cartesian_map, spherical_basis
 from jaxpot.math.coupling import count_couplings
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
-from jaxpot.pytree import with_leaves
+from jaxpot.trees import with_leaves
 
 CUTOFF, SPECIES = 3.0, ("H", "O")
 DENSITY = jp.Density(SPECIES, jp.CosineCutoff(CUTOFF, width=0.8), jp.GTO(2), 2, sigma=0.5)
@@ -177,7 +177,7 @@ def test_bad_labels_are_refused(change, sigma, keys, message):
 def test_kernel_turns_with_both_atoms(points):
     x, y = (np.random.default_rng(s).normal(size=(4, 6, 5)) for s in (0, 1))
     x0, y0 = (np.abs(np.random.default_rng(s).normal(size=(4, 3))) for s in (2, 3))
-    d = np.asarray(jp.wigner_d(jp.random_rotation(jax.random.key(0)), 2)[2])
+    d = np.asarray(jp.tensors.wigner_d(jp.random_rotation(jax.random.key(0)), 2)[2])
     kernel = LambdaKernel(2.5)
     k = np.asarray(kernel(x, y, x0, y0))
     assert relative(kernel(x @ d.T, y, x0, y0), np.einsum("ab,ibjc->iajc", d, k)) < 1e-13

@@ -9,8 +9,8 @@ import jaxpot
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff, Step
 from jaxpot.potentials.base import Potential
-from jaxpot.pytree import positive, pytree, static
 from jaxpot.testing import check_derivatives, check_invariance
+from jaxpot.trees import positive, pytree, static
 
 ATOMS = Atoms("Si4", [[0.1, 0.0, 0.2], [2.3, 0.1, 0.0], [0.3, 2.1, 0.4], [1.4, 1.2, 1.9]], cell=[[5.0, 0.3, 0.0], [0.0, 5.2, 0.1], [0.2, 0.0, 5.1]], pbc=True)
 

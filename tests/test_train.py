@@ -14,11 +14,11 @@ from shells import Shells
 
 import jaxpot as jp
 from jaxpot.fit import descent
-from jaxpot.pytree import walk, with_leaves
+from jaxpot.trees import walk, with_leaves
 
 KEY = jax.random.key(0)
 WEIGHTS = ("*.weights.*", "*.biases.*")
-CUT = jp.PolynomialCutoff(6.0)
+CUT = jp.cutoffs.PolynomialCutoff(6.0)
 evaluate = quick_jit(jp.evaluate)
 
 
@@ -51,7 +51,7 @@ def clusters(n, size=4, width=5.5, closest=3.1, symbol="Ar", seed=0):
 
 
 def argon(epsilon, sigma):
-    return jp.LennardJones(("Ar",), epsilon=epsilon, sigma=sigma, cutoff=CUT)
+    return jp.empirical.LennardJones(("Ar",), epsilon=epsilon, sigma=sigma, cutoff=CUT)
 
 
 NOISE = jp.noise_levels(energy=1e-3, forces=1e-3)
@@ -107,7 +107,7 @@ def test_lennard_jones_is_recovered(small):
 
 @pytest.mark.slow
 def test_stillinger_weber_is_recovered_from_energies_forces_and_virials():
-    truth = jp.StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3, A=7.049556277, B=0.6022245584, p=4.0, q=0.0)
+    truth = jp.empirical.StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3, A=7.049556277, B=0.6022245584, p=4.0, q=0.0)
     data = jp.Dataset.from_atoms(labelled(truth, silicon(4), 4.2, virial=True), 4.2, sigma=jp.noise_levels(1e-3, 1e-3, 1e-3))
     start = shifted(truth, epsilon=1.1, lam=0.9, sigma=1.02, gamma=0.95)
     model, history = jp.fit.train(start, data, optax.lbfgs(memory_size=20), steps=80, where=("epsilon", "lam", "sigma", "gamma"))
@@ -159,8 +159,8 @@ def test_leaves_of_descriptor_and_head_are_trained_together():
 def test_moment_tensors_with_radial_coefficients_and_an_embedding():
     """Neither is linear in what is trained: radial coefficients inside the moments, and Finnis–Sinclair functions outside."""
     rng = np.random.default_rng(0)
-    mtp = jp.MTP(("Ar",), 6, 2.0, 5.0, radial_basis_size=3, radial=rng.normal(size=(1, 1, 2, 3)))
-    head = jp.Embedding(rng.normal(size=(2, mtp.n_features)), exponents=np.array([1.0, 0.5]), weights=np.array([1.0, 0.7]))
+    mtp = jp.descriptors.MTP(("Ar",), 6, 2.0, 5.0, radial_basis_size=3, radial=rng.normal(size=(1, 1, 2, 3)))
+    head = jp.heads.Embedding(rng.normal(size=(2, mtp.n_features)), exponents=np.array([1.0, 0.5]), weights=np.array([1.0, 0.7]))
     truth = jp.AtomicPotential(mtp, head)
     data = jp.Dataset.from_atoms(labelled(truth, clusters(8, width=5.0, closest=2.6), 5.0), 5.0, sigma=NOISE)
     start = shifted(truth, **{"descriptor.expansion.radial": 0.95, "head.coefficients": 1.1})
@@ -243,7 +243,7 @@ def test_a_term_of_other_elements():
     """An element that only a fixed term knows has its energy; one that no term knows is refused."""
     frames = [Atoms("ArKr", positions=[[0, 0, 0], [3.4, 0, d]], info={"energy": -0.01}) for d in (0.0, 0.5)]
     data = jp.Dataset.from_atoms(frames, 6.0, sigma=jp.Properties(energy=0.1))
-    model = START + jp.LennardJones(("Kr",), epsilon=0.01, sigma=3.6, cutoff=CUT)
+    model = START + jp.empirical.LennardJones(("Kr",), epsilon=0.01, sigma=3.6, cutoff=CUT)
     report = jp.fit.report(model, data)["all"]
     assert still(model, data, where="terms.0.epsilon")["energy_rmse"] == pytest.approx([report["energy"]["rmse"]])
     for alone, where in ((START, BOTH), (network(1), WEIGHTS)):
@@ -383,7 +383,7 @@ def test_standardise():
         frames.append(atoms)
     data = jp.Dataset.from_atoms(frames, 3.5, sigma=jp.Properties(energy=1.0))
     model = jp.AtomicPotential(shells, jp.MLP((3,))) + jp.IsolatedAtoms({"C": -1.0, "Si": -2.0})
-    new = jp.fit.standardise(jp.Committee((model, model)), data).members[1]
+    new = jp.fit.standardise(jp.potentials.Committee((model, model)), data).members[1]
     assert new.terms[1] == model.terms[1] and new.terms[0].head.weights[0] is model.terms[0].head.weights[0]
     x = np.concatenate([np.asarray(shells(jp.from_atoms(atoms, 3.5, max_neighbors=2))) for atoms in frames])
     carbon = x[np.array([z == 6 for atoms in frames for z in atoms.numbers])]
@@ -403,8 +403,8 @@ def test_standardise_leaves_faint_features_alone():
     """A Gaussian that the atoms barely reach, 1e-60, would be a scale of zero in float32, and infinite a little nearer."""
     frames = [Atoms("Si2", positions=[[0, 0, 0], [2.3 + 0.05 * i, 0, 0]], info={"energy": 0.0}) for i in range(4)]
     data = jp.Dataset.from_atoms(frames, 4.0, sigma=jp.Properties(energy=1.0))
-    near = jp.G2(jp.CosineCutoff(4.0), eta=[40.0, 40.0], r_s=[0.6, 2.3])
-    head = jp.fit.standardise(jp.AtomicPotential(jp.ACSF(("Si",), (near,)), jp.MLP((3,))), data).head
+    near = jp.descriptors.G2(jp.CosineCutoff(4.0), eta=[40.0, 40.0], r_s=[0.6, 2.3])
+    head = jp.fit.standardise(jp.AtomicPotential(jp.descriptors.ACSF(("Si",), (near,)), jp.MLP((3,))), data).head
     assert head.scale[0, 0] == 1 and 0.01 < head.scale[0, 1] < 1
     assert abs(head.shift[0, 0]) < 1e-45
 

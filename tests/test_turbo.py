@@ -9,10 +9,12 @@ import pytest
 from ase import Atoms
 from catalog import quick_jit, relative
 
-from jaxpot import SOAP, CompressedSOAP, GlobalSOAP, Poly3, Poly3Gauss, TurboDensity, cast, diagnose, environments, from_atoms, power_spectrum
+from jaxpot import SOAP, cast, diagnose, environments, from_atoms
+from jaxpot.descriptors import CompressedSOAP, GlobalSOAP, TurboDensity, power_spectrum
 from jaxpot.descriptors.slopes import with_slopes
 from jaxpot.math.spherical import spherical_harmonics
 from jaxpot.passes import condense
+from jaxpot.radial import Poly3, Poly3Gauss
 from jaxpot.radial.turbo import filtered_overlaps, overlaps, polynomials
 
 NODES, WEIGHTS = (a / 2 for a in np.polynomial.legendre.leggauss(120))

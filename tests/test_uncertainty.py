@@ -12,7 +12,7 @@ import jaxpot as jp
 KEY = jax.random.key(0)
 SPECIES = ("H", "O")
 CUTOFF = jp.CosineCutoff(3.0, width=0.8)
-TWO, SOAP = jp.TwoBody(SPECIES, CUTOFF), jp.SOAP(jp.Density(SPECIES, CUTOFF, jp.GTO(2), 1, sigma=0.5))
+TWO, SOAP = jp.descriptors.TwoBody(SPECIES, CUTOFF), jp.SOAP(jp.Density(SPECIES, CUTOFF, jp.GTO(2), 1, sigma=0.5))
 
 
 def frames(n):
@@ -40,7 +40,7 @@ def posterior(data):
         points = jp.fit.select_environments(descriptor, data, m, key=KEY)
         return jp.AtomicPotential(descriptor, jp.SparseGP(kernel, delta=0.6, jitter=1e-6)).with_points(points)
 
-    terms = gp(TWO, jp.SquaredExponential(0.5), 9) + gp(SOAP, jp.PolynomialKernel(2.0), 7) + jp.AtomicPotential(SOAP, jp.Linear(scale=0.2))
+    terms = gp(TWO, jp.kernels.SquaredExponential(0.5), 9) + gp(SOAP, jp.PolynomialKernel(2.0), 7) + jp.AtomicPotential(SOAP, jp.Linear(scale=0.2))
     return jp.fit.posterior(terms + jp.IsolatedAtoms({"H": 0.0, "O": -1.0}), data)
 
 
@@ -148,7 +148,7 @@ def test_refusals(posterior, data, tmp_path):
         jp.fit.Posterior(model, posterior.factor, (None,))
     with pytest.raises(ValueError, match="expected roots of shapes"):
         posterior.replace(roots=(None, None, None))
-    whole = jp.PIP(SPECIES, [[0, 1, 2]], jp.MorseTransform(1.0, decay=1.0), degree=1, symmetry=jp.exchanges("OHH"), coefficients=np.ones(3))
+    whole = jp.molecules.PIP(SPECIES, [[0, 1, 2]], jp.radial.MorseTransform(1.0, decay=1.0), degree=1, symmetry=jp.molecules.exchanges("OHH"), coefficients=np.ones(3))
     with pytest.raises(TypeError, match="PIP has no energies of single atoms"):
         jp.fit.Posterior(whole, np.eye(3), (None,)).variance(GRAPH, jnp.ones(3))
 
@@ -158,7 +158,7 @@ def test_a_bootstrap_spreads_like_the_error_of_a_mean():
     y = np.random.default_rng(5).normal(size=40)
     atoms = [Atoms("H", positions=[[0, 0, 0]], info={"energy": float(value)}) for value in y]
     data = jp.Dataset.from_atoms(atoms, 1.0, sigma=jp.Properties(energy=1.0))
-    constant = jp.AtomicPotential(jp.Constant(("H",)), jp.Linear(scale=1e4))
+    constant = jp.AtomicPotential(jp.descriptors.Constant(("H",)), jp.Linear(scale=1e4))
     committee = jp.fit.bootstrap(constant, data, 60, key=KEY)
     graph = jp.from_atoms(atoms[0], 1.0)
     members = [float(member.head.coefficients[0]) for member in committee.members]
@@ -173,11 +173,11 @@ def test_a_bootstrap_spreads_like_the_error_of_a_mean():
 
 def test_a_committee_is_the_mean_of_its_members():
     graph = jp.from_atoms(Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 3.6]]), 5.0)
-    members = tuple(jp.LennardJones(("Ar",), epsilon=e, sigma=3.4, cutoff=jp.PolynomialCutoff(5.0)) for e in (0.01, 0.02, 0.06))
-    whole, parts = jp.evaluate(jp.Committee(members), graph), [jp.evaluate(member, graph) for member in members]
+    members = tuple(jp.empirical.LennardJones(("Ar",), epsilon=e, sigma=3.4, cutoff=jp.cutoffs.PolynomialCutoff(5.0)) for e in (0.01, 0.02, 0.06))
+    whole, parts = jp.evaluate(jp.potentials.Committee(members), graph), [jp.evaluate(member, graph) for member in members]
     for name in ("energy", "forces", "virial"):
         values = np.stack([getattr(p, name) for p in parts])
         np.testing.assert_allclose(getattr(whole, name), values.mean(axis=0), atol=1e-15)
-        np.testing.assert_allclose(getattr(jp.Committee(members).spread(graph), name), values.std(axis=0, ddof=1), atol=1e-15)
+        np.testing.assert_allclose(getattr(jp.potentials.Committee(members).spread(graph), name), values.std(axis=0, ddof=1), atol=1e-15)
     with pytest.raises(ValueError, match="different elements"):
-        jp.Committee((members[0], jp.IsolatedAtoms({"H": 0.0})))
+        jp.potentials.Committee((members[0], jp.IsolatedAtoms({"H": 0.0})))

@@ -11,41 +11,14 @@ from ase.build import bulk
 from catalog import SPECIES, _pace, evaluate, graph, quick_jit
 
 import jaxpot
-from jaxpot import (
-    ACE,
-    GTO,
-    MLP,
-    Agnesi,
-    AtomicPotential,
-    BondDensity,
-    ByCoreEnergy,
-    ByDistance,
-    ChebExpCos,
-    ChebPow,
-    Chebyshev,
-    Constant,
-    CoreRepulsion,
-    Density,
-    Embedding,
-    InnerCutoff,
-    IsolatedAtoms,
-    LennardJones,
-    Linear,
-    Listed,
-    PolynomialCutoff,
-    PowerCutoff,
-    SBessel,
-    ScreenedCore,
-    ShiftedPower,
-    SmoothedPower,
-    Step,
-    Switched,
-    TotalDegree,
-    load,
-    save,
-)
+from jaxpot import ACE, GTO, MLP, AtomicPotential, Density, IsolatedAtoms, Linear, TotalDegree, load, save
+from jaxpot.cutoffs import PolynomialCutoff, PowerCutoff, Step
+from jaxpot.descriptors import BondDensity, Constant, Listed
+from jaxpot.empirical import ByCoreEnergy, ByDistance, CoreRepulsion, LennardJones, ScreenedCore, Switched
+from jaxpot.heads import Embedding, ShiftedPower, SmoothedPower
 from jaxpot.io.yace import read_yace, write_yace
 from jaxpot.io.yaml import read_yaml
+from jaxpot.radial import Agnesi, ChebExpCos, ChebPow, Chebyshev, InnerCutoff, SBessel
 from jaxpot.radial.base import smeared
 
 SMALL = Path(__file__).parent / "oracles" / "pace_small"

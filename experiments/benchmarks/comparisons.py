@@ -182,7 +182,7 @@ def snap(n_atoms: int, runs: int, n_species: int, *, processes: int, program: st
     with tempfile.TemporaryDirectory() as folder:
         files = tuple(Path(folder) / f"made.{suffix}" for suffix in ("snapcoeff", "snapparam"))
         if n_species > 1:
-            made = jp.Bispectrum(species, models.CUTOFF, 8, weights=tuple(np.linspace(0.7, 1.0, n_species)))
+            made = jp.descriptors.Bispectrum(species, models.CUTOFF, 8, weights=tuple(np.linspace(0.7, 1.0, n_species)))
             order = tuple(dict.fromkeys(atoms.get_chemical_symbols()))
             write_snap(*files, models.linear(made) + jp.IsolatedAtoms(dict.fromkeys(order, 0.0)))
         elif os.environ.get("JAXPOT_DATA"):

@@ -68,7 +68,7 @@ def ace(degree: int, species: tuple[str, ...] = ("Si",)) -> jp.ACE:
     n_max, n_species = degree, len(species)
     mixing = None if n_species == 1 else np.random.default_rng(0).normal(size=(n_species, n_max, n_max))
     density = jp.Density(
-        species, jp.PowerCutoff(CUTOFF), jp.Agnesi(n_max, 2.35), l_max=(degree - 2) // 3, sigma=None, center_weight=0.0, mixing=mixing
+        species, jp.cutoffs.PowerCutoff(CUTOFF), jp.radial.Agnesi(n_max, 2.35), l_max=(degree - 2) // 3, sigma=None, center_weight=0.0, mixing=mixing
     )
     return jp.ACE(density, jp.TotalDegree(degrees, 1.5))
 
@@ -76,16 +76,16 @@ def ace(degree: int, species: tuple[str, ...] = ("Si",)) -> jp.ACE:
 def acsf_mlp(species: tuple[str, ...]) -> jp.AtomicPotential:
     """Eight radial and 16 angular functions of every element and pair of elements, two layers of 15 nodes."""
     cutoff = jp.CosineCutoff(CUTOFF)
-    angular = jp.G4(cutoff, eta=[0.01, 0.05], lam=[-1.0, 1.0], zeta=[1.0, 2.0, 4.0, 8.0])
-    return jp.AtomicPotential(jp.ACSF(species, (jp.G2.shifted(cutoff, 8), angular)), jp.MLP((15, 15)))
+    angular = jp.descriptors.G4(cutoff, eta=[0.01, 0.05], lam=[-1.0, 1.0], zeta=[1.0, 2.0, 4.0, 8.0])
+    return jp.AtomicPotential(jp.descriptors.ACSF(species, (jp.descriptors.G2.shifted(cutoff, 8), angular)), jp.MLP((15, 15)))
 
 
 FAMILIES: dict[str, Callable[[tuple[str, ...]], jp.AtomicPotential]] = {
     "soap-linear": lambda species: linear(soap(species)),
     "soap-gap": soap_gap,
-    "snap": lambda species: linear(jp.Bispectrum(species, CUTOFF, 8)),
+    "snap": lambda species: linear(jp.descriptors.Bispectrum(species, CUTOFF, 8)),
     **{name: lambda species, degree=degree: linear(ace(degree, species)) for name, degree in ACE_DEGREES.items()},
-    "mtp": lambda species: linear(jp.MTP(species, 16, 2.0, CUTOFF)),
+    "mtp": lambda species: linear(jp.descriptors.MTP(species, 16, 2.0, CUTOFF)),
     "acsf-mlp": acsf_mlp,
 }
 

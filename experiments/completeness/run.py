@@ -107,7 +107,7 @@ ORDERS = {False: ((3, 3, 2, 1, 1), (0, 5, 4, 4, 3)), True: ((1, 1, 2, 1, 1), (0,
 def density(smeared: bool) -> jp.Density:
     if smeared:
         return jp.Density(ELEMENTS, jp.CosineCutoff(CUTOFF, width=0.5), jp.GTO(3), 5, sigma=0.4, channels=CHANNELS)
-    return jp.Density(ELEMENTS, jp.PowerCutoff(CUTOFF), jp.Agnesi(3, nearest=1.5), 5, sigma=None, center_weight=0.0, channels=CHANNELS)
+    return jp.Density(ELEMENTS, jp.cutoffs.PowerCutoff(CUTOFF), jp.radial.Agnesi(3, nearest=1.5), 5, sigma=None, center_weight=0.0, channels=CHANNELS)
 
 
 @functools.cache
@@ -115,8 +115,8 @@ def descriptors() -> dict[str, jp.LocalDescriptor]:
     made = {}
     for smeared, suffix in ((False, ""), (True, ", smeared")):
         made["SOAP" + suffix] = jp.SOAP(density(smeared), normalize=False)
-        made["ACE" + suffix] = jp.ACE(density(smeared), jp.PerOrder(*ORDERS[False]))
-        made["ACE odd" + suffix] = jp.ACE(density(smeared), jp.PerOrder(*ORDERS[True]), pseudo=True)
+        made["ACE" + suffix] = jp.ACE(density(smeared), jp.descriptors.PerOrder(*ORDERS[False]))
+        made["ACE odd" + suffix] = jp.ACE(density(smeared), jp.descriptors.PerOrder(*ORDERS[True]), pseudo=True)
     return made
 
 
@@ -333,7 +333,8 @@ class CarbonOnly(jp.LinearHead):
 
 def _ace(degrees, n_max: int, l_max: int, carbon_only: bool) -> jp.AtomicPotential:
     channels = np.array([[0.0], [1.0]]) if carbon_only else None  # around carbon there is only hydrogen
-    sharp = jp.Density(METHANE, jp.PowerCutoff(REACH), jp.Agnesi(n_max, nearest=1.2), l_max, sigma=None, center_weight=0.0, channels=channels)
+    radial = jp.radial.Agnesi(n_max, nearest=1.2)
+    sharp = jp.Density(METHANE, jp.cutoffs.PowerCutoff(REACH), radial, l_max, sigma=None, center_weight=0.0, channels=channels)
     ace = jp.ACE(sharp, jp.TotalDegree(degrees))
     return jp.AtomicPotential(ace, (CarbonOnly if carbon_only else jp.Linear)(scale=10.0, roughness=ace.smoothness(1.0)))
 
@@ -342,7 +343,7 @@ def _gp(frames, counts: dict[str, int], length: float) -> jp.AtomicPotential:
     soap = jp.SOAP(jp.Density(METHANE, jp.CosineCutoff(REACH, width=1.0), jp.GTO(4), 4, sigma=0.3))
     data = jp.Dataset.from_atoms(frames, REACH, sigma=jp.noise_levels(NOISE["energy"]))
     points = jp.fit.select_environments(soap, data, counts, key=jax.random.key(0), method="fps")
-    return jp.AtomicPotential(soap, jp.SparseGP(jp.SquaredExponential(length), delta=3.0)).with_points(points)
+    return jp.AtomicPotential(soap, jp.SparseGP(jp.kernels.SquaredExponential(length), delta=3.0)).with_points(points)
 
 
 def models(frames) -> dict[str, jp.AtomicPotential]:

@@ -24,8 +24,8 @@ def ace(frames: list, isolated: dict, settings: dict):
     degrees = tuple(settings["degrees"])
     density = jp.Density(
         tuple(isolated),
-        jp.PowerCutoff(settings["cutoff"]),
-        jp.Agnesi(int(max(degrees)) + 1, nearest=settings["nearest"]),
+        jp.cutoffs.PowerCutoff(settings["cutoff"]),
+        jp.radial.Agnesi(int(max(degrees)) + 1, nearest=settings["nearest"]),
         l_max=settings["l_max"],
         sigma=None,
         center_weight=0.0,
@@ -41,13 +41,13 @@ def gap(frames: list, isolated: dict, settings: dict):
     """SOAP-GAP with pairs, its posterior kept where asked for."""
     species, cutoff = tuple(isolated), jp.CosineCutoff(settings["cutoff"], width=settings["width"])
     data = dataset(frames, settings["cutoff"], settings)
-    pairs = jp.TwoBody(species, cutoff)
+    pairs = jp.descriptors.TwoBody(species, cutoff)
     soap = jp.SOAP(jp.Density(species, cutoff, jp.GTO(settings["n_max"]), l_max=settings["l_max"], sigma=settings["sigma"]))
     model = jp.IsolatedAtoms(isolated)
     atoms = frames[0].get_chemical_symbols()
     n_pairs = {(a, b): settings["n_pairs"] for a, b in pairs.kinds if a != b or atoms.count(a) > 1}  # those that the molecule has
     for descriptor, head, n in (
-        (pairs, jp.SparseGP(jp.SquaredExponential(settings["pair_length"]), delta=settings["pair_delta"]), n_pairs),
+        (pairs, jp.SparseGP(jp.kernels.SquaredExponential(settings["pair_length"]), delta=settings["pair_delta"]), n_pairs),
         (soap, jp.SparseGP(jp.PolynomialKernel(settings["zeta"]), delta=settings["delta"]), settings["n_sparse"]),
     ):
         points = jp.fit.select_environments(descriptor, data, n, key=jax.random.key(settings["seed"]))
@@ -60,9 +60,9 @@ def network(frames: list, isolated: dict, settings: dict):
     species, cutoff = tuple(isolated), jp.CosineCutoff(settings["cutoff"])
     places = np.linspace(*settings["places"])
     sets = (
-        jp.G2(cutoff, eta=np.full(len(places), settings["eta"]), r_s=places),
-        jp.G5.centered(cutoff, settings["angular"], zeta=settings["wide"]),
-        jp.G4.centered(cutoff, settings["angular"], zeta=settings["narrow"]),
+        jp.descriptors.G2(cutoff, eta=np.full(len(places), settings["eta"]), r_s=places),
+        jp.descriptors.G5.centered(cutoff, settings["angular"], zeta=settings["wide"]),
+        jp.descriptors.G4.centered(cutoff, settings["angular"], zeta=settings["narrow"]),
     )
     atoms = frames[0].get_chemical_symbols()
     mean = np.mean([a.get_potential_energy() for a in frames]) - sum(isolated[symbol] for symbol in atoms)
@@ -71,14 +71,14 @@ def network(frames: list, isolated: dict, settings: dict):
     steps = settings["epochs"] * jp.fit.steps_per_epoch(data, settings["batch"])
     members = []
     for seed in range(settings["members"]):
-        model = jp.AtomicPotential(jp.ACSF(species, sets), jp.MLP(tuple(settings["hidden"]), seed=seed))
+        model = jp.AtomicPotential(jp.descriptors.ACSF(species, sets), jp.MLP(tuple(settings["hidden"]), seed=seed))
         single, small = jp.cast((jp.fit.standardise(model, data), data), "float32")
         trained, _ = jp.fit.train(
             single, small, optax.adam(optax.cosine_decay_schedule(settings["learning_rate"], steps)), steps=steps, where=WEIGHTS,
             batch=settings["batch"], key=jax.random.key(seed), average=settings["average"],
         )  # fmt: skip
         members.append(jp.cast(trained, "float64"))
-    return (jp.Committee(tuple(members)) if len(members) > 1 else members[0]) + jp.IsolatedAtoms(constants)
+    return (jp.potentials.Committee(tuple(members)) if len(members) > 1 else members[0]) + jp.IsolatedAtoms(constants)
 
 
 def _less(atoms: Atoms, constants: dict) -> Atoms:
@@ -91,21 +91,21 @@ def _less(atoms: Atoms, constants: dict) -> Atoms:
 
 def sgdml(frames: list, isolated: dict, settings: dict):
     """sGDML: forces by one solve, the constant from energies."""
-    permutations = jp.recover_permutations(frames[: settings["n_permutations"]])
-    descriptor = jp.InverseDistances(tuple(frames[0].get_chemical_symbols()))
-    model = jp.GradientDomain(descriptor, jp.Matern(settings["length"]), permutations, delta=settings["delta"])
+    permutations = jp.molecules.recover_permutations(frames[: settings["n_permutations"]])
+    descriptor = jp.descriptors.InverseDistances(tuple(frames[0].get_chemical_symbols()))
+    model = jp.molecules.GradientDomain(descriptor, jp.kernels.Matern(settings["length"]), permutations, delta=settings["delta"])
     model = model.with_points([jp.from_atoms(a, REACH) for a in frames])
     return jp.fit.linear(model, dataset(frames, REACH, settings), method="kernel")
 
 
 def apip(frames: list, isolated: dict, settings: dict):
     """Atomic body-ordered permutation-invariant polynomials with the roughness on random clusters as their prior."""
-    species, transform = tuple(isolated), jp.MorseTransform(settings["nearest"], decay=settings["decay"])
+    species, transform = tuple(isolated), jp.radial.MorseTransform(settings["nearest"], decay=settings["decay"])
     model = jp.IsolatedAtoms(isolated)
     for order, degree, cutoff in zip((2, 3, 4), settings["degrees"], settings["cutoffs"], strict=False):
-        pip = jp.ClusterPIP(species, jp.CosineCutoff(cutoff, width=settings["width"]), transform, order, degree)
+        pip = jp.descriptors.ClusterPIP(species, jp.CosineCutoff(cutoff, width=settings["width"]), transform, order, degree)
         penalty = settings["regularisation"] * pip.roughness(settings["shortest"], settings["n_clusters"])
-        model = model + jp.AtomicPotential(pip, jp.SharedLinear(scale=settings["scale"], penalty=penalty))
+        model = model + jp.AtomicPotential(pip, jp.heads.SharedLinear(scale=settings["scale"], penalty=penalty))
     return jp.fit.linear(model, dataset(frames, max(settings["cutoffs"]), settings))
 
 

@@ -113,7 +113,7 @@ def dimers(model, isolated: dict, cutoff: float) -> dict[str, list[float]]:
 
 def deviations(fitted, frames: list, cutoff: float) -> list[float]:
     """Standard deviations of a posterior, or of a model with a committee, in eV."""
-    committee = next((term for term in getattr(fitted, "terms", ()) if isinstance(term, jp.Committee)), None)
+    committee = next((term for term in getattr(fitted, "terms", ()) if isinstance(term, jp.potentials.Committee)), None)
     if committee is not None:
         return np.std([energies(member, frames, cutoff) for member in committee.members], axis=0, ddof=1).tolist()
     variances = [float(_variance(fitted, jp.from_atoms(a, cutoff, max_neighbors=len(a) - 1))) for a in frames]

@@ -59,7 +59,7 @@ def main() -> None:
     frames = datasets.load("mlearn/Si_train")
     mean = float(np.mean([a.get_potential_energy() / len(a) for a in frames]))
     noise = jp.noise_levels(0.003, 0.05)
-    density = jp.Density(("Si",), jp.CosineCutoff(CUTOFF, width=1.0), jp.EquispacedGaussians(arguments.n_max), arguments.l_max, sigma=0.5)
+    density = jp.Density(("Si",), jp.CosineCutoff(CUTOFF, width=1.0), jp.radial.EquispacedGaussians(arguments.n_max), arguments.l_max, sigma=0.5)
     soap = jp.SOAP(density)
     points = jp.fit.select_environments(soap, jp.Dataset.from_atoms(frames, CUTOFF, sigma=noise), arguments.points, key=jax.random.key(0))
     many = repeated(frames, arguments.environments, np.random.default_rng(0))

@@ -76,7 +76,7 @@ def fit_here(every: int, points: int, output: Path) -> None:
     start = time.perf_counter()
     frames, mean = training_frames(every)
     data = jp.Dataset.from_atoms(frames, CUTOFF, sigma=jp.noise_levels(ENERGY, FORCES))
-    density = jp.Density(("Si",), jp.CosineCutoff(CUTOFF, width=WIDTH), jp.EquispacedGaussians(N_MAX), L_MAX, sigma=SIGMA)
+    density = jp.Density(("Si",), jp.CosineCutoff(CUTOFF, width=WIDTH), jp.radial.EquispacedGaussians(N_MAX), L_MAX, sigma=SIGMA)
     soap = jp.SOAP(density)
     chosen = jp.fit.select_environments(soap, data, points, key=jax.random.key(1))
     model = jp.AtomicPotential(soap, jp.SparseGP(jp.PolynomialKernel(float(ZETA)), delta=DELTA, jitter=JITTER)).with_points(chosen)

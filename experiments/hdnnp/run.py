@@ -42,17 +42,17 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def symmetry_functions(settings: dict) -> jp.ACSF:
+def symmetry_functions(settings: dict) -> jp.descriptors.ACSF:
     """Gaussians on a grid of distances that begins where the data do; wide and narrow angles of a few widths, λ = ±1, a few ζ."""
     cutoff, angular = jp.CosineCutoff(settings["cutoff"]), settings["angular"]
     places = np.linspace(settings["nearest"], settings["cutoff"], settings["shifted"], endpoint=False)
     sets = (
-        jp.G2.centered(cutoff, settings["centered"]),
-        jp.G2(cutoff, eta=(places[1] - places[0]) ** -2.0, r_s=places),
-        jp.G5.centered(cutoff, angular, zeta=settings["wide"]),
-        jp.G4.centered(cutoff, angular, zeta=settings["narrow"]),
+        jp.descriptors.G2.centered(cutoff, settings["centered"]),
+        jp.descriptors.G2(cutoff, eta=(places[1] - places[0]) ** -2.0, r_s=places),
+        jp.descriptors.G5.centered(cutoff, angular, zeta=settings["wide"]),
+        jp.descriptors.G4.centered(cutoff, angular, zeta=settings["narrow"]),
     )
-    return jp.ACSF(("Si",), sets)
+    return jp.descriptors.ACSF(("Si",), sets)
 
 
 def noise(settings: dict):
@@ -140,7 +140,7 @@ def main() -> None:
         members.append(model)
         histories.append(history)
     seconds = {"wall": time.perf_counter() - started, "processor": processor_seconds() - used}
-    model = jp.Committee(tuple(members)) if len(members) > 1 else members[0]
+    model = jp.potentials.Committee(tuple(members)) if len(members) > 1 else members[0]
     jp.save(arguments.output / "model.npz", model)
     n = members[0].terms[0].descriptor.n_features
     spent = f"{seconds['wall']:.0f} s ({seconds['processor']:.0f} s of processor time)"

@@ -31,7 +31,7 @@ sys.path.insert(0, str(HERE.parent))
 import datasets  # noqa: E402
 
 import jaxpot as jp  # noqa: E402
-from jaxpot.pytree import walk  # noqa: E402
+from jaxpot.trees import walk  # noqa: E402
 
 # with n 8, l 8, sigma 0.5 Å, zeta 4 and delta 1 eV; of Mo those of the benchmark's example file
 PUBLISHED = {"Si": {"cutoff": 5.4, "width": 0.5}, "Mo": {"cutoff": 5.0, "width": 0.5}}
@@ -52,9 +52,9 @@ def baseline(element: str, points=None):
     """The published settings; the radial scaling, which they lack, starts where it hardly matters (4 % at the cutoff)."""
     own = PUBLISHED[element]
     cutoff = jp.CosineCutoff(own["cutoff"], width=own["width"])
-    smallest = jp.Density((element,), jp.CosineCutoff(RADIUS, width=1.0), jp.EquispacedGaussians(8), 8, sigma=BOX["*.expansion.sigma"][0])
+    smallest = jp.Density((element,), jp.CosineCutoff(RADIUS, width=1.0), jp.radial.EquispacedGaussians(8), 8, sigma=BOX["*.expansion.sigma"][0])
     density = jp.Density(
-        (element,), jp.Willatt(cutoff, rate=1.0, scale=12.0, exponent=4.0), jp.EquispacedGaussians(8), 8, sigma=0.5, nodes=smallest.nodes
+        (element,), jp.cutoffs.Willatt(cutoff, rate=1.0, scale=12.0, exponent=4.0), jp.radial.EquispacedGaussians(8), 8, sigma=0.5, nodes=smallest.nodes
     )
     model = jp.AtomicPotential(jp.SOAP(density), jp.SparseGP(jp.PolynomialKernel(4.0), delta=1.0, jitter=1e-8))
     return model if points is None else model.with_points(points)

@@ -28,9 +28,9 @@ def errors(model, frames: list) -> dict[str, float]:
 
 def sgdml(frames: list, settings: dict, length: float, permutations: tuple):
     graphs = [jp.from_atoms(a, REACH) for a in frames]
-    kernel = jp.Matern(length)
-    descriptor = jp.InverseDistances(tuple(frames[0].get_chemical_symbols()))
-    model = jp.GradientDomain(descriptor, kernel, permutations, delta=settings["delta"]).with_points(graphs)
+    kernel = jp.kernels.Matern(length)
+    descriptor = jp.descriptors.InverseDistances(tuple(frames[0].get_chemical_symbols()))
+    model = jp.molecules.GradientDomain(descriptor, kernel, permutations, delta=settings["delta"]).with_points(graphs)
     data = jp.Dataset.from_atoms(frames, REACH, sigma=jp.Properties(energy=1.0, forces=settings["noise"]))
     return jp.fit.linear(model, data, method="kernel")
 
@@ -39,8 +39,8 @@ def ace(frames: list, settings: dict):
     species = tuple(sorted(set(frames[0].get_chemical_symbols())))
     density = jp.Density(
         species,
-        jp.PowerCutoff(settings["cutoff"]),
-        jp.Agnesi(max(settings["degrees"]) + 1, nearest=settings["nearest"]),
+        jp.cutoffs.PowerCutoff(settings["cutoff"]),
+        jp.radial.Agnesi(max(settings["degrees"]) + 1, nearest=settings["nearest"]),
         l_max=settings["l_max"],
         sigma=None,
         center_weight=0.0,
@@ -58,7 +58,7 @@ def rmd17(molecule: str, config: dict, done: dict) -> Iterator[dict]:
     train, test = datasets.load(f"rMD17/{molecule}_train01"), datasets.load(f"rMD17/{molecule}_test01")
     sizes, settings = config["molecules"][molecule], config["sgdml"]
     result = done or {"models": {"sGDML": {}, "ACE": {}}, "seconds": {"sGDML": {}, "ACE": {}}, "published": PUBLISHED[molecule]}
-    permutations = jp.recover_permutations(train[: settings["n_permutations"]])
+    permutations = jp.molecules.recover_permutations(train[: settings["n_permutations"]])
     result["permutations"] = len(permutations)
     if "length" not in result:
         few, held_out = train[: settings["n_choice"]], train[-settings["n_held_out"] :]

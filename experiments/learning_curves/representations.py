@@ -20,17 +20,18 @@ def make(name: str, settings: dict, frames: list):
     species = tuple(jp.units.SYMBOLS[z] for z in numbers)
     most = max(map(len, frames))
     if name == "CM":
-        return jp.CoulombMatrix(species, most)
+        return jp.descriptors.CoulombMatrix(species, most)
     if name == "BoB":
-        return jp.BagOfBonds.of(frames)
+        return jp.descriptors.BagOfBonds.of(frames)
     if name == "MBTR":
-        pairs, angles = (jp.Histogram(*settings[key][:2], sigma=settings[key][2], n=int(settings[key][3])) for key in ("pairs", "angles"))
-        return jp.MBTR(species, jp.Step(settings["cutoff"]), pairs, angles, settings["pair_decay"], settings["angle_decay"])
+        pairs, angles = (jp.descriptors.Histogram(*settings[key][:2], sigma=settings[key][2], n=int(settings[key][3])) for key in ("pairs", "angles"))
+        return jp.descriptors.MBTR(species, jp.cutoffs.Step(settings["cutoff"]), pairs, angles, settings["pair_decay"], settings["angle_decay"])
     if name in ("SLATM", "aSLATM"):
-        local = jp.LocalSLATM(species, jp.Step(settings["cutoff"]), *(settings[key] for key in ("sigma_r", "sigma_theta", "n_r", "n_theta")))
-        return jp.SLATM(local) if name == "SLATM" else local
+        grids = (settings[key] for key in ("sigma_r", "sigma_theta", "n_r", "n_theta"))
+        local = jp.descriptors.LocalSLATM(species, jp.cutoffs.Step(settings["cutoff"]), *grids)
+        return jp.descriptors.SLATM(local) if name == "SLATM" else local
     if name == "FCHL19":
-        return jp.FCHL19(species, jp.CosineCutoff(settings["cutoff"]), jp.CosineCutoff(settings["cutoff"]))
+        return jp.descriptors.FCHL19(species, jp.CosineCutoff(settings["cutoff"]), jp.CosineCutoff(settings["cutoff"]))
     if name == "SOAP":
         cutoff = jp.CosineCutoff(settings["cutoff"], width=settings["width"])
         return jp.SOAP(jp.Density(species, cutoff, jp.GTO(settings["n_max"]), settings["l_max"], sigma=settings["sigma"]))

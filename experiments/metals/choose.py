@@ -23,7 +23,7 @@ import scipy.linalg  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import jaxpot as jp  # noqa: E402
-from jaxpot.fit.design import design  # noqa: E402
+from jaxpot.fit.design_matrix import design  # noqa: E402
 
 ELEMENTS = ("Mo", "Si", "Li")
 # cutoff in Å, its power, and degrees of every term

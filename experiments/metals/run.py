@@ -66,8 +66,8 @@ def ace(element: str, settings: dict, nearest: float, unit: float):
     for part in settings["terms"]:
         density = jp.Density(
             species=(element,),
-            cutoff=jp.PowerCutoff(part["cutoff"], part["power"]),
-            radial=jp.Agnesi(int(max(part["degrees"])) + 1, nearest=nearest),
+            cutoff=jp.cutoffs.PowerCutoff(part["cutoff"], part["power"]),
+            radial=jp.radial.Agnesi(int(max(part["degrees"])) + 1, nearest=nearest),
             l_max=settings["l_max"],
             sigma=None,
             center_weight=0.0,
@@ -89,7 +89,7 @@ def gap(element: str, settings: dict, data, seed: int):
     density = jp.Density(
         species=(element,),
         cutoff=jp.CosineCutoff(settings["cutoff"], width=settings["width"]),
-        radial=jp.EquispacedGaussians(settings["n_max"]),
+        radial=jp.radial.EquispacedGaussians(settings["n_max"]),
         l_max=settings["l_max"],
         sigma=settings["sigma"],
     )

@@ -56,7 +56,7 @@ def unfitted(settings: dict, frames, data, seed: int):
     density = jp.Density(
         species=("Si",),
         cutoff=jp.CosineCutoff(settings["cutoff"], width=settings["width"]),
-        radial=jp.EquispacedGaussians(settings["n_max"]),
+        radial=jp.radial.EquispacedGaussians(settings["n_max"]),
         l_max=settings["l_max"],
         sigma=settings["sigma"],
     )

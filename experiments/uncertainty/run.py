@@ -48,8 +48,8 @@ def fitted(train: list, arguments: argparse.Namespace):
     data = jp.Dataset.from_atoms(train, own["cutoff"], sigma=jp.noise_levels(own["energy"], own["forces"]))
     cutoff = jp.CosineCutoff(own["cutoff"], width=own["width"])
     if own["scale"]:
-        cutoff = jp.Willatt(cutoff, rate=1.0, scale=own["scale"], exponent=4.0)
-    soap = jp.SOAP(jp.Density(("Si",), cutoff, jp.EquispacedGaussians(8), 8, sigma=own["sigma"]))
+        cutoff = jp.cutoffs.Willatt(cutoff, rate=1.0, scale=own["scale"], exponent=4.0)
+    soap = jp.SOAP(jp.Density(("Si",), cutoff, jp.radial.EquispacedGaussians(8), 8, sigma=own["sigma"]))
     chosen = jp.fit.select_environments(soap, data, arguments.points, key=jax.random.key(arguments.seed))
     gap = jp.AtomicPotential(soap, jp.SparseGP(jp.PolynomialKernel(own["zeta"]), delta=own["delta"])).with_points(chosen)
     mean = float(np.mean([a.get_potential_energy() / len(a) for a in train]))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxpot.descriptors.expansion import Expansion, Invariants
 from jaxpot.descriptors.products import Listed, PerOrder, Program, Selection, build_program
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import fields, pytree, static
+from jaxpot.trees import fields, pytree, static
 
 Array = jax.Array
 
@@ -37,7 +37,9 @@ class ACE(Invariants):
       ValueError: if the selection lets in nothing, or asks for radial functions or degrees that the density does not have.
 
     Example:
-      >>> from jaxpot import Agnesi, Density, PowerCutoff, TotalDegree
+      >>> from jaxpot import Density, TotalDegree
+      >>> from jaxpot.cutoffs import PowerCutoff
+      >>> from jaxpot.radial import Agnesi
       >>> density = Density(("Si",), PowerCutoff(5.0), Agnesi(6, nearest=2.35), l_max=4, sigma=None, center_weight=0.0)
       >>> ACE(density, TotalDegree((5, 5, 5))).n_features
       61
@@ -50,9 +52,9 @@ class ACE(Invariants):
 
     expansion: Expansion
     selection: Selection
-    lam: int = static(0, most=50)
-    pseudo: bool = static(False)
-    tensor_reduced: bool = static(False)
+    lam: int = static(default=0, most=50)
+    pseudo: bool = static(default=False)
+    tensor_reduced: bool = static(default=False)
 
     def __post_init__(self):
         if not isinstance(self.expansion, Expansion):

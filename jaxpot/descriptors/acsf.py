@@ -14,7 +14,7 @@ from jaxpot.descriptors.blocks import block_size
 from jaxpot.descriptors.symmetry_functions import AngularFunctions, SymmetryFunctions
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -38,7 +38,8 @@ class ACSF(LocalDescriptor):
       TypeError: for what is no set of symmetry functions.
 
     Example:
-      >>> from jaxpot import G2, G4, CosineCutoff
+      >>> from jaxpot import CosineCutoff
+      >>> from jaxpot.descriptors import G2, G4
       >>> near, far = CosineCutoff(4.0), CosineCutoff(6.0)
       >>> acsf = ACSF(("H", "O"), (G2.centered(far, 4), G2.shifted(far, 5), G4(near, eta=[0.01, 0.1], zeta=[1, 4])))
       >>> acsf.n_features  # (5 + 5) · 2 elements + 2 · 2 · 2 · 3 pairs of elements
@@ -51,7 +52,7 @@ class ACSF(LocalDescriptor):
 
     species: tuple[str, ...] = static()
     functions: tuple[SymmetryFunctions, ...]
-    kept: tuple[tuple[int, ...], ...] | None = static(None)
+    kept: tuple[tuple[int, ...], ...] | None = static(default=None)
 
     def __post_init__(self):
         species_tuple(self.species, "ACSF")

@@ -10,10 +10,11 @@ from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_o
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.blocks import block_size
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.cutoffs import CosineCutoff, Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.math.powers import power
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -58,13 +59,13 @@ class AEV(LocalDescriptor):
 
     species: tuple[str, ...] = static()
     radial_cutoff: Cutoff
-    radial_eta: Array = leaf(shape="[] or [R]")
-    radial_shifts: Array = leaf(shape="[R]")
+    radial_eta: Leaf = leaf(shape="[] or [R]")
+    radial_shifts: Leaf = leaf(shape="[R]")
     angular_cutoff: Cutoff
-    angular_eta: Array = leaf(shape="[] or [A]")
-    angular_shifts: Array = leaf(shape="[A]")
-    zeta: Array = positive(shape="[] or [Z]")
-    angle_shifts: Array = leaf(shape="[Z]")
+    angular_eta: Leaf = leaf(shape="[] or [A]")
+    angular_shifts: Leaf = leaf(shape="[A]")
+    zeta: Leaf = positive(shape="[] or [Z]")
+    angle_shifts: Leaf = leaf(shape="[Z]")
 
     def __post_init__(self):
         species_tuple(self.species, "AEV")

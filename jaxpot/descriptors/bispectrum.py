@@ -10,12 +10,13 @@ import numpy as np
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.cutoffs import half_cosine
 from jaxpot.math.hyperspherical import bispectrum, gegenbauer_table, triples
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.spherical import by_degree, harmonic_polynomials
-from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.radial.base import chebyshev
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -68,19 +69,19 @@ class Bispectrum(LocalDescriptor):
     """
 
     species: tuple[str, ...] = static()
-    cutoff: Array = positive(high=1e4)
+    cutoff: Leaf = positive(high=1e4)
     two_j_max: int = static(most=40)
-    radii: Array = positive(0.5, shape="[] or [S]")
-    weights: Array = leaf(1.0, shape="[] or [S]")
-    rfac0: Array = positive(0.99363)
-    rmin0: Array = leaf(0.0)
-    inner: Array | None = positive(None, shape="[] or [S]")
-    inner_width: Array | None = positive(None, shape="[] or [S]")
-    switch: bool = static(True)
-    subtract_self: bool = static(True)
-    normalize: bool = static(False)
-    by_element: bool = static(False)
-    self_everywhere: bool = static(False)
+    radii: Leaf = positive(default=0.5, shape="[] or [S]")
+    weights: Leaf = leaf(default=1.0, shape="[] or [S]")
+    rfac0: Leaf = positive(default=0.99363)
+    rmin0: Leaf = leaf(default=0.0)
+    inner: OptionalLeaf = positive(default=None, shape="[] or [S]")
+    inner_width: OptionalLeaf = positive(default=None, shape="[] or [S]")
+    switch: bool = static(default=True)
+    subtract_self: bool = static(default=True)
+    normalize: bool = static(default=False)
+    by_element: bool = static(default=False)
+    self_everywhere: bool = static(default=False)
 
     def __post_init__(self):
         species_tuple(self.species, "Bispectrum")

@@ -9,10 +9,11 @@ import numpy as np
 from jaxpot.checks import species_tuple
 from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.spherical import spherical_harmonics
-from jaxpot.pytree import positive, pytree, static
 from jaxpot.radial.pace import PaceBasis, of_pairs
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
@@ -53,11 +54,11 @@ class BondDensity(NeighborDensity):
     """
 
     species: tuple[str, ...] = static()
-    radius: Array = positive(shape="[] or [S, S]", high=1e4)
+    radius: Leaf = positive(shape="[] or [S, S]", high=1e4)
     radial: PaceBasis | tuple[PaceBasis, ...]
     l_max: int = static(most=50)
-    kinds: tuple[tuple[int, ...], ...] | None = static(None)
-    mixing: Array | None = None
+    kinds: tuple[tuple[int, ...], ...] | None = static(default=None)
+    mixing: OptionalLeaf = None
 
     def __post_init__(self):
         species_tuple(self.species, "BondDensity")

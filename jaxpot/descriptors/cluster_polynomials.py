@@ -20,7 +20,7 @@ from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.polynomials import Invariants, invariants, pairs
 from jaxpot.math.simplices import quasi_random_simplices
 from jaxpot.math.transforms import DistanceTransform
-from jaxpot.pytree import change_by_leaves
+from jaxpot.trees import change_by_leaves
 
 Array = jax.Array
 

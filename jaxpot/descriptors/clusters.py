@@ -13,9 +13,10 @@ from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.blocks import block_size
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf, Tree
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -24,7 +25,7 @@ _INSTANCES_AT_ONCE = 4096  # fit the cache
 
 
 @pytree
-class Instances:
+class Instances(Tree):
     """Clusters of atoms by their coordinates and elements.
 
     Args:
@@ -32,8 +33,8 @@ class Instances:
       kind: index into the descriptor's kinds, shape [...]; −1 for elements it does not describe.
     """
 
-    coordinates: Array
-    kind: Array
+    coordinates: Leaf
+    kind: Leaf
 
 
 class ClusterDescriptor(Descriptor):
@@ -194,7 +195,7 @@ class TwoBody(LengthDescriptor):
 
     species: tuple[str, ...] = static()
     cutoff: Cutoff
-    kinds: _Kinds | None = static(None)
+    kinds: _Kinds | None = static(default=None)
 
     def __post_init__(self):
         object.__setattr__(self, "kinds", checked_kinds(self, 2))
@@ -239,7 +240,7 @@ class ThreeBody(LengthDescriptor):
 
     species: tuple[str, ...] = static()
     cutoff: Cutoff
-    kinds: _Kinds | None = static(None)
+    kinds: _Kinds | None = static(default=None)
 
     multiplicity = 2.0
 
@@ -338,7 +339,7 @@ class Triangles(TriangleDescriptor):
 
     species: tuple[str, ...] = static()
     cutoff: Cutoff
-    kinds: _Kinds | None = static(None)
+    kinds: _Kinds | None = static(default=None)
 
     def __post_init__(self):
         # of A B B the odd one first, since it is the number of equals that sorts
@@ -384,7 +385,7 @@ class CompactTriangles(TriangleDescriptor):
 
     species: tuple[str, ...] = static()
     cutoff: Cutoff
-    kinds: _Kinds | None = static(None)
+    kinds: _Kinds | None = static(default=None)
 
     def __post_init__(self):
         kinds = tuple((s,) * 3 for s in self.species) if self.kinds is None else self.kinds

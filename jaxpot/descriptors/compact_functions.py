@@ -10,9 +10,10 @@ import numpy as np
 from jaxpot.checks import is_concrete
 from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_of, other_of, pair_channels
 from jaxpot.descriptors.symmetry_functions import AngularFunctions, RadialFunctions
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.compact import Core
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import leaf, pytree
+from jaxpot.trees import leaf, pytree
 
 Array = jax.Array
 
@@ -72,7 +73,7 @@ class CompactRadial(RadialFunctions):
       TypeError: for what is no core.
 
     Example:
-      >>> from jaxpot import ACSF, PolynomialCore
+      >>> from jaxpot.descriptors import ACSF, PolynomialCore
       >>> ACSF(("H", "O"), (CompactRadial(PolynomialCore(2), low=[-6.0, 0.0, 3.0], high=[6.0, 6.0, 6.0]),)).n_features
       6
 
@@ -82,9 +83,9 @@ class CompactRadial(RadialFunctions):
     """
 
     core: Core
-    low: Array = leaf(shape="[] or [n]")
-    high: Array = leaf(shape="[] or [n]")
-    mixing: Array | None = None
+    low: Leaf = leaf(shape="[] or [n]")
+    high: Leaf = leaf(shape="[] or [n]")
+    mixing: OptionalLeaf = None
 
     def __post_init__(self):
         _check_windows(self)
@@ -181,11 +182,11 @@ class CompactWide(CompactAngles):
 
     core: Core
     angular_core: Core
-    low: Array = leaf(shape="[] or [n]")
-    high: Array = leaf(shape="[] or [n]")
-    left: Array = leaf(shape="[] or [m]")
-    right: Array = leaf(shape="[] or [m]")
-    mixing: Array | None = None
+    low: Leaf = leaf(shape="[] or [n]")
+    high: Leaf = leaf(shape="[] or [n]")
+    left: Leaf = leaf(shape="[] or [m]")
+    right: Leaf = leaf(shape="[] or [m]")
+    mixing: OptionalLeaf = None
 
     def __post_init__(self):
         _check_angles(self)
@@ -209,11 +210,11 @@ class CompactNarrow(CompactAngles):
 
     core: Core
     angular_core: Core
-    low: Array = leaf(shape="[] or [n]")
-    high: Array = leaf(shape="[] or [n]")
-    left: Array = leaf(shape="[] or [m]")
-    right: Array = leaf(shape="[] or [m]")
-    mixing: Array | None = None
+    low: Leaf = leaf(shape="[] or [n]")
+    high: Leaf = leaf(shape="[] or [n]")
+    left: Leaf = leaf(shape="[] or [m]")
+    right: Leaf = leaf(shape="[] or [m]")
+    mixing: OptionalLeaf = None
 
     def __post_init__(self):
         _check_angles(self)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.expansion import Expansion, Invariants
+from jaxpot.leaves import OptionalLeaf
 from jaxpot.math.linalg import einsum, unit
 from jaxpot.math.spherical import by_degree
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -48,12 +49,12 @@ class CompressedSOAP(Invariants):
     """
 
     expansion: Expansion
-    first: Array | None = None
-    second: Array | None = None
-    pairs: tuple[tuple[int, int], ...] | None = static(None)
-    weights: Array | None = None
-    transformation: Array | None = None
-    normalize: bool = static(True)
+    first: OptionalLeaf = None
+    second: OptionalLeaf = None
+    pairs: tuple[tuple[int, int], ...] | None = static(default=None)
+    weights: OptionalLeaf = None
+    transformation: OptionalLeaf = None
+    normalize: bool = static(default=True)
 
     def __post_init__(self):
         for name in ("first", "second"):

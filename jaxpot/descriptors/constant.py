@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.graph import Environment
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 

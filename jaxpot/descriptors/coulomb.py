@@ -11,7 +11,7 @@ from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.atom_matrices import Eigenvalues, SortedRows, own_repulsion
 from jaxpot.descriptors.molecules import MolecularDescriptor, inverse_distances
 from jaxpot.graph import Graph
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 from jaxpot.units import SYMBOLS, species_table
 
 Array = jax.Array

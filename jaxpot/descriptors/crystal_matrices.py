@@ -20,7 +20,7 @@ from jaxpot.descriptors.crystals import (
 )
 from jaxpot.graph import Graph
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
@@ -188,8 +188,8 @@ class EwaldSumMatrix(SortedRows, _EwaldSums):
 
     species: tuple[str, ...] = static()
     n_atoms: int = static()
-    images: Counts = static((2, 2, 2))
-    waves: Counts = static((4, 4, 4))
+    images: Counts = static(default=(2, 2, 2))
+    waves: Counts = static(default=(4, 4, 4))
 
     def __post_init__(self):
         self._check()
@@ -223,8 +223,8 @@ class EwaldSumSpectrum(Eigenvalues, _EwaldSums):
 
     species: tuple[str, ...] = static()
     n_atoms: int = static()
-    images: Counts = static((2, 2, 2))
-    waves: Counts = static((4, 4, 4))
+    images: Counts = static(default=(2, 2, 2))
+    waves: Counts = static(default=(4, 4, 4))
 
     def __post_init__(self):
         self._check()

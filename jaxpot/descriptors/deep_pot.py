@@ -10,10 +10,11 @@ import numpy as np
 from jaxpot.checks import species_tuple
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.activations import Activation, Tanh
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
@@ -46,7 +47,7 @@ class DeepPotSE(LocalDescriptor):
       ValueError: for unknown species, layers without nodes, M₂ > M, or arrays of a wrong shape.
 
     Example:
-      >>> from jaxpot import PolynomialCutoff
+      >>> from jaxpot.cutoffs import PolynomialCutoff
       >>> DeepPotSE(("H", "O"), PolynomialCutoff(6.0, width=5.5), hidden=(8, 16), n_axis=4).n_features
       64
 
@@ -57,12 +58,12 @@ class DeepPotSE(LocalDescriptor):
 
     species: tuple[str, ...] = static()
     cutoff: Cutoff
-    hidden: tuple[int, ...] = static((25, 50, 100), most=10_000)
-    n_axis: int = static(16)
-    n_neighbors: Array = positive(20.0)
-    per_center: bool = static(False)
+    hidden: tuple[int, ...] = static(default=(25, 50, 100), most=10_000)
+    n_axis: int = static(default=16)
+    n_neighbors: Leaf = positive(default=20.0)
+    per_center: bool = static(default=False)
     activation: Activation = dataclasses.field(default_factory=Tanh)
-    seed: int = static(0)
+    seed: int = static(default=0)
     weights: tuple[Array, ...] | None = None
     biases: tuple[Array, ...] | None = None
 

@@ -15,12 +15,13 @@ import numpy as np
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors.expansion import LocalExpansion
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.spherical import by_degree, spherical_harmonics
-from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.radial.base import RadialBasis, check_form, is_rough, nodes_needed, sharp, smeared, tabulate
 from jaxpot.radial.tabulated import Tabulated
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -97,12 +98,12 @@ class Density(NeighborDensity):
     cutoff: Cutoff
     radial: RadialBasis
     l_max: int = static(most=50)
-    sigma: Array | None = positive(low=1e-4, high=100)
-    channels: Array | None = None
-    center_weight: Array = leaf(1.0)
-    center_channels: str = static("own")
-    nodes: int | None = static(None, most=100_000)
-    mixing: Array | None = None
+    sigma: OptionalLeaf = positive(low=1e-4, high=100)
+    channels: OptionalLeaf = None
+    center_weight: Leaf = leaf(default=1.0)
+    center_channels: str = static(default="own")
+    nodes: int | None = static(default=None, most=100_000)
+    mixing: OptionalLeaf = None
 
     def __post_init__(self):
         species_tuple(self.species, "Density")
@@ -213,7 +214,7 @@ class Density(NeighborDensity):
         return self.of_center(center, self.radial_functions(jnp.zeros(1, dtype))) if self.holds_center else super().itself(center, dtype)
 
 
-def power_spectrum(coefficients: Array, l_max: int) -> Array:
+def power_spectrum(coefficients: jax.typing.ArrayLike, l_max: int) -> Array:
     r"""Rotation invariants of second order: the SOAP power spectrum.
 
     .. math:: p_{qq'l} = \sqrt{\frac{8\pi^2}{2l+1}} \sum_m c_{qlm}\, c_{q'lm}

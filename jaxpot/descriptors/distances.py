@@ -7,7 +7,7 @@ import numpy as np
 from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.molecules import MolecularDescriptor, inverse_distances
 from jaxpot.graph import Graph
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 from jaxpot.units import ATOMIC_NUMBERS
 
 Array = jax.Array

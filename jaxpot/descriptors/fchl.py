@@ -8,9 +8,10 @@ from jaxpot.checks import species_tuple
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.triangles import triples
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
@@ -60,15 +61,15 @@ class FCHL19(LocalDescriptor):
     species: tuple[str, ...] = static()
     cutoff: Cutoff
     angle_cutoff: Cutoff
-    eta2: Array = positive(0.32)
-    eta3: Array = positive(2.7)
-    zeta: Array = positive(np.pi)
-    power2: Array = positive(1.8)
-    power3: Array = positive(0.57)
-    weight3: Array = positive(13.4)
-    n_r2: int = static(24, most=1000)
-    n_r3: int = static(20, most=1000)
-    n_fourier: int = static(1, most=1000)
+    eta2: Leaf = positive(default=0.32)
+    eta3: Leaf = positive(default=2.7)
+    zeta: Leaf = positive(default=np.pi)
+    power2: Leaf = positive(default=1.8)
+    power3: Leaf = positive(default=0.57)
+    weight3: Leaf = positive(default=13.4)
+    n_r2: int = static(default=24, most=1000)
+    n_r3: int = static(default=20, most=1000)
+    n_fourier: int = static(default=1, most=1000)
 
     def __post_init__(self):
         species_tuple(self.species, "FCHL19")

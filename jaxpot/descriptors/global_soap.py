@@ -12,7 +12,7 @@ from jaxpot.descriptors.expansion import LocalExpansion
 from jaxpot.graph import Graph, environments
 from jaxpot.interface import Interface
 from jaxpot.math.linalg import unit
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -65,7 +65,9 @@ class GlobalSOAP(StructureDescriptor):
       normalize: divide by |p̄|.
 
     Example:
-      >>> from jaxpot import Density, SolidGTO, Step, from_atoms
+      >>> from jaxpot import Density, from_atoms
+      >>> from jaxpot.cutoffs import Step
+      >>> from jaxpot.radial import SolidGTO
       >>> from ase.build import molecule
       >>> water = molecule("H2O")
       >>> descriptor = GlobalSOAP(Density(("H", "O"), Step(4.0), SolidGTO(n_max=2), l_max=1, sigma=0.5))
@@ -78,7 +80,7 @@ class GlobalSOAP(StructureDescriptor):
     """
 
     expansion: LocalExpansion
-    normalize: bool = static(True)
+    normalize: bool = static(default=True)
 
     def __post_init__(self):
         if not isinstance(self.expansion, LocalExpansion):

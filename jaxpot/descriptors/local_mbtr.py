@@ -9,10 +9,11 @@ import numpy as np
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.mbtr import AngleFunction, CosineOfAngle, Histogram, Histograms
 from jaxpot.graph import Environment
+from jaxpot.leaves import OptionalLeaf
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.math.transforms import DistanceTransform, InverseTransform
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
@@ -58,8 +59,8 @@ class LocalMBTR(Histograms, LocalDescriptor):
     cutoff: Cutoff
     pairs: Histogram | None
     angles: Histogram | None
-    pair_decay: Array | None = positive(0.5)
-    angle_decay: Array | None = positive(0.5)
+    pair_decay: OptionalLeaf = positive(default=0.5)
+    angle_decay: OptionalLeaf = positive(default=0.5)
     distance: DistanceTransform = dataclasses.field(default_factory=InverseTransform)
     angle: AngleFunction = dataclasses.field(default_factory=CosineOfAngle)
     angle_cutoff: Cutoff | None = None

@@ -13,16 +13,17 @@ from jaxpot.descriptors.global_soap import StructureDescriptor
 from jaxpot.descriptors.triangles import Triples, symmetric_pairs, triples
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.interface import Interface
+from jaxpot.leaves import Leaf, OptionalLeaf, Tree
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.transforms import DistanceTransform, InverseTransform
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class Histogram:
+class Histogram(Tree):
     r"""A histogram of Gaussian lines: the mean of each line over each bin.
 
     .. math:: h_n(x) = \frac{1}{\Delta} \left[\Phi\left(\frac{b_n + \Delta/2 - x}{\sigma}\right) - \Phi\left(\frac{b_n - \Delta/2 - x}{\sigma}\right)\right]
@@ -43,9 +44,9 @@ class Histogram:
       [[0.0, 1.0, 0.0]]
     """
 
-    low: Array = leaf()
-    high: Array = leaf()
-    sigma: Array = positive()
+    low: Leaf = leaf()
+    high: Leaf = leaf()
+    sigma: Leaf = positive()
     n: int = static(most=10_000)
 
     def __post_init__(self):
@@ -87,7 +88,7 @@ class AngleInDegrees(AngleFunction):
         return jnp.rad2deg(jnp.arctan2(sine, cosine))
 
 
-class Histograms:
+class Histograms(Tree):
     """What MBTR and LocalMBTR share: histograms of the pairs and triangles of one atom, with their weights."""
 
     def _check(self) -> None:
@@ -170,7 +171,8 @@ class MBTR(Histograms, StructureDescriptor):
       TypeError: if a field is of another kind.
 
     Example:
-      >>> from jaxpot import Step, from_atoms
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.cutoffs import Step
       >>> from ase.build import molecule
       >>> mbtr = MBTR(("H", "O"), Step(8.0), Histogram(0.0, 1.2, sigma=0.05, n=10), Histogram(-1.0, 1.0, sigma=0.1, n=5))
       >>> mbtr.features(from_atoms(molecule("H2O"), cutoff=8.0)).shape
@@ -184,8 +186,8 @@ class MBTR(Histograms, StructureDescriptor):
     cutoff: Cutoff
     pairs: Histogram | None
     angles: Histogram | None
-    pair_decay: Array | None = positive(0.5)
-    angle_decay: Array | None = positive(0.5)
+    pair_decay: OptionalLeaf = positive(default=0.5)
+    angle_decay: OptionalLeaf = positive(default=0.5)
     distance: DistanceTransform = dataclasses.field(default_factory=InverseTransform)
     angle: AngleFunction = dataclasses.field(default_factory=CosineOfAngle)
     angle_cutoff: Cutoff | None = None

@@ -9,10 +9,11 @@ from jaxpot.descriptors.contractions import LEVELS, Contractions, Program, graph
 from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.descriptors.expansion import Invariants
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.pair_sums import square_sum
-from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.radial.base import chebyshev
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -35,10 +36,10 @@ class Moments(NeighborDensity):
 
     species: tuple[str, ...] = static()
     l_max: int = static()
-    min_dist: Array = leaf()
-    max_dist: Array = positive(high=1e4)
-    radial: Array
-    scaling: Array = positive()
+    min_dist: Leaf = leaf()
+    max_dist: Leaf = positive(high=1e4)
+    radial: Leaf
+    scaling: Leaf = positive()
 
     @property
     def n_channels(self) -> int:
@@ -127,17 +128,17 @@ class MTP(Invariants):
 
     expansion: Moments
     level: int | None = static()
-    contractions: Contractions | None = static(None)
+    contractions: Contractions | None = static(default=None)
 
     def __init__(
         self,
         species: tuple[str, ...],
         level: int | None,
-        min_dist: Array,
-        max_dist: Array,
+        min_dist: jax.typing.ArrayLike,
+        max_dist: jax.typing.ArrayLike,
         radial_basis_size: int = 8,
-        radial: Array | None = None,
-        scaling: Array | None = None,
+        radial: jax.typing.ArrayLike | None = None,
+        scaling: jax.typing.ArrayLike | None = None,
         contractions: Contractions | None = None,
     ):
         species_tuple(species, "MTP")

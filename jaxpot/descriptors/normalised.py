@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxpot.descriptors.global_soap import StructureDescriptor
 from jaxpot.graph import Graph
 from jaxpot.math.linalg import unit
-from jaxpot.pytree import pytree
+from jaxpot.trees import pytree
 
 Array = jax.Array
 
@@ -55,7 +55,8 @@ class UnitLength(_Normalised):
       TypeError: for another descriptor.
 
     Example:
-      >>> from jaxpot import BagOfBonds, from_atoms
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.descriptors import BagOfBonds
       >>> from ase.build import molecule
       >>> x = UnitLength(BagOfBonds(("H", "O"), counts=(2, 1))).features(from_atoms(molecule("H2O"), cutoff=1.0))
       >>> round(float(jnp.linalg.norm(x)), 6)
@@ -82,7 +83,8 @@ class PerAtom(_Normalised):
       TypeError: for another descriptor.
 
     Example:
-      >>> from jaxpot import BagOfBonds, from_atoms
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.descriptors import BagOfBonds
       >>> from ase.build import molecule
       >>> PerAtom(BagOfBonds(("H", "O"), counts=(2, 1))).features(from_atoms(molecule("H2O"), cutoff=1.0)).round(3).tolist()
       [0.167, 0.167, 24.506, 0.218, 2.753, 2.753]

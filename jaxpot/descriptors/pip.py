@@ -4,7 +4,7 @@ from jaxpot.descriptors.cluster_polynomials import ClusterPolynomials, Kinds
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.polynomials import exchanges, pairs
 from jaxpot.math.transforms import DistanceTransform
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 
 @pytree
@@ -31,7 +31,8 @@ class ClusterPIP(ClusterPolynomials):
       ValueError: for another order, a degree that is not an integer ≥ 0, kinds of other elements, or one kind twice.
 
     Example:
-      >>> from jaxpot import CosineCutoff, MorseTransform
+      >>> from jaxpot import CosineCutoff
+      >>> from jaxpot.radial import MorseTransform
       >>> pip = ClusterPIP(("H", "O"), CosineCutoff(4.0, width=1.0), MorseTransform(1.0, decay=2.0), order=3, degree=4, kinds=(("H", "O", "H"),))
       >>> pip.kinds, pip.n_features, pip.labels()[-1]
       ((('O', 'H', 'H'),), 22, (('O', 'H', 'H'), (0, 0, 4)))
@@ -46,7 +47,7 @@ class ClusterPIP(ClusterPolynomials):
     transform: DistanceTransform
     order: int = static(most=10)
     degree: int = static(most=50)
-    kinds: Kinds | None = static(None)
+    kinds: Kinds | None = static(default=None)
 
     def __post_init__(self):
         self.check(least=2)
@@ -90,7 +91,8 @@ class StarPIP(ClusterPolynomials):
       ValueError: for another order, a degree that is not an integer ≥ 0, kinds of other elements, or one kind twice.
 
     Example:
-      >>> from jaxpot import CosineCutoff, MorseTransform
+      >>> from jaxpot import CosineCutoff
+      >>> from jaxpot.radial import MorseTransform
       >>> StarPIP(("Si",), CosineCutoff(4.0, width=1.0), MorseTransform(2.35, decay=1.5), order=3, degree=4).n_features
       22
     """
@@ -100,7 +102,7 @@ class StarPIP(ClusterPolynomials):
     transform: DistanceTransform
     order: int = static(most=10)
     degree: int = static(most=50)
-    kinds: Kinds | None = static(None)
+    kinds: Kinds | None = static(default=None)
 
     def __post_init__(self):
         self.check(least=3)

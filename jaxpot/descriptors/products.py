@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxpot.interface import Interface
 from jaxpot.math.coupling import couplings
-from jaxpot.pytree import pytree, rebuild, static
+from jaxpot.trees import pytree, rebuild, static
 
 Factors = tuple[tuple[int, int], ...]  # (l, q) of the factors of a product, sorted
 
@@ -72,7 +72,7 @@ class TotalDegree(SelectionByLevel):
     """
 
     degrees: tuple[float, ...] = static(most=100)
-    weight: float = static(1.0)
+    weight: float = static(default=1.0)
 
     def __post_init__(self):
         if not self.degrees or not all(0 <= d < np.inf for d in self.degrees) or not self.weight > 0:

@@ -12,7 +12,7 @@ from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.density import NeighborDensity, product
 from jaxpot.descriptors.products import Selection
 from jaxpot.graph import Environment
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -33,7 +33,9 @@ class PurifiedACE(LocalDescriptor):
       ValueError: for a smeared density, and as `ACE`.
 
     Example:
-      >>> from jaxpot import Agnesi, Density, PowerCutoff, TotalDegree
+      >>> from jaxpot import Density, TotalDegree
+      >>> from jaxpot.cutoffs import PowerCutoff
+      >>> from jaxpot.radial import Agnesi
       >>> density = Density(("Si",), PowerCutoff(5.0), Agnesi(3, nearest=2.35), l_max=2, sigma=None, center_weight=0.0)
       >>> PurifiedACE(density, TotalDegree((2, 2))).n_features
       6
@@ -44,8 +46,8 @@ class PurifiedACE(LocalDescriptor):
 
     expansion: NeighborDensity
     selection: Selection
-    lam: int = static(0, most=50)
-    pseudo: bool = static(False)
+    lam: int = static(default=0, most=50)
+    pseudo: bool = static(default=False)
 
     def __post_init__(self):
         self._ace()  # which refuses what ACE does

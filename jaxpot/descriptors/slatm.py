@@ -12,9 +12,10 @@ from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.global_soap import StructureDescriptor
 from jaxpot.descriptors.triangles import symmetric_pairs, triples
 from jaxpot.graph import Environment, Graph, environments
+from jaxpot.leaves import Leaf
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.trees import positive, pytree, static
 from jaxpot.units import ATOMIC_NUMBERS
 
 Array = jax.Array
@@ -46,7 +47,8 @@ class LocalSLATM(LocalDescriptor):
       ValueError: for unknown species or grids of less than two points.
 
     Example:
-      >>> from jaxpot import Step, from_atoms
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.cutoffs import Step
       >>> from ase.build import molecule
       >>> LocalSLATM(("H", "O"), Step(4.8))(from_atoms(molecule("H2O"), cutoff=4.8)).shape
       (3, 755)
@@ -58,10 +60,10 @@ class LocalSLATM(LocalDescriptor):
 
     species: tuple[str, ...] = static()
     cutoff: Cutoff
-    sigma_r: Array = positive(0.05)
-    sigma_theta: Array = positive(0.05)
-    n_r: int = static(157, most=10_000)
-    n_theta: int = static(147, most=10_000)
+    sigma_r: Leaf = positive(default=0.05)
+    sigma_theta: Leaf = positive(default=0.05)
+    n_r: int = static(default=157, most=10_000)
+    n_theta: int = static(default=147, most=10_000)
 
     def __post_init__(self):
         species_tuple(self.species, "LocalSLATM")
@@ -129,7 +131,8 @@ class SLATM(StructureDescriptor):
       TypeError: for another descriptor.
 
     Example:
-      >>> from jaxpot import Step, from_atoms
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.cutoffs import Step
       >>> from ase.build import molecule
       >>> SLATM(LocalSLATM(("H", "O"), Step(4.8))).features(from_atoms(molecule("H2O"), cutoff=4.8)).shape
       (1355,)

@@ -9,7 +9,7 @@ from jaxpot.descriptors.expansion import Expansion, Invariants
 from jaxpot.math.coupling import clebsch_gordan
 from jaxpot.math.linalg import einsum, unit
 from jaxpot.math.spherical import by_degree
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -37,7 +37,7 @@ class SOAP(Invariants):
     """
 
     expansion: Expansion
-    normalize: bool = static(True)
+    normalize: bool = static(default=True)
 
     @property
     def n_features(self) -> int:
@@ -92,8 +92,8 @@ class LambdaSOAP(Invariants):
 
     expansion: Expansion
     lam: int = static(most=50)
-    pseudo: bool = static(False)
-    normalize: bool = static(True)
+    pseudo: bool = static(default=False)
+    normalize: bool = static(default=True)
 
     def __post_init__(self):
         if not (isinstance(self.lam, int) and self.lam >= 0):

@@ -10,10 +10,11 @@ import numpy as np
 from jaxpot.checks import is_concrete
 from jaxpot.descriptors.angular_pairs import Neighbors, Pairs, contracted, one_of, other_of, pair_channels
 from jaxpot.interface import Interface
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.math.powers import power
-from jaxpot.pytree import leaf, positive, pytree
+from jaxpot.trees import leaf, positive, pytree
 
 Array = jax.Array
 
@@ -178,9 +179,9 @@ class G2(CutRadialFunctions):
     """
 
     cutoff: Cutoff
-    eta: Array = leaf(0.0, shape="[] or [N]")
-    r_s: Array = leaf(0.0, shape="[] or [N]")
-    mixing: Array | None = None
+    eta: Leaf = leaf(default=0.0, shape="[] or [N]")
+    r_s: Leaf = leaf(default=0.0, shape="[] or [N]")
+    mixing: OptionalLeaf = None
 
     def __post_init__(self):
         _check(self)
@@ -228,8 +229,8 @@ class G3(CutRadialFunctions):
     """
 
     cutoff: Cutoff
-    kappa: Array = leaf(shape="[] or [N]")
-    mixing: Array | None = None
+    kappa: Leaf = leaf(shape="[] or [N]")
+    mixing: OptionalLeaf = None
 
     def __post_init__(self):
         _check(self)
@@ -273,11 +274,11 @@ class G4(CutAngularFunctions):
     """
 
     cutoff: Cutoff
-    eta: Array = leaf(0.0, shape="[] or [R]")
-    r_s: Array = leaf(0.0, shape="[] or [R]")
-    lam: Array = leaf((-1.0, 1.0), shape="[] or [L]")
-    zeta: Array = positive(1.0, shape="[] or [Z]")
-    mixing: Array | None = None
+    eta: Leaf = leaf(default=0.0, shape="[] or [R]")
+    r_s: Leaf = leaf(default=0.0, shape="[] or [R]")
+    lam: Leaf = leaf(default=(-1.0, 1.0), shape="[] or [L]")
+    zeta: Leaf = positive(default=1.0, shape="[] or [Z]")
+    mixing: OptionalLeaf = None
 
     def __post_init__(self):
         _check_angular(self)
@@ -308,11 +309,11 @@ class G5(CutAngularFunctions):
     """
 
     cutoff: Cutoff
-    eta: Array = leaf(0.0, shape="[] or [R]")
-    r_s: Array = leaf(0.0, shape="[] or [R]")
-    lam: Array = leaf((-1.0, 1.0), shape="[] or [L]")
-    zeta: Array = positive(1.0, shape="[] or [Z]")
-    mixing: Array | None = None
+    eta: Leaf = leaf(default=0.0, shape="[] or [R]")
+    r_s: Leaf = leaf(default=0.0, shape="[] or [R]")
+    lam: Leaf = leaf(default=(-1.0, 1.0), shape="[] or [L]")
+    zeta: Leaf = positive(default=1.0, shape="[] or [Z]")
+    mixing: OptionalLeaf = None
 
     def __post_init__(self):
         _check_angular(self)

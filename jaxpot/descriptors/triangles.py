@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf, Tree
 from jaxpot.math.linalg import safe_norm
-from jaxpot.pytree import pytree
+from jaxpot.trees import pytree
 
 Array = jax.Array
 
@@ -16,7 +17,7 @@ _STRAIGHT = 100  # in units of eps: smaller sines are those of atoms on a line
 
 
 @pytree
-class Triples:
+class Triples(Tree):
     """Triangles of the centre and two neighbours, j before k.
 
     Args:
@@ -26,10 +27,10 @@ class Triples:
       elements: which unordered pair of elements j and k are, as one-hot rows [T, S (S + 1)/2], zero for a pair with an empty slot.
     """
 
-    sides: Array
-    cosines: Array
-    sine: Array
-    elements: Array
+    sides: Leaf
+    cosines: Leaf
+    sine: Leaf
+    elements: Leaf
 
 
 def triples(env: Environment, n_species: int) -> Triples:

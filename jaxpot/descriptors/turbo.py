@@ -10,11 +10,12 @@ import numpy as np
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.bessel import scaled_spherical_bessel
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.spherical import spherical_harmonics
-from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.radial.turbo import PowerBasis, filtered_overlaps, overlaps
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -58,7 +59,8 @@ class TurboDensity(NeighborDensity):
         are not one for each species.
 
     Example:
-      >>> from jaxpot import SOAP, Poly3Gauss, from_atoms
+      >>> from jaxpot import SOAP, from_atoms
+      >>> from jaxpot.radial import Poly3Gauss
       >>> from ase.build import bulk
       >>> density = TurboDensity(("Si",), 4.0, Poly3Gauss(n_max=4), l_max=3, sigma=0.5, sigma_angular=0.5, growth_angular=0.05)
       >>> SOAP(density)(from_atoms(bulk("Si"), cutoff=4.0)).shape
@@ -70,20 +72,20 @@ class TurboDensity(NeighborDensity):
     """
 
     species: tuple[str, ...] = static()
-    radius: Array = positive(low=1e-3, high=1e4)
+    radius: Leaf = positive(low=1e-3, high=1e4)
     radial: PowerBasis | tuple[PowerBasis, ...]
     l_max: int = static(most=50)
-    sigma: Array = positive(shape="[] or [S]", low=1e-4)
-    sigma_angular: Array = positive(shape="[] or [S]", low=1e-4)
-    width: Array = positive(0.5)
-    growth: Array = leaf(0.0, shape="[] or [S]")
-    growth_angular: Array = leaf(0.0, shape="[] or [S]")
-    exponent: Array = leaf(1.0, shape="[] or [S]")
-    enhancement: int = static(0)
-    center_weight: Array = leaf(1.0, shape="[] or [S]")
-    steepness: Array = positive(4.0)
-    window: Array | None = positive(None)
-    nodes: int | None = static(None, most=100_000)
+    sigma: Leaf = positive(shape="[] or [S]", low=1e-4)
+    sigma_angular: Leaf = positive(shape="[] or [S]", low=1e-4)
+    width: Leaf = positive(default=0.5)
+    growth: Leaf = leaf(default=0.0, shape="[] or [S]")
+    growth_angular: Leaf = leaf(default=0.0, shape="[] or [S]")
+    exponent: Leaf = leaf(default=1.0, shape="[] or [S]")
+    enhancement: int = static(default=0)
+    center_weight: Leaf = leaf(default=1.0, shape="[] or [S]")
+    steepness: Leaf = positive(default=4.0)
+    window: OptionalLeaf = positive(default=None)
+    nodes: int | None = static(default=None, most=100_000)
 
     def __post_init__(self):
         species_tuple(self.species, "TurboDensity")

@@ -13,7 +13,7 @@ from jaxpot.graph import Graph
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.decays import InversePowerDecay
 from jaxpot.math.transforms import IdentityTransform
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 

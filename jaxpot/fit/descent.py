@@ -14,13 +14,13 @@ from jax.sharding import PartitionSpec as P
 
 from jaxpot.data import Dataset
 from jaxpot.fit.history import SUMS, History, columns, sums
-from jaxpot.fit.linear import fingerprint
 from jaxpot.fit.minibatches import Bucket, Minibatch, buckets_of, everything, everywhere, one_pass, steps_per_epoch
 from jaxpot.fit.rows import count, explain, labelled
+from jaxpot.fit.solver import fingerprint
 from jaxpot.fit.stored import kinds_of_storage, prepared, with_stored
 from jaxpot.potentials.base import Potential, evaluate
 from jaxpot.properties import OBSERVABLES
-from jaxpot.pytree import walk, with_leaves
+from jaxpot.trees import walk, with_leaves
 
 Array = jax.Array
 Params = dict[str, Array]

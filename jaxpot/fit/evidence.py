@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
-from jaxpot.fit.design import design, linear_terms, require_linear
+from jaxpot.fit.design_matrix import design, linear_terms, require_linear
 from jaxpot.fit.rows import check_labels, comparable, fixed_part, flat, residuals
 from jaxpot.math.linalg import einsum, log_determinant
 from jaxpot.passes import condense

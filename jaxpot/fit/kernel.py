@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.data import Batch, Dataset
-from jaxpot.fit.design import linear_terms
+from jaxpot.fit.design_matrix import linear_terms
 from jaxpot.fit.rows import explain, fixed_part, residuals
 from jaxpot.math.linalg import cholesky_in_place
 from jaxpot.potentials.base import Model, terms_of

@@ -11,12 +11,12 @@ import numpy as np
 
 from jaxpot.checks import require_x64
 from jaxpot.data import Dataset
-from jaxpot.fit.design import design
+from jaxpot.fit.design_matrix import design
 from jaxpot.fit.evidence import log_evidence
-from jaxpot.fit.linear import fingerprint
 from jaxpot.fit.rows import check_labels, count, first, only_labels, predicted
+from jaxpot.fit.solver import fingerprint
 from jaxpot.potentials.base import Model
-from jaxpot.pytree import free, walk
+from jaxpot.trees import free, walk
 
 Array = jax.Array
 
@@ -36,7 +36,7 @@ class Maximum(NamedTuple):
       history: one entry per evaluation, a mapping with "evidence" and every parameter in its own unit, "restart" and "step".
     """
 
-    model: Model
+    model: Any
     data: Dataset
     evidence: float
     converged: bool

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxpot.checks import is_concrete
 from jaxpot.data import Batch, Dataset
-from jaxpot.fit.design import design
+from jaxpot.fit.design_matrix import design
 from jaxpot.graph import Graph
 from jaxpot.math.cartesian import spherical_basis
 from jaxpot.math.linalg import einsum

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.data import Dataset
-from jaxpot.descriptors.base import LocalDescriptor, features_of_stack
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor, features_of_stack
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.fit.rows import explain
 from jaxpot.graph import Environment, environments, only
@@ -19,7 +19,7 @@ Array = jax.Array
 
 
 def select_environments(
-    descriptor: LocalDescriptor | ClusterDescriptor,
+    descriptor: Descriptor,
     data: Dataset,
     m: int | Mapping[Any, int],
     *,

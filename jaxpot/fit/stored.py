@@ -10,11 +10,12 @@ from jaxpot.descriptors.expansion import is_local
 from jaxpot.descriptors.slopes import features_with_slopes
 from jaxpot.graph import Graph, environments, only
 from jaxpot.heads.base import Head
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, prepare
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import Potential, Sum, energies_with_gradient, strained, terms_of, with_terms
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -26,7 +27,7 @@ class StoredPrediction(Potential):
     """A term of which one structure's energies [N] and their derivatives by positions [N, 3] and strain [3, 3] are at hand."""
 
     species: tuple[str, ...] = static()
-    reach: Array
+    reach: Leaf
     prediction: tuple[Array, Array, Array]
 
     def energies(self, graph: Graph) -> Array:
@@ -38,10 +39,10 @@ class StoredFeatures(Potential):
     """A term of which one structure's features [N, F] and their derivatives by the neighbour vectors [N, F, K, 3] are at hand."""
 
     species: tuple[str, ...] = static()
-    reach: Array
+    reach: Leaf
     head: Head
-    features: Array
-    jacobian: Array
+    features: Leaf
+    jacobian: Leaf
 
     def energies(self, graph: Graph) -> Array:
         return energies_with_gradient(self, graph)[0]

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from jaxpot.data import Dataset
-from jaxpot.fit.linear import with_coefficients
-from jaxpot.fit.posterior import Posterior
+from jaxpot.fit.posteriors import Posterior
+from jaxpot.fit.solver import with_coefficients
 from jaxpot.graph import Graph
 from jaxpot.potentials.base import evaluate
 from jaxpot.properties import Properties

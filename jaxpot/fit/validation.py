@@ -7,8 +7,8 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
 from jaxpot.fit.evidence import normal_equations
-from jaxpot.fit.linear import with_coefficients
 from jaxpot.fit.rows import check_labels, comparable, residuals
+from jaxpot.fit.solver import with_coefficients
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Model, evaluate
 

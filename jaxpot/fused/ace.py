@@ -13,11 +13,12 @@ from jaxpot.descriptors.products import Program
 from jaxpot.descriptors.slopes import Waist, at_the_waist, factors_with_slopes, waist_of, with_slopes
 from jaxpot.graph import Environment
 from jaxpot.heads.linear import Linear, SharedLinear
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import Fast, fusing
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import LocalPotential
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -51,8 +52,8 @@ class LinearACE(LocalPotential, Fast):
     """
 
     plain: ACE
-    weights: Array
-    chunk: int | None = static(None)
+    weights: Leaf
+    chunk: int | None = static(default=None)
 
     @property
     def species(self) -> tuple[str, ...]:

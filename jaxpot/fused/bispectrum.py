@@ -9,12 +9,13 @@ from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.slopes import with_slopes
 from jaxpot.graph import Environment
 from jaxpot.heads.linear import Linear, SharedLinear
+from jaxpot.leaves import Leaf
 from jaxpot.math.hyperspherical import bispectrum_slopes, slope_entries, weighted_bispectrum
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import Fast, fusing
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import LocalPotential
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -44,8 +45,8 @@ class LinearBispectrum(LocalPotential, Fast):
     """
 
     plain: Bispectrum
-    weights: Array
-    chunk: int | None = static(None)
+    weights: Leaf
+    chunk: int | None = static(default=None)
 
     @property
     def species(self) -> tuple[str, ...]:

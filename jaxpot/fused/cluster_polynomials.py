@@ -8,10 +8,11 @@ from jaxpot.descriptors.cluster_polynomials import ClusterPolynomials
 from jaxpot.descriptors.slopes import features_with_slopes
 from jaxpot.graph import Environment
 from jaxpot.heads.linear import Linear, SharedLinear
+from jaxpot.leaves import Leaf
 from jaxpot.passes import Fast, fusing
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import LocalPotential
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -41,8 +42,8 @@ class LinearClusters(LocalPotential, Fast):
     """
 
     plain: ClusterPolynomials
-    coefficients: Array
-    chunk: int | None = static(None)
+    coefficients: Leaf
+    chunk: int | None = static(default=None)
 
     @property
     def species(self) -> tuple[str, ...]:

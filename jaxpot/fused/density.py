@@ -10,12 +10,13 @@ from jaxpot.checks import poison
 from jaxpot.descriptors.density import Density, NeighborDensity
 from jaxpot.descriptors.turbo import TurboDensity
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.spherical import spherical_harmonics
 from jaxpot.passes import Fast, condensing, tabulating
-from jaxpot.pytree import pytree
 from jaxpot.radial.base import from_table, interpolated, tabulate, tail
 from jaxpot.radial.tabulated import Tabulated, tabulated
+from jaxpot.trees import pytree
 
 Array = jax.Array
 
@@ -56,7 +57,7 @@ class TableDensity(_OfDensity):
     """
 
     plain: Density
-    table: Array
+    table: Leaf
 
     def _radial(self, r: Array) -> Array:
         return from_table(self.table.astype(r.dtype), r, self.reach.astype(r.dtype))
@@ -164,8 +165,8 @@ class TableTurboDensity(_OfDensity):
     """
 
     plain: TurboDensity
-    table: Array
-    central: Array
+    table: Leaf
+    central: Leaf
 
     def factors(self, env: Environment) -> tuple[Array, Array]:
         r = safe_norm(env.vectors)

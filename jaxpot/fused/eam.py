@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.passes import Fast, fusing
 from jaxpot.potentials.base import LocalPotential
 from jaxpot.potentials.eam import EAM, cubics
-from jaxpot.pytree import pytree
+from jaxpot.trees import pytree
 
 Array = jax.Array
 
@@ -22,9 +23,9 @@ class CubicEAM(LocalPotential, Fast):
     """
 
     plain: EAM
-    embedding: Array
-    density: Array
-    pair: Array
+    embedding: Leaf
+    density: Leaf
+    pair: Leaf
 
     @property
     def species(self) -> tuple[str, ...]:

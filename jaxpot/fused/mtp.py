@@ -11,7 +11,7 @@ from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum, transposed_product
 from jaxpot.math.pair_sums import pair_sum, square_sum
 from jaxpot.passes import fusing
-from jaxpot.pytree import pytree
+from jaxpot.trees import pytree
 
 Array = jax.Array
 

@@ -11,12 +11,13 @@ from jaxpot.descriptors.soap import SOAP, scalar_square
 from jaxpot.fused.density import PrimitiveDensity
 from jaxpot.graph import Environment
 from jaxpot.heads.linear import Linear, SharedLinear
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum, unit
 from jaxpot.math.spherical import by_degree
 from jaxpot.passes import Fast, fusing
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import LocalPotential
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -35,9 +36,9 @@ class LinearSOAP(LocalPotential, Fast):
     """
 
     expansion: LocalExpansion
-    forms: Array
+    forms: Leaf
     normalize: bool = static()
-    chunk: int | None = static(None)
+    chunk: int | None = static(default=None)
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -72,9 +73,9 @@ class LinearPrimitives(LocalPotential, Fast):
 
     expansion: PrimitiveDensity
     forms: tuple[Array, ...]
-    linear: Array
-    constant: Array
-    chunk: int | None = static(None)
+    linear: Leaf
+    constant: Leaf
+    chunk: int | None = static(default=None)
 
     @property
     def species(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.hidden import HiddenLayer
 from jaxpot.heads.linear import Embedding, Linear, Quadratic, SharedLinear, ShiftedPower, SmoothedPower
 from jaxpot.heads.mlp import MLP
+from jaxpot.heads.references import References
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.activations import CELU, Activation, Cosine, Exponential, Gaussian, Harmonic, Identity, Logistic, ReLU, SiLU, Softplus, Tanh
 
@@ -24,6 +25,6 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "CELU", "MLP", "Activation", "Cosine", "Embedding", "Exponential", "Gaussian", "Harmonic", "Head", "HiddenLayer", "Identity", "Linear",
-    "LinearHead", "LinenHead", "Logistic", "NNXHead", "Quadratic", "ReLU", "SharedLinear", "ShiftedPower", "SiLU", "SmoothedPower", "Softplus",
-    "SparseGP", "Tanh",
+    "LinearHead", "LinenHead", "Logistic", "NNXHead", "Quadratic", "ReLU", "References", "SharedLinear", "ShiftedPower", "SiLU", "SmoothedPower",
+    "Softplus", "SparseGP", "Tanh",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from flax import core, linen, nnx
 
 from jaxpot.descriptors.base import Descriptor
 from jaxpot.heads.base import Head
-from jaxpot.pytree import code, pytree, static
+from jaxpot.trees import code, pytree, static
 
 Array = jax.Array
 
@@ -91,7 +91,7 @@ class LinenHead(Head):
 
     module: Any = code()
     parameters: dict | None = None
-    seed: int = static(0)
+    seed: int = static(default=0)
 
     def __post_init__(self):
         if not isinstance(self.module, linen.Module):

@@ -10,7 +10,7 @@ from jaxpot.graph import Environment
 from jaxpot.heads.mlp import MLP
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import fusing
-from jaxpot.pytree import pytree
+from jaxpot.trees import pytree
 
 Array = jax.Array
 

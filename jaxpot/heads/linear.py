@@ -10,8 +10,9 @@ import numpy as np
 from jaxpot.descriptors.base import Descriptor
 from jaxpot.heads.base import Head, LinearHead
 from jaxpot.interface import Interface
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -42,11 +43,11 @@ class Linear(LinearHead):
       n_features: F; likewise.
     """
 
-    scale: Array = positive(1.0)
-    roughness: Array | None = positive(None, shape="[F]", low=1e-300)
-    coefficients: Array | None = None
-    n_species: int | None = static(None)
-    n_features: int | None = static(None)
+    scale: Leaf = positive(default=1.0)
+    roughness: OptionalLeaf = positive(default=None, shape="[F]", low=1e-300)
+    coefficients: OptionalLeaf = None
+    n_species: int | None = static(default=None)
+    n_features: int | None = static(default=None)
 
     def __post_init__(self):
         _check_coefficients(self)
@@ -96,11 +97,11 @@ class SharedLinear(LinearHead):
       n_features: F; likewise.
     """
 
-    scale: Array = positive(1.0)
-    penalty: Array | None = None
-    coefficients: Array | None = None
-    n_species: int | None = static(None)
-    n_features: int | None = static(None)
+    scale: Leaf = positive(default=1.0)
+    penalty: OptionalLeaf = None
+    coefficients: OptionalLeaf = None
+    n_species: int | None = static(default=None)
+    n_features: int | None = static(default=None)
 
     def __post_init__(self):
         _check_coefficients(self)
@@ -144,7 +145,8 @@ class Quadratic(LinearHead):
       n_features: F; likewise.
 
     Example:
-      >>> from jaxpot import AtomicPotential, Bispectrum
+      >>> from jaxpot import AtomicPotential
+      >>> from jaxpot.descriptors import Bispectrum
       >>> AtomicPotential(Bispectrum(("Si",), 4.9, two_j_max=4), Quadratic()).n_coefficients
       119
 
@@ -152,11 +154,11 @@ class Quadratic(LinearHead):
       Wood, Thompson, "Extending the accuracy of the SNAP interatomic potential form", J. Chem. Phys. 148, 241721 (2018).
     """
 
-    scale: Array = positive(1.0)
-    quadratic_scale: Array = positive(1.0)
-    coefficients: Array | None = None
-    n_species: int | None = static(None)
-    n_features: int | None = static(None)
+    scale: Leaf = positive(default=1.0)
+    quadratic_scale: Leaf = positive(default=1.0)
+    coefficients: OptionalLeaf = None
+    n_species: int | None = static(default=None)
+    n_features: int | None = static(default=None)
 
     def __post_init__(self):
         _check_coefficients(self)
@@ -231,7 +233,7 @@ class SmoothedPower(Power):
       steepness: w, in the inverse unit of ρ.
     """
 
-    steepness: Array = positive(1e6)
+    steepness: Leaf = positive(default=1e6)
 
     def __call__(self, rho, m):
         w = jnp.asarray(self.steepness, rho.dtype)
@@ -261,11 +263,11 @@ class Embedding(Head):
       npj Comput. Mater. 7, 97 (2021).
     """
 
-    coefficients: Array = leaf(shape="[P, F]")
-    exponents: Array = positive(shape="[P] or [S, P]")
-    weights: Array = leaf(shape="[P] or [S, P]")
+    coefficients: Leaf = leaf(shape="[P, F]")
+    exponents: Leaf = positive(shape="[P] or [S, P]")
+    weights: Leaf = leaf(shape="[P] or [S, P]")
     power: Power | tuple[Power, ...] = dataclasses.field(default_factory=ShiftedPower)
-    n_species: int | None = static(None)
+    n_species: int | None = static(default=None)
 
     def sized(self, descriptor: Descriptor) -> "Embedding":
         s, size = len(descriptor.species), len(descriptor.species) * descriptor.n_features

@@ -9,9 +9,10 @@ import numpy as np
 
 from jaxpot.descriptors.base import Descriptor
 from jaxpot.heads.base import Head
+from jaxpot.leaves import OptionalLeaf
 from jaxpot.math.activations import Activation, Tanh
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -49,11 +50,11 @@ class MLP(Head):
       Phys. Rev. Lett. 98, 146401 (2007).
     """
 
-    hidden: tuple[int, ...] = static((16, 16), most=10_000)
+    hidden: tuple[int, ...] = static(default=(16, 16), most=10_000)
     activation: Activation | tuple[Activation, ...] = dataclasses.field(default_factory=Tanh)
-    seed: int = static(0)
-    shift: Array | None = leaf(None, shape="[S, F]")
-    scale: Array | None = positive(None, shape="[S, F]", low=1e-300)  # of functions that are nearly zero everywhere
+    seed: int = static(default=0)
+    shift: OptionalLeaf = leaf(default=None, shape="[S, F]")
+    scale: OptionalLeaf = positive(default=None, shape="[S, F]", low=1e-300)  # of functions that are nearly zero everywhere
     weights: tuple[Array, ...] | None = None
     biases: tuple[Array, ...] | None = None
 

@@ -9,14 +9,15 @@ import numpy as np
 from jaxpot.descriptors.base import Descriptor, features
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment, Graph
+from jaxpot.leaves import OptionalLeaf, Tree
 from jaxpot.passes import condense
-from jaxpot.pytree import pytree, set_fields
+from jaxpot.trees import pytree, set_fields
 
 Array = jax.Array
 
 
 @pytree
-class References:
+class References(Tree):
     """The M sparse points or reference structures of a kernel model.
 
     While hyper-parameters move they are `points`, of which everything else is computed anew; in a finished or imported model they are what a
@@ -40,11 +41,11 @@ class References:
     """
 
     points: Environment | Instances | Graph | None = None
-    features: Array | None = None
-    kinds: Array | None = None
-    weights: Array | None = None
-    invariants: Array | None = None
-    directions: Array | None = None
+    features: OptionalLeaf = None
+    kinds: OptionalLeaf = None
+    weights: OptionalLeaf = None
+    invariants: OptionalLeaf = None
+    directions: OptionalLeaf = None
 
     def __post_init__(self):
         for name in ("kinds", "weights", "invariants", "directions"):

@@ -12,10 +12,11 @@ from jaxpot.descriptors.clusters import Instances
 from jaxpot.graph import Environment
 from jaxpot.heads.base import LinearHead
 from jaxpot.heads.references import References, with_points
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.precision import note_precision, require_precision
-from jaxpot.pytree import derived, positive, pytree
+from jaxpot.trees import derived, positive, pytree
 
 Array = jax.Array
 
@@ -46,10 +47,10 @@ class SparseGP(LinearHead):
     """
 
     kernel: Kernel
-    delta: Array = positive(1.0)
-    jitter: Array = positive(1e-8)
+    delta: Leaf = positive(default=1.0)
+    jitter: Leaf = positive(default=1e-8)
     references: References = dataclasses.field(default_factory=References)
-    coefficients: Array | None = None
+    coefficients: OptionalLeaf = None
     made_in: str | None = derived()
 
     def __post_init__(self):

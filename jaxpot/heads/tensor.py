@@ -10,11 +10,12 @@ from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.base import features as stack_features
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.references import References, require_points, with_points
+from jaxpot.leaves import Leaf, OptionalLeaf, Tree
 from jaxpot.math.kernels import power
 from jaxpot.math.linalg import einsum, unit
 from jaxpot.passes import condense
 from jaxpot.precision import note_precision, require_precision
-from jaxpot.pytree import derived, positive, pytree, set_fields, static
+from jaxpot.trees import derived, positive, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -38,7 +39,7 @@ def tensor_references(references: References, descriptor: Descriptor, name: str)
 
 
 @pytree
-class LambdaKernel:
+class LambdaKernel(Tree):
     r"""The kernel between tensors of degree λ: blocks that turn with both atoms, made nonlinear by an invariant factor.
 
     .. math:: k_{\mu\mu'}(i, j) = (\mathbf p_i^{\lambda\mu} \cdot \mathbf p_j^{\lambda\mu'})\, (\hat{\mathbf p}_i \cdot \hat{\mathbf p}_j)^{\zeta - 1}
@@ -59,7 +60,7 @@ class LambdaKernel:
       Phys. Rev. Lett. 120, 036002 (2018).
     """
 
-    zeta: Array = positive(2.0)
+    zeta: Leaf = positive(default=2.0)
 
     def __call__(self, x: Array, y: Array, x_invariants: Array, y_invariants: Array) -> Array:
         """Blocks between n and M atoms.
@@ -85,7 +86,7 @@ class LambdaKernel:
 
 
 @pytree
-class LambdaGP:
+class LambdaGP(Tree):
     r"""Tensors of degree λ from kernels with M sparse points of the same centre species.
 
     .. math:: t_{i\mu} = \sum_{m\mu'} \delta^2 k_{\mu\mu'}(i, m)\, \delta_{z_i z_m}\, w_{m\mu'}, \qquad w \sim N(0, (K_{MM} + \text{jitter})^{-1})
@@ -109,11 +110,11 @@ class LambdaGP:
     """
 
     kernel: LambdaKernel
-    delta: Array = positive(1.0)
-    jitter: Array = positive(1e-8)
+    delta: Leaf = positive(default=1.0)
+    jitter: Leaf = positive(default=1e-8)
     references: References = dataclasses.field(default_factory=References)
-    coefficients: Array | None = None
-    lam: int | None = static(None)
+    coefficients: OptionalLeaf = None
+    lam: int | None = static(default=None)
     made_in: str | None = derived()
 
     def __post_init__(self):

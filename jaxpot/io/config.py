@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxpot.heads.references import References
 from jaxpot.potentials.base import IsolatedAtoms, Potential
-from jaxpot.pytree import class_name, class_table, fields, find_class, is_pytree, rebuild
+from jaxpot.trees import class_name, class_table, fields, find_class, is_pytree, rebuild
 
 _NONE = "none"
 _LARGEST = 1e30

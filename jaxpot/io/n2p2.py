@@ -232,7 +232,8 @@ def write_n2p2(folder: str | Path, potential: Potential, *, length_unit: float, 
 
     Example:
       >>> import tempfile
-      >>> from jaxpot import G2, G5, CosineCutoff
+      >>> from jaxpot import CosineCutoff
+      >>> from jaxpot.descriptors import G2, G5
       >>> acsf = ACSF(("Si",), (G2.shifted(CosineCutoff(5.0), 4), G5(CosineCutoff(5.0), eta=0.01, zeta=[1, 4])))
       >>> folder = tempfile.mkdtemp()
       >>> write_n2p2(folder, AtomicPotential(acsf, MLP((8, 8))) + IsolatedAtoms({"Si": -158.5}), length_unit=1.0, energy_unit=1.0)

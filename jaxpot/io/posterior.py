@@ -6,7 +6,7 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.fit.posterior import Posterior, is_kernel, require_known
+from jaxpot.fit.posteriors import Posterior, is_kernel, require_known
 from jaxpot.io.convert import factors_of
 from jaxpot.io.save import load, read_archive
 from jaxpot.io.text import one_line_refusals

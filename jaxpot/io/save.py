@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxpot.io.convert import TABLES, arrays_of, as_tuples, converted
 from jaxpot.io.text import one_line_refusals
-from jaxpot.pytree import class_name, fields, find_class, is_pytree, rebuild, walk
+from jaxpot.trees import class_name, fields, find_class, is_pytree, rebuild, walk
 
 FORMAT = len(TABLES) + 1
 _MEMBER = "jaxpot"

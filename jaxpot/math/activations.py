@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.interface import Interface
-from jaxpot.pytree import positive, pytree
+from jaxpot.leaves import Leaf
+from jaxpot.trees import positive, pytree
 
 Array = jax.Array
 
@@ -110,7 +111,7 @@ class CELU(Activation):
       alpha: α; 0.1 in ANI's networks.
     """
 
-    alpha: Array = positive(1.0)
+    alpha: Leaf = positive(default=1.0)
 
     def __call__(self, x: Array) -> Array:
         return jax.nn.celu(x, jnp.asarray(self.alpha, x.dtype))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxpot.interface import Interface
 from jaxpot.math.cutoffs import SMOOTHSTEPS
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -46,7 +46,7 @@ class PolynomialCore(Core):
       [1.0, 0.5, 0.0]
     """
 
-    smoothness: int = static(2)
+    smoothness: int = static(default=2)
 
     def __post_init__(self):
         if self.smoothness not in SMOOTHSTEPS:

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.endings import LONGEST, SHORTEST, Ending
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
@@ -91,8 +92,8 @@ class CosineCutoff(Cutoff):
       [1.0, 0.5, 0.0]
     """
 
-    radius: Array = positive(low=SHORTEST, high=LONGEST)
-    width: Array | None = positive(None)
+    radius: Leaf = positive(low=SHORTEST, high=LONGEST)
+    width: OptionalLeaf = positive(default=None)
 
     def __post_init__(self):
         _check_width("CosineCutoff", self.radius, self.width)
@@ -128,10 +129,10 @@ class PolynomialCutoff(Cutoff):
       power: m; smoothness 1 with power 2 is DScribe's `poly` weighting with m = 2.
     """
 
-    radius: Array = positive(low=SHORTEST, high=LONGEST)
-    width: Array | None = positive(None)
-    smoothness: int = static(2)
-    power: int = static(1)
+    radius: Leaf = positive(low=SHORTEST, high=LONGEST)
+    width: OptionalLeaf = positive(default=None)
+    smoothness: int = static(default=2)
+    power: int = static(default=1)
 
     def __post_init__(self):
         _check_width("PolynomialCutoff", self.radius, self.width)
@@ -157,8 +158,8 @@ class PowerCutoff(Cutoff):
       power: p, the number of continuous derivatives plus one.
     """
 
-    radius: Array = positive(low=SHORTEST, high=LONGEST)
-    power: int = static(3)
+    radius: Leaf = positive(low=SHORTEST, high=LONGEST)
+    power: int = static(default=3)
 
     def __post_init__(self):
         if not (isinstance(self.power, int) and self.power >= 2):
@@ -177,8 +178,8 @@ class TanhCutoff(Cutoff):
       normalize: whether f(0) = 1 (else tanh³ 1 = 0.4417).
     """
 
-    radius: Array = positive(low=SHORTEST, high=LONGEST)
-    normalize: bool = static(True)
+    radius: Leaf = positive(low=SHORTEST, high=LONGEST)
+    normalize: bool = static(default=True)
 
     def __call__(self, r: Array) -> Array:
         value = jnp.tanh(1 - jnp.clip(r / self.radius, 0, 1)) ** 3
@@ -200,8 +201,8 @@ class BumpCutoff(Cutoff):
       [1.0, 0.7165, 0.0]
     """
 
-    radius: Array = positive(low=SHORTEST, high=LONGEST)
-    width: Array | None = positive(None)
+    radius: Leaf = positive(low=SHORTEST, high=LONGEST)
+    width: OptionalLeaf = positive(default=None)
 
     def __post_init__(self):
         _check_width("BumpCutoff", self.radius, self.width)
@@ -233,8 +234,8 @@ class GammaCutoff(Cutoff):
       Khorshidi, Peterson, "Amp: a modular approach to machine learning in atomistic simulations", Comput. Phys. Commun. 207, 310 (2016).
     """
 
-    radius: Array = positive()
-    gamma: Array = positive(2.0)
+    radius: Leaf = positive()
+    gamma: Leaf = positive(default=2.0)
 
     def __call__(self, r: Array) -> Array:
         x = jnp.clip(r / self.radius, 0, 1)
@@ -251,7 +252,7 @@ class Step(Cutoff):
     r_c + σ √(−2 ln 1e-3).
     """
 
-    radius: Array = positive(low=SHORTEST, high=LONGEST)
+    radius: Leaf = positive(low=SHORTEST, high=LONGEST)
 
     def __call__(self, r: Array) -> Array:
         return jnp.where(r < self.radius, 1, jnp.where(r >= self.radius, 0, r)).astype(r.dtype)

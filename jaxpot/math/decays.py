@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete
+from jaxpot.leaves import Leaf
 from jaxpot.math.cutoffs import Cutoff
-from jaxpot.pytree import leaf, positive, pytree, set_fields
+from jaxpot.trees import leaf, positive, pytree, set_fields
 
 Array = jax.Array
 
@@ -55,9 +56,9 @@ class Willatt(Decay):
     """
 
     cutoff: Cutoff
-    rate: Array = positive()
-    scale: Array = positive()
-    exponent: Array = positive()
+    rate: Leaf = positive()
+    scale: Leaf = positive()
+    exponent: Leaf = positive()
 
     def factor(self, r: Array) -> Array:
         x = r / self.scale
@@ -90,8 +91,8 @@ class LogisticDecay(Decay):
     """
 
     cutoff: Cutoff
-    rate: Array = leaf()
-    scale: Array = leaf()
+    rate: Leaf = leaf()
+    scale: Leaf = leaf()
 
     def __post_init__(self):
         if is_concrete(self.rate) and np.any(np.asarray(self.rate) < 0):
@@ -121,8 +122,8 @@ class InversePowerDecay(Decay):
     """
 
     cutoff: Cutoff
-    power: Array = positive(2.0)
-    scale: Array = positive(1.0)
+    power: Leaf = positive(default=2.0)
+    scale: Leaf = positive(default=1.0)
 
     def factor(self, r: Array) -> Array:
         scale, power = (jnp.asarray(v, r.dtype) for v in (self.scale, self.power))

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.interface import Interface
-from jaxpot.pytree import positive, pytree
+from jaxpot.leaves import Leaf
+from jaxpot.trees import positive, pytree
 
 Array = jax.Array
 
@@ -38,7 +39,7 @@ class Shifted(Ending):
       radius: r_c, in Å.
     """
 
-    radius: Array = positive(low=SHORTEST, high=LONGEST)
+    radius: Leaf = positive(low=SHORTEST, high=LONGEST)
 
     def ended(self, function: Callable[[Array], Array], r: Array) -> Array:
         radius = jnp.broadcast_to(jnp.asarray(self.radius, r.dtype), r.shape)
@@ -55,7 +56,7 @@ class ForceShifted(Ending):
       radius: r_c, in Å.
     """
 
-    radius: Array = positive(low=SHORTEST, high=LONGEST)
+    radius: Leaf = positive(low=SHORTEST, high=LONGEST)
 
     def ended(self, function: Callable[[Array], Array], r: Array) -> Array:
         radius = jnp.broadcast_to(jnp.asarray(self.radius, r.dtype), r.shape)

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.interface import Interface
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -87,8 +88,8 @@ class PolynomialKernel(Kernel):
       4.0
     """
 
-    zeta: Array = positive(high=1e3)
-    offset: Array = leaf(0.0)
+    zeta: Leaf = positive(high=1e3)
+    offset: Leaf = leaf(default=0.0)
 
     def _base(self, dot: Array) -> Array:
         return power(dot + jnp.asarray(self.offset**2, dot.dtype), jnp.asarray(self.zeta, dot.dtype))
@@ -145,7 +146,7 @@ class SquaredExponential(Stationary):
       length: θ, shape [] or [F], in the unit of x.
     """
 
-    length: Array = positive(shape="[] or [F]")
+    length: Leaf = positive(shape="[] or [F]")
 
     def of_square(self, square: Array) -> Array:
         return jnp.exp(-0.5 * square)
@@ -163,8 +164,8 @@ class Matern(Stationary):
         forces.
     """
 
-    length: Array = positive(shape="[] or [F]")
-    nu: float = static(2.5)
+    length: Leaf = positive(shape="[] or [F]")
+    nu: float = static(default=2.5)
 
     def __post_init__(self):
         if self.nu not in (1.5, 2.5):
@@ -214,7 +215,7 @@ class Laplacian(Kernel):
       0.367879
     """
 
-    length: Array = positive(shape="[] or [F]")
+    length: Leaf = positive(shape="[] or [F]")
 
     def __call__(self, x: Array, y: Array) -> Array:
         difference = x[..., None, :] - y.reshape((1,) * (x.ndim - 1) + y.shape)

@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxpot.checks import poison
 from jaxpot.interface import Interface
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import positive, pytree
+from jaxpot.trees import positive, pytree
 
 Array = jax.Array
 
@@ -244,7 +245,7 @@ class REMatch(Matching):
       methods", Math. Program. 178, 145 (2019), for the length of the Newton steps.
     """
 
-    gamma: Array = positive()
+    gamma: Leaf = positive()
 
     def plan(self, similarity: Array, rows: Array, columns: Array) -> Array:
         gamma = jnp.asarray(self.gamma, similarity.dtype)

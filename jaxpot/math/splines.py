@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.pytree import leaf, pytree
+from jaxpot.leaves import Leaf, OptionalLeaf, Tree
+from jaxpot.trees import leaf, pytree
 
 Array = jax.Array
 
 
 @pytree
-class CubicSpline:
+class CubicSpline(Tree):
     r"""The cubic spline through points (x, y), and its tangent below the first of them.
 
     Args:
@@ -28,10 +29,10 @@ class CubicSpline:
       (1.5, 3.0)
     """
 
-    x: Array = leaf(shape="[n]")
-    y: Array = leaf(shape="[n]")
-    first: Array | None = leaf(None)
-    last: Array | None = leaf(None)
+    x: Leaf = leaf(shape="[n]")
+    y: Leaf = leaf(shape="[n]")
+    first: OptionalLeaf = leaf(default=None)
+    last: OptionalLeaf = leaf(default=None)
 
     def __post_init__(self):
         if len(self.x) < 2:

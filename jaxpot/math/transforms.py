@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.interface import Interface
-from jaxpot.pytree import positive, pytree
+from jaxpot.leaves import Leaf
+from jaxpot.trees import positive, pytree
 
 Array = jax.Array
 
@@ -34,8 +35,8 @@ class MorseTransform(DistanceTransform):
       [1.0, 0.1353]
     """
 
-    length: Array = positive()
-    decay: Array = positive()
+    length: Leaf = positive()
+    decay: Leaf = positive()
 
     def __call__(self, r: Array) -> Array:
         return jnp.exp(-self.decay * (r / self.length - 1))
@@ -52,8 +53,8 @@ class PowerTransform(DistanceTransform):
       power: p.
     """
 
-    length: Array = positive()
-    power: Array = positive()
+    length: Leaf = positive()
+    power: Leaf = positive()
 
     def __call__(self, r: Array) -> Array:
         return (self.length / r) ** jnp.asarray(self.power, r.dtype)

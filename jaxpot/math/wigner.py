@@ -46,7 +46,7 @@ def _recursion_table(l: int) -> tuple[np.ndarray, np.ndarray]:
     return table, 1 / np.sqrt(np.where(np.abs(n) < l, (l + n) * (l - n), 2 * l * (2 * l - 1)))
 
 
-def wigner_d(rotation: jax.Array, l_max: int) -> tuple[jax.Array, ...]:
+def wigner_d(rotation: jax.typing.ArrayLike, l_max: int) -> tuple[jax.Array, ...]:
     r"""Wigner matrices of the real spherical harmonics: how each degree turns when the vectors turn.
 
     .. math:: Y_{lm}(R\,\mathbf r) = \sum_{m'} D^l_{mm'}(R)\, Y_{lm'}(\mathbf r), \qquad D(R_1 R_2) = D(R_1)\, D(R_2)
@@ -92,7 +92,7 @@ def wigner_d(rotation: jax.Array, l_max: int) -> tuple[jax.Array, ...]:
     return tuple(blocks)
 
 
-def random_rotation(key: jax.Array, *, improper: bool = False) -> jax.Array:
+def random_rotation(key: jax.typing.ArrayLike, *, improper: bool = False) -> jax.Array:
     """A rotation matrix drawn uniformly (Haar measure) from SO(3), or from O(3).
 
     Args:

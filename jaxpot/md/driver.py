@@ -18,7 +18,7 @@ from jaxpot.md.ensembles import NVT, Ensemble
 from jaxpot.md.system import Observation, State, System
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential, diagnose
-from jaxpot.pytree import walk
+from jaxpot.trees import walk
 
 _SAVE_EVERY = 30.0  # seconds between restart states
 _EXPLODED = 1e6  # K; no interatomic potential means anything there
@@ -158,7 +158,9 @@ def blocks(
 
     Example:
       >>> from ase.build import bulk
-      >>> from jaxpot import LennardJones, PolynomialCutoff, from_atoms
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from jaxpot.empirical import LennardJones
       >>> from jaxpot.md import NVE, System
       >>> model = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(6.0, width=2.0))
       >>> system = System(from_atoms(bulk("Ar", cubic=True), model.reach), NVE(temperature=60.0, timestep=2.0))

@@ -14,8 +14,9 @@ from jax_md import simulate
 
 from jaxpot.checks import is_concrete
 from jaxpot.interface import Interface
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import pytree
+from jaxpot.trees import pytree
 from jaxpot.units import BOLTZMANN, FEMTOSECOND, GPA
 
 Array = jax.Array
@@ -89,8 +90,8 @@ class NVE(Ensemble):
       timestep: in fs.
     """
 
-    temperature: Array = 300.0
-    timestep: Array = 1.0
+    temperature: Leaf = 300.0
+    timestep: Leaf = 1.0
 
     def __post_init__(self):
         _check_numbers(self)
@@ -120,8 +121,8 @@ class NVT(Ensemble):
       Martyna, Klein, Tuckerman, "Nosé–Hoover chains: the canonical ensemble via continuous dynamics", J. Chem. Phys. 97, 2635 (1992).
     """
 
-    temperature: Array = 300.0
-    timestep: Array = 1.0
+    temperature: Leaf = 300.0
+    timestep: Leaf = 1.0
 
     def __post_init__(self):
         _check_numbers(self)
@@ -156,9 +157,9 @@ class NPT(CellEnsemble):
       Martyna, Tuckerman, Tobias, Klein, "Explicit reversible integrators for extended systems dynamics", Mol. Phys. 87, 1117 (1996).
     """
 
-    temperature: Array = 300.0
-    pressure: Array = 0.0
-    timestep: Array = 1.0
+    temperature: Leaf = 300.0
+    pressure: Leaf = 0.0
+    timestep: Leaf = 1.0
 
     def __post_init__(self):
         _check_numbers(self)

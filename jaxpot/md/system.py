@@ -15,10 +15,11 @@ from jax_md import quantity, space
 from jaxpot.graph import Graph
 from jaxpot.jaxmd import energy
 from jaxpot.jaxmd_lists import neighbor_list_graph
+from jaxpot.leaves import Leaf, OptionalLeaf, Tree
 from jaxpot.math.linalg import einsum
 from jaxpot.md.ensembles import CellEnsemble, Ensemble, Mechanics
 from jaxpot.potentials.base import Potential
-from jaxpot.pytree import code, pytree, static
+from jaxpot.trees import code, pytree, static
 from jaxpot.units import BOLTZMANN
 
 Array = jax.Array
@@ -76,7 +77,7 @@ class _Functions(NamedTuple):
 
 
 @pytree
-class System:
+class System(Tree):
     """A structure and the ensemble in which it moves.
 
     `init`, `step` and `observe` are pure. Where a neighbour list no longer holds, forces and all that follows are NaN, and `overflow`
@@ -95,7 +96,9 @@ class System:
 
     Example:
       >>> from ase.build import bulk
-      >>> from jaxpot import LennardJones, PolynomialCutoff, from_atoms
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from jaxpot.empirical import LennardJones
       >>> from jaxpot.md import NVE
       >>> model = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(6.0, width=2.0))
       >>> system = System(from_atoms(bulk("Ar", cubic=True), model.reach), NVE(temperature=60.0, timestep=2.0))
@@ -106,12 +109,12 @@ class System:
     """
 
     ensemble: Ensemble
-    numbers: Array
-    masses: Array
-    positions: Array
-    momenta: Array | None
-    mobile: Array | None
-    box: Array | None
+    numbers: Leaf
+    masses: Leaf
+    positions: Leaf
+    momenta: OptionalLeaf
+    mobile: OptionalLeaf
+    box: OptionalLeaf
     neighbors: object
     degrees_of_freedom: int = static()
     functions: object = code()
@@ -121,9 +124,9 @@ class System:
         graph: Graph,
         ensemble: Ensemble,
         *,
-        masses: Array | None = None,
-        momenta: Array | None = None,
-        mobile: Array | None = None,
+        masses: jax.typing.ArrayLike | None = None,
+        momenta: jax.typing.ArrayLike | None = None,
+        mobile: jax.typing.ArrayLike | None = None,
         skin: float = 0.5,
     ):
         numbers, pbc, cell = np.asarray(graph.numbers), np.asarray(graph.pbc), np.asarray(graph.cell, float)

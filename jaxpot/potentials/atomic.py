@@ -21,7 +21,7 @@ from jaxpot.passes import condense, condensing, freezing, tabulating
 from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear
 from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -120,7 +120,7 @@ class AtomicPotential(DescribedPotential, LocalPotential):
 
     descriptor: Descriptor
     head: Head
-    chunk: int | None = static(None)
+    chunk: int | None = static(default=None)
 
     def __new__(cls, descriptor: Descriptor | None = None, head: Head | None = None, chunk: int | None = None):  # `copy` gives nothing
         local = is_local(descriptor) or isinstance(descriptor, ClusterDescriptor)

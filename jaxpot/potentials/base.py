@@ -14,12 +14,13 @@ from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
 from jaxpot.graph import Environment, Graph, environments, only, strain, to_atoms
 from jaxpot.interface import Interface
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import neighbor_pairs
 from jaxpot.passes import prepare
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
-from jaxpot.pytree import change_by_leaves, fields, is_pytree, leaf, pytree, set_fields, static, walk
+from jaxpot.trees import change_by_leaves, fields, is_pytree, leaf, pytree, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
@@ -274,7 +275,7 @@ class IsolatedAtoms(LocalPotential):
     """
 
     species: tuple[str, ...] = static()
-    values: Array = leaf(shape="[S]")
+    values: Leaf = leaf(shape="[S]")
 
     def __init__(self, energies_of: Mapping[str, float]):
         if not isinstance(energies_of, Mapping) or not energies_of:

@@ -14,9 +14,10 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, poison, species_tuple
 from jaxpot.graph import Graph
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.potentials.base import Potential
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.trees import leaf, positive, pytree, static
 from jaxpot.units import species_table
 
 Array = jax.Array
@@ -132,9 +133,9 @@ class Bonds(BondedPotential):
     """
 
     species: tuple[str, ...] = static()
-    atoms: Array
-    stiffness: Array = leaf(shape="[] or [N]")
-    length: Array = positive(shape="[] or [N]")
+    atoms: Leaf
+    stiffness: Leaf = leaf(shape="[] or [N]")
+    length: Leaf = positive(shape="[] or [N]")
 
     def __post_init__(self):
         self._check(2, stiffness=(), length=())
@@ -168,9 +169,9 @@ class Angles(BondedPotential):
     """
 
     species: tuple[str, ...] = static()
-    atoms: Array
-    stiffness: Array = leaf(shape="[] or [N]")
-    angle: Array = leaf(shape="[] or [N]")
+    atoms: Leaf
+    stiffness: Leaf = leaf(shape="[] or [N]")
+    angle: Leaf = leaf(shape="[] or [N]")
 
     def __post_init__(self):
         self._check(3, stiffness=(), angle=())
@@ -227,9 +228,9 @@ class Dihedrals(BondedPotential):
     """
 
     species: tuple[str, ...] = static()
-    atoms: Array
-    amplitudes: Array = leaf(shape="[M] or [N, M]")
-    phases: Array = leaf(shape="[P] or [N, P]")
+    atoms: Leaf
+    amplitudes: Leaf = leaf(shape="[M] or [N, M]")
+    phases: Leaf = leaf(shape="[P] or [N, P]")
     multiplicities: tuple[int, ...] = static()
 
     def __post_init__(self):

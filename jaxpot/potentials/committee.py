@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxpot.graph import Graph
 from jaxpot.potentials.base import Potential, Sum, evaluate
 from jaxpot.properties import Properties
-from jaxpot.pytree import pytree
+from jaxpot.trees import pytree
 
 Array = jax.Array
 

@@ -9,10 +9,11 @@ import numpy as np
 from jaxpot.checks import species_tuple
 from jaxpot.descriptors.blocks import block_size
 from jaxpot.graph import Environment, Graph
+from jaxpot.leaves import Leaf, OptionalLeaf, Tree
 from jaxpot.math.cutoffs import cosine_ramp, smoothstep
 from jaxpot.potentials.base import LocalPotential
 from jaxpot.potentials.pair import of_pair, over_pairs, pairs, screened_repulsion
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -40,11 +41,11 @@ class CoreRepulsion(LocalPotential):
     """
 
     species: tuple[str, ...] = static()
-    prefactor: Array = leaf(shape="[] or [S, S]")
-    exponent: Array = leaf(shape="[] or [S, S]")
-    radius: Array = positive(shape="[] or [S, S]")
-    inner: Array | None = positive(None, shape="[] or [S, S]")
-    inner_width: Array | None = positive(None, shape="[] or [S, S]")
+    prefactor: Leaf = leaf(shape="[] or [S, S]")
+    exponent: Leaf = leaf(shape="[] or [S, S]")
+    radius: Leaf = positive(shape="[] or [S, S]")
+    inner: OptionalLeaf = positive(default=None, shape="[] or [S, S]")
+    inner_width: OptionalLeaf = positive(default=None, shape="[] or [S, S]")
 
     def __post_init__(self):
         species_tuple(self.species, "CoreRepulsion")
@@ -79,9 +80,9 @@ class ScreenedCore(LocalPotential):
     """
 
     species: tuple[str, ...] = static()
-    radius: Array = positive(shape="[] or [S, S]")
-    width: Array = positive(shape="[] or [S, S]")
-    scale: Array = leaf(1.0, shape="[] or [S, S]")
+    radius: Leaf = positive(shape="[] or [S, S]")
+    width: Leaf = positive(shape="[] or [S, S]")
+    scale: Leaf = leaf(default=1.0, shape="[] or [S, S]")
 
     def __post_init__(self):
         species_tuple(self.species, "ScreenedCore")
@@ -99,7 +100,7 @@ class ScreenedCore(LocalPotential):
         return 0.5 * over_pairs(value * ending * table(self.scale)[first, second], envs)
 
 
-class Switch(abc.ABC):
+class Switch(Tree, abc.ABC):
     """Interface: which shares of the energies of a potential and of a core repulsion every atom has.
 
     Attributes:
@@ -124,8 +125,8 @@ class ByCoreEnergy(Switch):
       width: w, in eV, likewise. pacemaker: drho_core_cutoff.
     """
 
-    cutoff: Array = positive(shape="[] or [S]")
-    width: Array = positive(shape="[] or [S]")
+    cutoff: Leaf = positive(shape="[] or [S]")
+    width: Leaf = positive(shape="[] or [S]")
     of_elements = 1
 
     @property
@@ -149,8 +150,8 @@ class ByDistance(Switch):
       width: w, in Å, likewise.
     """
 
-    radius: Array = positive(shape="[] or [S, S]")
-    width: Array = positive(shape="[] or [S, S]")
+    radius: Leaf = positive(shape="[] or [S, S]")
+    width: Leaf = positive(shape="[] or [S, S]")
     of_elements = 2
 
     @property

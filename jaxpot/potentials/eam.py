@@ -6,10 +6,11 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.potentials.base import LocalPotential
 from jaxpot.potentials.pair import is_symmetric, over_pairs, pairs
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -38,7 +39,7 @@ class EAM(LocalPotential):
       ValueError: for tables of other shapes, with less than five points or not finite, or pairs that are not symmetric.
 
     Example:
-      >>> from jaxpot import PolynomialCutoff
+      >>> from jaxpot.cutoffs import PolynomialCutoff
       >>> x = np.linspace(0, 5, 101)
       >>> cu = EAM(("Cu",), embedding=-np.sqrt(x[None] + 0.01), density=np.exp(-x)[None, None], pair=(x * np.exp(-2 * x))[None, None],
       ...          density_step=0.05, step=0.05, cutoff=PolynomialCutoff(4.9, width=1.0))
@@ -51,13 +52,13 @@ class EAM(LocalPotential):
     """
 
     species: tuple[str, ...] = static()
-    embedding: Array = leaf(shape="[S, n]")
-    density: Array = leaf(shape="[S, S, K] or [S, C, K]")
-    pair: Array = leaf(shape="[S, S, R]")
-    density_step: Array = positive()
-    step: Array = positive()
+    embedding: Leaf = leaf(shape="[S, n]")
+    density: Leaf = leaf(shape="[S, S, K] or [S, C, K]")
+    pair: Leaf = leaf(shape="[S, S, R]")
+    density_step: Leaf = positive()
+    step: Leaf = positive()
     cutoff: Cutoff
-    first_density: Array = leaf(0.0)
+    first_density: Leaf = leaf(default=0.0)
 
     def __post_init__(self):
         s = len(species_tuple(self.species, "EAM"))

@@ -6,9 +6,10 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import AngularPotential, distances_and_units, ending, of_angles, over_angles
-from jaxpot.pytree import leaf, pytree, static
+from jaxpot.trees import leaf, pytree, static
 
 Array = jax.Array
 
@@ -45,24 +46,24 @@ class EDIP(AngularPotential):
     """
 
     species: tuple[str, ...] = static()
-    A: Array = leaf(shape="[] or [S, S]")
-    B: Array = leaf(shape="[] or [S, S]")
-    a: Array = leaf(shape="[] or [S, S]")
-    c: Array = leaf(shape="[] or [S, S]")
-    alpha: Array = leaf(shape="[] or [S, S]")
-    beta: Array = leaf(shape="[] or [S, S]")
-    eta: Array = leaf(shape="[] or [S, S, S]")
-    gamma: Array = leaf(shape="[] or [S, S]")
-    lam: Array = leaf(shape="[] or [S, S, S]")
-    mu: Array = leaf(shape="[] or [S, S, S]")
-    rho: Array = leaf(shape="[] or [S, S]")
-    sigma: Array = leaf(shape="[] or [S, S]")
-    Q0: Array = leaf(shape="[] or [S, S, S]")
-    u1: Array = leaf(shape="[] or [S, S, S]")
-    u2: Array = leaf(shape="[] or [S, S, S]")
-    u3: Array = leaf(shape="[] or [S, S, S]")
-    u4: Array = leaf(shape="[] or [S, S, S]")
-    chunk: int | None = static(None)
+    A: Leaf = leaf(shape="[] or [S, S]")
+    B: Leaf = leaf(shape="[] or [S, S]")
+    a: Leaf = leaf(shape="[] or [S, S]")
+    c: Leaf = leaf(shape="[] or [S, S]")
+    alpha: Leaf = leaf(shape="[] or [S, S]")
+    beta: Leaf = leaf(shape="[] or [S, S]")
+    eta: Leaf = leaf(shape="[] or [S, S, S]")
+    gamma: Leaf = leaf(shape="[] or [S, S]")
+    lam: Leaf = leaf(shape="[] or [S, S, S]")
+    mu: Leaf = leaf(shape="[] or [S, S, S]")
+    rho: Leaf = leaf(shape="[] or [S, S]")
+    sigma: Leaf = leaf(shape="[] or [S, S]")
+    Q0: Leaf = leaf(shape="[] or [S, S, S]")
+    u1: Leaf = leaf(shape="[] or [S, S, S]")
+    u2: Leaf = leaf(shape="[] or [S, S, S]")
+    u3: Leaf = leaf(shape="[] or [S, S, S]")
+    u4: Leaf = leaf(shape="[] or [S, S, S]")
+    chunk: int | None = static(default=None)
 
     pair_tables = ("A", "B", "a", "c", "alpha", "beta", "gamma", "rho", "sigma")
     triplet_tables = ("eta", "lam", "mu", "Q0", "u1", "u2", "u3", "u4")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxpot.descriptors.distances import InverseDistances, place_permutations
 from jaxpot.graph import Graph
 from jaxpot.heads.references import References
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
@@ -17,7 +18,7 @@ from jaxpot.potentials.base import LinearModel, Potential, diagnose
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
-from jaxpot.pytree import derived, positive, pytree, static
+from jaxpot.trees import derived, positive, pytree, static
 
 Array = jax.Array
 
@@ -53,7 +54,8 @@ class GradientDomain(Potential, LinearModel):
       ValueError: if the permutations are not a group, or exchange unlike atoms; if features, directions and coefficients do not fit each other.
 
     Example:
-      >>> from jaxpot import Matern, from_atoms
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.kernels import Matern
       >>> from ase.build import molecule
       >>> water = from_atoms(molecule("H2O"), cutoff=1.0)
       >>> model = GradientDomain(InverseDistances(("O", "H", "H")), Matern(10.0), ((0, 1, 2), (0, 2, 1))).with_points([water])
@@ -67,12 +69,12 @@ class GradientDomain(Potential, LinearModel):
 
     descriptor: InverseDistances
     kernel: Stationary
-    permutations: tuple[tuple[int, ...], ...] | None = static(None)
-    delta: Array = positive(1.0)
-    offset: Array = positive(1e8)
-    jitter: Array = positive(1e-10)
+    permutations: tuple[tuple[int, ...], ...] | None = static(default=None)
+    delta: Leaf = positive(default=1.0)
+    offset: Leaf = positive(default=1e8)
+    jitter: Leaf = positive(default=1e-10)
     references: References = dataclasses.field(default_factory=References)
-    coefficients: Array | None = None
+    coefficients: OptionalLeaf = None
     made_in: str | None = derived()
 
     def __post_init__(self):

@@ -8,11 +8,12 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.endings import Ending
 from jaxpot.math.linalg import safe_norm
 from jaxpot.math.splines import CubicSpline
 from jaxpot.potentials.base import LocalPotential
-from jaxpot.pytree import leaf, positive, pytree, static
+from jaxpot.trees import leaf, positive, pytree, static
 from jaxpot.units import ATOMIC_NUMBERS, COULOMB
 
 Array = jax.Array
@@ -94,14 +95,14 @@ class LennardJones(PairPotential):
       cutoff: how it ends; LAMMPS's `lj/cut` is `Step`, with `pair_modify shift yes` it is `Shifted`, `lj/smooth/linear` is `ForceShifted`.
 
     Example:
-      >>> from jaxpot import PolynomialCutoff
+      >>> from jaxpot.cutoffs import PolynomialCutoff
       >>> LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(8.5, width=2.0)).species
       ('Ar',)
     """
 
     species: tuple[str, ...] = static()
-    epsilon: Array = positive(shape="[] or [S, S]")
-    sigma: Array = positive(shape="[] or [S, S]")
+    epsilon: Leaf = positive(shape="[] or [S, S]")
+    sigma: Leaf = positive(shape="[] or [S, S]")
     cutoff: Ending
 
     def __post_init__(self):
@@ -112,7 +113,7 @@ class LennardJones(PairPotential):
         return 4 * of_pair(self.epsilon, first, second) * (sixth * sixth - sixth)
 
 
-def lorentz_berthelot(epsilon: Array, sigma: Array) -> tuple[Array, Array]:
+def lorentz_berthelot(epsilon: jax.typing.ArrayLike, sigma: jax.typing.ArrayLike) -> tuple[Array, Array]:
     """Tables [S, S] of ε and σ from those of the elements [S]: the geometric mean of ε, the arithmetic of σ (LAMMPS's `mix arithmetic`).
 
     Example:
@@ -123,12 +124,12 @@ def lorentz_berthelot(epsilon: Array, sigma: Array) -> tuple[Array, Array]:
     return _geometric(epsilon), 0.5 * (sigma[:, None] + sigma[None, :])
 
 
-def geometric_mixing(epsilon: Array, sigma: Array) -> tuple[Array, Array]:
+def geometric_mixing(epsilon: jax.typing.ArrayLike, sigma: jax.typing.ArrayLike) -> tuple[Array, Array]:
     """Tables [S, S] of ε and σ from those of the elements [S], both by the geometric mean (LAMMPS's default)."""
     return _geometric(epsilon), _geometric(sigma)
 
 
-def waldman_hagler(epsilon: Array, sigma: Array) -> tuple[Array, Array]:
+def waldman_hagler(epsilon: jax.typing.ArrayLike, sigma: jax.typing.ArrayLike) -> tuple[Array, Array]:
     """Tables [S, S] of ε and σ from those of the elements [S]: σ⁶ is the mean of σ⁶, ε σ⁶ the geometric one (LAMMPS's `sixthpower`)."""
     sixth = sigma**6
     mean = 0.5 * (sixth[:, None] + sixth[None, :])
@@ -153,16 +154,16 @@ class Morse(PairPotential):
       cutoff: how it ends.
 
     Example:
-      >>> from jaxpot import PolynomialCutoff
+      >>> from jaxpot.cutoffs import PolynomialCutoff
       >>> cu = Morse(("Cu",), depth=0.3429, alpha=1.3588, minimum=2.866, cutoff=PolynomialCutoff(6.5, width=1.0))
       >>> float(cu.pair(jnp.array(2.866), 0, 0))
       -0.3429
     """
 
     species: tuple[str, ...] = static()
-    depth: Array = positive(shape="[] or [S, S]")
-    alpha: Array = positive(shape="[] or [S, S]")
-    minimum: Array = positive(shape="[] or [S, S]")
+    depth: Leaf = positive(shape="[] or [S, S]")
+    alpha: Leaf = positive(shape="[] or [S, S]")
+    minimum: Leaf = positive(shape="[] or [S, S]")
     cutoff: Ending
 
     def __post_init__(self):
@@ -187,15 +188,15 @@ class Buckingham(PairPotential):
       cutoff: how it ends.
 
     Example:
-      >>> from jaxpot import PolynomialCutoff
+      >>> from jaxpot.cutoffs import PolynomialCutoff
       >>> Buckingham(("O",), amplitude=1388.773, rho=0.362319, dispersion=175.0, cutoff=PolynomialCutoff(7.0, width=1.0)).species
       ('O',)
     """
 
     species: tuple[str, ...] = static()
-    amplitude: Array = leaf(shape="[] or [S, S]")
-    rho: Array = positive(shape="[] or [S, S]")
-    dispersion: Array = leaf(shape="[] or [S, S]")
+    amplitude: Leaf = leaf(shape="[] or [S, S]")
+    rho: Leaf = positive(shape="[] or [S, S]")
+    dispersion: Leaf = leaf(shape="[] or [S, S]")
     cutoff: Ending
 
     def __post_init__(self):
@@ -218,14 +219,14 @@ class CutCoulomb(PairPotential):
       cutoff: how it ends; LAMMPS's `coul/cut` is `Step`.
 
     Example:
-      >>> from jaxpot import ForceShifted
+      >>> from jaxpot.cutoffs import ForceShifted
       >>> salt = CutCoulomb(("Na", "Cl"), charges=[1.0, -1.0], cutoff=ForceShifted(10.0))
       >>> float(salt.pair(jnp.array(1.0), 0, 1))
       -14.399645
     """
 
     species: tuple[str, ...] = static()
-    charges: Array = leaf(shape="[S]")
+    charges: Leaf = leaf(shape="[S]")
     cutoff: Ending
 
     def __post_init__(self):
@@ -251,7 +252,7 @@ class PairSpline(LocalPotential):
       ValueError: for pairs of other elements, one pair twice, or another number of splines.
 
     Example:
-      >>> from jaxpot import CubicSpline
+      >>> from jaxpot.empirical import CubicSpline
       >>> repulsion = CubicSpline([1.2, 1.6, 2.0, 2.4], [13.5, 1.5, 0.2, 0.0], last=0.0)
       >>> float(PairSpline(("Si",), (("Si", "Si"),), (repulsion,)).reach)
       2.4
@@ -328,8 +329,8 @@ class ZBL(LocalPotential):
     """
 
     species: tuple[str, ...] = static()
-    inner: Array = positive()
-    outer: Array = positive()
+    inner: Leaf = positive()
+    outer: Leaf = positive()
 
     def __post_init__(self):
         species_tuple(self.species, "ZBL")

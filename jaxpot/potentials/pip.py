@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxpot.checks import poison
 from jaxpot.graph import Graph
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.linalg import safe_norm
 from jaxpot.math.polynomials import Invariants, edge_permutations, invariants, pairs
 from jaxpot.math.transforms import DistanceTransform
@@ -13,7 +14,7 @@ from jaxpot.potentials.base import LinearModel
 from jaxpot.potentials.bonded import BondedPotential
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.properties import Properties
-from jaxpot.pytree import positive, pytree, static
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
@@ -48,7 +49,8 @@ class PIP(BondedPotential, LinearModel):
         that an exchange tears apart.
 
     Example:
-      >>> from jaxpot import MorseTransform, exchanges
+      >>> from jaxpot.molecules import exchanges
+      >>> from jaxpot.radial import MorseTransform
       >>> PIP(("H", "O"), [[0, 1, 2]], MorseTransform(1.0, decay=1.0), degree=4, symmetry=exchanges("OHH")).n_coefficients
       22
       >>> within, between = exchanges("OHHXYY"), ((3, 4, 5, 0, 1, 2),)              # two water molecules
@@ -61,13 +63,13 @@ class PIP(BondedPotential, LinearModel):
     """
 
     species: tuple[str, ...] = static()
-    atoms: Array
+    atoms: Leaf
     transform: DistanceTransform
     degree: int = static(most=50)
-    symmetry: tuple[tuple[int, ...], ...] = static(())
-    fragments: tuple[tuple[int, ...], ...] = static(())
-    scale: Array = positive(1.0)
-    coefficients: Array | None = None
+    symmetry: tuple[tuple[int, ...], ...] = static(default=())
+    fragments: tuple[tuple[int, ...], ...] = static(default=())
+    scale: Leaf = positive(default=1.0)
+    coefficients: OptionalLeaf = None
 
     def __post_init__(self):
         if not isinstance(self.transform, DistanceTransform):

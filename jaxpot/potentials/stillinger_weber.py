@@ -6,10 +6,11 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import AngularPotential, distances_and_units, ending
 from jaxpot.potentials.pair import require_table
-from jaxpot.pytree import leaf, pytree, static
+from jaxpot.trees import leaf, pytree, static
 
 Array = jax.Array
 
@@ -52,16 +53,16 @@ class StillingerWeber(AngularPotential):
     """
 
     species: tuple[str, ...] = static()
-    epsilon: Array = leaf(shape="[] or [S, S, S]")
-    sigma: Array = leaf(shape="[] or [S, S]")
-    a: Array = leaf(shape="[] or [S, S]")
-    lam: Array = leaf(shape="[] or [S, S, S]")
-    gamma: Array = leaf(shape="[] or [S, S]")
-    cosine: Array = leaf(shape="[] or [S, S, S]")
-    A: Array = leaf(shape="[] or [S, S]")
-    B: Array = leaf(shape="[] or [S, S]")
-    p: Array = leaf(shape="[] or [S, S]")
-    q: Array = leaf(shape="[] or [S, S]")
+    epsilon: Leaf = leaf(shape="[] or [S, S, S]")
+    sigma: Leaf = leaf(shape="[] or [S, S]")
+    a: Leaf = leaf(shape="[] or [S, S]")
+    lam: Leaf = leaf(shape="[] or [S, S, S]")
+    gamma: Leaf = leaf(shape="[] or [S, S]")
+    cosine: Leaf = leaf(shape="[] or [S, S, S]")
+    A: Leaf = leaf(shape="[] or [S, S]")
+    B: Leaf = leaf(shape="[] or [S, S]")
+    p: Leaf = leaf(shape="[] or [S, S]")
+    q: Leaf = leaf(shape="[] or [S, S]")
 
     pair_tables = _PAIRS
     triplet_tables = ("epsilon", "lam", "cosine")

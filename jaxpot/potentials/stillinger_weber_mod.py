@@ -6,10 +6,11 @@ import numpy as np
 
 from jaxpot.checks import is_concrete
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import AngularPotential, of_angles, over_angles
 from jaxpot.potentials.stillinger_weber import StillingerWeber, bonds
-from jaxpot.pytree import leaf, pytree
+from jaxpot.trees import leaf, pytree
 
 Array = jax.Array
 
@@ -38,8 +39,8 @@ class ModifiedStillingerWeber(AngularPotential):
     """
 
     plain: StillingerWeber
-    first: Array = leaf(0.25)
-    last: Array = leaf(0.35)
+    first: Leaf = leaf(default=0.25)
+    last: Leaf = leaf(default=0.35)
 
     def __post_init__(self):
         if is_concrete(self.first) and is_concrete(self.last) and not 0 <= np.asarray(self.first) < np.asarray(self.last):

@@ -12,6 +12,7 @@ from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.global_soap import StructureDescriptor
 from jaxpot.graph import Graph, environments, stack
 from jaxpot.heads.references import References
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.math.matching import Matching
@@ -20,7 +21,7 @@ from jaxpot.potentials.base import LinearModel, Potential, diagnose
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
-from jaxpot.pytree import derived, positive, pytree, set_fields, static
+from jaxpot.trees import derived, positive, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -77,13 +78,13 @@ class StructureGP(Potential, LinearModel):
     descriptor: Descriptor | StructureDescriptor
     kernel: Kernel
     matching: Matching
-    delta: Array = positive(1.0)
-    jitter: Array = positive(1e-8)
-    normalize: bool = static(True)
-    extensive: bool = static(True)
+    delta: Leaf = positive(default=1.0)
+    jitter: Leaf = positive(default=1e-8)
+    normalize: bool = static(default=True)
+    extensive: bool = static(default=True)
     references: References = dataclasses.field(default_factory=References)
-    coefficients: Array | None = None
-    self_kernels: Array | None = None
+    coefficients: OptionalLeaf = None
+    self_kernels: OptionalLeaf = None
     made_in: str | None = derived()
 
     def __post_init__(self):

@@ -12,17 +12,18 @@ from jaxpot.heads.base import LinearHead
 from jaxpot.heads.linear import Linear
 from jaxpot.heads.references import with_features, without_points
 from jaxpot.heads.tensor import LambdaGP, degree, tensor_features, tensor_references
+from jaxpot.leaves import Tree
 from jaxpot.math.cartesian import cartesian_map
 from jaxpot.math.coupling import count_couplings
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condensing, freezing
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 Heads = LinearHead | LambdaGP | Mapping[int, LinearHead | LambdaGP]
 
 
-class _Part:
+class _Part(Tree):
     """What parts of both kinds share: a local descriptor, a head linear in its coefficients, and the values of a stack of atoms."""
 
     descriptor: Descriptor
@@ -66,7 +67,7 @@ class TensorPart(_Part):
 
     descriptor: Descriptor
     head: LinearHead | LambdaGP
-    copy: int = static(0)
+    copy: int = static(default=0)
 
     def __post_init__(self):
         self._check()

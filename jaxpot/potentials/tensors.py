@@ -24,7 +24,7 @@ from jaxpot.potentials.base import LinearModel, Model
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
-from jaxpot.pytree import pytree, static
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -218,8 +218,8 @@ class Tensor(TensorModel):
 
     parts: tuple[TensorPart, ...]
     groups: tuple[int, ...] = static()
-    per_atom: bool = static(False)
-    chunk: int | None = static(None)
+    per_atom: bool = static(default=False)
+    chunk: int | None = static(default=None)
     field = "tensor"
 
     def __init__(
@@ -273,9 +273,9 @@ class Dipole(TensorModel):
     """
 
     parts: tuple[TensorPart | ChargePart, ...]
-    groups: tuple[int, ...] = static((0,))
-    per_atom: bool = static(False)
-    chunk: int | None = static(None)
+    groups: tuple[int, ...] = static(default=(0,))
+    per_atom: bool = static(default=False)
+    chunk: int | None = static(default=None)
     field = "dipole"
 
     def __init__(
@@ -320,9 +320,9 @@ class Polarizability(TensorModel):
     """
 
     parts: tuple[TensorPart, ...]
-    groups: tuple[int, ...] = static((0, 0))
-    per_atom: bool = static(False)
-    chunk: int | None = static(None)
+    groups: tuple[int, ...] = static(default=(0, 0))
+    per_atom: bool = static(default=False)
+    chunk: int | None = static(default=None)
     field = "polarizability"
 
     def __init__(

@@ -8,9 +8,10 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import AngularPotential, distances_and_units
-from jaxpot.pytree import leaf, pytree, static
+from jaxpot.trees import leaf, pytree, static
 
 Array = jax.Array
 
@@ -130,21 +131,21 @@ class Tersoff(BondOrderPotential):
     """
 
     species: tuple[str, ...] = static()
-    A: Array = leaf(shape="[] or [S, S]")
-    B: Array = leaf(shape="[] or [S, S]")
-    lambda1: Array = leaf(shape="[] or [S, S]")
-    lambda2: Array = leaf(shape="[] or [S, S]")
-    beta: Array = leaf(shape="[] or [S, S]")
-    n: Array = leaf(shape="[] or [S, S]")
-    c: Array = leaf(shape="[] or [S, S, S]")
-    d: Array = leaf(shape="[] or [S, S, S]")
-    cosine: Array = leaf(shape="[] or [S, S, S]")
-    lambda3: Array = leaf(shape="[] or [S, S, S]")
-    gamma: Array = leaf(shape="[] or [S, S, S]")
-    R: Array = leaf(shape="[] or [S, S, S]")
-    D: Array = leaf(shape="[] or [S, S, S]")
-    m: int = static(3)
-    chunk: int | None = static(None)
+    A: Leaf = leaf(shape="[] or [S, S]")
+    B: Leaf = leaf(shape="[] or [S, S]")
+    lambda1: Leaf = leaf(shape="[] or [S, S]")
+    lambda2: Leaf = leaf(shape="[] or [S, S]")
+    beta: Leaf = leaf(shape="[] or [S, S]")
+    n: Leaf = leaf(shape="[] or [S, S]")
+    c: Leaf = leaf(shape="[] or [S, S, S]")
+    d: Leaf = leaf(shape="[] or [S, S, S]")
+    cosine: Leaf = leaf(shape="[] or [S, S, S]")
+    lambda3: Leaf = leaf(shape="[] or [S, S, S]")
+    gamma: Leaf = leaf(shape="[] or [S, S, S]")
+    R: Leaf = leaf(shape="[] or [S, S, S]")
+    D: Leaf = leaf(shape="[] or [S, S, S]")
+    m: int = static(default=3)
+    chunk: int | None = static(default=None)
 
     pair_tables = (*_SHARED_PAIRS, "n")
     triplet_tables = ("R", "D", "lambda3", "gamma", "c", "d", "cosine")
@@ -195,25 +196,25 @@ class ModifiedTersoff(BondOrderPotential):
     """
 
     species: tuple[str, ...] = static()
-    A: Array = leaf(shape="[] or [S, S]")
-    B: Array = leaf(shape="[] or [S, S]")
-    lambda1: Array = leaf(shape="[] or [S, S]")
-    lambda2: Array = leaf(shape="[] or [S, S]")
-    beta: Array = leaf(shape="[] or [S, S]")
-    n: Array = leaf(shape="[] or [S, S]")
-    eta: Array = leaf(shape="[] or [S, S]")
-    c1: Array = leaf(shape="[] or [S, S, S]")
-    c2: Array = leaf(shape="[] or [S, S, S]")
-    c3: Array = leaf(shape="[] or [S, S, S]")
-    c4: Array = leaf(shape="[] or [S, S, S]")
-    c5: Array = leaf(shape="[] or [S, S, S]")
-    cosine: Array = leaf(shape="[] or [S, S, S]")
-    lambda3: Array = leaf(shape="[] or [S, S, S]")
-    R: Array = leaf(shape="[] or [S, S, S]")
-    D: Array = leaf(shape="[] or [S, S, S]")
-    c0: Array = leaf(0.0, shape="[] or [S, S]")
-    m: int = static(1)
-    chunk: int | None = static(None)
+    A: Leaf = leaf(shape="[] or [S, S]")
+    B: Leaf = leaf(shape="[] or [S, S]")
+    lambda1: Leaf = leaf(shape="[] or [S, S]")
+    lambda2: Leaf = leaf(shape="[] or [S, S]")
+    beta: Leaf = leaf(shape="[] or [S, S]")
+    n: Leaf = leaf(shape="[] or [S, S]")
+    eta: Leaf = leaf(shape="[] or [S, S]")
+    c1: Leaf = leaf(shape="[] or [S, S, S]")
+    c2: Leaf = leaf(shape="[] or [S, S, S]")
+    c3: Leaf = leaf(shape="[] or [S, S, S]")
+    c4: Leaf = leaf(shape="[] or [S, S, S]")
+    c5: Leaf = leaf(shape="[] or [S, S, S]")
+    cosine: Leaf = leaf(shape="[] or [S, S, S]")
+    lambda3: Leaf = leaf(shape="[] or [S, S, S]")
+    R: Leaf = leaf(shape="[] or [S, S, S]")
+    D: Leaf = leaf(shape="[] or [S, S, S]")
+    c0: Leaf = leaf(default=0.0, shape="[] or [S, S]")
+    m: int = static(default=1)
+    chunk: int | None = static(default=None)
 
     pair_tables = (*_SHARED_PAIRS, "n", "eta", "c0")
     triplet_tables = ("R", "D", "lambda3", "cosine", "c1", "c2", "c3", "c4", "c5")

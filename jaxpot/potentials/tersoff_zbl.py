@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import is_concrete
+from jaxpot.leaves import Leaf
 from jaxpot.potentials.tersoff import BondOrderPotential, Tersoff
-from jaxpot.pytree import leaf, pytree, static
+from jaxpot.trees import leaf, pytree, static
 
 Array = jax.Array
 
@@ -44,25 +45,25 @@ class TersoffZBL(BondOrderPotential):
     """
 
     species: tuple[str, ...] = static()
-    A: Array = leaf(shape="[] or [S, S]")
-    B: Array = leaf(shape="[] or [S, S]")
-    lambda1: Array = leaf(shape="[] or [S, S]")
-    lambda2: Array = leaf(shape="[] or [S, S]")
-    beta: Array = leaf(shape="[] or [S, S]")
-    n: Array = leaf(shape="[] or [S, S]")
-    c: Array = leaf(shape="[] or [S, S, S]")
-    d: Array = leaf(shape="[] or [S, S, S]")
-    cosine: Array = leaf(shape="[] or [S, S, S]")
-    lambda3: Array = leaf(shape="[] or [S, S, S]")
-    gamma: Array = leaf(shape="[] or [S, S, S]")
-    R: Array = leaf(shape="[] or [S, S, S]")
-    D: Array = leaf(shape="[] or [S, S, S]")
-    Zi: Array = leaf(shape="[] or [S, S]")
-    Zj: Array = leaf(shape="[] or [S, S]")
-    middle: Array = leaf(shape="[] or [S, S]")
-    steepness: Array = leaf(shape="[] or [S, S]")
-    m: int = static(3)
-    chunk: int | None = static(None)
+    A: Leaf = leaf(shape="[] or [S, S]")
+    B: Leaf = leaf(shape="[] or [S, S]")
+    lambda1: Leaf = leaf(shape="[] or [S, S]")
+    lambda2: Leaf = leaf(shape="[] or [S, S]")
+    beta: Leaf = leaf(shape="[] or [S, S]")
+    n: Leaf = leaf(shape="[] or [S, S]")
+    c: Leaf = leaf(shape="[] or [S, S, S]")
+    d: Leaf = leaf(shape="[] or [S, S, S]")
+    cosine: Leaf = leaf(shape="[] or [S, S, S]")
+    lambda3: Leaf = leaf(shape="[] or [S, S, S]")
+    gamma: Leaf = leaf(shape="[] or [S, S, S]")
+    R: Leaf = leaf(shape="[] or [S, S, S]")
+    D: Leaf = leaf(shape="[] or [S, S, S]")
+    Zi: Leaf = leaf(shape="[] or [S, S]")
+    Zj: Leaf = leaf(shape="[] or [S, S]")
+    middle: Leaf = leaf(shape="[] or [S, S]")
+    steepness: Leaf = leaf(shape="[] or [S, S]")
+    m: int = static(default=3)
+    chunk: int | None = static(default=None)
 
     pair_tables = (*Tersoff.pair_tables, "Zi", "Zj", "middle", "steepness")
     triplet_tables = Tersoff.triplet_tables

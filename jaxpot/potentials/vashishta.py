@@ -6,10 +6,11 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.graph import Environment
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import AngularPotential, distances_and_units, ending, of_angles, over_angles
 from jaxpot.potentials.pair import require_table
-from jaxpot.pytree import leaf, pytree, static
+from jaxpot.trees import leaf, pytree, static
 from jaxpot.units import COULOMB
 
 Array = jax.Array
@@ -55,20 +56,20 @@ class Vashishta(AngularPotential):
     """
 
     species: tuple[str, ...] = static()
-    H: Array = leaf(shape="[] or [S, S]")
-    eta: Array = leaf(shape="[] or [S, S]")
-    charges: Array = leaf(shape="[] or [S, S]")
-    lambda1: Array = leaf(shape="[] or [S, S]")
-    D: Array = leaf(shape="[] or [S, S]")
-    lambda4: Array = leaf(shape="[] or [S, S]")
-    W: Array = leaf(shape="[] or [S, S]")
-    cutoff: Array = leaf(shape="[] or [S, S]")
-    gamma: Array = leaf(shape="[] or [S, S]")
-    r0: Array = leaf(shape="[] or [S, S]")
-    B: Array = leaf(shape="[] or [S, S, S]")
-    C: Array = leaf(shape="[] or [S, S, S]")
-    cosine: Array = leaf(shape="[] or [S, S, S]")
-    chunk: int | None = static(None)
+    H: Leaf = leaf(shape="[] or [S, S]")
+    eta: Leaf = leaf(shape="[] or [S, S]")
+    charges: Leaf = leaf(shape="[] or [S, S]")
+    lambda1: Leaf = leaf(shape="[] or [S, S]")
+    D: Leaf = leaf(shape="[] or [S, S]")
+    lambda4: Leaf = leaf(shape="[] or [S, S]")
+    W: Leaf = leaf(shape="[] or [S, S]")
+    cutoff: Leaf = leaf(shape="[] or [S, S]")
+    gamma: Leaf = leaf(shape="[] or [S, S]")
+    r0: Leaf = leaf(shape="[] or [S, S]")
+    B: Leaf = leaf(shape="[] or [S, S, S]")
+    C: Leaf = leaf(shape="[] or [S, S, S]")
+    cosine: Leaf = leaf(shape="[] or [S, S, S]")
+    chunk: int | None = static(default=None)
 
     pair_tables = (*_SYMMETRIC, "gamma", "r0")
     triplet_tables = ("B", "C", "cosine")

@@ -49,7 +49,7 @@ class Radial(RadialBasis):
 
     Example:
       >>> from jaxpot import CosineCutoff, Density
-      >>> from jaxpot.pytree import pytree, static
+      >>> from jaxpot.trees import pytree, static
       >>> @pytree
       ... class SineWaves(Radial):
       ...     n_max: int = static()
@@ -143,7 +143,7 @@ def check_form(basis: RadialBasis, is_sharp: bool) -> None:
         only_sharp(basis)
 
 
-def tabulate(basis: RadialBasis, l_max: int, *, radius: Array, sigma: Array | None, reach: Array, nodes: int) -> Array:
+def tabulate(basis: RadialBasis, l_max: int, *, radius: jax.typing.ArrayLike, sigma: Array | None, reach: jax.typing.ArrayLike, nodes: int) -> Array:
     """Chebyshev coefficients of a basis on [0, reach], shape [nodes, l_max + 1, n_max], or [nodes, 1, n_max] of sharp functions for all degrees.
 
     Args:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.pytree import pytree, static
 from jaxpot.radial.base import RadialByDegree, chebyshev_nodes, check_n_max, from_table
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from jaxpot.math.bessel import scaled_spherical_bessel
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import pytree, static
 from jaxpot.radial.base import RadialBasis, check_n_max, nodes_needed, smeared
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.leaves import OptionalLeaf
 from jaxpot.math.linalg import einsum
 from jaxpot.math.powers import powers
-from jaxpot.pytree import positive, pytree, static
 from jaxpot.radial.base import Radial, RadialByDegree, check_n_max, inverse_root, smeared
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
@@ -42,7 +43,7 @@ class GTO(Radial):
     """
 
     n_max: int = static()
-    radius: Array | None = positive(None, low=1e-3, high=1e4)
+    radius: OptionalLeaf = positive(default=None, low=1e-3, high=1e4)
 
     def __post_init__(self):
         check_n_max(self)
@@ -79,7 +80,7 @@ class SolidGTO(RadialByDegree):
     """
 
     n_max: int = static()
-    radius: Array | None = positive(None, low=1e-3, high=1e4)
+    radius: OptionalLeaf = positive(default=None, low=1e-3, high=1e4)
 
     def __post_init__(self):
         check_n_max(self)

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.cutoffs import cosine_ramp, smoothstep
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import positive, pytree, static, walk, with_leaves
 from jaxpot.radial.base import Radial, chebyshev, check_n_max, only_sharp, smeared
+from jaxpot.trees import positive, pytree, static, walk, with_leaves
 
 Array = jax.Array
 
@@ -52,7 +53,8 @@ class ChebExpCos(PaceBasis):
       width: of the second cosine, in Å; None is none. pacemaker: dcut.
 
     Example:
-      >>> from jaxpot import Density, Step
+      >>> from jaxpot import Density
+      >>> from jaxpot.cutoffs import Step
       >>> Density(("Si",), Step(5.0), ChebExpCos(8, lam=3.0), l_max=3, sigma=None, center_weight=0.0).n_channels
       8
 
@@ -61,8 +63,8 @@ class ChebExpCos(PaceBasis):
     """
 
     n_max: int = static()
-    lam: Array = positive(shape="[] or [S, S]")
-    width: Array | None = positive(None, shape="[] or [S, S]")
+    lam: Leaf = positive(shape="[] or [S, S]")
+    width: OptionalLeaf = positive(default=None, shape="[] or [S, S]")
 
     def __post_init__(self):
         check_n_max(self)
@@ -93,7 +95,7 @@ class ChebPow(PaceBasis):
     """
 
     n_max: int = static()
-    lam: Array = positive(shape="[] or [S, S]")
+    lam: Leaf = positive(shape="[] or [S, S]")
 
     def __post_init__(self):
         check_n_max(self)
@@ -197,8 +199,8 @@ class RadialTable(PaceBasis):
       [[9.0], [0.0]]
     """
 
-    values: Array
-    slopes: Array
+    values: Leaf
+    slopes: Leaf
 
     def __post_init__(self):
         shape = np.shape(self.values)
@@ -236,8 +238,8 @@ class InnerCutoff(PaceBasis):
     """
 
     basis: PaceBasis
-    radius: Array = positive(shape="[] or [S, S]")
-    width: Array = positive(shape="[] or [S, S]")
+    radius: Leaf = positive(shape="[] or [S, S]")
+    width: Leaf = positive(shape="[] or [S, S]")
 
     def __post_init__(self):
         if not isinstance(self.basis, PaceBasis):

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import positive, pytree, static
 from jaxpot.radial.base import Radial, chebyshev, check_n_max, only_sharp, smeared
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
@@ -65,9 +66,9 @@ class Agnesi(Radial):
     """
 
     n_max: int = static()
-    nearest: Array = positive()
-    p: int = static(2)
-    q: int = static(4)
+    nearest: Leaf = positive()
+    p: int = static(default=2)
+    q: int = static(default=4)
 
     def __post_init__(self):
         check_n_max(self)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import poison
+from jaxpot.leaves import OptionalLeaf
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import positive, pytree, static
 from jaxpot.radial.base import Radial, RadialByDegree, check_n_max, inverse_root
+from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
@@ -57,7 +58,7 @@ class ShiftedMonomials(Radial):
     """
 
     n_max: int = static()
-    radius: Array | None = positive(None)
+    radius: OptionalLeaf = positive(default=None)
 
     def __post_init__(self):
         check_n_max(self)
@@ -110,7 +111,7 @@ class Monomials(RadialByDegree):
     """
 
     n_max: int = static()
-    radius: Array | None = positive(None)
+    radius: OptionalLeaf = positive(default=None)
 
     def __post_init__(self):
         check_n_max(self)

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import leaf, positive, pytree, static
 from jaxpot.radial.base import RadialByDegree, only_sharp, smeared
+from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
@@ -38,10 +39,10 @@ class Tabulated(RadialByDegree):
     """
 
     n_max: int = static()
-    reach: Array = positive()
-    table: Array = leaf(shape="[I, D, T]")
-    mixing: Array = leaf(shape="[L, T, N]")
-    error: float = static(0.0)
+    reach: Leaf = positive()
+    table: Leaf = leaf(shape="[I, D, T]")
+    mixing: Leaf = leaf(shape="[L, T, N]")
+    error: float = static(default=0.0)
 
     def primitives(self, r: Array) -> Array:
         """P_t at distances r [K], shape [K, T]; beyond the table the value at its end."""

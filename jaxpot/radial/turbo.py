@@ -17,8 +17,8 @@ import numpy as np
 
 from jaxpot.interface import Interface
 from jaxpot.math.linalg import einsum
-from jaxpot.pytree import pytree, static
 from jaxpot.radial.base import gauss_legendre
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 

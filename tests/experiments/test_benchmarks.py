@@ -30,7 +30,7 @@ def test_smallest_case_without_peers(tmp_path, monkeypatch):
 
     for name in ("needed", "installed", "executable"):
         monkeypatch.setattr(peers, name, missing)
-    monkeypatch.setattr(models, "FAMILIES", {"tiny": lambda species: models.linear(jp.MTP(species, 4, 2.0, models.CUTOFF))})
+    monkeypatch.setattr(models, "FAMILIES", {"tiny": lambda species: models.linear(jp.descriptors.MTP(species, 4, 2.0, models.CUTOFF))})
     monkeypatch.setattr(timing, "program", lambda f, *args: timing.Program(quick_jit(f).lower(*args).compile(), jax.device_put(args), 0.0))
     monkeypatch.setattr(timing, "peaks", functools.partial(timing.peaks, size=128, megabytes=1))
     monkeypatch.setattr(survey, "load", lambda name: [a for a in datasets_load(name) if len(a) == 8][:8])
@@ -119,7 +119,7 @@ def test_flatness():
 def test_calculator_keeps_its_list(monkeypatch):
     searches = []
     monkeypatch.setattr("jaxpot.calculator.from_atoms", lambda *args: searches.append(1) or jp.from_atoms(*args))
-    run = comparisons.calculator(jp.LennardJones(("Si",), 0.01, 2.0, jp.PolynomialCutoff(4.0)), models.crystal(8))
+    run = comparisons.calculator(jp.empirical.LennardJones(("Si",), 0.01, 2.0, jp.cutoffs.PolynomialCutoff(4.0)), models.crystal(8))
     assert run() > 0 and run() > 0 and searches == [1]
 
 

@@ -26,7 +26,7 @@ def water(shift: np.ndarray):
     """Water with harmonic bonds and angle, whose atoms are moved."""
     atoms = molecule("H2O")
     atoms.positions += shift
-    bonds, angle = jp.Bonds(("H", "O"), [[0, 1], [0, 2]], 30.0, 0.97), jp.Angles(("H", "O"), [[1, 0, 2]], 3.0, 1.82)
+    bonds, angle = jp.molecules.Bonds(("H", "O"), [[0, 1], [0, 2]], 30.0, 0.97), jp.molecules.Angles(("H", "O"), [[1, 0, 2]], 3.0, 1.82)
     found = _evaluate(bonds + angle, jp.from_atoms(atoms, 1.0, max_neighbors=2))
     energy = float(found.energy) + ISOLATED["O"] + 2 * ISOLATED["H"]
     atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.asarray(found.forces))
@@ -79,7 +79,7 @@ def test_hottest(sets):
 
 def test_pairs_and_labels(sets):
     """The curve of a pair is that of the potential; labels for networks are small and lose nothing."""
-    lj = jp.LennardJones(("H", "O"), 0.1, 1.0, jp.PolynomialCutoff(3.0)) + jp.IsolatedAtoms(ISOLATED)
+    lj = jp.empirical.LennardJones(("H", "O"), 0.1, 1.0, jp.cutoffs.PolynomialCutoff(3.0)) + jp.IsolatedAtoms(ISOLATED)
     curves = profiles.dimers(lj, ISOLATED, 3.0)
     r = profiles.DISTANCES
     assert set(curves) == {"HH", "HO", "OO"} and np.allclose(np.array(curves["HO"])[r > 3], 0, atol=1e-9)

@@ -18,9 +18,9 @@ import representations
 NAMES = ("CH4", "H2O", "NH3", "C2H4", "CH3OH")
 MOLECULES = [molecule(name) for name in NAMES]
 SETTINGS = {
-    "CM": ({}, "laplacian", 50.0, jp.Laplacian(50.0)),
-    "BoB": ({}, "laplacian", 50.0, jp.Laplacian(50.0)),
-    "FCHL19": ({"cutoff": 5.0}, "gaussian", 2.0, jp.SquaredExponential(2.0)),
+    "CM": ({}, "laplacian", 50.0, jp.kernels.Laplacian(50.0)),
+    "BoB": ({}, "laplacian", 50.0, jp.kernels.Laplacian(50.0)),
+    "FCHL19": ({"cutoff": 5.0}, "gaussian", 2.0, jp.kernels.SquaredExponential(2.0)),
     "SOAP": ({"cutoff": 4.0, "width": 1.0, "n_max": 2, "l_max": 1, "sigma": 0.5}, "polynomial", 2.0, jp.PolynomialKernel(2.0)),
 }
 
@@ -38,7 +38,7 @@ def test_kernels_and_predictions(name, tmp_path, monkeypatch):
     found = representations.load(name, settings, MOLECULES, tmp_path)
     descriptor = representations.make(name, settings, MOLECULES)
     is_local = isinstance(descriptor, jp.LocalDescriptor)
-    model = jp.StructureGP(descriptor, kernel, jp.Average(), normalize=False, extensive=is_local, jitter=1e-10)
+    model = jp.potentials.StructureGP(descriptor, kernel, jp.kernels.Average(), normalize=False, extensive=is_local, jitter=1e-10)
     graphs = [jp.from_atoms(a, max(float(descriptor.reach), 1.0), max_atoms=6, max_neighbors=5) for a in MOLECULES]
     n = np.array([len(a) for a in MOLECULES]) if is_local else np.ones(5)
     precision = np.asarray(quick_jit(lambda m: m.precision())(model.with_points(graphs)))

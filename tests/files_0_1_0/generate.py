@@ -57,7 +57,7 @@ def _tabulated():
 
 
 def _lambda_gp():
-    return _fitted(jp.Polarizability(scalar=SMALL, tensor=MATRIX, head={0: _gp().head, 2: jp.LambdaGP(jp.LambdaKernel(2.0), delta=0.5)}).with_points(_points()))
+    return _fitted(jp.Polarizability(scalar=SMALL, tensor=MATRIX, head={0: _gp().head, 2: jp.tensors.LambdaGP(jp.kernels.LambdaKernel(2.0), delta=0.5)}).with_points(_points()))
 
 
 def _network(activation):
@@ -67,21 +67,21 @@ def _network(activation):
 EXTRA = {
     "covariance": lambda: _with_covariance(_gp() + jp.AtomicPotential(SMALL, jp.Linear(scale=0.2)) + jp.IsolatedAtoms({"C": 0.0, "Si": -1.0})),
     "covariance-frozen": lambda: jp.freeze(_with_covariance(_gp())),
-    "covariance-quadratic": lambda: _with_covariance(jp.AtomicPotential(jp.Bispectrum(SPECIES, 3.1, 1), jp.Quadratic())),
+    "covariance-quadratic": lambda: _with_covariance(jp.AtomicPotential(jp.descriptors.Bispectrum(SPECIES, 3.1, 1), jp.heads.Quadratic())),
     "collapsed": lambda: jp.tabulate(_fitted(_gp()), accuracy=1e-4),
     "tabulated-small": _tabulated,
-    "committee": lambda: jp.Committee((catalog.potential("lennard-jones"), catalog.potential("zbl"))),
-    "by-distance": lambda: jp.Switched(catalog.potential("lennard-jones"), ScreenedCore(SPECIES, 2.0, 0.5), jp.ByDistance(1.4, 0.5)),
-    "laplacian": lambda: _whole(jp.BagOfBonds(SPECIES, (3, 2)), jp.Laplacian(30.0)),
-    "cheb-linear": lambda: _fitted(jp.AtomicPotential(jp.ACE(jp.BondDensity(SPECIES, [[2.8, 3.1], [3.1, 3.2]], (jp.ChebLinear(2), jp.SBessel(2)), 1, kinds=((0, 1), (1, 0))), jp.TotalDegree((2, 2))), jp.Linear())),
-    "listed": lambda: _fitted(jp.AtomicPotential(jp.ACE(jp.Density(SPECIES, jp.PowerCutoff(3.2), jp.Agnesi(2, 1.6), 1, sigma=None, center_weight=0.0), jp.Listed(((((0, 0),), ((1, 0),))), )), jp.Linear())),
+    "committee": lambda: jp.potentials.Committee((catalog.potential("lennard-jones"), catalog.potential("zbl"))),
+    "by-distance": lambda: jp.empirical.Switched(catalog.potential("lennard-jones"), ScreenedCore(SPECIES, 2.0, 0.5), jp.empirical.ByDistance(1.4, 0.5)),
+    "laplacian": lambda: _whole(jp.descriptors.BagOfBonds(SPECIES, (3, 2)), jp.kernels.Laplacian(30.0)),
+    "cheb-linear": lambda: _fitted(jp.AtomicPotential(jp.ACE(jp.descriptors.BondDensity(SPECIES, [[2.8, 3.1], [3.1, 3.2]], (jp.radial.ChebLinear(2), jp.radial.SBessel(2)), 1, kinds=((0, 1), (1, 0))), jp.TotalDegree((2, 2))), jp.Linear())),
+    "listed": lambda: _fitted(jp.AtomicPotential(jp.ACE(jp.Density(SPECIES, jp.cutoffs.PowerCutoff(3.2), jp.radial.Agnesi(2, 1.6), 1, sigma=None, center_weight=0.0), jp.descriptors.Listed(((((0, 0),), ((1, 0),))), )), jp.Linear())),
     "activation": lambda: _network(activations.Gaussian()),
-    "shifted-power": lambda: jp.AtomicPotential(SMALL, jp.Embedding(_random(2, 2 * SMALL.n_features), [1.0, 0.5], [1.0, 0.7], power=jp.ShiftedPower())),
-    "dipole": lambda: _fitted(jp.Dipole(tensor=VECTOR, charges=SMALL)),
+    "shifted-power": lambda: jp.AtomicPotential(SMALL, jp.heads.Embedding(_random(2, 2 * SMALL.n_features), [1.0, 0.5], [1.0, 0.7], power=jp.heads.ShiftedPower())),
+    "dipole": lambda: _fitted(jp.tensors.Dipole(tensor=VECTOR, charges=SMALL)),
     "polarizability": lambda: _fitted(jp.Polarizability(scalar=SMALL, tensor=MATRIX)),
     "polarizability-gp": _lambda_gp,
-    "dipole-gp-frozen": lambda: jp.freeze(_fitted(jp.Dipole(tensor=VECTOR, head=jp.LambdaGP(jp.LambdaKernel(2.0))).with_points(_points()))),
-    "tensor": lambda: _fitted(jp.Tensor(VECTOR, (0,), per_atom=True)),
+    "dipole-gp-frozen": lambda: jp.freeze(_fitted(jp.tensors.Dipole(tensor=VECTOR, head=jp.tensors.LambdaGP(jp.kernels.LambdaKernel(2.0))).with_points(_points()))),
+    "tensor": lambda: _fitted(jp.tensors.Tensor(VECTOR, (0,), per_atom=True)),
     "descriptor": lambda: SMALL,
     "points": _points,
     "graph": lambda: catalog.graph("slab"),

@@ -8,7 +8,7 @@ from ase import Atoms
 from catalog import POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, quick_jit, relative, to_graph, variants_slow
 
 from jaxpot import free, strain
-from jaxpot.pytree import walk
+from jaxpot.trees import walk
 
 SHORT = [name for name in POTENTIALS if name != "isolated-atoms"]
 ALL = [*SHORT, "isolated-atoms"]

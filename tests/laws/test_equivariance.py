@@ -13,13 +13,17 @@ from catalog import COSINE, LIST, SPECIES, STRUCTURES, assert_below, features, q
 from test_symmetry import moves, transformed
 
 import jaxpot as jp
-from jaxpot import ACE, GTO, SOAP, Agnesi, Density, PerOrder, PowerCutoff, TotalDegree, cast, diagnose, from_atoms, load, save, stack, wigner_d
+from jaxpot import ACE, GTO, SOAP, Density, TotalDegree, cast, diagnose, from_atoms, load, save, stack
+from jaxpot.cutoffs import PowerCutoff
+from jaxpot.descriptors import PerOrder
 from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.slopes import with_slopes
 from jaxpot.descriptors.soap import LambdaSOAP
 from jaxpot.heads.tensor import LambdaGP, LambdaKernel
 from jaxpot.passes import condense
 from jaxpot.potentials.tensors import Dipole, Polarizability, Tensor
+from jaxpot.radial import Agnesi
+from jaxpot.tensors import wigner_d
 
 DENSITY = Density(SPECIES, COSINE, GTO(2), 2, sigma=0.5)
 SHARP = Density(SPECIES, PowerCutoff(3.2), Agnesi(2, nearest=1.6), 2, sigma=None, center_weight=0.0)

@@ -14,9 +14,9 @@ from ase import Atoms
 from catalog import DESCRIPTORS, LIST, POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, quick_jit, relative, to_graph, variants_slow
 
 import jaxpot
-from jaxpot import cast, diagnose, from_atoms, from_edges, load, pad, save, sharding, stack
-from jaxpot.graph import neighbor_pairs
-from jaxpot.pytree import class_table, fields, is_pytree
+from jaxpot import cast, diagnose, from_atoms, load, save, sharding, stack
+from jaxpot.graph import from_edges, neighbor_pairs, pad
+from jaxpot.trees import class_table, fields, is_pytree
 
 FIELDS = ("energy", "forces", "virial")
 evaluate_batch = quick_jit(jax.vmap(jaxpot.evaluate, (None, 0)))

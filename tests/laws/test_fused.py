@@ -10,7 +10,7 @@ from catalog import DESCRIPTORS, assert_below, quick_jit
 from jaxpot.descriptors.slopes import features_with_slopes, with_slopes
 from jaxpot.graph import environments
 from jaxpot.passes import Fast, condense, prepare
-from jaxpot.pytree import class_table, is_pytree, walk, with_leaves
+from jaxpot.trees import class_table, is_pytree, walk, with_leaves
 
 # of the catalogue those that have a fast form of their own
 NAMES = (

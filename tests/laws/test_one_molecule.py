@@ -10,7 +10,7 @@ from catalog import CELL, CRYSTALLINE, LIST, MOLECULAR, MOLECULE, assert_below, 
 
 import jaxpot
 from jaxpot import free, strain
-from jaxpot.pytree import walk
+from jaxpot.trees import walk
 
 ROTATION = np.asarray(jaxpot.random_rotation(jax.random.key(3)))
 N = len(MOLECULE)

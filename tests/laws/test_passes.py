@@ -7,7 +7,7 @@ from catalog import POTENTIALS, assert_below, deviations, evaluate
 
 import jaxpot
 from jaxpot.passes import Fast, Rules, condense, freeze, prepare, tabulate
-from jaxpot.pytree import is_pytree, pytree, static
+from jaxpot.trees import is_pytree, pytree, static
 
 N = {name: len(atoms) for name, atoms in catalog.STRUCTURES.items()}
 
@@ -75,7 +75,7 @@ def walked(value):
 def test_passes_reach_into_sums_committees_and_switches():
     """A density deep inside is condensed and tabulated like one at the top."""
     soap = catalog.potential("soap-gto")
-    model = jaxpot.Committee((soap + catalog.potential("isolated-atoms"), soap + catalog.potential("isolated-atoms")))
+    model = jaxpot.potentials.Committee((soap + catalog.potential("isolated-atoms"), soap + catalog.potential("isolated-atoms")))
     assert not any(isinstance(p, jaxpot.Density) and not isinstance(p, Fast) and p.sigma is not None for p in walked(tabulate(model, accuracy=1e-6)))
     names = {type(p).__name__ for p in walked(prepare(model))}
     assert "LinearSOAP" in names and "AtomicPotential" not in names

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpot import ACE, SOAP, Agnesi, Density, Environment, PowerCutoff, TotalDegree
+from jaxpot import ACE, SOAP, Density, Environment, TotalDegree
+from jaxpot.cutoffs import PowerCutoff
+from jaxpot.radial import Agnesi
 from jaxpot.units import SYMBOLS
 
 CHANNELS = 3

@@ -8,19 +8,8 @@ import numpy as np
 import pytest
 from catalog import quick_jit
 
-from jaxpot import (
-    BumpCutoff,
-    CosineCutoff,
-    GammaCutoff,
-    InversePowerDecay,
-    LogisticDecay,
-    PolynomialCutoff,
-    PowerCutoff,
-    Step,
-    TanhCutoff,
-    Willatt,
-    cast,
-)
+from jaxpot import CosineCutoff, cast
+from jaxpot.cutoffs import BumpCutoff, GammaCutoff, InversePowerDecay, LogisticDecay, PolynomialCutoff, PowerCutoff, Step, TanhCutoff, Willatt
 
 R, INNER = 5.0, 2.0
 

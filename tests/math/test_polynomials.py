@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpot import CosineCutoff, IdentityTransform, InverseTransform, MorseTransform, PowerTransform, TwoSided
+from jaxpot import CosineCutoff
+from jaxpot.cutoffs import TwoSided
 from jaxpot.math.polynomials import edge_permutations, exchanges, invariants, pairs
 from jaxpot.math.simplices import quasi_random_simplices
+from jaxpot.radial import IdentityTransform, InverseTransform, MorseTransform, PowerTransform
 
 WATERS = ((0, 2, 1, 3, 4, 5), (0, 1, 2, 3, 5, 4), (3, 4, 5, 0, 1, 2))  # O H H O H H, whose molecules may be exchanged
 

@@ -7,10 +7,12 @@ import pytest
 from catalog import quick_jit
 from test_soap import SPECIES, assert_close, coefficients, graph_of, oracle, relative
 
-from jaxpot import GTO, SOAP, Bessel, CosineCutoff, Density, Environment, stack, wigner_d
+from jaxpot import GTO, SOAP, CosineCutoff, Density, Environment, stack
 from jaxpot.descriptors.soap import LambdaSOAP
 from jaxpot.math.coupling import clebsch_gordan
 from jaxpot.math.spherical import spherical_harmonics
+from jaxpot.radial import Bessel
+from jaxpot.tensors import wigner_d
 
 spectrum = quick_jit(jax.vmap(lambda model, graph: model(graph), (None, 0)))
 expansion = quick_jit(coefficients)

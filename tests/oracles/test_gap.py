@@ -101,7 +101,7 @@ def test_terms_hold_all_blocks_of_a_kind():
 
 def test_cutoff_of_sparse_points_is_that_of_the_descriptor():
     term = read_gap(file_of("gap_mo_2b_3b_soap")).terms[1]
-    points = jaxpot.Instances(term.head.references.features, term.head.references.kinds)
+    points = jaxpot.descriptors.Instances(term.head.references.features, term.head.references.kinds)
     np.testing.assert_allclose(term.descriptor.weights_of(points), term.head.references.weights, rtol=0, atol=1e-12)
 
 

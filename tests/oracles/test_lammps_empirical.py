@@ -11,7 +11,8 @@ from ase import Atoms
 from catalog import evaluate, quick_jit
 
 import jaxpot
-from jaxpot import ZBL, Buckingham, LennardJones, Morse, Shifted, Step
+from jaxpot.cutoffs import Shifted, Step
+from jaxpot.empirical import ZBL, Buckingham, LennardJones, Morse
 from jaxpot.io.lammps import read_eam, read_edip, read_modified_tersoff, read_stillinger_weber, read_tersoff, read_vashishta
 
 SHARED = Path(os.environ.get("JAXPOT_DATA", "."))

@@ -10,7 +10,8 @@ from ase import Atoms
 from catalog import quick_jit
 
 import jaxpot
-from jaxpot import Linear, Quadratic
+from jaxpot import Linear
+from jaxpot.heads import Quadratic
 from jaxpot.io.mliap import read_mliap
 from jaxpot.io.snap import read_snap
 

@@ -11,7 +11,10 @@ from ase import Atoms
 from catalog import quick_jit
 
 import jaxpot
-from jaxpot import MTP, AtomicPotential, IsolatedAtoms, LennardJones, Linear, PolynomialCutoff
+from jaxpot import AtomicPotential, IsolatedAtoms, Linear
+from jaxpot.cutoffs import PolynomialCutoff
+from jaxpot.descriptors import MTP
+from jaxpot.empirical import LennardJones
 from jaxpot.io.mtp import read_mtp, write_mtp
 
 SHARED = Path(os.environ.get("JAXPOT_DATA", "."))

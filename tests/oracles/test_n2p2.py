@@ -11,7 +11,8 @@ from ase import Atoms
 from catalog import quick_jit
 
 import jaxpot
-from jaxpot import ACSF, G2, G3, G4, G5, CosineCutoff, units
+from jaxpot import CosineCutoff, units
+from jaxpot.descriptors import ACSF, G2, G3, G4, G5
 from jaxpot.io.n2p2 import read_n2p2, write_n2p2
 from jaxpot.io.n2p2_functions import functions_of
 

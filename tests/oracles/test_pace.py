@@ -11,9 +11,12 @@ from ase import Atoms
 from catalog import quick_jit
 
 import jaxpot
-from jaxpot import ACE, AtomicPotential, ChebExpCos, Density, IsolatedAtoms, Linear, Step, Switched, TotalDegree
+from jaxpot import ACE, AtomicPotential, Density, IsolatedAtoms, Linear, TotalDegree
+from jaxpot.cutoffs import Step
+from jaxpot.empirical import Switched
 from jaxpot.io.yace import read_yace, write_yace
 from jaxpot.io.yaml import read_yaml
+from jaxpot.radial import ChebExpCos
 
 HERE = Path(__file__).parent
 SMALL = HERE / "pace_small"
@@ -170,7 +173,7 @@ def test_errors_of_tantalum_with_coefficients_apart():
     """An older form: the .yace file holds couplings alone, the coefficients stand in the .acecoeff file, and ZBL is added."""
     folder = SHARED / "data" / "Ta_fitsnap"
     frames = ase.io.read(folder / "Ta_363.extxyz", ":")
-    potential = read_yace(folder / "pace_Ta_pot.yace", folder / "pace_Ta_pot.acecoeff") + jaxpot.ZBL(("Ta",), inner=4.0, outer=4.8)
+    potential = read_yace(folder / "pace_Ta_pot.yace", folder / "pace_Ta_pot.acecoeff") + jaxpot.empirical.ZBL(("Ta",), inner=4.0, outer=4.8)
     np.testing.assert_allclose(errors(potential, frames), printed("Ta_fitsnap/pace_Ta_metrics.md", "*ALL"), rtol=1e-5)
 
 

@@ -56,7 +56,7 @@ def test_covariance_of_forces():
     """The negative of the matrix in that code's file, translations and rotations included."""
     with np.load(FOLDER / "water_sgdml" / "sgdml_kernel_reference.npz") as file:
         reference, positions, sigma = file["K"], file["R_train"], float(file["sigma"])
-    model = jp.GradientDomain(jp.InverseDistances(WATER), jp.Matern(sigma), SWAP)
+    model = jp.molecules.GradientDomain(jp.descriptors.InverseDistances(WATER), jp.kernels.Matern(sigma), SWAP)
     model = model.with_points([jp.from_atoms(Atoms("OH2", positions=r), 1.0) for r in positions])
     basis = np.zeros((450, 150))
     for m, (r, g) in enumerate(zip(positions, model.references.directions, strict=True)):
@@ -84,7 +84,7 @@ def test_trained_here():
     train, validation = ([a for a in monomers if a.info[key]] for key in ("model50_train", "model50_valid"))
     with np.load(model_file("1body_train50")) as file:
         length, scale, lam = float(file["sig"]), float(file["std"]) * OF_THE_DATA, float(file["lam"])
-    model = jp.GradientDomain(jp.InverseDistances(WATER), jp.Matern(length), jp.recover_permutations(train), delta=scale)
+    model = jp.molecules.GradientDomain(jp.descriptors.InverseDistances(WATER), jp.kernels.Matern(length), jp.molecules.recover_permutations(train), delta=scale)
     assert model.permutations == SWAP
     model = model.with_points([jp.from_atoms(a, 1.0) for a in train])
     data = jp.Dataset.from_atoms(train, 1.0, sigma=jp.Properties(energy=1.0, forces=scale * lam**0.5))
@@ -97,7 +97,7 @@ def test_dimers():
     """The two-body part of water dimers, with its eight permutations; those of the file are recovered from the frames."""
     dimers = frames("water_sgdml/h2o_dimer_2body_mp2")
     model = read_sgdml(model_file("2body_nbody_train1000"))
-    assert sorted(model.permutations) == sorted(jp.recover_permutations(dimers[:60])) and len(model.permutations) == 8
+    assert sorted(model.permutations) == sorted(jp.molecules.recover_permutations(dimers[:60])) and len(model.permutations) == 8
     expected, _ = stored("2body_nbody_train1000")
     assert np.all(errors(model, dimers) < expected * [1.1, 1.1, 1.0, 1.0])  # other frames than those of the file
 
@@ -106,13 +106,13 @@ def test_dimers():
 @pytest.mark.parametrize(("molecule", "size"), [("ethanol", 6), ("malonaldehyde", 4), ("aspirin", 6)])
 def test_recovered_permutations(molecule, size):
     """As many as sGDML finds for these molecules: methyl groups, and the mirror of malonaldehyde."""
-    assert len(jp.recover_permutations(frames(f"rMD17/{molecule}_train01")[:60])) == size
+    assert len(jp.molecules.recover_permutations(frames(f"rMD17/{molecule}_train01")[:60])) == size
 
 
 def water_model():
     rng = np.random.default_rng(0)
     graphs = [jp.from_atoms(Atoms("OH2", positions=[[0, 0, 0], [0.9, 0.1, 0], [-0.2, 0.95, 0]] + 0.05 * rng.normal(size=(3, 3))), 1.0) for _ in range(3)]
-    model = jp.GradientDomain(jp.InverseDistances(WATER), jp.Matern(3.0), SWAP, delta=0.4).with_points(graphs)
+    model = jp.molecules.GradientDomain(jp.descriptors.InverseDistances(WATER), jp.kernels.Matern(3.0), SWAP, delta=0.4).with_points(graphs)
     return model.with_coefficients(rng.normal(size=10)), graphs
 
 
@@ -219,7 +219,7 @@ def test_other_refusals(tmp_path):
         read_sgdml(tmp_path / "text.npz")
     with pytest.raises(ValueError, match="no coefficients yet"):
         write_sgdml(tmp_path / "a.npz", model.replace(coefficients=None))
-    for kernel in (jp.SquaredExponential(1.0), jp.Matern(1.0, nu=1.5), jp.Matern([1.0, 1.0, 2.0])):
+    for kernel in (jp.kernels.SquaredExponential(1.0), jp.kernels.Matern(1.0, nu=1.5), jp.kernels.Matern([1.0, 1.0, 2.0])):
         with pytest.raises(ValueError, match="nu=2.5 and one length"):
             write_sgdml(tmp_path / "a.npz", model.replace(kernel=kernel))
     file = write_sgdml(tmp_path / "a.npz", model)

@@ -14,7 +14,9 @@ from ase import Atoms
 from catalog import quick_jit, relative
 
 import jaxpot
-from jaxpot import AtomicPotential, Bispectrum, IsolatedAtoms, Linear, Quadratic
+from jaxpot import AtomicPotential, IsolatedAtoms, Linear
+from jaxpot.descriptors import Bispectrum
+from jaxpot.heads import Quadratic
 from jaxpot.io.snap import read_snap, write_snap
 
 SHARED = Path(os.environ.get("JAXPOT_DATA", "."))
@@ -111,7 +113,7 @@ def test_potentials(kind):
         bare = f"{name}/snap_only_"
         if model in OVERLAYS and f"{bare}energy" not in file.files:
             atoms.numbers = np.array(order)[atoms.numbers - 1]
-            zbl = jaxpot.ZBL(potential.species, inner=4.0, outer=OVERLAYS[model])
+            zbl = jaxpot.empirical.ZBL(potential.species, inner=4.0, outer=OVERLAYS[model])
             properties, energies = everything(zbl, jaxpot.from_atoms(atoms, float(zbl.reach), max_atoms=8, max_neighbors=64))
             added = {"energy": properties.energy, "forces": properties.forces[:n], "virial": properties.virial, "local_energies": energies[:n]}
             got, bare = {key: got[key] + added[key] for key in got}, f"{name}/"

@@ -14,31 +14,11 @@ import pytest
 from ase import Atoms
 from catalog import quick_jit
 
-from jaxpot import (
-    GTO,
-    SOAP,
-    Bessel,
-    Chebyshev,
-    CompressedSOAP,
-    CosineCutoff,
-    Density,
-    EquispacedGaussians,
-    LogisticDecay,
-    Monomials,
-    PolynomialCutoff,
-    PolynomialKernel,
-    ShiftedMonomials,
-    SolidGTO,
-    Step,
-    Willatt,
-    environments,
-    from_atoms,
-    power_spectrum,
-    sensitivity,
-    stack,
-    strain,
-)
+from jaxpot import GTO, SOAP, CosineCutoff, Density, PolynomialKernel, environments, from_atoms, stack, strain
+from jaxpot.cutoffs import LogisticDecay, PolynomialCutoff, Step, Willatt
+from jaxpot.descriptors import CompressedSOAP, power_spectrum, sensitivity
 from jaxpot.passes import condense
+from jaxpot.radial import Bessel, Chebyshev, EquispacedGaussians, Monomials, ShiftedMonomials, SolidGTO
 from jaxpot.radial.base import sharp
 
 HERE = Path(__file__).parent

@@ -8,9 +8,12 @@ from ase import Atoms
 from catalog import assert_below, quick_jit
 from test_soap import dscribe_soap, dscribe_spectrum, graph_of, n_elements, oracle, relative, structures, values
 
-from jaxpot import SOAP, Density, PolynomialKernel, SolidGTO, SquaredExponential, Step, from_atoms, stack
+from jaxpot import SOAP, Density, PolynomialKernel, from_atoms, stack
+from jaxpot.cutoffs import Step
 from jaxpot.descriptors.global_soap import GlobalSOAP
+from jaxpot.kernels import SquaredExponential
 from jaxpot.math.matching import Average, REMatch
+from jaxpot.radial import SolidGTO
 
 LINEAR = PolynomialKernel(1.0)
 GAUSSIAN = SquaredExponential(np.sqrt(0.5))  # scikit-learn's exp(−|x − y|²)

@@ -14,7 +14,7 @@ from jaxpot.fit.history import History
 from jaxpot.fit.minibatches import on_host, steps_per_epoch
 from jaxpot.fit.rows import first, labelled, only_labels, predicted
 from jaxpot.potentials.base import Potential
-from jaxpot.pytree import free
+from jaxpot.trees import free
 
 Array = jax.Array
 

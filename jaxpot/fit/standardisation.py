@@ -1,5 +1,7 @@
 """Features of order one for networks."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,15 +12,15 @@ from jaxpot.graph import Graph, only
 from jaxpot.heads.mlp import MLP
 from jaxpot.passes import Rules
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import Potential
 
+M = TypeVar("M")
 Array = jax.Array
 
 _CONSTANT = 1e3  # a deviation of this many units of round-off is none
 _FAINT = 1e-12  # nor is one of this share of the widest: divided by it, a feature means nothing, and overflows a little outside of the data
 
 
-def standardise(model: Potential, data: Dataset) -> Potential:
+def standardise(model: M, data: Dataset) -> M:
     r"""Sets `shift` and `scale` of every MLP to mean and standard deviation of the training features, element of the centre by element.
 
     .. math:: \mu_{zf} = \langle x_{if} \rangle_{z_i = z}, \qquad s_{zf}^2 = \langle (x_{if} - \mu_{zf})^2 \rangle_{z_i = z}

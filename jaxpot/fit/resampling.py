@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from jaxpot.data import Dataset
-from jaxpot.fit.linear import linear
+from jaxpot.fit.solver import linear
 from jaxpot.potentials.base import Potential
 from jaxpot.potentials.committee import Committee
 

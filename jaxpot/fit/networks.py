@@ -1,23 +1,25 @@
 """The posterior of the last layer of a trained network."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.data import Dataset
-from jaxpot.fit.posterior import Posterior, posterior
+from jaxpot.fit.posteriors import posterior
 from jaxpot.heads.base import LinearHead
 from jaxpot.heads.hidden import HiddenLayer
 from jaxpot.heads.linear import Linear
 from jaxpot.heads.mlp import MLP
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import Potential, Sum, terms_of
-from jaxpot.pytree import set_fields
+from jaxpot.trees import set_fields
 
 Array = jax.Array
 
 
-def last_layer(model: Potential, data: Dataset, *, scale: float = 1.0, progress: bool | None = None) -> Posterior:
+def last_layer(model: Potential, data: Dataset, *, scale: float = 1.0, progress: bool | None = None) -> Any:
     r"""A trained network with the posterior covariance of its last layer, its hidden layers taken as known.
 
     .. math:: \mathrm{Cov}\, w = \left(A^T \Sigma^{-1} A + \lambda^{-2}\right)^{-1}, \qquad A_{sp} = \partial y_s / \partial w_p

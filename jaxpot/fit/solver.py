@@ -7,7 +7,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
-from jaxpot.fit.design import design, linear_terms, require_linear
+from jaxpot.fit.design_matrix import design, linear_terms, require_linear
 from jaxpot.fit.evidence import prior_root
 from jaxpot.fit.kernel import solve_references
 from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat, residuals
@@ -24,6 +24,7 @@ from jaxpot.passes import condense, freeze
 from jaxpot.potentials.base import Model, Sum, evaluate, terms_of
 from jaxpot.potentials.tensors import TensorModel
 
+M = TypeVar("M")
 Array = jax.Array
 
 _SAVE_EVERY = 30.0  # seconds between checkpoints
@@ -31,14 +32,14 @@ _GATHERED = 256  # rows per update of a Gram matrix: the few of one tensor would
 
 
 def linear(
-    model: Model,
+    model: M,
     data: Dataset,
     *,
     method: str = "qr",
     checkpoint: str | os.PathLike | None = None,
     progress: bool | None = None,
     **others: Any,
-) -> Model:
+) -> M:
     r"""Fits the coefficients of all linear terms to energies, forces and virials together, or those of a model of tensors.
 
     .. math:: w = \arg\min_w |\Sigma^{-1/2}(A w - y)|^2 + w^T \Lambda w

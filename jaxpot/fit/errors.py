@@ -20,7 +20,7 @@ def predict(model: Model, data: Dataset, *, progress: bool | None = None) -> lis
     Raises:
       ValueError: for a frame whose prediction is not finite, with `diagnose`'s reason.
     """
-    from jaxpot.fit.linear import _bar, ready
+    from jaxpot.fit.solver import _bar, ready
 
     out: list[Properties | None] = [None] * len(data)
     at = ready(model)

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxpot.checks import require_x64
 from jaxpot.data import Dataset
-from jaxpot.fit.design import design
+from jaxpot.fit.design_matrix import design
 from jaxpot.fit.rows import explain
 from jaxpot.graph import Graph, only
 from jaxpot.heads.linear import Linear
@@ -37,7 +37,7 @@ def force_scales(model: AtomicPotential, data: Dataset, *, progress: bool | None
       >>> import ase.build, jax, jaxpot as jp
       >>> jax.config.update("jax_enable_x64", True)
       >>> atoms = ase.build.bulk("Si", cubic=True); atoms.rattle(0.1, seed=0)
-      >>> density = jp.Density(("Si",), jp.PowerCutoff(4.0), jp.Agnesi(4, nearest=2.35), l_max=2, sigma=None, center_weight=0.0)
+      >>> density = jp.Density(("Si",), jp.cutoffs.PowerCutoff(4.0), jp.radial.Agnesi(4, nearest=2.35), l_max=2, sigma=None, center_weight=0.0)
       >>> model = jp.AtomicPotential(jp.ACE(density, jp.TotalDegree((3, 3))), jp.Linear(scale=10.0))
       >>> data = jp.Dataset.from_atoms([atoms], 4.0, sigma=jp.Properties(), keys={})
       >>> model = model.replace(head=model.head.replace(roughness=jp.fit.force_scales(model, data)))

@@ -9,11 +9,12 @@ import numpy as np
 
 from jaxpot.checks import require_x64
 from jaxpot.data import Dataset
-from jaxpot.fit.design import require_linear
-from jaxpot.fit.linear import accumulate, forget, with_coefficients
+from jaxpot.fit.design_matrix import require_linear
 from jaxpot.fit.rows import check_labels
+from jaxpot.fit.solver import accumulate, forget, with_coefficients
 from jaxpot.graph import Graph, only
 from jaxpot.heads.references import references_of
+from jaxpot.leaves import Leaf, Tree
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, freeze
 from jaxpot.potentials.atomic import DescribedPotential
@@ -21,13 +22,13 @@ from jaxpot.potentials.base import LinearModel, Model
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.tensors import TensorModel
 from jaxpot.precision import promoted_pair
-from jaxpot.pytree import pytree
+from jaxpot.trees import pytree
 
 Array = jax.Array
 
 
 @pytree
-class Posterior:
+class Posterior(Tree):
     r"""A fitted linear model with the posterior of its coefficients; made by `fit.posterior` and `fit.last_layer`, saved and loaded like a model.
 
     .. math:: w \sim N(\hat w, C C^T)
@@ -44,7 +45,7 @@ class Posterior:
     """
 
     model: Model
-    factor: Array
+    factor: Leaf
     roots: tuple
 
     def __post_init__(self):
@@ -169,7 +170,8 @@ def posterior(
 
     Example:
       >>> from ase import Atoms
-      >>> from jaxpot import AtomicPotential, Constant, Linear, Properties, from_atoms
+      >>> from jaxpot import AtomicPotential, Linear, Properties, from_atoms
+      >>> from jaxpot.descriptors import Constant
       >>> atoms = Atoms("H", info={"energy": -1.0})
       >>> data = Dataset.from_atoms([atoms] * 4, 1.0, sigma=Properties(energy=0.2))
       >>> found = posterior(AtomicPotential(Constant(("H",)), Linear(scale=1e3)), data)
