@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import poison, species_tuple
-from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.base import Descriptor, features
 from jaxpot.descriptors.blocks import block_size
 from jaxpot.graph import Environment
 from jaxpot.leaves import Leaf, Tree
@@ -122,6 +122,21 @@ class LengthDescriptor(ClusterDescriptor):
 
     def weights_of(self, points: Instances) -> Array:
         return jnp.prod(self.cutoff(self.lengths(points.coordinates)), axis=-1)
+
+
+@functools.singledispatch
+def instances_of(descriptor: Descriptor, envs: Environment) -> tuple[Array, Array, Array]:
+    """What a head is applied to, for a stack of n atoms: features [n I, F] and kinds [n I] of I instances each, and their weights [n, I].
+
+    Of a local descriptor an atom has one instance, of its own element, with the weight 1.
+    """
+    x = features(descriptor, envs)
+    return x, envs.center, jnp.ones((len(x), 1), x.dtype)
+
+
+@instances_of.register
+def _of_clusters(descriptor: ClusterDescriptor, envs: Environment) -> tuple[Array, Array, Array]:
+    return descriptor.instances_of_stack(envs)
 
 
 @block_size.register

@@ -13,7 +13,7 @@ from jaxpot.heads.hidden import HiddenLayer
 from jaxpot.heads.linear import Linear
 from jaxpot.heads.mlp import MLP
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import Potential, Sum, terms_of
+from jaxpot.potentials.base import Potential, terms_of, with_terms
 from jaxpot.trees import set_fields
 
 Array = jax.Array
@@ -47,13 +47,13 @@ def last_layer(model: Potential, data: Dataset, *, scale: float = 1.0, progress:
     if not any(isinstance(getattr(term, "descriptor", None), HiddenLayer) for term in terms):
         names = " + ".join(type(term).__name__ for term in terms)
         raise TypeError(f"last_layer: {names} has no MLP; the posterior of a linear model is jaxpot.fit.posterior(model, data)")
-    opened = Sum(terms) if isinstance(model, Sum) else terms[0]
+    opened = with_terms(model, terms)
     found = posterior(opened, data, progress=progress)
     kept = tuple(
         set_fields(new, head=set_fields(new.head, coefficients=old.head.coefficients)) if isinstance(getattr(old, "head", None), LinearHead) else new
         for new, old in zip(terms_of(found.model), terms, strict=True)
     )
-    return found.replace(model=Sum(kept) if isinstance(model, Sum) else kept[0])
+    return found.replace(model=with_terms(model, kept))
 
 
 def _opened(term: Potential, scale: float) -> Potential:

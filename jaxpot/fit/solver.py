@@ -21,8 +21,7 @@ from jaxpot.fit.kernel import solve_references
 from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat, residuals
 from jaxpot.math.linalg import StreamingQR
 from jaxpot.passes import condense, freeze
-from jaxpot.potentials.base import Model, Sum, evaluate, terms_of
-from jaxpot.potentials.tensors import TensorModel
+from jaxpot.potentials.base import Model, evaluate, with_terms
 
 M = TypeVar("M")
 Array = jax.Array
@@ -229,11 +228,8 @@ def _bar(data: Dataset, progress: bool | None, what: str):
 
 def with_coefficients(model: Model, w: Array) -> Model:
     """The model with coefficients w [P] of all its linear terms in order."""
-    new, start = {}, 0
-    for position, term in zip(linear_terms(model), require_linear(model), strict=True):
-        share = slice(start, start + term.n_coefficients)
-        new[position], start = term.with_coefficients(w[share]), share.stop
-    return Sum(tuple(new.get(i, term) for i, term in enumerate(terms_of(model)))) if isinstance(model, Sum) else new[0]
+    require_linear(model)
+    return model.with_coefficients(w)
 
 
 # --- matrix-free -----------------------------------------------------------------------------------------------------------
@@ -292,7 +288,7 @@ def _prediction(model: Model, w: Array, data: Batch) -> Array:
     for term in require_linear(model):
         terms.append(term.with_coefficients(w[start : start + term.n_coefficients]))
         start += term.n_coefficients
-    fitted = terms[0] if isinstance(model, TensorModel) else Sum(tuple(terms))
+    fitted = with_terms(model, terms)
     return flat(evaluate(fitted, data.graphs), data.sigma, fitted)
 
 

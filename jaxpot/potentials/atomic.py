@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import Descriptor, features
+from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.blocks import block_size
-from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
+from jaxpot.descriptors.clusters import ClusterDescriptor, Instances, instances_of
 from jaxpot.descriptors.expansion import is_local
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.heads.base import Head, LinearHead
@@ -139,10 +139,8 @@ class AtomicPotential(DescribedPotential, LocalPotential):
             )
 
     def of(self, envs: Environment) -> Array:
-        if not isinstance(self.descriptor, ClusterDescriptor):
-            return self.head(features(self.descriptor, envs), envs.center)
-        coordinates, kind, weight = self.descriptor.instances_of_stack(envs)
-        return jnp.sum(self.head(coordinates, kind).reshape(weight.shape) * weight, axis=1)
+        x, kind, weight = instances_of(self.descriptor, envs)
+        return jnp.sum(self.head(x, kind).reshape(weight.shape) * weight, axis=1)
 
     def with_points(self, points: Environment | Instances) -> "AtomicPotential":
         """The same potential, unfitted, with these M environments (or instances of clusters) as sparse points; for heads that have them.
@@ -154,10 +152,8 @@ class AtomicPotential(DescribedPotential, LocalPotential):
 
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
         ready, stack, weights = condense(self), environments(graph, self.reach, self.species), counts(graph, weights)
-        if isinstance(ready.descriptor, ClusterDescriptor):
-            coordinates, kind, weight = ready.descriptor.instances_of_stack(stack)
-            return coordinates, kind, (weights[:, None] * weight).reshape(-1)
-        return features(ready.descriptor, stack), stack.center, weights
+        x, kind, weight = instances_of(ready.descriptor, stack)
+        return x, kind, (weights[:, None] * weight).reshape(-1)
 
 
 @pytree
