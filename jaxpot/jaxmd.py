@@ -31,6 +31,8 @@ def neighbor_list_energy(
     fractional_coordinates: bool = False,
     max_neighbors: int | None = None,
     multi_image: bool = False,
+    charge: float = 0.0,
+    field: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> tuple[partition.NeighborListFns, Callable[..., Array]]:
     """Neighbour and energy functions for jax-md.
 
@@ -59,6 +61,8 @@ def neighbor_list_energy(
       fractional_coordinates: whether R is in units of the lattice vectors.
       max_neighbors: slots K per atom for the sparse formats; None takes 5/4 of the mean row of the list's capacity and 4.
       multi_image: list every periodic image, for boxes too small for the minimum image.
+      charge: of the whole system, in e.
+      field: outer field, in V/Å.
 
     Returns:
       neighbor_fn with `allocate(R)` and `update(R, neighbors)`, and energy_fn.
@@ -108,7 +112,9 @@ def neighbor_list_energy(
         unexpected = sorted(set(kwargs) - _IGNORED)
         if unexpected:
             raise TypeError(f"energy_fn got unexpected keywords {unexpected}; expected potential, box, perturbation or {sorted(_IGNORED)}")
-        return energy(potential, graph_fn(R, neighbor, box=box, perturbation=perturbation))
+        graph = graph_fn(R, neighbor, box=box, perturbation=perturbation)
+        outer = {"charge": jnp.asarray(charge, graph.positions.dtype), "field": jnp.asarray(field, graph.positions.dtype)}
+        return energy(potential, graph.replace(**outer))
 
     return neighbor_fn, energy_fn
 

@@ -154,6 +154,30 @@ def test_free_space():
     check(model, atoms, neighbors, energy_fn, R)
 
 
+@jp.pytree
+class Outer(jp.Potential):
+    """What a potential of charges will look at: the total charge and the outer field of a Graph."""
+
+    species: tuple[str, ...] = jp.static()
+
+    @property
+    def reach(self):
+        return jnp.zeros(())
+
+    def energies(self, graph):
+        return (graph.positions @ graph.field) * graph.charge
+
+
+def test_charge_and_field_reach_the_potential():
+    atoms = silicon()
+    neighbor_fn, energy_fn = md.neighbor_list_energy(
+        Outer(("Si",)), None, None, atoms.numbers, cutoff=3.0, charge=-2.0, field=(0.0, 0.1, 0.3)
+    )
+    R = jnp.asarray(atoms.positions)
+    force = jax.jit(quantity.force(energy_fn))(R, neighbor=neighbor_fn.allocate(R))
+    np.testing.assert_allclose(force, np.tile([0.0, 0.2, 0.6], (len(atoms), 1)), atol=1e-14)
+
+
 def test_one_atom():
     model = lj_model()
     atoms = silicon()[:1]
