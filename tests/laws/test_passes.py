@@ -21,7 +21,7 @@ class Leafy:
 @pytree
 class Nested:
     parts: tuple
-    one: Leafy
+    one: Leafy | None
     table: tuple[tuple[int, ...], ...] = static(())
 
 
