@@ -26,14 +26,14 @@ def products(a, b):
 
 
 def compressed(*args, **kwargs):
-    return np.asarray(CompressedSOAP(DENSITY, *args, normalize=False, **kwargs)._invariants(jnp.asarray(C)))
+    return np.asarray(CompressedSOAP(DENSITY, *args, normalize=False, **kwargs).of(jnp.asarray(C)))
 
 
 def test_without_compression_it_is_the_power_spectrum():
     full = power_spectrum(jnp.asarray(C), 1)
     np.testing.assert_allclose(compressed(), full, rtol=1e-14)
     np.testing.assert_allclose(compressed(np.eye(4)), full, rtol=1e-14)
-    np.testing.assert_allclose(CompressedSOAP(DENSITY)._invariants(jnp.asarray(C)), full / np.linalg.norm(full), rtol=1e-14)
+    np.testing.assert_allclose(CompressedSOAP(DENSITY).of(jnp.asarray(C)), full / np.linalg.norm(full), rtol=1e-14)
 
 
 def test_what_a_factor_does_not_see_it_sums_over():
@@ -84,7 +84,7 @@ def test_quippy(text, water):
     key, _, rest = text.partition("=")
     settings |= {key: rest.strip("{}")} if key == "Z_map" else dict(pair.split("=") for pair in text.split())
     model, order, length = soap(settings, ("H", "O"), (1, 8), "here")
-    got, expected = jax.vmap(model._invariants)(water) / length, COMPRESSIONS[text][:, :-1]
+    got, expected = jax.vmap(model.of)(water) / length, COMPRESSIONS[text][:, :-1]
     expected = expected if order is None else expected[:, order]
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
 

@@ -128,7 +128,7 @@ def test_featomic_density_correlations():
 # The definition: ∫ dR D(R) |∫ ρ(r) ρ'(R⁻¹ r) dr|², in a basis so large that only round-off is left
 
 
-_equivariants = quick_jit(lambda model, c: model._equivariants(c))
+_equivariants = quick_jit(lambda model, c: model.of(c))
 _density = quick_jit(lambda density, env: density(env))
 
 
