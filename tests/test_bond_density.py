@@ -22,7 +22,7 @@ from jaxpot.radial import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, SBessel
 RADIUS = 4.2
 
 functions = quick_jit(lambda basis, r: basis(r, jnp.asarray(RADIUS)))
-coefficients = quick_jit(lambda density, env: density(env))
+coefficients = quick_jit(lambda density, env: density.of(env))
 energies = quick_jit(lambda potential, graph: potential.energies(graph))
 
 # ---- radial functions

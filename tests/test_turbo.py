@@ -149,15 +149,15 @@ def environment(model, index=0):
 def test_coefficients_are_integrals_over_the_density():
     """A Gaussian that overlaps with the filter, or with the Gaussian of the basis beyond the radius, does so by 1e-9 at most here."""
     env = environment(DENSITY)
-    assert relative(quick_jit(lambda d, e: d(e))(DENSITY, env), by_definition(DENSITY, env)) < 1e-8
+    assert relative(quick_jit(lambda d, e: d.of(e))(DENSITY, env), by_definition(DENSITY, env)) < 1e-8
 
 
 def test_windows_are_those_of_soap_turbo():
     """Both leave out what is small."""
     env = environment(DENSITY)
-    exact, cut = (np.asarray(quick_jit(lambda d, e: d(e))(DENSITY.replace(window=w), env)) for w in (None, 4.0))
+    exact, cut = (np.asarray(quick_jit(lambda d, e: d.of(e))(DENSITY.replace(window=w), env)) for w in (None, 4.0))
     assert 0 < np.max(np.abs(exact - cut)) < 1e-3 * np.max(np.abs(exact))
-    wide = quick_jit(lambda d, e: d.replace(window=jnp.asarray(40.0))(e))(DENSITY.replace(window=4.0), env)
+    wide = quick_jit(lambda d, e: d.replace(window=jnp.asarray(40.0)).of(e))(DENSITY.replace(window=4.0), env)
     assert np.max(np.abs(wide - exact)) < 1e-6 * np.max(np.abs(exact))  # the boundary term
 
 

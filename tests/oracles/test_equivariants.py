@@ -11,6 +11,7 @@ from jaxpot import GTO, SOAP, CosineCutoff, Density, Environment, stack
 from jaxpot.descriptors.soap import LambdaSOAP
 from jaxpot.math.coupling import clebsch_gordan
 from jaxpot.math.spherical import spherical_harmonics
+from jaxpot.passes import condense
 from jaxpot.radial import Bessel
 from jaxpot.tensors import wigner_d
 
@@ -129,7 +130,7 @@ def test_featomic_density_correlations():
 
 
 _equivariants = quick_jit(lambda model, c: model.of(c))
-_density = quick_jit(lambda density, env: density(env))
+_density = quick_jit(lambda density, env: density.of(env))
 
 
 def blocks(density, first, second, lam, pseudo=False):
@@ -146,7 +147,7 @@ def blocks(density, first, second, lam, pseudo=False):
 @pytest.fixture(scope="module")
 def complete():
     density = Density(("Si",), CosineCutoff(6.0, width=0.5), Bessel(26), 16, sigma=0.5, center_weight=0.0)
-    return quick_jit(Density.at)(density)
+    return quick_jit(condense)(density)
 
 
 @pytest.mark.parametrize(("lam", "factor"), [(0, 1.2446166820846687), (1, 1.0782248700662667), (2, 0.812173552378925)])
