@@ -189,7 +189,7 @@ def test_kernel_is_the_integral_over_rotations(lam, complete):
     first = np.array([[1.1, 0.1, 0.0], [-0.2, 1.4, 0.3], [0.2, 0.3, -0.9]])
     second = np.array([[0.9, -0.2, 0.4], [0.1, 0.8, 1.1]])
     parts = [blocks(complete, first, second, lam, pseudo) for pseudo in ((False, True) if lam else (False,))]
-    assert relative(sum(parts), quadrature(first, second, lam, float(complete.sigma))) < 1e-11
+    assert relative(sum(parts), quadrature(first, second, lam, float(complete.plain.sigma))) < 1e-11
     assert lam == 0 or np.max(np.abs(parts[1])) > 1e-3 * np.max(np.abs(parts[0]))
 
 
