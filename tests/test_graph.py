@@ -214,7 +214,7 @@ def test_charge_and_field_stay_with_the_structure():
     info = jp.graph.to_atoms(graph).info
     np.testing.assert_array_equal(jp.from_atoms(jp.graph.to_atoms(graph), 4.0, **info).field, FIELD)
     parts = jp.sharding.partition(graph, jp.sharding.make_mesh(2))
-    assert parts.charge == -1 and parts.field.tolist() == FIELD.tolist()
+    assert parts.structure.charge == -1 and parts.structure.field.tolist() == FIELD.tolist()
     one = (np.array([14]), np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, bool), np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), int), 4.0)
     made = jax.jit(lambda q: jp.graph.from_edges(*one, max_neighbors=1, charge=q, field=FIELD))(2.0)
     assert made.charge == 2 and made.field.tolist() == FIELD.tolist() and jp.graph.from_edges(*one, max_neighbors=1).charge == 0

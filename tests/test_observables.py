@@ -230,7 +230,7 @@ def test_no_field_is_named(path):
         assert named.__class__ is not str or named not in {*OBSERVABLES, "stress"}, f"line {node.lineno} names {named!r}"
 
 
-FIELD = '    moments: Array | None = observable("μB", "moment", 0, per_atom=True, ase=("magmoms",), shown=("μB", 1.0), hints=("mom",))\n'
+FIELD = '    moments: OptionalLeaf = observable("μB", "moment", 0, per_atom=True, ase=("magmoms",), shown=("μB", 1.0), hints=("mom",))\n'
 SCRIPT = """
 import ase.io, jax, numpy as np, optax, sys
 jax.config.update("jax_enable_x64", True)
@@ -265,8 +265,8 @@ def test_a_new_observable_is_one_field(tmp_path):
     """Read, given noise, trained, reported, written and calculated."""
     shutil.copytree(ROOT, tmp_path / "jaxpot", ignore=shutil.ignore_patterns("__pycache__"))
     path = tmp_path / "jaxpot" / "properties.py"
-    before, after = path.read_text().split("    charges: Array | None = observable(")
-    path.write_text(f"{before}{FIELD}    charges: Array | None = observable({after}")
+    before, after = path.read_text().split("    charges: OptionalLeaf = observable(")
+    path.write_text(f"{before}{FIELD}    charges: OptionalLeaf = observable({after}")
     (tmp_path / "script.py").write_text(SCRIPT)
     flags = {"XLA_FLAGS": " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items()), "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=os.environ | flags, capture_output=True, text=True)
