@@ -231,7 +231,7 @@ def test_shapes_labels_and_smoothness(name):
     labels, tail = model.labels(), (2 * model.lam + 1,) if model.lam or model.pseudo else ()
     assert len(labels) == len(set(labels)) == model.n_features
     envs = environments(3, 4, 4, species=len(model.species))
-    assert jax.eval_shape(model.stack, envs).shape == (3, model.n_features, *tail)
+    assert jax.eval_shape(lambda envs: stack_features(prepare(model), envs), envs).shape == (3, model.n_features, *tail)
     assert jax.eval_shape(model.environment, jax.tree_util.tree_map(lambda x: x[0], envs)).shape == (model.n_features, *tail)
     for power in (0.0, 2.0, 3.0):
         smoothness = model.smoothness(power)
@@ -529,8 +529,7 @@ class Unfinished(Selection):
         (ValueError, lambda: PurifiedACE(SMEARED, SELECTION), "sigma=None"),
         (ValueError, lambda: ACE(sharp(2, 2), TotalDegree((1,)), pseudo=True), "no function with lam = 0, pseudo = True"),
         (ValueError, lambda: ACE(sharp(2, 2), TotalDegree((1, 1)), lam=3), "no function with lam = 3"),
-        (NotImplementedError, lambda: Unfinished().level(0, 0, 1), "Unfinished must define level"),
-        (NotImplementedError, lambda: Unfinished().limit(1), "Unfinished must define limit"),
+        (TypeError, lambda: Unfinished(), r"class Unfinished\(Selection\) lacks order and factors; write"),
         (ValueError, lambda: Density(SPECIES, PowerCutoff(RADIUS), Agnesi(2, nearest=1.8), 2, sigma=None), "center_weight=0.0"),
         (ValueError, lambda: sharp(2, 2, mixing=np.ones((2, 3, 4))), r"\[2, 2, D\] or \[2, 3, 2, D\]"),
         (ValueError, lambda: sharp(2, 2, mixing=MIXING, channels=np.eye(2)), "leave out channels"),

@@ -216,8 +216,8 @@ def test_command_line(frames, tmp_path, capsys):
 ITERATE = [
     ROOT / name
     for name in (
-        "data.py", "labels.py", "calculator.py", "cli.py", "fit/rows.py", "fit/linear.py", "fit/evidence.py", "fit/validation.py", "fit/optimise.py",
-        "fit/history.py", "fit/train.py", "fit/descent.py", "fit/minibatches.py", "fit/bootstrap.py", "fit/report.py",
+        "data.py", "labels.py", "calculator.py", "cli.py", "fit/rows.py", "fit/solver.py", "fit/evidence.py", "fit/validation.py", "fit/optimise.py",
+        "fit/history.py", "fit/training.py", "fit/descent.py", "fit/minibatches.py", "fit/resampling.py", "fit/errors.py",
     )
 ]  # fmt: skip
 

@@ -543,7 +543,7 @@ def test_what_files_cannot_hold(tmp_path, error, make, message):
         (ValueError, lambda: ChebPow(2, lam=-1.0), "lam must be > 0"),
         (ValueError, lambda: SBessel(0), "n_max must be a positive integer"),
         (ValueError, lambda: smeared(SBessel(2), np.ones(1), 1, 4.0, 0.5), "write Density.*sigma=None"),
-        (TypeError, lambda: ACE(SBessel(2), TotalDegree((2,))), "expected a Density or BondDensity, got SBessel"),
+        (TypeError, lambda: ACE(SBessel(2), TotalDegree((2,))), "expected a Density, a BondDensity or another expansion, got SBessel"),
         (ValueError, lambda: Listed(()), "expected products such as"),
         (ValueError, lambda: Listed((((0, 0),), ())), "expected products such as"),
         (ValueError, lambda: Listed((((0, 0, 1),),)), "expected products such as"),

@@ -160,6 +160,7 @@ class Density(NeighborDensity):
     def table(self) -> tuple[Array, Array]:
         """The table of the smeared functions, and whether it does not render them: the leaves have moved too far, or they are not smooth."""
         table = tabulate(self.radial, self.l_max, radius=self.cutoff.radius, sigma=self.sigma, reach=self.reach, nodes=self.nodes)
+        table = table.astype(self.reach.dtype)  # whose digits say what is smooth
         # 1.8 √(reach/sigma) nodes fewer are exact to 1e-11 instead of 1e-13
         needed = self._nodes_needed(1.0) - 1.8 * jnp.sqrt(self.reach / self.sigma)
         return table, (needed > self.nodes) | is_rough(table)

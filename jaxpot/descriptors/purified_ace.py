@@ -6,6 +6,7 @@ from math import factorial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxpot.descriptors.ace import ACE, coupled
 from jaxpot.descriptors.base import LocalDescriptor
@@ -38,7 +39,7 @@ class PurifiedACE(LocalDescriptor):
       >>> from jaxpot.radial import Agnesi
       >>> density = Density(("Si",), PowerCutoff(5.0), Agnesi(3, nearest=2.35), l_max=2, sigma=None, center_weight=0.0)
       >>> PurifiedACE(density, TotalDegree((2, 2))).n_features
-      6
+      8
 
     References:
       Ho, Gutleb, Ortner, "Atomic cluster expansion without self-interaction", J. Comput. Phys. 515, 113271 (2024).
@@ -71,6 +72,10 @@ class PurifiedACE(LocalDescriptor):
 
     def labels(self) -> tuple[tuple, ...]:
         return self._ace().labels()
+
+    def smoothness(self, power: float = 2.0, order: float = 1.0) -> np.ndarray:
+        """As of `ACE`, shape [F]."""
+        return self._ace().smoothness(power, order)
 
     def environment(self, env: Environment) -> Array:
         """By inversion over the set partitions of the factors."""

@@ -138,6 +138,9 @@ class AtomicPotential(DescribedPotential, LocalPotential):
                 f"descriptor.permutations)), with permutations {needed}"
             )
 
+    def energies(self, graph: Graph) -> Array:
+        return super(AtomicPotential, with_features(self)).energies(graph)
+
     def of(self, envs: Environment) -> Array:
         x, kind, weight = instances_of(self.descriptor, envs)
         return jnp.sum(self.head(x, kind).reshape(weight.shape) * weight, axis=1)
@@ -172,7 +175,8 @@ class GraphPotential(DescribedPotential, Potential):
         self._check()
 
     def energies(self, graph: Graph) -> Array:
-        return self.head(*self.weighted(graph)[:2])
+        ready = with_features(self)
+        return ready.head(*ready.weighted(graph)[:2])
 
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
         return self.descriptor(graph), environments(graph, 0.0, self.species).center, counts(graph, weights)

@@ -5,17 +5,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from catalog import DESCRIPTORS, assert_below, quick_jit
+from catalog import ALCHEMICAL, COSINE, DESCRIPTORS, SPECIES, _fitted, assert_below, quick_jit
 
+from jaxpot import GTO, MLP, SOAP, AtomicPotential, Density, Linear
 from jaxpot.descriptors.slopes import features_with_slopes, with_slopes
 from jaxpot.graph import environments
-from jaxpot.passes import Fast, condense, prepare
+from jaxpot.heads import Quadratic
+from jaxpot.passes import Fast, condense, prepare, tabulate
 from jaxpot.trees import class_table, is_pytree, walk, with_leaves
 
 # of the catalogue those that have a fast form of their own
 NAMES = (
-    "soap-gto", "soap-alchemical", "soap-turbo", "tabulated", "ace", "ace-tensor-reduced", "pace", "mtp", "bispectrum", "star-pip", "hidden-layer", "gp-polynomial",
+    "soap-gto", "soap-alchemical", "soap-turbo", "tabulated", "ace", "ace-tensor-reduced", "pace", "mtp", "bispectrum", "star-pip", "hidden-layer",
+    "gp-polynomial", "eam",
 )  # fmt: skip
+
+
+def _primitives():
+    density = Density(SPECIES, COSINE, GTO(3), 2, sigma=0.5, channels=ALCHEMICAL[:, :1])
+    return tabulate(_fitted(AtomicPotential(SOAP(density, normalize=False), Linear())), accuracy=1e-6)
+
+
+def _under(name, head):
+    """A descriptor of the catalogue with a head that is not linear in its features, so that these are formed."""
+    potential = AtomicPotential(DESCRIPTORS[name](), head)
+    return _fitted(potential) if isinstance(head, Quadratic) else potential
+
+
+MORE = {
+    "one channel, tabulated": _primitives,
+    "bispectrum, quadratic": lambda: _under("bispectrum", Quadratic()),
+    "star-pip, network": lambda: _under("star-pip", MLP((3,))),
+}
+
+
+def potential(name):
+    return MORE[name]() if name in MORE else catalog.potential(name)
+
+
 SLOPES = ("soap-gto", "soap-turbo", "ace", "mtp", "bispectrum", "star-pip", "hidden-layer")
 
 
@@ -39,9 +66,9 @@ def everything(model, graph, direction, prepared):
 compared = quick_jit(lambda model, graph, direction: (everything(model, graph, direction, True), everything(model, graph, direction, False)))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, *MORE))
 def test_fast_equals_plain(name):
-    model, graph = catalog.potential(name), catalog.graph("triclinic")
+    model, graph = potential(name), catalog.graph("triclinic")
     direction = jnp.asarray(np.random.default_rng(0).normal(size=graph.positions.shape))
     got, reference = compared(model, graph, direction)
     scale = {key: np.max(np.abs(np.asarray(x))) for key, x in reference.items()}
@@ -60,11 +87,11 @@ def parts(value):
 
 def test_every_fast_form_is_compared():
     """And no pass looks into what it has made: preparing twice is preparing once."""
-    made = {kind for name in NAMES for kind in parts(prepare(catalog.potential(name)))}
+    made = {kind for name in (*NAMES, *MORE) for kind in parts(prepare(potential(name)))}
     forms = {cls for cls in class_table().values() if issubclass(cls, Fast)}
     assert forms - made == set()
-    for name in NAMES:
-        once = prepare(catalog.potential(name))
+    for name in (*NAMES, *MORE):
+        once = prepare(potential(name))
         assert jax.tree_util.tree_structure(prepare(once)) == jax.tree_util.tree_structure(once)
 
 
