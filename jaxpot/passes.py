@@ -70,6 +70,12 @@ def condense(model: Any) -> Any:
     """The model with what follows from its leaves alone computed: radial tables, features of sparse points. Differentiable; its parts stay what they are.
 
     It is for what looks at parts of a model many times, such as a fit at the rows of its structures.
+
+    Args:
+      model: a potential, a model of tensors or a descriptor.
+
+    Returns:
+      A model of the same class.
     """
     return condensing(model)
 
@@ -96,7 +102,22 @@ def prepare(model: Any) -> Any:
 
 
 def freeze(model: Any) -> Any:
-    """The model with its sparse points stored as features: faster, smaller, and no longer following hyper-parameters; made in float64."""
+    """The model with its sparse points stored as features: faster, smaller, and no longer following hyper-parameters; made in float64.
+
+    Args:
+      model: a potential, a model of tensors or a descriptor; what refers to no points stays as it is.
+
+    Returns:
+      A model of the same class, which predicts the same.
+
+    Raises:
+      ValueError: for a kernel model without points.
+
+    Example:
+      >>> from jaxpot import IsolatedAtoms
+      >>> freeze(IsolatedAtoms({"Si": -1.0})).species
+      ('Si',)
+    """
     return _in_float64(freezing, model)
 
 

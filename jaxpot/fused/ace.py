@@ -15,9 +15,9 @@ from jaxpot.graph import Environment
 from jaxpot.heads.linear import Linear, SharedLinear
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
-from jaxpot.passes import Fast, fusing
+from jaxpot.passes import fusing
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import LocalPotential
+from jaxpot.potentials.base import FastPotential, LocalPotential
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -42,7 +42,7 @@ class BlockACE(BlockDescriptor):
 
 
 @pytree
-class LinearACE(LocalPotential, Fast):
+class LinearACE(FastPotential):
     """ACE with a linear head, the couplings applied to the coefficients instead of every atom's products.
 
     Args:
@@ -54,14 +54,6 @@ class LinearACE(LocalPotential, Fast):
     plain: ACE
     weights: Leaf
     chunk: int | None = static(default=None)
-
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.plain.species
-
-    @property
-    def reach(self) -> Array:
-        return self.plain.reach
 
     def of(self, envs: Environment) -> Array:
         products = products_of(self.plain, envs)

@@ -12,9 +12,9 @@ from jaxpot.heads.linear import Linear, SharedLinear
 from jaxpot.leaves import Leaf
 from jaxpot.math.hyperspherical import bispectrum_slopes, slope_entries, weighted_bispectrum
 from jaxpot.math.linalg import einsum
-from jaxpot.passes import Fast, fusing
+from jaxpot.passes import fusing
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import LocalPotential
+from jaxpot.potentials.base import FastPotential, LocalPotential
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -35,7 +35,7 @@ class BlockBispectrum(BlockDescriptor):
 
 
 @pytree
-class LinearBispectrum(LocalPotential, Fast):
+class LinearBispectrum(FastPotential):
     """SNAP with a linear head: the sum is taken at every point of the 3-sphere, where functions are multiplied, and integrated once.
 
     Args:
@@ -47,14 +47,6 @@ class LinearBispectrum(LocalPotential, Fast):
     plain: Bispectrum
     weights: Leaf
     chunk: int | None = static(default=None)
-
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.plain.species
-
-    @property
-    def reach(self) -> Array:
-        return self.plain.reach
 
     def of(self, envs: Environment) -> Array:
         plain, weights = self.plain, self.weights.astype(envs.vectors.dtype)

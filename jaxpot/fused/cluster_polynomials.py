@@ -9,9 +9,9 @@ from jaxpot.descriptors.slopes import features_with_slopes
 from jaxpot.graph import Environment
 from jaxpot.heads.linear import Linear, SharedLinear
 from jaxpot.leaves import Leaf
-from jaxpot.passes import Fast, fusing
+from jaxpot.passes import fusing
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import LocalPotential
+from jaxpot.potentials.base import FastPotential, LocalPotential
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -32,7 +32,7 @@ class BlockClusters(BlockDescriptor):
 
 
 @pytree
-class LinearClusters(LocalPotential, Fast):
+class LinearClusters(FastPotential):
     """Polynomials of clusters with a linear head, applied to every cluster.
 
     Args:
@@ -44,14 +44,6 @@ class LinearClusters(LocalPotential, Fast):
     plain: ClusterPolynomials
     coefficients: Leaf
     chunk: int | None = static(default=None)
-
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.plain.species
-
-    @property
-    def reach(self) -> Array:
-        return self.plain.reach
 
     def of(self, envs: Environment) -> Array:
         return self.plain.dot(envs, self.coefficients.astype(envs.vectors.dtype))

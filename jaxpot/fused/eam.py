@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from jaxpot.graph import Environment
 from jaxpot.leaves import Leaf
-from jaxpot.passes import Fast, fusing
-from jaxpot.potentials.base import LocalPotential
+from jaxpot.passes import fusing
+from jaxpot.potentials.base import FastPotential
 from jaxpot.potentials.eam import EAM, cubics
 from jaxpot.trees import pytree
 
@@ -14,7 +14,7 @@ Array = jax.Array
 
 
 @pytree
-class CubicEAM(LocalPotential, Fast):
+class CubicEAM(FastPotential):
     """An EAM and the cubics of its tables.
 
     Args:
@@ -26,14 +26,6 @@ class CubicEAM(LocalPotential, Fast):
     embedding: Leaf
     density: Leaf
     pair: Leaf
-
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.plain.species
-
-    @property
-    def reach(self) -> Array:
-        return self.plain.reach
 
     def of(self, envs: Environment) -> Array:
         return self.plain.interpolated(envs, self.embedding, self.density, self.pair)

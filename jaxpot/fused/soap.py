@@ -14,80 +14,64 @@ from jaxpot.heads.linear import Linear, SharedLinear
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum, unit
 from jaxpot.math.spherical import by_degree
-from jaxpot.passes import Fast, fusing
+from jaxpot.passes import fusing
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import LocalPotential
+from jaxpot.potentials.base import FastPotential, LocalPotential
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class LinearSOAP(LocalPotential, Fast):
+class LinearSOAP(FastPotential):
     r"""A linear function of the power spectrum as a quadratic form of the coefficients: the spectrum itself is never formed.
 
     .. math:: \epsilon_i = \sum_{lm} \mathbf c_{lm} \cdot F^{z_i}_l \mathbf c_{lm} \;\big/\; |\mathbf p|
 
     Args:
-      expansion: of the density.
+      plain: the expansion.
       forms: F, symmetric, shape [S, l_max + 1, Q, Q].
       normalize: divide by |p|.
       chunk: atoms per block.
     """
 
-    expansion: LocalExpansion
+    plain: LocalExpansion
     forms: Leaf
     normalize: bool = static()
     chunk: int | None = static(default=None)
 
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.expansion.species
-
-    @property
-    def reach(self) -> Array:
-        return self.expansion.reach
-
     def of(self, envs: Environment) -> Array:
-        c = jax.vmap(self.expansion.of)(envs)
+        c = jax.vmap(self.plain.of)(envs)
         total = quadratic_forms(self.forms.astype(c.dtype), envs.center, c)
         if not self.normalize:
             return total
-        square = jax.vmap(lambda c: scalar_square(c, self.expansion.l_max))(c)
+        square = jax.vmap(lambda c: scalar_square(c, self.plain.l_max))(c)
         is_zero = square == 0
         return jnp.where(is_zero, 0, total / jnp.sqrt(jnp.where(is_zero, 1, square)))
 
 
 @pytree
-class LinearPrimitives(LocalPotential, Fast):
+class LinearPrimitives(FastPotential):
     """As LinearSOAP, of a density with one channel for each of few tabulated radial functions: forms of the sums over primitives are cheaper
     than mixing first.
 
     Args:
-      expansion: the density.
+      plain: the density.
       forms: of the sums of every degree, [S, T, T] each.
       linear: what multiplies the sums of degree 0 beside the centre's own, shape [S, T].
       constant: of the centre alone, shape [S].
       chunk: atoms per block.
     """
 
-    expansion: PrimitiveDensity
+    plain: PrimitiveDensity
     forms: tuple[Array, ...]
     linear: Leaf
     constant: Leaf
     chunk: int | None = static(default=None)
 
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.expansion.species
-
-    @property
-    def reach(self) -> Array:
-        return self.expansion.reach
-
     def of(self, envs: Environment) -> Array:
-        sums = jax.vmap(self.expansion.sums_of_primitives)(envs)
-        dtype, l_max = sums.dtype, self.expansion.l_max
+        sums = jax.vmap(self.plain.sums_of_primitives)(envs)
+        dtype, l_max = sums.dtype, self.plain.l_max
         own = jax.nn.one_hot(envs.center, len(self.constant), dtype=dtype)
         total = einsum("nt,st,ns->n", sums[:, 0], self.linear.astype(dtype), own) + einsum("ns,s->n", own, self.constant.astype(dtype))
         for form, part in zip(self.forms, jax.lax.split(sums, tuple(2 * l + 1 for l in range(l_max + 1)), axis=1), strict=True):

@@ -17,7 +17,7 @@ from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import neighbor_pairs
-from jaxpot.passes import prepare
+from jaxpot.passes import Fast, prepare
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
 from jaxpot.trees import change_by_leaves, fields, is_pytree, leaf, pytree, set_fields, static, walk
@@ -89,6 +89,24 @@ class LocalPotential(Potential):
         stack = environments(graph, self.reach, self.species)
         # what the gate poisoned must not be hidden by a mask
         return poison(_energies(self, stack), jnp.any(jnp.isnan(stack.vectors)))
+
+
+class FastPotential(LocalPotential, Fast):
+    """Interface: the fast form of a local potential, or of a descriptor or expansion with a head.
+
+    Attributes:
+      plain: whose place it takes, or of what it is made: it knows the same elements and looks as far.
+    """
+
+    plain: Any
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.plain.species
+
+    @property
+    def reach(self) -> Array:
+        return self.plain.reach
 
 
 @jax.custom_jvp

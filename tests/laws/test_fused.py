@@ -43,6 +43,7 @@ def potential(name):
     return MORE[name]() if name in MORE else catalog.potential(name)
 
 
+IN_TABLES = {"soap-gto", "soap-alchemical", "soap-turbo", "hidden-layer", "gp-polynomial"}
 SLOPES = ("soap-gto", "soap-turbo", "ace", "mtp", "bispectrum", "star-pip", "hidden-layer")
 
 
@@ -74,7 +75,8 @@ def test_fast_equals_plain(name):
     scale = {key: np.max(np.abs(np.asarray(x)), initial=0) for key, x in reference.items()}
     least = 1e-6 * max(scale[key] for key in scale if key.startswith("by "))  # leaves that hardly matter are compared with those that do
     errors = {key: np.max(np.abs(np.asarray(got[key]) - np.asarray(reference[key]))) / max(scale[key], least, 1e-300) for key in reference if np.size(got[key])}
-    assert_below(errors, 1e-11)
+    # exact forms to round-off; radial functions in Chebyshev tables, which are made for 1e-13 of the largest, to that of their second derivatives
+    assert_below(errors, 1e-11 if name in IN_TABLES else 1e-12)
 
 
 def parts(value):
