@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jaxpot import cutoffs, descriptors, empirical, fit, heads, io, kernels, molecules, potentials, radial, tensors
+from jaxpot import cutoffs, descriptors, empirical, fit, heads, io, kernels, longrange, molecules, potentials, radial, tensors
 from jaxpot import fused as _fused  # noqa: F401 - its rules are registered
 from jaxpot.data import Dataset
 from jaxpot.descriptors.ace import ACE
@@ -57,9 +57,9 @@ __all__ = [
     "Graph", "Head", "Invariants", "IsolatedAtoms", "LambdaSOAP", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "LocalExpansion",
     "LocalPotential", "Polarizability", "PolynomialKernel", "Potential", "Properties", "SparseGP", "Sum", "TotalDegree", "cast", "cutoffs",
     "descriptors", "diagnose", "empirical", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "heads", "io", "kernels", "leaf",
-    "load", "md", "molecules", "noise_levels", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation", "rotate", "save",
+    "load", "longrange", "md", "molecules", "noise_levels", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation", "rotate", "save",
     "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing",
 ]  # fmt: skip
 
-_SPACES = ("cutoffs", "descriptors", "empirical", "fit", "heads", "io", "kernels", "molecules", "potentials", "radial", "tensors")
+_SPACES = ("cutoffs", "descriptors", "empirical", "fit", "heads", "io", "kernels", "longrange", "molecules", "potentials", "radial", "tensors")
 _HOME = {name: f"; write jaxpot.{space}.{name}" for space in _SPACES for name in globals()[space].__all__ if name not in __all__}

@@ -1,0 +1,8 @@
+"""Interactions of long range: what is summed, how it is summed, where charges come from, and the potentials made of them."""
+
+from jaxpot.longrange.charges import ChargeModel, FixedCharges
+from jaxpot.longrange.energies import Electrostatics
+from jaxpot.longrange.interactions import Coulomb, GaussianCoulomb, Interaction, InversePower
+from jaxpot.longrange.sums import Direct, Ewald, PairSum
+
+__all__ = ["ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb", "Interaction", "InversePower", "PairSum"]
