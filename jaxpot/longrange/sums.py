@@ -147,7 +147,8 @@ class Ewald(PairSum):
         # half of all wave vectors stand for both ±k
         weights = jnp.where(is_zero, 0, interaction.far(jnp.where(is_zero, 1, k2), jnp.asarray(self.width)) / volume)
         weights = weights * np.where(integers[..., 0] > 0, 2, 1)
-        waves = [jnp.exp(2j * np.pi * fraction[:, None] * of_axis[None, :]) for fraction, of_axis in zip(einsum("nx,xs->sn", graph.positions, inverse), m, strict=True)]
+        fractions = einsum("nx,xs->sn", graph.positions, inverse)
+        waves = [jnp.exp(2j * np.pi * fraction[:, None] * of_axis[None, :]) for fraction, of_axis in zip(fractions, m, strict=True)]
         structure = einsum("na,nb,nc->abc", waves[0] * q[:, None], waves[1], waves[2])
         back = einsum("abc,na,nb,nc->n", weights * jnp.conj(structure), *waves)
         background = interaction.background(jnp.asarray(self.width))
