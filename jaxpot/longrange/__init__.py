@@ -2,7 +2,8 @@
 
 from jaxpot.longrange.charges import ChargeModel, FixedCharges
 from jaxpot.longrange.energies import Electrostatics
+from jaxpot.longrange.ewald import Ewald
 from jaxpot.longrange.interactions import Coulomb, GaussianCoulomb, Interaction, InversePower
-from jaxpot.longrange.sums import Direct, Ewald, PairSum
+from jaxpot.longrange.sums import Direct, PairSum
 
 __all__ = ["ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb", "Interaction", "InversePower", "PairSum"]

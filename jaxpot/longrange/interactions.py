@@ -44,6 +44,10 @@ class Interaction(Interface):
     def background(self, width: Array) -> Array:
         """What one unit of net source per volume adds to the potential everywhere, []; not finite where that has no value."""
 
+    def strength(self) -> float | None:
+        """c of a far part c/r · erf(r/√2s), which is all that can be summed over slabs, wires and molecules in reciprocal space; else None."""
+        return None
+
     def sources(self, numbers: Array) -> Array:
         """What atoms of these elements [N] carry beside their strength, such as a width, [N, C]."""
         return jnp.zeros((*numbers.shape, 0))
@@ -78,6 +82,9 @@ class Coulomb(Interaction):
 
     def background(self, width: Array) -> Array:
         return -COULOMB * 2 * np.pi * width**2
+
+    def strength(self) -> float | None:
+        return COULOMB
 
 
 @pytree
@@ -125,6 +132,9 @@ class GaussianCoulomb(Interaction):
 
     def background(self, width: Array) -> Array:
         return Coulomb().background(width)
+
+    def strength(self) -> float | None:
+        return COULOMB
 
     def sources(self, numbers: Array) -> Array:
         index = jnp.maximum(jnp.asarray(species_table(self.species))[numbers], 0)
@@ -177,6 +187,9 @@ class InversePower(Interaction):
     def background(self, width: Array) -> Array:
         # for p > 3 the transform at k = 0, else minus the integral of the near part over all space
         return jnp.nan * width if self.power == 3 else self._factor(width) * 2 / (self.power - 3)
+
+    def strength(self) -> float | None:
+        return 1.0 if self.power == 1 else None
 
     def _factor(self, width: Array) -> Array:
         return math.pi**1.5 / math.gamma(self.power / 2) * (2 * width**2) ** ((3 - self.power) / 2)

@@ -1,0 +1,207 @@
+"""Ewald's sum: near pairs in real space, the far part in reciprocal space, for crystals, slabs, wires and molecules."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpot.checks import is_concrete
+from jaxpot.descriptors.blocks import atoms_at_once, even_blocks, map_blocks
+from jaxpot.graph import Graph
+from jaxpot.leaves import Leaf, OptionalLeaf
+from jaxpot.longrange.errors import box_error, expected, near_errors
+from jaxpot.longrange.interactions import Interaction
+from jaxpot.longrange.sums import PairSum, near_potential, undefined
+from jaxpot.longrange.truncation import completed_cell, extent, far_kernel, integers, unless, unlike
+from jaxpot.math.cutoffs import Cutoff
+from jaxpot.math.linalg import einsum
+from jaxpot.trees import leaf, positive, pytree, static
+
+Array = jax.Array
+
+_SLACK = 1e-6  # relative; a cell that equals the one a grid was made for, up to round-off, is covered
+_IN_CACHE = 2**16  # complex numbers per block of atoms
+
+
+@pytree
+class Ewald(PairSum):
+    r"""Ewald's sum: near pairs in real space, the far part in reciprocal space.
+
+    .. math:: \Phi_i = \sum_j f_c(r_{ij})\, \phi_{\text{near}}(r_{ij}; s)\, q_j
+        + \frac1V \sum_k \hat\phi_{\text{far}}(k)\, e^{i k R_i} \sum_j q_j e^{-i k R_j} - \phi_{\text{far}}(0)\, q_i
+
+    The wave vectors are :math:`k = 2\pi\, m A^{-1}` of a fixed box of integers m, so the potential is smooth in positions and cell.
+
+    Crystals: their surroundings conduct ("tin foil") unless `depolarisation` says otherwise, and a net charge is neutralised by a
+    uniform background. Slabs, wires and molecules: the cell vectors of the other directions do not matter; orthogonal ones of `length` stand
+    for them, and the interaction of 1/r ends at half of it, where there is nothing. A net charge of a slab has the potential -2π σ|z| of a
+    plane far away, that of a wire -2 λ ln(ρ/Å).
+
+    Args:
+      cutoff: f_c, how the near part ends; C² keeps forces smooth.
+      width: s of the splitting, in Å.
+      grid: largest \|m\| along each of the three reciprocal directions.
+      k_cutoff: what the box of wave vectors must contain, in 1/Å: of a cell that has outgrown it the potential is NaN.
+      pbc: the periodic directions of the structures; of a structure with others the potential is NaN.
+      length: of the cell along the other directions, in Å; None for crystals. Atoms may be length/2 - (k_cutoff s + 2) s apart along
+        them, else the potential is NaN.
+      depolarisation: of a crystal, the factor of :math:`2\pi |M|^2 / 3V`, M its dipole with the atoms where they are: 0 in a conductor, 1 in
+        vacuum, :math:`3 / (2 \varepsilon + 1)` in a dielectric.
+
+    Raises:
+      ValueError: for a grid that is not three positive integers, or a length given of a crystal or not of another structure.
+
+    Example:
+      >>> import ase.build
+      >>> from jaxpot import from_atoms
+      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from jaxpot.longrange import Coulomb
+      >>> salt = ase.build.bulk("NaCl", "rocksalt", a=2.0)
+      >>> ewald = Ewald(PolynomialCutoff(5.0, width=0.5), width=0.7, grid=(9, 9, 9), k_cutoff=9.0)
+      >>> constant = ewald.potential(Coulomb(), from_atoms(salt, 5.0), jnp.array([1.0, -1.0]))[1] / 14.399645
+      >>> round(float(constant), 8)
+      1.74756459
+
+    References:
+      Ewald, "Die Berechnung optischer und elektrostatischer Gitterpotentiale", Ann. Phys. 369, 253 (1921).
+      Rozzi, Varsano, Marini, Gross, Rubio, "Exact Coulomb cutoff technique for supercell calculations", Phys. Rev. B 73, 205119 (2006).
+    """
+
+    cutoff: Cutoff
+    width: Leaf = positive()
+    grid: tuple[int, int, int] = static(most=10_000)
+    k_cutoff: Leaf = positive()
+    pbc: tuple[bool, bool, bool] = static(default=(True, True, True))
+    length: OptionalLeaf = positive(default=None)
+    depolarisation: Leaf = leaf(default=0.0)
+
+    def __post_init__(self):
+        check_box("Ewald", self.grid, self.pbc, self.length)
+        if not all(self.pbc) and is_concrete(self.depolarisation) and np.any(self.depolarisation):
+            raise ValueError(f"Ewald: depolarisation is of crystals, and pbc is {self.pbc}; leave it out")
+
+    @property
+    def reach(self) -> Array:
+        return jnp.asarray(self.cutoff.radius)
+
+    def potential(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
+        real = graph.numbers > 0
+        q = jnp.where(real, q, 0)
+        own, width = interaction.sources(graph.numbers), jnp.asarray(self.width)
+        found = near_potential(interaction, self.cutoff, width, graph, q, own) + self._far(interaction, graph, q)
+        found = found + (interaction.itself(own) - interaction.origin(width)) * q
+        if all(self.pbc):
+            found = found + self._of_surface(interaction, graph, q)
+        lost = self._outgrown(graph), self._too_long(graph), unlike(graph, self.pbc), self._undefined(interaction, q)
+        return unless(jnp.where(real, found, 0), *lost)
+
+    def _far(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
+        cell = completed_cell(graph.cell, self.pbc, self.length)
+        inverse, m = jnp.linalg.inv(cell), integers(self.grid)
+        kernel = far_kernel(interaction, jnp.asarray(self.width), m, inverse, self.pbc, self.length) / jnp.abs(jnp.linalg.det(cell))
+        # half of all wave vectors stand for both ±k
+        kernel = kernel * np.where(m[0] > 0, 2, 1)[:, None, None]
+        return reciprocal_potential(kernel, m, einsum("nx,xs->ns", graph.positions, inverse), q)
+
+    def _of_surface(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
+        field = (4 * np.pi / 3) * einsum("n,nx->x", q, graph.positions) / jnp.abs(jnp.linalg.det(graph.cell))
+        strength = interaction.strength()
+        return jnp.asarray(self.depolarisation) * (0.0 if strength is None else strength) * einsum("nx,x->n", graph.positions, field)
+
+    def _undefined(self, interaction: Interaction, q: Array) -> Array:
+        of_surface = (jnp.asarray(self.depolarisation) != 0) & (has_net(q) | (interaction.strength() is None))
+        return of_surface | (undefined(interaction, self.width, q) if all(self.pbc) else False)
+
+    def _outgrown(self, graph: Graph) -> Array:
+        return outgrown(graph.cell, self.pbc, self.length, self.grid, self.k_cutoff)
+
+    def _room(self) -> Array:
+        return 0.5 * self.length - (self.k_cutoff * self.width + 2) * self.width
+
+    def _too_long(self, graph: Graph) -> Array:
+        return jnp.zeros((), bool) if all(self.pbc) else ~(extent(graph, self.pbc) <= self._room() * (1 + _SLACK))
+
+    def error(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
+        q = jnp.where(graph.numbers > 0, q, 0)
+        near = near_errors(interaction, self.cutoff, self.width, graph.numbers, q)
+        far = box_error(interaction, self.width, self.grid, graph.cell, self.pbc, self.length)
+        return expected(graph, self.pbc, q, near + far)
+
+    def causes(self, graph: Graph) -> tuple[str, ...]:
+        return box_causes(self, graph)
+
+
+def reciprocal_potential(kernel: Array, m: list[np.ndarray], fractions: Array, q: Array) -> Array:
+    """Re Σ_k kernel(k) exp(i k R_i) Σ_j q_j exp(−i k R_j), [N], of atoms at fractions [N, 3] of the cell, over a box of wave vectors.
+
+    The waves of the first two axes are multiplied out, [block, a b], so both sums are matrix products.
+    """
+    n, (n_a, n_b, n_c) = len(q), (len(of_axis) for of_axis in m)
+    block = atoms_at_once(max(16, _IN_CACHE // (n_a * n_b)))
+
+    def waves(fractions):
+        a, b, c = (jnp.exp(2j * np.pi * fractions[:, axis, None] * of_axis[None, :]) for axis, of_axis in enumerate(m))
+        return (a[:, :, None] * b[:, None, :]).reshape(-1, n_a * n_b), c
+
+    def structure(fractions, q):
+        of_plane, of_line = waves(fractions)
+        return einsum("np,nc->pc", of_plane, of_line * q[:, None])
+
+    total = sum_blocks(structure, (fractions, q), block)
+    weighted = kernel.reshape(n_a * n_b, n_c) * jnp.conj(total)
+
+    def back(fractions):
+        of_plane, of_line = waves(fractions)
+        return jnp.sum(jnp.real(einsum("np,pc->nc", of_plane, weighted) * of_line), axis=1)
+
+    # the blocks' own sums are written down again in a reverse pass: they are cheap beside what they would take to keep
+    return map_blocks(jax.checkpoint(back) if n > block else back, fractions, block)
+
+
+def sum_blocks(function, stack, block: int) -> Array:
+    """The sum of a function of blocks of atoms, linear in arrays that are zero for atoms added to fill up."""
+    n = len(stack[0])
+    if n <= block:
+        return function(*stack)
+    n_blocks, block = even_blocks(n, block)
+    split = [jnp.pad(x, [(0, n_blocks * block - n)] + [(0, 0)] * (x.ndim - 1)).reshape(n_blocks, block, *x.shape[1:]) for x in stack]
+    of_block = jax.checkpoint(function)
+    start = jax.eval_shape(function, *(x[0] for x in split))
+    return jax.lax.scan(lambda total, part: (total + of_block(*part), None), jnp.zeros(start.shape, start.dtype), split)[0]
+
+
+def outgrown(cell: Array, pbc: tuple[bool, ...], length: Array | None, grid: tuple[int, ...], k_cutoff: Array) -> Array:
+    """Whether a sphere of wave vectors does not fit into the box of a grid, []."""
+    lengths = jnp.sqrt(jnp.sum(completed_cell(cell, pbc, length) ** 2, axis=1))
+    return ~jnp.all(2 * np.pi * (np.asarray(grid) + 1) >= k_cutoff * lengths * (1 - _SLACK))
+
+
+def has_net(q: Array) -> Array:
+    """Whether sources have a net strength beyond round-off, []."""
+    return jnp.abs(jnp.sum(q)) > 1e-9 * jnp.sum(jnp.abs(q))
+
+
+def check_box(owner: str, grid: tuple[int, ...], pbc: tuple[bool, ...], length: Array | None) -> None:
+    """Raises for a grid, a periodicity and a length that do not go together."""
+    if not (isinstance(grid, tuple) and len(grid) == 3 and all(isinstance(m, int) and m >= 1 for m in grid)):
+        raise ValueError(f"{owner}: grid must be a tuple of three positive integers, got {grid!r}")
+    if not (isinstance(pbc, tuple) and len(pbc) == 3 and all(isinstance(periodic, bool) for periodic in pbc)):
+        raise ValueError(f"{owner}: pbc must be a tuple of three of True and False, got {pbc!r}")
+    if all(pbc) != (length is None):
+        hint = "leave length out, since it is for directions that are not" if all(pbc) else "give length=..., of the cell along the others, in Å"
+        raise ValueError(f"{owner}: periodic along {pbc} and length {length}; {hint}; jaxpot.longrange.sum_for(frames) chooses it")
+
+
+def box_causes(own, graph: Graph) -> tuple[str, ...]:
+    """Why a sum over a box of wave vectors gives NaN for a structure."""
+    name, remedy, found = type(own).__name__, "write jaxpot.longrange.sum_for(frames)", []
+    if bool(unlike(graph, own.pbc)):
+        return (f"this {name} is for pbc = {own.pbc}, and the structure has pbc = {tuple(np.asarray(graph.pbc).tolist())}; {remedy}",)
+    if bool(outgrown(graph.cell, own.pbc, own.length, own.grid, own.k_cutoff)):
+        lengths = np.linalg.norm(np.asarray(completed_cell(graph.cell, own.pbc, own.length)), axis=1).round(3).tolist()
+        found.append(f"the cell, of lengths {lengths} Å, has outgrown the grid {own.grid} of {name}; {remedy}")
+    if not all(own.pbc) and bool(own._too_long(graph)):
+        room = max(float(own._room()), 0.0)
+        found.append(f"across its periodic directions the structure is up to {float(extent(graph, own.pbc)):.4g} Å long, and {name} has room for {room:.4g}; {remedy}")
+    return tuple(found)
