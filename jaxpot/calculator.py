@@ -10,7 +10,7 @@ import numpy as np
 from jaxpot.checks import check_jax
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.passes import prepare
-from jaxpot.potentials.base import Potential, diagnose
+from jaxpot.potentials.base import Potential, diagnose, predicts_more
 from jaxpot.properties import OBSERVABLES
 
 _SHORTEST = 0.1  # Å; the search radius of a potential without neighbours
@@ -54,7 +54,7 @@ class Calculator(ase_calculator.Calculator):
         check_jax()
         self.potential = potential
         self.skin = float(skin)
-        if type(potential).properties is not Potential.properties:  # it may predict more
+        if predicts_more(potential):  # what, its results say
             self.implemented_properties = [result for observable in OBSERVABLES.values() for result in observable.ase]
         self._ready = _ready(potential)
         self._reach = float(potential.reach)

@@ -5,6 +5,7 @@ observable is one field here.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -142,6 +143,20 @@ class Properties(Tree):
         "Å³", "polarizability", 2, symmetric=None, extensive=True, isotropic=True, any_unit=True, hints=("pol", "alpha")
     )
     tensor: OptionalLeaf = observable("", "tensor", None, per_atom=None, isotropic=True, any_unit=True)
+
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that are not absent, by name."""
+        return {field.name: value for field in dataclasses.fields(self) if (value := getattr(self, field.name)) is not None}
+
+
+def added(parts: Iterable[Properties]) -> Properties:
+    """The sum of predictions, of every field over those which have it."""
+    total: dict[str, Any] = {}
+    for part in parts:
+        total |= {name: total[name] + value if name in total else value for name, value in part.given.items()}
+    return Properties(**total)
 
 
 OBSERVABLES = {

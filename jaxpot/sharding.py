@@ -16,7 +16,7 @@ from jaxpot.data import Dataset, empty_like
 from jaxpot.graph import Graph, only
 from jaxpot.leaves import Leaf, Tree
 from jaxpot.passes import prepare
-from jaxpot.potentials.base import LocalPotential, Potential, Sum, energies_with_gradient, poisoned, terms_of
+from jaxpot.potentials.base import LocalPotential, Potential, Sum, energies_with_gradient, poisoned, predicts_more, terms_of
 from jaxpot.potentials.committee import Committee
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
@@ -169,7 +169,7 @@ def partition(graph: Graph, mesh: Mesh, *, whole: bool = False) -> Partition:
 @functools.singledispatch
 def is_cut(model: Potential) -> bool:
     """Whether a model can be evaluated in parts: where energies follow from the atoms' own neighbours."""
-    return isinstance(model, LocalPotential)
+    return isinstance(model, LocalPotential) and not predicts_more(model)
 
 
 @is_cut.register
@@ -221,14 +221,16 @@ def _evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
     model, parts = promoted_pair(model, parts)
     terms = terms_of(model)
     cut, others = (tuple(prepare(term) for term in terms if is_cut(term) is kind) for kind in (True, False))
-    found = [_in_parts(cut, parts, mesh)] if cut else []
+    found, more = [_in_parts(cut, parts, mesh)] if cut else [], Properties()
     if others:
         everywhere = jax.lax.with_sharding_constraint(parts.positions.reshape(-1, 3), NamedSharding(mesh, P()))
-        found.append(_of_terms(others, parts.structure.replace(positions=_in_order(everywhere, parts))))
+        structure = parts.structure.replace(positions=_in_order(everywhere, parts))
+        found.append(_of_terms(others, structure))
+        more = Sum(others).more(structure)
     energies, gradient, by_strain = (sum(x) for x in zip(*found, strict=True))
     unknown = (parts.numbers > 0) & (jnp.asarray(species_table(Sum(terms).species))[parts.numbers] < 0)
     real = parts.place < np.prod(parts.positions.shape[:2])
-    return poisoned(jnp.where(jnp.any(unknown) & real, jnp.nan, energies), -gradient, -by_strain)
+    return poisoned(jnp.where(jnp.any(unknown) & real, jnp.nan, energies), -gradient, -by_strain, more)
 
 
 def _of_terms(terms: tuple[Potential, ...], graph: Graph) -> tuple[Array, Array, Array]:

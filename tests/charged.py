@@ -28,6 +28,6 @@ class Charged(jaxpot.Potential):
         near, real = jnp.sum(self.near(graph), axis=1), graph.numbers > 0
         return self.pull * jnp.where(real, near - jnp.sum(near) / jnp.sum(real), 0)
 
-    def properties(self, graph):
+    def more(self, graph):
         charges = self.charges(graph)
-        return super().properties(graph).replace(charges=charges, dipole=charges @ graph.positions)
+        return jaxpot.Properties(charges=charges, dipole=charges @ graph.positions)

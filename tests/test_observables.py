@@ -19,7 +19,10 @@ from catalog import QUICK, quick_jit
 from charged import Charged
 
 import jaxpot as jp
+from jaxpot import sharding
 from jaxpot.cli import main
+from jaxpot.cutoffs import PolynomialCutoff
+from jaxpot.empirical import LennardJones
 from jaxpot.fit import rows
 from jaxpot.properties import OBSERVABLES
 
@@ -235,7 +238,10 @@ SCRIPT = """
 import ase.io, jax, numpy as np, optax, sys
 jax.config.update("jax_enable_x64", True)
 import jaxpot as jp
+from jaxpot import sharding
 from jaxpot.cli import main
+from jaxpot.cutoffs import PolynomialCutoff
+from jaxpot.empirical import LennardJones
 
 @jp.pytree
 class Magnets(jp.Potential):
@@ -243,8 +249,8 @@ class Magnets(jp.Potential):
     species, reach = ("Fe",), np.asarray(3.0)
     def energies(self, graph):
         return 0 * graph.positions[:, 0]
-    def properties(self, graph):
-        return super().properties(graph).replace(moments=jax.numpy.where(graph.numbers > 0, self.size, 0))
+    def more(self, graph):
+        return jp.Properties(moments=jax.numpy.where(graph.numbers > 0, self.size, 0))
 
 atoms = ase.Atoms("Fe2", [[0, 0, 0], [2, 0, 0]])
 atoms.arrays["dft_moments"] = np.full(2, 2.2)
@@ -272,3 +278,26 @@ def test_a_new_observable_is_one_field(tmp_path):
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=os.environ | flags, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "moment μB" in done.stdout
+
+
+# --- sums and parts --------------------------------------------------------------------------------------------------------
+
+
+def test_sums_and_committees_keep_what_their_parts_predict():
+    graph = jp.from_atoms(Atoms("Ar2", [[0, 0, 0], [2, 0, 0]]), 4.0)
+    alone, isolated = evaluate(TRUTH, graph), jp.IsolatedAtoms({"Ar": -1.0})
+    for model, share in ((TRUTH + isolated, 1.0), (TRUTH + TRUTH, 2.0), (jp.potentials.Committee((TRUTH, isolated)), 0.5)):
+        found = evaluate(model, graph)
+        np.testing.assert_allclose(found.charges, share * alone.charges, rtol=1e-14)
+        np.testing.assert_allclose(found.dipole, share * alone.dipole, rtol=1e-14)
+    assert evaluate(isolated + isolated, graph).given.keys() == {"energy", "energies", "forces", "virial"}
+    lost = evaluate(TRUTH + isolated, jp.from_atoms(Atoms("ArKr", [[0, 0, 0], [2, 0, 0]]), 4.0))
+    assert np.isnan(lost.energy) and np.all(np.isnan(lost.charges))
+
+
+def test_parts_of_a_structure_keep_charges():
+    atoms = Atoms("Ar4", [[0, 0, 0], [2, 0, 0], [0, 3, 0], [0, 0, 3.5]])
+    mesh, graph, model = sharding.make_mesh(2), jp.from_atoms(atoms, 4.0), TRUTH + LennardJones(("Ar",), 0.01, 2.0, PolynomialCutoff(4.0))
+    found, whole = sharding.evaluate(model, sharding.partition(graph, mesh, whole=True), mesh), evaluate(model, graph)
+    for name, value in whole.given.items():
+        np.testing.assert_allclose(found.given[name], value, rtol=1e-12, atol=1e-12)

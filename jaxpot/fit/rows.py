@@ -18,7 +18,7 @@ from jaxpot.fit.design_matrix import design
 from jaxpot.graph import Graph
 from jaxpot.math.cartesian import spherical_basis
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.base import Model, Potential, Sum, evaluate, terms_of
+from jaxpot.potentials.base import Model, Potential, Sum, evaluate, predicts_more, terms_of
 from jaxpot.properties import OBSERVABLES, Properties
 
 Array = jax.Array
@@ -44,11 +44,12 @@ def labelled(data: Dataset) -> tuple[str, ...]:
 
 def predicted(model: Model, graph: Graph, function: Callable[[Model, Graph], Properties] = evaluate) -> tuple[str, ...]:
     """The fields that a model predicts of a structure, or for which `design` gives rows; nothing is computed."""
-    return _of_energy(model) or held(jax.eval_shape(function, model, graph))
+    of_energy = _of_energy(model)
+    return of_energy if of_energy and not predicts_more(model) else held(jax.eval_shape(function, model, graph))
 
 
 def _of_energy(model: Model) -> tuple[str, ...]:
-    """What every potential predicts, if this is one that says no more."""
+    """What every potential predicts, if this is one."""
     plain = type(model).properties is Potential.properties
     return tuple(name for name, observable in OBSERVABLES.items() if plain and observable.of_energy)
 

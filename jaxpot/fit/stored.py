@@ -14,7 +14,7 @@ from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, prepare
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import Potential, Sum, energies_with_gradient, strained, terms_of, with_terms
+from jaxpot.potentials.base import Potential, Sum, energies_with_gradient, predicts_more, strained, terms_of, with_terms
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -94,7 +94,7 @@ def kinds_of_storage(model: Potential, trained: set[str], shapes: list[tuple[int
     for position, term in enumerate(terms_of(model)):
         prefix = f"terms.{position}." if isinstance(model, Sum) else ""
         own = {path.removeprefix(prefix) for path in trained if path.startswith(prefix)}
-        if not own:
+        if not own and not predicts_more(term):
             kinds.append(StoredPrediction)
             continue
         kinds.append(None)

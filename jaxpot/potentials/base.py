@@ -19,7 +19,7 @@ from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import neighbor_pairs
 from jaxpot.passes import Fast, prepare
 from jaxpot.precision import promoted_pair
-from jaxpot.properties import Properties
+from jaxpot.properties import Properties, added
 from jaxpot.trees import change_by_leaves, fields, is_pytree, leaf, pytree, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
@@ -63,10 +63,14 @@ class Potential(Model):
             return NotImplemented
         return Sum(terms_of(self) + terms_of(other))
 
+    def more(self, graph: Graph) -> Properties:
+        """What it predicts beside energies and their derivatives, such as charges; a Sum adds up what its terms have."""
+        return Properties()
+
     def properties(self, graph: Graph) -> Properties:
-        """Energies, forces and virial in one reverse pass."""
+        """Energies, forces and virial in one reverse pass, and what there is more."""
         energies, by_position, by_strain = energies_with_gradient(self, graph)
-        return poisoned(energies, -by_position, -by_strain)
+        return poisoned(energies, -by_position, -by_strain, self.more(graph))
 
 
 class LocalPotential(Potential):
@@ -155,11 +159,17 @@ def energies_with_gradient(potential: Potential, graph: Graph) -> tuple[Array, A
     return energies, *gradient
 
 
-def poisoned(energies: Array, forces: Array, virial: Array) -> Properties:
-    """Properties in which no force or virial looks right where the energy is NaN."""
+def poisoned(energies: Array, forces: Array, virial: Array, more: Properties) -> Properties:
+    """Properties in which nothing looks right where the energy is NaN."""
     energy = jnp.sum(energies)
-    lost = jnp.isnan(energy)
-    return Properties(energy=energy, energies=poison(energies, lost), forces=poison(forces, lost), virial=poison(virial, lost))
+    found = more.replace(energies=energies, forces=forces, virial=virial)
+    return jax.tree_util.tree_map(lambda x: poison(x, jnp.isnan(energy)), found).replace(energy=energy)
+
+
+@functools.singledispatch
+def predicts_more(potential: Potential) -> bool:
+    """Whether a potential predicts more than energies and their derivatives."""
+    return type(potential).more is not Potential.more
 
 
 def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
@@ -219,6 +229,9 @@ class Sum(Potential, LinearModel):
             total = total + jnp.where(own.centers > 0, term.energies(own), 0)
         return jnp.where(self.lost(graph), jnp.nan, total)
 
+    def more(self, graph: Graph) -> Properties:
+        return added(term.more(only(graph, term.species)) for term in self.terms)
+
     def lost(self, graph: Graph) -> Array:
         """Whether there is an element that no term knows, shape []."""
         return jnp.any((graph.numbers > 0) & (only(graph, self.species).numbers == 0))
@@ -257,6 +270,11 @@ def _of_terms(potential: Sum, graph: Graph) -> tuple[Array, Array, Array]:
     parts = [energies_with_gradient(term, only(graph, term.species)) for term in potential.terms]
     energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
     return jnp.where(potential.lost(graph) & (graph.centers > 0), jnp.nan, energies), by_position, by_strain
+
+
+@predicts_more.register
+def _of_any_term(potential: Sum) -> bool:
+    return any(map(predicts_more, potential.terms))
 
 
 @functools.singledispatch

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.graph import Graph
-from jaxpot.potentials.base import Potential, Sum, evaluate
-from jaxpot.properties import Properties
+from jaxpot.potentials.base import Potential, Sum, evaluate, predicts_more
+from jaxpot.properties import Properties, added
 from jaxpot.trees import pytree
 
 Array = jax.Array
@@ -55,7 +55,15 @@ class Committee(Potential):
     def energies(self, graph: Graph) -> Array:
         return sum(member.energies(graph) for member in self.members) / len(self.members)
 
+    def more(self, graph: Graph) -> Properties:
+        return jax.tree_util.tree_map(lambda x: x / len(self.members), added(member.more(graph) for member in self.members))
+
     def spread(self, graph: Graph) -> Properties:
         """Standard deviations of the members' energy, forces and virial (n − 1 in the denominator); calibrate them before use."""
         found = [evaluate(member, graph) for member in self.members]
         return jax.tree_util.tree_map(lambda *values: jnp.std(jnp.stack(values), axis=0, ddof=1), *found)
+
+
+@predicts_more.register
+def _of_any_member(committee: Committee) -> bool:
+    return any(map(predicts_more, committee.members))
