@@ -1,9 +1,10 @@
 """Interactions of long range: what is summed, how it is summed, where charges come from, and the potentials made of them."""
 
 from jaxpot.longrange.charges import ChargeModel, FixedCharges
+from jaxpot.longrange.choice import sum_for
 from jaxpot.longrange.energies import Electrostatics
 from jaxpot.longrange.ewald import Ewald
 from jaxpot.longrange.interactions import Coulomb, GaussianCoulomb, Interaction, InversePower
 from jaxpot.longrange.sums import Direct, PairSum
 
-__all__ = ["ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb", "Interaction", "InversePower", "PairSum"]
+__all__ = ["ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb", "Interaction", "InversePower", "PairSum", "sum_for"]

@@ -14,7 +14,7 @@ from jaxpot.longrange.sums import PairSum
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.base import Potential
 from jaxpot.properties import Properties
-from jaxpot.trees import pytree
+from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
@@ -33,6 +33,8 @@ class Electrostatics(Potential):
       charges: where the charges come from.
       sum: how the pairs are summed.
       interaction: between two charges; `Coulomb()` unless said, of points.
+      background: whether a net charge is allowed in a periodic structure, static. It is then neutralised as the sum says (of a crystal by
+        a uniform background, whose energy depends on the volume); otherwise its energy is NaN.
 
     Example:
       >>> from ase import Atoms
@@ -46,6 +48,7 @@ class Electrostatics(Potential):
     charges: ChargeModel
     sum: PairSum
     interaction: Interaction = dataclasses.field(default_factory=Coulomb)
+    background: bool = static(default=False)
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -59,7 +62,8 @@ class Electrostatics(Potential):
         q = self.charges.charges(graph)
         outer = einsum("nx,x->n", graph.positions, graph.field)
         energies = 0.5 * q * self.sum.potential(self.interaction, graph, q) - q * outer
-        return poison(energies, self._excess(graph, q) | (jnp.any(graph.pbc) & jnp.any(graph.field != 0)))
+        lost = self._excess(graph, q) | self._unbalanced(graph, q) | (jnp.any(graph.pbc) & jnp.any(graph.field != 0))
+        return poison(energies, lost)
 
     def more(self, graph: Graph) -> Properties:
         q = self.charges.charges(graph)
@@ -68,6 +72,10 @@ class Electrostatics(Potential):
     def _excess(self, graph: Graph, q: Array) -> Array:
         return jnp.abs(jnp.sum(q) - graph.charge) > _EXCESS * jnp.maximum(1, jnp.sum(jnp.abs(q)))
 
+    def _unbalanced(self, graph: Graph, q: Array) -> Array:
+        net = jnp.abs(jnp.sum(q)) > _EXCESS * jnp.maximum(1, jnp.sum(jnp.abs(q)))
+        return jnp.any(graph.pbc) & net & (not self.background)
+
     def causes(self, graph: Graph) -> tuple[str, ...]:
         found = [*self.charges.causes(graph), *self.sum.causes(graph)]
         q = self.charges.charges(graph)
@@ -75,6 +83,11 @@ class Electrostatics(Potential):
             found.append(
                 f"the charges of {type(self.charges).__name__} sum to {float(jnp.sum(q)):.6g} e, the structure has a total charge of "
                 f"{float(graph.charge):.6g} e; write jaxpot.from_atoms(atoms, cutoff, charge={float(jnp.sum(q)):.6g})"
+            )
+        if bool(self._unbalanced(graph, q)):
+            found.append(
+                f"a periodic structure with a net charge of {float(jnp.sum(q)):.6g} e has an energy only by a rule for what neutralises it; "
+                "write Electrostatics(..., background=True) for that of its sum"
             )
         if np.any(np.asarray(graph.pbc)) and np.any(np.asarray(graph.field)):
             found.append("in a periodic structure the energy in an outer field is not defined; leave out the field")

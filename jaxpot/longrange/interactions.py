@@ -72,7 +72,7 @@ class Coulomb(Interaction):
         return COULOMB / r
 
     def near(self, r: Array, width: Array, own: Array, other: Array) -> Array:
-        return COULOMB * jax.lax.erfc(r / (np.sqrt(2.0) * width)) / r
+        return COULOMB * jax.lax.erfc(r / (math.sqrt(2.0) * width)) / r
 
     def far(self, k2: Array, width: Array) -> Array:
         return COULOMB * 4 * np.pi / k2 * jnp.exp(-0.5 * k2 * width**2)
@@ -122,7 +122,7 @@ class GaussianCoulomb(Interaction):
         return COULOMB * jax.lax.erf(self._screened(r, own, other)) / r
 
     def near(self, r: Array, width: Array, own: Array, other: Array) -> Array:
-        return COULOMB * (jax.lax.erfc(r / (np.sqrt(2.0) * width)) - jax.lax.erfc(self._screened(r, own, other))) / r
+        return COULOMB * (jax.lax.erfc(r / (math.sqrt(2.0) * width)) - jax.lax.erfc(self._screened(r, own, other))) / r
 
     def far(self, k2: Array, width: Array) -> Array:
         return Coulomb().far(k2, width)
@@ -141,7 +141,7 @@ class GaussianCoulomb(Interaction):
         return jnp.asarray(self.sigma)[index][:, None]
 
     def itself(self, own: Array) -> Array:
-        return COULOMB / (np.sqrt(np.pi) * own[..., 0])
+        return COULOMB / (math.sqrt(math.pi) * own[..., 0])
 
 
 @pytree

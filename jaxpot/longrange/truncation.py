@@ -82,8 +82,8 @@ def far_kernel(interaction: Interaction, width: Array, m: list[np.ndarray], inve
         1 + \pi m J_1(\pi m) K_0(\kappa R) - \kappa R\, J_0(\pi m) K_1(\kappa R), \qquad
         1 - \cos \pi m
 
-    for slabs, wires and molecules, with κ the part of k along the periodic directions. Where κ = 0 the potential of a line is that of
-    −2 ln ρ, and of a plane that of −2π|z|.
+    for slabs, wires and molecules, with κ the part of k along the periodic directions. At k = 0 the potential of a line is that of
+    −2 ln(ρ/Å), and of a plane that of −2π|z|.
 
     References:
       Rozzi, Varsano, Marini, Gross, Rubio, "Exact Coulomb cutoff technique for supercell calculations", Phys. Rev. B 73, 205119 (2006).
@@ -121,18 +121,18 @@ def _truncation(m: list[np.ndarray], inverse: Array, pbc: tuple[bool, ...], radi
     squares = functools.reduce(np.add, [_along(m[axis].astype(float) ** 2, axis) for axis in free])
     phase = np.pi * np.sqrt(squares)
     if len(free) == 3:
-        return 2 * np.pi * radius**2, jnp.asarray(1 - np.cos(phase))
+        return 2 * np.pi * radius**2, jnp.asarray(1 - np.cos(phase), inverse.dtype)
     still = functools.reduce(np.logical_and, [_along(m[axis] == 0, axis) for axis in range(3) if pbc[axis]])
     kappa2 = jnp.sum(wave_vectors(m, inverse, pbc) ** 2, axis=-1)
     x = jnp.sqrt(jnp.where(still, 1, kappa2)) * radius
     if len(free) == 1:
         sign = np.where(squares % 2 == 0, 1, -1)  # m² is even where m is
         return -2 * np.pi * radius**2, 1 - sign * jnp.where(still, 1, jnp.exp(-x))
-    j0, j1 = bessel_j(phase)
+    j0, j1, phase = (jnp.asarray(x, inverse.dtype) for x in (*bessel_j(phase), phase))
     k0, k1 = bessel_k(x)
     moving = 1 + phase * j1 * k0 - j0 * x * k1
-    log = jnp.log(radius)
-    return -np.pi * radius**2 * (2 * log - 1), jnp.where(still, 1 - j0 - phase * j1 * log, moving)
+    # where κ = 0 it is −2 ln(ρ/R), which does not jump at R, and what is missing is the same everywhere
+    return radius**2 * (np.pi - 8 * jnp.log(radius)), jnp.where(still, 1 - j0, moving)
 
 
 def bessel_j(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
