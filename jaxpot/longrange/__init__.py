@@ -4,7 +4,12 @@ from jaxpot.longrange.charges import ChargeModel, FixedCharges
 from jaxpot.longrange.choice import sum_for
 from jaxpot.longrange.energies import Electrostatics
 from jaxpot.longrange.ewald import Ewald
+from jaxpot.longrange.fragments import Fragments, Totals, WholeStructure
 from jaxpot.longrange.interactions import Coulomb, GaussianCoulomb, Interaction, InversePower
+from jaxpot.longrange.qeq import QEq
+from jaxpot.longrange.solvers import ConjugateGradients, Dense, Solver
 from jaxpot.longrange.sums import Direct, PairSum
 
-__all__ = ["ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb", "Interaction", "InversePower", "PairSum", "sum_for"]
+__all__ = [
+    "ChargeModel", "ConjugateGradients", "Coulomb", "Dense", "Direct", "Electrostatics", "Ewald", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower", "PairSum", "QEq", "Solver", "Totals", "WholeStructure", "sum_for",
+]  # fmt: skip
