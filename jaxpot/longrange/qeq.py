@@ -44,7 +44,8 @@ class QEq(ChargeModel):
         of any descriptor and head, or a sum of both.
       hardness: J of every element, shape [S], in eV/e².
       sigma: standard deviation of the charge density of every element, shape [S], in Å.
-      sum: how the pairs are summed.
+      sum: how the pairs are summed; of periodic structures `sum_for(frames, interaction=GaussianCoulomb(species, sigma))`, since what is wide
+        needs a far near cutoff.
       totals: which charges are given in sum; that of the whole structure, unless said.
       solver: `Dense()`, or `ConjugateGradients()` for thousands of atoms.
 
@@ -111,7 +112,8 @@ class QEq(ChargeModel):
         qeq, graph = parameters
         groups = qeq.totals.groups(graph)
         inner = groups.without_sums(q)
-        return groups.without_sums(qeq.response(graph, inner)) + jnp.max(jnp.asarray(qeq.hardness)).astype(q.dtype) * (q - inner)
+        scale = jnp.max(qeq.hardness + qeq.interaction.itself(jnp.asarray(qeq.sigma)[:, None])).astype(q.dtype)
+        return groups.without_sums(qeq.response(graph, inner)) + scale * (q - inner)
 
     def _undefined(self, graph: Graph) -> Array:
         return jnp.any(graph.pbc) & jnp.any(graph.field != 0)

@@ -192,6 +192,10 @@ class LinearModel(Interface):
     def with_coefficients(self, w: Array) -> "LinearModel":
         """The same model with these coefficients [P]."""
 
+    def constant(self) -> "Model | None":
+        """What is predicted beside `basis(graph) @ coefficients`, whatever the coefficients, as a model; None is nothing."""
+        return None
+
     def energy_row(self, graph: Graph) -> Array:
         """Derivatives of the energy by the coefficients, shape [P]; for models that have it without the rows of forces."""
         return self.basis(graph).energy
