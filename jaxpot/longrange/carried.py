@@ -274,10 +274,8 @@ class Screening(LocalPotential):
         q = carried_channel("Screening", jnp.asarray(envs.center_carried), 0)
         others = carried_channel("Screening", jnp.asarray(envs.carried), 0)
         r = jnp.where(envs.mask, safe_norm(envs.vectors), 1)
-        own, of_others = (self.interaction.sources(self._numbers()[index]) for index in (envs.center, envs.species))
+        table = self.interaction.sources(jnp.asarray(np.array([ATOMIC_NUMBERS[symbol] for symbol in self.species])))
+        own, of_others = table[envs.center], table[envs.species]
         near = self.cutoff(r) * self.interaction.bare(r, own[:, None, :], of_others)
         potential = self.interaction.itself(own) * q + jnp.sum(jnp.where(envs.mask, near * others, 0), axis=1)
         return -0.5 * q * potential
-
-    def _numbers(self) -> Array:
-        return jnp.asarray(np.array([ATOMIC_NUMBERS[symbol] for symbol in self.species]))
