@@ -33,6 +33,8 @@ from jaxpot.descriptors import (
     Bispectrum,
     BondDensity,
     BumpCore,
+    CarriedDensity,
+    CarriedFunctions,
     ClusterPIP,
     CompactNarrow,
     CompactRadial,
@@ -48,9 +50,11 @@ from jaxpot.descriptors import (
     Histogram,
     Instances,
     InverseDistances,
+    Joined,
     Listed,
     LocalMBTR,
     LocalSLATM,
+    OwnCharge,
     PerAtom,
     PerOrder,
     PolynomialCore,
@@ -89,6 +93,7 @@ from jaxpot.empirical import (
 )
 from jaxpot.heads import Embedding, HiddenLayer, LinenHead, NNXHead, Quadratic, SharedLinear
 from jaxpot.kernels import Average, BestMatch, Matern, REMatch, SquaredExponential, Symmetrised
+from jaxpot.longrange import Carried, ChargedAtoms, ChargedPotential, Direct, Ewald, GaussianCoulomb, PairsOfCharges, QEq, Screening, SelfConsistent
 from jaxpot.molecules import PIP, Angles, Bonds, Dihedrals, GradientDomain, exchanges
 from jaxpot.potentials import Committee, StructureGP
 from jaxpot.radial import Agnesi, Bessel, ChebExpCos, ChebPow, Chebyshev, InnerCutoff, MorseTransform, Poly3, Poly3Gauss, PowerTransform, SolidGTO
@@ -116,7 +121,7 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 VARIANTS = {
     "acsf-narrow", "ace-alchemical", "ace-smeared", "bispectrum-by-element", "by-distance", "chunked", "committee", "edip", "ewald-sum-spectrum",
     "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "local-mbtr",
-    "sine-matrix", "soap-compressed", "soap-no-center", "soap-solid-gto", "stillinger-weber-modified", "structure-best-match",
+    "self-consistent-crystal", "sine-matrix", "soap-compressed", "soap-no-center", "soap-solid-gto", "stillinger-weber-modified", "structure-best-match",
     "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "vashishta",
 }
 
@@ -411,6 +416,31 @@ CRYSTALLINE = {
     "valle-oganov": lambda: _crystal(
         ValleOganov(SPECIES, COSINE, Histogram(0.5, 3.0, sigma=0.3, n=5), GammaCutoff(3.2), Histogram(20.0, 160.0, sigma=20.0, n=4)), 1.0
     ),
+}
+_CHARGED = ChargedAtoms(SPECIES, coefficients=[[0.9, 6.0, 0.3], [-0.8, 5.0, 0.1]])
+
+
+def _seen(*functions):
+    """Atomic energies that see their own charge and those of neighbours."""
+    density = Density(SPECIES, POLYNOMIAL, Chebyshev(2), 1, sigma=None, center_weight=0.0)
+    parts = (ACSF(SPECIES, functions), SOAP(CarriedDensity(density), normalize=False), OwnCharge(SPECIES))
+    return Carried(_fitted(AtomicPotential(Joined(parts), Linear())))
+
+
+def _self_consistent(sum):
+    functions = G2(COSINE, eta=[0.5, 1.0]), CarriedFunctions(G4(COSINE, eta=0.2, zeta=1.5))
+    return SelfConsistent((PairsOfCharges(SPECIES, sum, GaussianCoulomb(SPECIES, sigma=[0.7, 0.9])), Carried(_CHARGED), _seen(*functions)))
+
+
+def _fourth_generation():
+    qeq = QEq(SPECIES, IsolatedAtoms({"C": 1.5, "Si": -0.7}), hardness=[9.0, 7.0], sigma=[0.7, 0.9], sum=Direct())
+    network = AtomicPotential(Joined((ACSF(SPECIES, (G2(POLYNOMIAL, eta=[0.5, 1.0]),)), OwnCharge(SPECIES))), MLP((3,)))
+    return ChargedPotential(qeq, (PairsOfCharges(SPECIES, qeq.sum, qeq.interaction), Carried(Screening(qeq.interaction, COSINE)), Carried(network)))
+
+
+MOLECULAR |= {"fourth-generation": _fourth_generation, "self-consistent": lambda: _self_consistent(Direct())}
+CRYSTALLINE |= {
+    "self-consistent-crystal": lambda: _self_consistent(Ewald(PolynomialCutoff(3.2, width=1.0), width=0.65, grid=(6, 6, 6), k_cutoff=6.0)),
 }
 # which atoms may be exchanged: all, only these, or none, where a list names them
 EXCHANGED = {"sgdml": [0, 1, 4, 3, 2], "bonded": range(5), "pip": [2, 3, 4, 1, 0]}

@@ -224,8 +224,8 @@ def test_what_cannot_be_written(tmp_path, functions, head, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("epochs 10", "nnp_generation 4", "the key nnp_generation 4 is not implemented"),
-        ("epochs 10", "nnp_type 4G-HDNNP", "the key nnp_type 4G-HDNNP is not implemented"),
+        ("epochs 10", "nnp_generation 4", "no global_hidden_layers_electrostatic, global_nodes_electrostatic"),
+        ("epochs 10", "nnp_type 3G-HDNNP", "the key nnp_type 3G-HDNNP is not implemented"),
         ("epochs 10", "fixed_gausswidth H 1.0", "the key fixed_gausswidth H is not implemented"),
         ("epochs 10", "epoch 10", "the key epoch 10 is not implemented"),
         ("epochs 10", "cutoff_type 2", "cutoff_type is given twice"),

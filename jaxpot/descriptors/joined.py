@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxpot.descriptors.base import LocalDescriptor, features
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor, features
 from jaxpot.descriptors.blocks import block_size
 from jaxpot.descriptors.expansion import is_local
 from jaxpot.graph import Environment
@@ -32,7 +32,7 @@ class Joined(LocalDescriptor):
       7
     """
 
-    parts: tuple[LocalDescriptor, ...]
+    parts: tuple[Descriptor, ...]
 
     def __post_init__(self):
         if not isinstance(self.parts, tuple | list) or not self.parts:

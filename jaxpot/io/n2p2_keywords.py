@@ -13,7 +13,7 @@ NEEDED = (
 )  # fmt: skip
 SCALINGS = ("scale_symmetry_functions", "center_symmetry_functions", "scale_symmetry_functions_sigma")
 NORMALISATION = ("mean_energy", "conv_energy", "conv_length")
-_READ = {*REPEATED, *NEEDED, *SCALINGS, *NORMALISATION, "scale_min_short", "scale_max_short", "normalize_nodes"}
+_READ = {*REPEATED, *NEEDED, *SCALINGS, *NORMALISATION, "scale_min_short", "scale_max_short", "normalize_nodes"} - {*CHARGES}
 CHARGES = ("fixed_gausswidth", "screen_electrostatics", "four_pi_epsilon", "element_nodes_electrostatic")  # of the fourth generation, beside its networks
 FOURTH = "nnp_generation"  # in the settings where they are of the fourth generation
 _NETWORKS = tuple(f"{name}_electrostatic" for name in ("global_hidden_layers", "global_nodes", "global_activation"))

@@ -19,7 +19,7 @@ from jaxpot.trees import leaf, positive, pytree, static
 Array = jax.Array
 
 _AT_ONCE = 16  # columns of the second derivative that are computed together
-_ROUND_OFF = 1e-12  # relative; the least eigenvalue, and by how much an energy may rise
+_ROUND_OFF = 1000  # times the machine's; the least eigenvalue over the largest, by how much an energy may rise, and the least gradient
 _SHORTEST = 2.0**-30  # of a step
 
 
@@ -149,24 +149,24 @@ class SelfConsistent(Potential, ChargeModel):
         return self._gradient(graph, self._even(graph) + inner) + (x - inner)
 
     def _search(self, graph: Graph, x: Array) -> Minimum:
-        shape = x.shape
+        shape, round_off = x.shape, _ROUND_OFF * float(jnp.finfo(x.dtype).eps)
 
         def measured(x):
-            """Energy, and the gradient on all that sums to zero, less what totals are missed by."""
+            """Energy, the gradient on all that sums to zero and what totals are missed by, and the largest entry of the whole gradient."""
             inner = self._without_sums(graph, x)
             energy, gradient = jax.value_and_grad(self._energy, argnums=1)(graph, even + inner)
-            return energy, self._without_sums(graph, gradient) + (x - inner)
+            return energy, self._without_sums(graph, gradient) + (x - inner), jnp.max(jnp.abs(gradient))
 
         def newton(state):
-            x, *_, n, _ = state
-            (energy, gradient), push = jax.linearize(measured, x)
+            x, *_, n, _, _ = state
+            (energy, gradient, whole), push = jax.linearize(measured, x)
             matrix = _matrix(lambda b: push(b.reshape(shape))[1].reshape(-1), x.size, x.dtype)
             values, vectors = jnp.linalg.eigh(0.5 * (matrix + matrix.T))
             magnitudes = jnp.maximum(jnp.abs(values), 1e-8 * jnp.max(jnp.abs(values)))
             step = -einsum("ij,j,kj,k->i", vectors, 1 / magnitudes, vectors, gradient.reshape(-1)).reshape(shape)
-            slope, slack = jnp.sum(step * gradient), _ROUND_OFF * jnp.maximum(jnp.abs(energy), 1)
+            slope, slack = jnp.sum(step * gradient), round_off * jnp.maximum(jnp.abs(energy), 1)
             size = jnp.max(jnp.abs(gradient))
-            arrived = size <= self.tolerance
+            arrived = size <= jnp.maximum(self.tolerance, round_off * whole).astype(x.dtype)
 
             def too_high(tried):
                 length, there = tried
@@ -178,16 +178,16 @@ class SelfConsistent(Potential, ChargeModel):
 
             length, _ = jax.lax.while_loop(too_high, halved, (jnp.full((), 2.0, x.dtype), jnp.full((), jnp.inf, x.dtype)))
             x = jnp.where(arrived, x, x + length * step)
-            return x, size, values[0] / jnp.max(jnp.abs(values)), n + ~arrived, arrived | (length <= _SHORTEST)
+            return x, size, values[0] / jnp.max(jnp.abs(values)), n + ~arrived, arrived, ~arrived & (length <= _SHORTEST)
 
         def unfinished(state):
-            *_, n, ended = state
-            return ~ended & (n <= self.most)
+            *_, n, arrived, stuck = state
+            return ~(arrived | stuck) & (n <= self.most)
 
         even, far = self._even(graph), jnp.full((), jnp.inf, x.dtype)
-        state = x - even, far, far, jnp.zeros((), int), jnp.zeros((), bool)
-        x, size, curvature, n, _ = jax.lax.while_loop(unfinished, newton, state)
-        return Minimum(even + x, size, curvature, n, (size <= self.tolerance) & (curvature > _ROUND_OFF))
+        state = x - even, far, far, jnp.zeros((), int), jnp.zeros((), bool), jnp.zeros((), bool)
+        x, size, curvature, n, arrived, _ = jax.lax.while_loop(unfinished, newton, state)
+        return Minimum(even + x, size, curvature, n, arrived & (curvature > round_off))
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         found = tuple(cause for term in self.terms for cause in term.causes(graph))
@@ -196,7 +196,7 @@ class SelfConsistent(Potential, ChargeModel):
         end = self.minimum(graph)
         if bool(end.found) or not bool(jnp.isfinite(self._energy(graph, self._even(graph)))):
             return ()
-        if not float(end.gradient) <= float(self.tolerance):
+        if not float(end.curvature) <= 0 or not float(end.gradient) <= 1e3 * float(self.tolerance):
             return (
                 f"the charges of SelfConsistent did not come to a minimum: after {int(end.steps)} steps the gradient is {float(end.gradient):.3g} eV/e, "
                 f"expected at most {float(self.tolerance):.3g}; the energy may fall without end: give atoms a hardness, by Carried(ChargedAtoms(...))",

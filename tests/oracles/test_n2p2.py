@@ -99,19 +99,6 @@ def test_written_and_read(model, tmp_path):
 
 
 @needs_data
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ("n2p2_H2O_RPBE-D3_4G", "the key nnp_generation 4 is not implemented"),
-        ("n2p2_Carbon_chain_4G", "the key nnp_generation 4 is not implemented"),
-    ],
-)
-def test_other_networks_are_refused(model, message):
-    with pytest.raises(ValueError, match=message):
-        read_n2p2(SHARED / "potentials" / model, length_unit=units.BOHR, energy_unit=units.HARTREE)
-
-
-@needs_data
 @pytest.mark.slow
 def test_functions_of_compact_support():
     """A published network of types 20 and 22: within the errors of its fit, and its functions within the limits that n2p2 has written."""
