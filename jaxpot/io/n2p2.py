@@ -13,17 +13,19 @@ import numpy as np
 from jaxpot.checks import require_finite
 from jaxpot.data import Dataset
 from jaxpot.descriptors.acsf import ACSF
+from jaxpot.descriptors.joined import Joined
 from jaxpot.heads.mlp import MLP
-from jaxpot.io.n2p2_charges import charged_potential
+from jaxpot.io.n2p2_charges import charge_files, charged_parts, charged_potential
 from jaxpot.io.n2p2_functions import Functions, cutoff_line, descriptor_of, functions_of, read_function
 from jaxpot.io.n2p2_keywords import FOURTH, NORMALISATION, SCALINGS, Settings, by_element, read_settings, whole_number, word_of, words_of
 from jaxpot.io.terms import main_and_constants
 from jaxpot.io.text import number, one_line_refusals, read_text, require_path
+from jaxpot.longrange.carried import ChargedPotential
 from jaxpot.longrange.sums import PairSum
 from jaxpot.math import activations
 from jaxpot.math.activations import Activation
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum
+from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
 from jaxpot.units import ATOMIC_NUMBERS
 
 _ACTIVATIONS: dict[str, type[Activation]] = {
@@ -242,7 +244,7 @@ def write_n2p2(folder: str | Path, potential: Potential, *, length_unit: float, 
 
     Args:
       folder: to write input.nn, scaling.data and a weights.NNN.data for every element into.
-      potential: an AtomicPotential of an ACSF and an MLP, or its sum with constants per element (IsolatedAtoms, or Constant with a Linear head).
+      potential: an AtomicPotential of an ACSF and an MLP, a ChargedPotential as `read_n2p2` makes it of the fourth generation, or its sum with constants per element (IsolatedAtoms, or Constant with a Linear head).
       length_unit: that of the files in Å.
       energy_unit: likewise in eV.
       data: structures whose smallest and largest values the files shall hold: beyond them n2p2 warns of extrapolation, and LAMMPS stops
@@ -263,42 +265,68 @@ def write_n2p2(folder: str | Path, potential: Potential, *, length_unit: float, 
       8
     """
     require_path(folder, 'write_n2p2("folder", potential, length_unit=1.0, energy_unit=1.0)')
+    charged = [term for term in terms_of(potential) if isinstance(term, ChargedPotential)]
+    plain = [term for term in terms_of(potential) if not isinstance(term, ChargedPotential)]
+    parts = [charged_parts(term) for term in charged]
     network, constants = main_and_constants(
-        potential,
-        lambda term: isinstance(term.descriptor, ACSF) and isinstance(term.head, MLP),
+        Sum((*(part.network for part in parts), *plain)),
+        lambda term: isinstance(term.descriptor, Joined if charged else ACSF) and isinstance(term.head, MLP),
         owner="write_n2p2", files="files of n2p2", main="an ACSF with an MLP",
         remedy="write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay",
     )  # fmt: skip
-    descriptor, head = network.descriptor, network.head
-    if not head.hidden:
+    descriptor, head = network.descriptor.parts[0] if charged else network.descriptor, network.head
+    heads = {"short": (head, "weights")} | {"electrostatic": (part.electronegativity, "weightse") for part in parts}
+    if not all(head.hidden for head, _ in heads.values()):
         raise ValueError("write_n2p2: networks of n2p2 have at least one hidden layer, got MLP(())")
     order = sorted(range(len(descriptor.species)), key=lambda s: ATOMIC_NUMBERS[descriptor.species[s]])
     species = tuple(descriptor.species[s] for s in order)
     shape = (len(species), descriptor.n_features)
-    shift, scale = (np.broadcast_to(np.asarray(default if x is None else x, float), shape) for x, default in ((head.shift, 0.0), (head.scale, 1.0)))
+    shift, scale = (x[:, : descriptor.n_features] for x in _scaling_of(head))
     low, high = (np.full(shape, -_FAR), np.full(shape, _FAR)) if data is None else _ranges(descriptor, data)
 
     lines = ["# written by jaxpot", f"number_of_elements {len(species)}", f"elements {' '.join(species)}"]
     lines += [f"atom_energy {symbol} {constants.get(symbol, 0.0) / energy_unit!r}" for symbol in species]
     lines += [cutoff_line(descriptor), "scale_symmetry_functions_sigma", "scale_min_short 0.0", "scale_max_short 1.0"]
-    lines += [f"global_hidden_layers_short {len(head.hidden)}", f"global_nodes_short {' '.join(map(str, head.hidden))}"]
-    lines += [f"global_activation_short {' '.join(_letters(head))} l"]
+    for kind, (one, _) in heads.items():
+        lines += [f"global_hidden_layers_{kind} {len(one.hidden)}", f"global_nodes_{kind} {' '.join(map(str, one.hidden))}"]
+        lines += [f"global_activation_{kind} {' '.join(_letters(one))} l"]
     scaling, files = [], {}
+    for part in parts:
+        more, files = charge_files(part, species, length_unit=length_unit, energy_unit=energy_unit)
+        lines += more
     for element, (s, symbol, found) in enumerate(zip(order, species, functions_of(descriptor, species, length_unit), strict=True), 1):
         lines += [f.line(symbol, species) for f, _ in found]
         columns = [column for _, column in found]
         for index, column in enumerate(columns, 1):
             values = (low[s, column], high[s, column], shift[s, column], scale[s, column])
             scaling.append(f"{element} {index} " + " ".join(repr(float(x)) for x in values))
-        layers = [[np.asarray(x, float)[s] for x in of_layer] for of_layer in zip(head.weights, head.biases, strict=True)]
-        first, bias = layers[0]
-        absent = np.setdiff1d(np.arange(descriptor.n_features), columns)  # zero, and constant behind the scaling
-        layers[0] = [first[columns], bias - (shift[s, absent] / scale[s, absent]) @ first[absent]]
-        layers[-1] = [x / energy_unit for x in layers[-1]]
-        files[f"weights.{ATOMIC_NUMBERS[symbol]:03d}.data"] = _connections(layers)
+        for one, name in heads.values():
+            layers = _layers(one, s, columns, shift[s], scale[s])
+            layers[-1] = [x / energy_unit for x in layers[-1]]
+            files[f"{name}.{ATOMIC_NUMBERS[symbol]:03d}.data"] = _connections(layers)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, content in {"input.nn": lines, "scaling.data": scaling, **files}.items():
         (Path(folder) / name).write_text("\n".join(content) + "\n", encoding="utf-8")
+
+
+def _scaling_of(head: MLP) -> tuple[np.ndarray, np.ndarray]:
+    """μ and s of every element and feature."""
+    shape = np.shape(head.weights[0])[:2]
+    return tuple(np.broadcast_to(np.asarray(default if x is None else x, float), shape) for x, default in ((head.shift, 0.0), (head.scale, 1.0)))
+
+
+def _layers(head: MLP, s: int, columns: list[int], shift: np.ndarray, scale: np.ndarray) -> list[list[np.ndarray]]:
+    """Weights and biases of an element for these features, scaled so; and for the charge behind them, which is not scaled."""
+    layers = [[np.asarray(x, float)[s] for x in of_layer] for of_layer in zip(head.weights, head.biases, strict=True)]
+    (first, bias), n = layers[0], len(shift)
+    own_shift, own_scale = (x[s] for x in _scaling_of(head))
+    shift, scale = np.append(shift, 0.0)[: len(first)], np.append(scale, 1.0)[: len(first)]
+    kept = np.array([*columns, *range(n, len(first))])
+    absent = np.setdiff1d(np.arange(n), columns)  # zero, and constant behind the scaling
+    moved = (shift[kept] - own_shift[kept]) / own_scale[kept]
+    bias = bias - (own_shift[absent] / own_scale[absent]) @ first[absent] + moved @ first[kept]
+    layers[0] = [first[kept] * (scale[kept] / own_scale[kept])[:, None], bias]
+    return layers
 
 
 def _letters(head: MLP) -> list[str]:

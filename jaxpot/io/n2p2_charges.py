@@ -1,6 +1,7 @@
 """Networks of the fourth generation in n2p2's files: electronegativities, hardness, widths of charges, and the screening of near pairs."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from jaxpot.heads.mlp import MLP
 from jaxpot.io.n2p2_keywords import NORMALISATION, Settings, by_element, word_of, words_of
 from jaxpot.io.text import number, read_text
 from jaxpot.longrange.carried import Carried, ChargedPotential, PairsOfCharges, Screening
+from jaxpot.longrange.fragments import WholeStructure
 from jaxpot.longrange.qeq import QEq
 from jaxpot.longrange.sums import PairSum
 from jaxpot.math.cutoffs import CosineCutoff
@@ -85,3 +87,47 @@ def _screening(settings: Settings, path: Path) -> tuple[float, float]:
     if not 0 <= inner < outer:
         raise ValueError(f"{path}: expected screen_electrostatics with 0 ≤ inner < outer radius, got {inner} and {outer}")
     return inner, outer
+
+
+class ChargedParts(NamedTuple):
+    """What files hold of a network of the fourth generation."""
+
+    network: AtomicPotential
+    electronegativity: MLP
+    qeq: QEq
+    cutoff: CosineCutoff
+
+
+def charged_parts(potential: ChargedPotential) -> ChargedParts:
+    """The parts of a potential as `charged_potential` makes it.
+
+    Raises:
+      TypeError: for another.
+    """
+    qeq, terms = potential.charges, potential.terms
+    try:
+        _, screening, atoms = terms
+        network, cutoff, other = atoms.potential, screening.potential.cutoff, qeq.electronegativity
+        acsf, own = network.descriptor.parts
+        fits = isinstance(own, OwnCharge) and isinstance(cutoff, CosineCutoff) and isinstance(acsf, ACSF) and acsf == other.descriptor
+        fits = fits and isinstance(other.head, MLP) and isinstance(terms[0], PairsOfCharges) and isinstance(qeq.totals, WholeStructure)
+    except (AttributeError, ValueError):
+        fits = False
+    if not fits:
+        raise TypeError(
+            "write_n2p2: files of the fourth generation hold QEq with the electronegativity AtomicPotential(acsf, MLP(...)), and the terms "
+            "PairsOfCharges, Carried(Screening(interaction, CosineCutoff)) and Carried(AtomicPotential(Joined((acsf, OwnCharge)), MLP(...))), "
+            "all of one ACSF"
+        )
+    return ChargedParts(network, other.head, qeq, cutoff)
+
+
+def charge_files(parts: ChargedParts, species: tuple[str, ...], *, length_unit: float, energy_unit: float) -> tuple[list[str], dict[str, list[str]]]:
+    """Lines of the settings, and files of hardness. Coulomb's constant is written in the units of the files."""
+    qeq, outer, width = parts.qeq, float(parts.cutoff.radius) / length_unit, parts.cutoff.width
+    inner = 0.0 if width is None else outer - float(width) / length_unit
+    order = [qeq.species.index(symbol) for symbol in species]
+    lines = ["nnp_type 4", f"four_pi_epsilon {energy_unit * length_unit / COULOMB!r}", f"screen_electrostatics {inner!r} {outer!r}"]
+    lines += [f"fixed_gausswidth {symbol} {float(qeq.sigma[i]) / length_unit!r}" for symbol, i in zip(species, order, strict=True)]
+    hardness = {f"hardness.{ATOMIC_NUMBERS[symbol]:03d}.data": [repr(float(qeq.hardness[i]) / energy_unit)] for symbol, i in zip(species, order, strict=True)}
+    return lines, hardness

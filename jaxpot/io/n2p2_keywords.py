@@ -13,12 +13,12 @@ NEEDED = (
 )  # fmt: skip
 SCALINGS = ("scale_symmetry_functions", "center_symmetry_functions", "scale_symmetry_functions_sigma")
 NORMALISATION = ("mean_energy", "conv_energy", "conv_length")
-_READ = {*REPEATED, *NEEDED, *SCALINGS, *NORMALISATION, "scale_min_short", "scale_max_short", "normalize_nodes"} - {*CHARGES}
 CHARGES = ("fixed_gausswidth", "screen_electrostatics", "four_pi_epsilon", "element_nodes_electrostatic")  # of the fourth generation, beside its networks
 FOURTH = "nnp_generation"  # in the settings where they are of the fourth generation
 _NETWORKS = tuple(f"{name}_electrostatic" for name in ("global_hidden_layers", "global_nodes", "global_activation"))
 _WITHOUT_EFFECT = frozenset("initial_hardness ewald_truncation_error_method ewald_prec".split())  # likewise; sums are as exact as they are told
 _OTHER_NAMES = {"symfunction": "symfunction_short"}
+_READ = {*REPEATED, *NEEDED, *SCALINGS, *NORMALISATION, "scale_min_short", "scale_max_short", "normalize_nodes"} - {*CHARGES}
 _LARGEST = 10**5  # of layers and nodes
 _GENERATION = {"nnp_generation": ("2",), "nnp_type": ("2", "2G-HDNNP"), "nn_type": ("1", "2"), "nn_type_short": ("1",), "nnp_gen": ("2",)}
 _FOURTH_GENERATION = {"nnp_generation": ("4",), "nnp_type": ("4", "4G-HDNNP")}

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from ase import Atoms
@@ -11,7 +12,7 @@ from catalog import quick_jit
 import jaxpot
 from jaxpot import units
 from jaxpot.cutoffs import PolynomialCutoff
-from jaxpot.io.n2p2 import read_n2p2
+from jaxpot.io.n2p2 import read_n2p2, write_n2p2
 from jaxpot.longrange import Direct, Ewald
 
 SHARED = Path(os.environ.get("JAXPOT_DATA", "."))
@@ -75,6 +76,17 @@ def test_periodic_box():
     potential = read_n2p2(SHARED / "potentials" / "n2p2_H2O_RPBE-D3_4G", **ATOMIC_UNITS, sum=ewald)
     found = assert_same(potential, name, graph_of(name, float(potential.reach)))
     np.testing.assert_allclose(found.virial / units.HARTREE, FILE[f"{name}/virial_fd"], rtol=0, atol=5e-6)
+
+
+@needs_data
+def test_written_and_read(carbon_chain):
+    """In other units; numbers are the same to round-off."""
+    potential = read_n2p2(carbon_chain, **ATOMIC_UNITS, sum=Direct())
+    write_n2p2(carbon_chain / "new", potential, length_unit=0.7, energy_unit=1.3)
+    again = read_n2p2(carbon_chain / "new", length_unit=0.7, energy_unit=1.3, sum=Direct())
+    assert jax.tree_util.tree_structure(again) == jax.tree_util.tree_structure(potential)
+    for one, other in zip(*map(jax.tree_util.tree_leaves, (potential, again)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-300)
 
 
 @needs_data
