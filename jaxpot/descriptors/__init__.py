@@ -38,7 +38,8 @@ from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
 
 __all__ = [
     "ACE", "ACSF", "AEV", "FCHL19", "G2", "G3", "G4", "G5", "MBTR", "MTP", "SLATM", "SOAP", "AngleFunction", "AngleInDegrees", "AsymmetricCore",
-    "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "CarriedDensity", "CarriedFunctions", "ClusterDescriptor", "ClusterPIP", "CompactNarrow", "CompactRadial", "CompactTriangles",
+    "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "CarriedDensity",
+    "CarriedFunctions", "ClusterDescriptor", "ClusterPIP", "CompactNarrow", "CompactRadial", "CompactTriangles",
     "CompactWide", "CompressedSOAP", "Constant", "CosineOfAngle", "CoulombMatrix", "CoulombSpectrum", "CrystalDescriptor", "DeepPotSE", "Density",
     "Descriptor", "EwaldSumMatrix", "EwaldSumSpectrum", "Expansion", "GlobalSOAP", "GraphExpansion", "Histogram", "Instances", "Invariants",
     "InverseDistances", "Joined", "LambdaSOAP", "Listed", "LocalDescriptor", "LocalExpansion", "LocalMBTR", "LocalSLATM", "MolecularDescriptor",

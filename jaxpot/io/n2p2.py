@@ -56,8 +56,8 @@ def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float, sum
 
     Raises:
       FileNotFoundError: if a file is missing.
-      ValueError: for a key or type of function that is not implemented, by name (and networks of the third
-        generation); for a network of the fourth without a sum, or in units without Coulomb's constant; for numbers that are missing, too many, or not finite.
+      ValueError: for a key or type of function that is not implemented, by name (and networks of the third generation); for a network of the
+        fourth without a sum, or in units without Coulomb's constant; for numbers that are missing, too many, or not finite.
 
     References:
       Singraber, Behler, Dellago, "Library-based LAMMPS implementation of high-dimensional neural network potentials", J. Chem. Theory
@@ -244,7 +244,8 @@ def write_n2p2(folder: str | Path, potential: Potential, *, length_unit: float, 
 
     Args:
       folder: to write input.nn, scaling.data and a weights.NNN.data for every element into.
-      potential: an AtomicPotential of an ACSF and an MLP, a ChargedPotential as `read_n2p2` makes it of the fourth generation, or its sum with constants per element (IsolatedAtoms, or Constant with a Linear head).
+      potential: an AtomicPotential of an ACSF and an MLP, a ChargedPotential as `read_n2p2` makes it of the fourth generation, or the sum of
+        one with constants per element (IsolatedAtoms, or Constant with a Linear head).
       length_unit: that of the files in Å.
       energy_unit: likewise in eV.
       data: structures whose smallest and largest values the files shall hold: beyond them n2p2 warns of extrapolation, and LAMMPS stops
@@ -275,7 +276,9 @@ def write_n2p2(folder: str | Path, potential: Potential, *, length_unit: float, 
         remedy="write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay",
     )  # fmt: skip
     descriptor, head = network.descriptor.parts[0] if charged else network.descriptor, network.head
-    heads = {"short": (head, "weights")} | {"electrostatic": (part.electronegativity, "weightse") for part in parts}
+    heads = {"short": (head, "weights")}
+    if charged:
+        heads["electrostatic"] = (parts[0].electronegativity, "weightse")
     if not all(head.hidden for head, _ in heads.values()):
         raise ValueError("write_n2p2: networks of n2p2 have at least one hidden layer, got MLP(())")
     order = sorted(range(len(descriptor.species)), key=lambda s: ATOMIC_NUMBERS[descriptor.species[s]])

@@ -39,7 +39,7 @@ def charged_potential(
             "read_n2p2(..., sum=jaxpot.longrange.sum_for(frames)), which for free molecules is jaxpot.longrange.Direct()"
         )
     if given := [key for key in NORMALISATION if key in settings]:
-        raise ValueError(f"{path}: {', '.join(given)} of a network of the fourth generation are not implemented; train it with data that are not normalised")
+        raise ValueError(f"{path}: {', '.join(given)} of a network of the fourth generation are not implemented; train it without")
     species = descriptor.species
     permittivity = number(word_of(settings, "four_pi_epsilon", path), path) if "four_pi_epsilon" in settings else 1.0
     left = energy_unit * length_unit / permittivity / COULOMB
@@ -129,5 +129,5 @@ def charge_files(parts: ChargedParts, species: tuple[str, ...], *, length_unit: 
     order = [qeq.species.index(symbol) for symbol in species]
     lines = ["nnp_type 4", f"four_pi_epsilon {energy_unit * length_unit / COULOMB!r}", f"screen_electrostatics {inner!r} {outer!r}"]
     lines += [f"fixed_gausswidth {symbol} {float(qeq.sigma[i]) / length_unit!r}" for symbol, i in zip(species, order, strict=True)]
-    hardness = {f"hardness.{ATOMIC_NUMBERS[symbol]:03d}.data": [repr(float(qeq.hardness[i]) / energy_unit)] for symbol, i in zip(species, order, strict=True)}
-    return lines, hardness
+    hardness = [repr(float(qeq.hardness[i]) / energy_unit) for i in order]
+    return lines, {f"hardness.{ATOMIC_NUMBERS[symbol]:03d}.data": [value] for symbol, value in zip(species, hardness, strict=True)}

@@ -79,11 +79,13 @@ def read_settings(path: Path) -> Settings:
     passed_over: dict[str, None] = {}
     for key, *words in lines:
         key = _OTHER_NAMES.get(key, key)
-        if with_charges and (key in _WITHOUT_EFFECT or words[:1] and words[0] in _FOURTH_GENERATION.get(key, ())):
+        known = _FOURTH_GENERATION if with_charges else _GENERATION
+        if (words and words[0] in known.get(key, ())) or (with_charges and key in _WITHOUT_EFFECT):
             continue
         if key in _RUNNER and key not in read:
             passed_over[key] = None
-        if not key or key in _TRAINING or (key in _RUNNER and key not in read) or (not with_charges and key in _GENERATION and words[:1] and words[0] in _GENERATION[key]):
+            continue
+        if not key or key in _TRAINING:
             continue
         if key not in read:
             raise ValueError(
