@@ -1,6 +1,7 @@
 """The interfaces of descriptors, and the features of a structure."""
 
 import abc
+import functools
 from typing import Any
 
 import jax
@@ -21,11 +22,13 @@ class Descriptor(Interface):
       species: the elements it knows, static.
       n_features: F, static.
       reach: the largest distance it looks at, shape [], in Å.
+      points: what sparse points are made of, static.
     """
 
     species: tuple[str, ...]
     n_features: int
     reach: Array
+    points: type = Environment
 
     @abc.abstractmethod
     def __call__(self, graph: Graph) -> Array:
@@ -34,6 +37,10 @@ class Descriptor(Interface):
     def labels(self) -> tuple[Any, ...]:
         """The name of every feature, in order: its number, unless the class knows better."""
         return tuple(range(self.n_features))
+
+    def causes(self, graph: Graph) -> tuple[str, ...]:
+        """Why the features of a structure with sound neighbour lists and elements are NaN, in words."""
+        return ()
 
 
 class LocalDescriptor(Descriptor):
@@ -77,9 +84,15 @@ class BlockDescriptor(Descriptor, Fast):
         return features_of_stack(self, environments(graph, self.reach, self.species))
 
 
+@functools.singledispatch
 def features(descriptor: LocalDescriptor | BlockDescriptor, envs: Environment) -> Array:
     """Features of a stack of n atoms, shape [n, F]."""
-    return descriptor.of(envs) if isinstance(descriptor, BlockDescriptor) else jax.vmap(descriptor.environment)(envs)
+    return jax.vmap(descriptor.environment)(envs)
+
+
+@features.register
+def _of_block(descriptor: BlockDescriptor, envs: Environment) -> Array:
+    return descriptor.of(envs)
 
 
 def features_of_stack(descriptor: LocalDescriptor | BlockDescriptor, stack: Environment) -> Array:

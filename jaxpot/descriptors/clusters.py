@@ -55,6 +55,7 @@ class ClusterDescriptor(Descriptor):
     kinds: _Kinds
     multiplicity: float = 1.0
     permutations: tuple[tuple[int, ...], ...] = ()
+    points = Instances
 
     @property
     def reach(self) -> Array:
@@ -137,6 +138,17 @@ def instances_of(descriptor: Descriptor, envs: Environment) -> tuple[Array, Arra
 @instances_of.register
 def _of_clusters(descriptor: ClusterDescriptor, envs: Environment) -> tuple[Array, Array, Array]:
     return descriptor.instances_of_stack(envs)
+
+
+@functools.singledispatch
+def of_points(descriptor: Descriptor, points: Environment) -> tuple[Array, Array, Array | None]:
+    """Features [M, F] and kinds [M] of sparse points, and what multiplies their kernels, [M] or None."""
+    return features(descriptor, points), points.center, None
+
+
+@of_points.register
+def _of_chosen(descriptor: ClusterDescriptor, points: Instances) -> tuple[Array, Array, Array]:
+    return points.coordinates, points.kind, descriptor.weights_of(points)
 
 
 @block_size.register

@@ -2,6 +2,7 @@
 
 import abc
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ class Invariants(Descriptor):
         ready, stack = prepare(own), environments(graph, own.reach, own.species)
         if is_local(self):
             return features_of_stack(ready, stack)
-        whole = {i: e.coefficients(graph) for i, e in enumerate(ready.expansions) if isinstance(e, GraphExpansion)}
+        whole = {i: e.coefficients(graph) for i, e in enumerate(ready.expansions) if not is_local(e)}
 
         def of_atom(atom):
             env, given = atom
@@ -91,8 +92,17 @@ class Invariants(Descriptor):
         return map_blocks(jax.vmap(of_atom), (stack, whole), atoms_at_once(block_size(ready, stack.mask.shape[1])))
 
 
-def is_local(descriptor: Descriptor) -> bool:
-    """Whether the features of an atom follow from its own neighbours."""
-    if isinstance(descriptor, Invariants):
-        return all(isinstance(expansion, LocalExpansion) for expansion in descriptor.expansions)
-    return isinstance(descriptor, LocalDescriptor | BlockDescriptor)
+@functools.singledispatch
+def is_local(part: Any) -> bool:
+    """Whether the features or coefficients of an atom follow from its own neighbours."""
+    return False
+
+
+@is_local.register(LocalDescriptor | BlockDescriptor | LocalExpansion)
+def _by_class(part: Any) -> bool:
+    return True
+
+
+@is_local.register
+def _if_expansions_are(descriptor: Invariants) -> bool:
+    return all(map(is_local, descriptor.expansions))

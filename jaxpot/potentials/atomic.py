@@ -1,6 +1,8 @@
 """The workhorse: a descriptor, a head, and nothing else."""
 
 import abc
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.kernels import PolynomialKernel
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, condensing, freezing, tabulating
-from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear
+from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear, lacks_points, named
 from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
 from jaxpot.trees import pytree, static
@@ -68,6 +70,9 @@ class DescribedPotential(LinearModel):
         self._require_linear()
         return self.replace(head=self.head.replace(coefficients=w))
 
+    def lacks(self) -> str:
+        return lacks_points(self.head)
+
     def energy_row(self, graph: Graph, weights: Array | None = None) -> Array:
         """Derivatives of the energy, or of a weighted sum of atomic energies, by the coefficients, shape [P].
 
@@ -90,7 +95,7 @@ class DescribedPotential(LinearModel):
         return ready.head.prior_covariance(*(ready.weighted(graph, weights) for graph in (one, other)))
 
     def _require_linear(self) -> None:
-        if not isinstance(self.head, LinearHead):
+        if not is_linear(self):
             raise TypeError(f"{type(self.head).__name__} is not linear in its coefficients; use jaxpot.fit.train")
 
 
@@ -123,8 +128,7 @@ class AtomicPotential(DescribedPotential, LocalPotential):
     chunk: int | None = static(default=None)
 
     def __new__(cls, descriptor: Descriptor | None = None, head: Head | None = None, chunk: int | None = None):  # `copy` gives nothing
-        local = is_local(descriptor) or isinstance(descriptor, ClusterDescriptor)
-        return super().__new__(cls) if local or not isinstance(descriptor, Descriptor) else GraphPotential(descriptor, head)
+        return GraphPotential(descriptor, head) if needs_structure(descriptor) else super().__new__(cls)
 
     def __post_init__(self):
         self._check()
@@ -182,6 +186,22 @@ class GraphPotential(DescribedPotential, Potential):
         return self.descriptor(graph), environments(graph, 0.0, self.species).center, counts(graph, weights)
 
 
+@functools.singledispatch
+def needs_structure(descriptor: Any) -> bool:
+    """Whether features need more than an atom's own neighbours; False of what is no descriptor."""
+    return False
+
+
+@needs_structure.register
+def _unless_local(descriptor: Descriptor) -> bool:
+    return not is_local(descriptor)
+
+
+@needs_structure.register
+def _never(descriptor: ClusterDescriptor) -> bool:
+    return False
+
+
 def counts(graph: Graph, weights: Array | None) -> Array:
     """How often each atom counts, shape [N]: 0 for padding, and else 1 or what the weights say."""
     weights = jnp.ones(graph.centers.shape) if weights is None else weights
@@ -191,6 +211,11 @@ def counts(graph: Graph, weights: Array | None) -> Array:
 @is_linear.register
 def _linear_head(potential: DescribedPotential) -> bool:
     return isinstance(potential.head, LinearHead)
+
+
+@named.register
+def _with_parts(potential: DescribedPotential, *parts: str) -> str:
+    return f"{type(potential).__name__}({', '.join(type(getattr(potential, part)).__name__ for part in parts)})"
 
 
 @block_size.register

@@ -177,6 +177,20 @@ def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
     return strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T))
 
 
+def lacks_points(part: Any, model: str = "potential") -> str:
+    """What a kernel model, or the head of one, says without sparse points, with the line to write; empty if it has them."""
+    if part.n_coefficients:
+        return ""
+    return f"{type(part).__name__} has no sparse points; write {model}.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
+
+
+def lacks_references(model: Any) -> str:
+    """Likewise of a model of whole structures."""
+    if model.n_coefficients:
+        return ""
+    return f"{type(model).__name__} has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])"
+
+
 class LinearModel(Interface):
     """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients."""
 
@@ -191,6 +205,10 @@ class LinearModel(Interface):
     @abc.abstractmethod
     def with_coefficients(self, w: Array) -> "LinearModel":
         """The same model with these coefficients [P]."""
+
+    def lacks(self) -> str:
+        """What it needs before it has coefficients to fit, with the line to write; empty if it has them."""
+        return lacks_points(self)
 
     def energy_row(self, graph: Graph) -> Array:
         """Derivatives of the energy by the coefficients, shape [P]; for models that have it without the rows of forces."""
@@ -280,7 +298,12 @@ def _of_any_term(potential: Sum) -> bool:
 @functools.singledispatch
 def is_linear(model: Any) -> bool:
     """Whether a model is linear in coefficients of its own; classes of which only some instances are register it."""
-    return isinstance(model, LinearModel)
+    return False
+
+
+@is_linear.register
+def _always(model: LinearModel) -> bool:
+    return True
 
 
 @is_linear.register
@@ -288,14 +311,37 @@ def _some_term(model: Sum) -> bool:
     return bool(model.linear_terms)
 
 
-def terms_of(potential: Potential) -> tuple[Potential, ...]:
-    """The terms of a Sum, or the potential itself."""
-    return potential.terms if isinstance(potential, Sum) else (potential,)
+@functools.singledispatch
+def terms_by_path(model: Any) -> dict[str, Any]:
+    """The terms of a Sum by what the paths of their leaves begin with, or the model itself by nothing."""
+    return {"": model}
 
 
-def with_terms(potential: Potential, terms: Sequence[Potential]) -> Potential:
-    """The Sum with these terms in the places of its own, or, of a potential that is no Sum, the one term."""
-    return set_fields(potential, terms=tuple(terms)) if isinstance(potential, Sum) else terms[0]
+@terms_by_path.register
+def _by_number(model: Sum) -> dict[str, Potential]:
+    return {f"terms.{i}.": term for i, term in enumerate(model.terms)}
+
+
+def terms_of(model: Any) -> tuple[Any, ...]:
+    """The terms of a Sum, or the model itself."""
+    return tuple(terms_by_path(model).values())
+
+
+@functools.singledispatch
+def with_terms(model: Any, terms: Sequence[Any]) -> Any:
+    """The Sum with these terms in the places of its own, or, of a model that is no Sum, the one term."""
+    return terms[0]
+
+
+@with_terms.register
+def _in_their_places(model: Sum, terms: Sequence[Potential]) -> Sum:
+    return set_fields(model, terms=tuple(terms))
+
+
+@functools.singledispatch
+def named(model: Any, *parts: str) -> str:
+    """What messages call a model: its class, with those of these parts where it is a descriptor and a head."""
+    return type(model).__name__
 
 
 @pytree
@@ -396,10 +442,7 @@ def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
     if unknown:
         causes.append(f"the model knows {', '.join(model.species)}, but the structure contains {', '.join(unknown)}")
     causes += [f"{path} is not finite" for path, leaf, _ in walk(model) if not np.all(np.isfinite(np.asarray(leaf, float)))]
-    causes += _own_causes(model)
-    if isinstance(model, Model):
-        causes += model.causes(graph)
-    return tuple(causes)
+    return (*causes, *_own_causes(model), *model.causes(graph))
 
 
 def _own_causes(value: Any) -> list[str]:

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.distances import InverseDistances, place_permutations
-from jaxpot.graph import Graph
+from jaxpot.graph import Graph, unstacked
 from jaxpot.heads.references import References
 from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
-from jaxpot.potentials.base import LinearModel, Potential, diagnose
+from jaxpot.potentials.base import LinearModel, Potential, diagnose, lacks_references
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
@@ -118,16 +118,12 @@ class GradientDomain(Potential, LinearModel):
         Raises:
           ValueError: for no structures, or one that is not the molecule (with `diagnose`'s reason).
         """
-        if isinstance(graphs, Graph):
-            if np.ndim(graphs.numbers) != 2:
-                raise ValueError("with_points: got one structure; write with_points([graph]), or stack several")
-            graphs = [jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], graphs) for i in range(len(graphs.numbers))]
+        graphs = unstacked(graphs)
         if not len(graphs):
             raise ValueError("with_points: no structures; expected at least one")
         features, directions = [], []
         for i, graph in enumerate(graphs):
-            causes = diagnose(self.descriptor, graph) + self.descriptor.causes(graph)
-            if causes:
+            if causes := diagnose(self.descriptor, graph):
                 raise ValueError(f"with_points: reference structure {i}: {'; '.join(causes)}")
             x, jacobian = geometry(np.asarray(graph.positions, float)[: len(self.descriptor.atoms)])
             _, size, displacements = np.linalg.svd(jacobian, full_matrices=False)
@@ -200,6 +196,9 @@ class GradientDomain(Potential, LinearModel):
         k = self.force_covariance()
         jitter, offset = jnp.asarray(self.jitter, k.dtype), jnp.asarray(self.offset, k.dtype)
         return jax.scipy.linalg.block_diag(k + jitter * jnp.eye(len(k), dtype=k.dtype), 1 / offset**2)
+
+    def lacks(self) -> str:
+        return lacks_references(self)
 
     def with_coefficients(self, w: Array) -> "GradientDomain":
         return self.replace(coefficients=w)

@@ -9,15 +9,15 @@ import numpy as np
 
 from jaxpot.checks import poison
 from jaxpot.descriptors.base import Descriptor
-from jaxpot.descriptors.global_soap import StructureDescriptor
-from jaxpot.graph import Graph, environments, stack
+from jaxpot.descriptors.global_soap import StructureDescriptor, features_of_atoms
+from jaxpot.graph import Graph, stack, unstacked
 from jaxpot.heads.references import References
 from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.math.matching import Matching
 from jaxpot.passes import condense, condensing, freezing
-from jaxpot.potentials.base import LinearModel, Potential, diagnose
+from jaxpot.potentials.base import LinearModel, Potential, diagnose, lacks_references
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
@@ -126,13 +126,9 @@ class StructureGP(Potential, LinearModel):
         Raises:
           ValueError: for no structures, or one that has no atoms or for which the descriptor gives NaN (with `diagnose`'s reason).
         """
-        if isinstance(graphs, Graph):
-            if np.ndim(graphs.numbers) != 2:
-                raise ValueError("with_points: got one structure; write with_points([graph]), or stack several")
-            graphs = [jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], graphs) for i in range(len(graphs.numbers))]
+        graphs = unstacked(graphs)
         for i, graph in enumerate(graphs):
             causes = diagnose(self.descriptor, graph) if np.any(np.asarray(graph.numbers) > 0) else ("no atoms",)
-            causes += self.descriptor.causes(graph) if isinstance(self.descriptor, StructureDescriptor) else ()
             if causes:
                 raise ValueError(f"with_points: reference structure {i}: {'; '.join(causes)}")
         return self.replace(references=References(stack(graphs)), coefficients=None, self_kernels=None)
@@ -140,8 +136,8 @@ class StructureGP(Potential, LinearModel):
     def described(self) -> "StructureGP":
         """The same model with the features of its references, and their kernels with themselves, which follow the leaves."""
         known = self.references
-        if not known.count:
-            raise ValueError("StructureGP has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
+        if lack := self.lacks():
+            raise ValueError(lack)
         if known.features is None:
             features, kinds = jax.lax.map(jax.checkpoint(self._atoms_of), known.points)
             known = set_fields(known, features=features, kinds=kinds)
@@ -153,13 +149,10 @@ class StructureGP(Potential, LinearModel):
 
     def _atoms_of(self, graph: Graph) -> tuple[Array, Array]:
         """Features [N, F] and centre species [N], −1 for padding."""
-        real = graph.numbers > 0
-        if isinstance(self.descriptor, StructureDescriptor):
-            return self.descriptor.features(graph)[None], jnp.where(jnp.any(real), 0, -1)[None]
-        features = self.descriptor(graph)
+        features, centers = features_of_atoms(self.descriptor, graph)
         if features.ndim != 2:
             raise TypeError(f"StructureGP needs invariant features [N, F], {type(self.descriptor).__name__} gives {list(features.shape)}")
-        return features, jnp.where(real, environments(graph, 0.0, self.species).center, -1)
+        return features, centers
 
     def _similarity(self, a: tuple[Array, Array], b: tuple[Array, Array]) -> Array:
         """k of two structures, before normalisation, shape []."""
@@ -216,6 +209,9 @@ class StructureGP(Potential, LinearModel):
         k = condense(self)._covariance_of_points()
         return k + jnp.asarray(self.jitter, k.dtype) * jnp.eye(self.n_coefficients, dtype=k.dtype)
 
+    def lacks(self) -> str:
+        return lacks_references(self)
+
     def with_coefficients(self, w: Array) -> "StructureGP":
         return self.replace(coefficients=w)
 
@@ -228,7 +224,7 @@ class StructureGP(Potential, LinearModel):
             if found:
                 return (f"reference structure {i}: {'; '.join(found)}",)
         if not bool(_sound(self, graph)):  # the gate's reasons are known already
-            return self.descriptor.causes(graph) if isinstance(self.descriptor, StructureDescriptor) else ()
+            return self.descriptor.causes(graph)
         bad = np.flatnonzero(~np.isfinite(_basis(self, graph)))
         if not len(bad):
             return ()

@@ -20,7 +20,7 @@ from jaxpot.heads.references import references_of, with_points
 from jaxpot.heads.tensor import degree
 from jaxpot.math.coupling import count_couplings
 from jaxpot.passes import condense, prepare
-from jaxpot.potentials.base import LinearModel, Model
+from jaxpot.potentials.base import LinearModel, Model, lacks_points
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
@@ -86,6 +86,9 @@ class TensorModel(Model, LinearModel):
     @property
     def n_coefficients(self) -> int:
         return sum(part.n_coefficients for part in self.parts)
+
+    def lacks(self) -> str:
+        return next(filter(None, (lacks_points(part.head, "model") for part in self.parts)), "")
 
     def with_points(self, points: Environment) -> "TensorModel":
         """The same model, unfitted, with these M environments as sparse points of every head that has them.
