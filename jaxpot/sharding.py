@@ -169,12 +169,7 @@ def partition(graph: Graph, mesh: Mesh, *, whole: bool = False) -> Partition:
 @functools.singledispatch
 def is_cut(model: Potential) -> bool:
     """Whether a model can be evaluated in parts: where energies follow from the atoms' own neighbours."""
-    return False
-
-
-@is_cut.register
-def _without_more(model: LocalPotential) -> bool:
-    return not predicts_more(model)
+    return isinstance(model, LocalPotential) and not predicts_more(model)
 
 
 @is_cut.register

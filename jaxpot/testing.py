@@ -3,7 +3,6 @@
 Each function returns nothing or raises an AssertionError of one line: the law, by how much it is broken, and where.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -131,19 +130,13 @@ def _require_kind(model: Any) -> None:
         raise TypeError(f"expected a Descriptor or a Potential, got {name}; write class {name}(jaxpot.LocalDescriptor) or another of these interfaces")
 
 
-@functools.singledispatch
-def _of_laws(model: Potential, graph: Graph) -> dict[str, jax.Array]:
+@jax.jit
+def _values(model: Any, graph: Graph) -> dict[str, jax.Array]:
     """What the laws are of."""
+    if isinstance(model, Descriptor):
+        return {"features": model(graph)}
     found = evaluate(model, graph)
     return {"energy": found.energy, "forces": found.forces, "virial": found.virial}
-
-
-@_of_laws.register
-def _features(model: Descriptor, graph: Graph) -> dict[str, jax.Array]:
-    return {"features": model(graph)}
-
-
-_values = jax.jit(_of_laws)
 
 
 def _turned(value: np.ndarray, rotation: np.ndarray, name: str) -> np.ndarray:

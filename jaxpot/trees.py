@@ -125,14 +125,7 @@ def find_class(name: Any) -> type:
 
 
 def fits(value: Any, cls: type, **kinds: Any) -> bool:
-    """Whether a value is of a class, and its fields of these classes.
-
-    Example:
-      >>> from jaxpot import AtomicPotential, Linear
-      >>> from jaxpot.descriptors import Constant
-      >>> fits(AtomicPotential(Constant(("H",)), Linear()), AtomicPotential, descriptor=Constant, head=Linear)
-      True
-    """
+    """Whether a value is of a class and its fields of these: `fits(term, AtomicPotential, descriptor=SOAP, head=Linear)`."""
     return isinstance(value, cls) and all(isinstance(getattr(value, name), kind) for name, kind in kinds.items())
 
 

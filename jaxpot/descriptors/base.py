@@ -1,7 +1,6 @@
 """The interfaces of descriptors, and the features of a structure."""
 
 import abc
-import functools
 from typing import Any
 
 import jax
@@ -84,15 +83,9 @@ class BlockDescriptor(Descriptor, Fast):
         return features_of_stack(self, environments(graph, self.reach, self.species))
 
 
-@functools.singledispatch
 def features(descriptor: LocalDescriptor | BlockDescriptor, envs: Environment) -> Array:
     """Features of a stack of n atoms, shape [n, F]."""
-    return jax.vmap(descriptor.environment)(envs)
-
-
-@features.register
-def _of_block(descriptor: BlockDescriptor, envs: Environment) -> Array:
-    return descriptor.of(envs)
+    return descriptor.of(envs) if isinstance(descriptor, BlockDescriptor) else jax.vmap(descriptor.environment)(envs)
 
 
 def features_of_stack(descriptor: LocalDescriptor | BlockDescriptor, stack: Environment) -> Array:

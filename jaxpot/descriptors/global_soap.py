@@ -1,14 +1,12 @@
 """Features of a whole structure: the power spectrum of the global density."""
 
 import abc
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.density import power_spectrum
 from jaxpot.descriptors.expansion import LocalExpansion
 from jaxpot.graph import Graph, environments
@@ -45,17 +43,6 @@ class StructureDescriptor(Interface):
     def causes(self, graph: Graph) -> tuple[str, ...]:
         """Why the features of a structure with sound neighbour lists and elements are NaN, in words."""
         return ()
-
-
-@functools.singledispatch
-def features_of_atoms(descriptor: Descriptor, graph: Graph) -> tuple[Array, Array]:
-    """Features [N, F] and centre species [N], −1 for padding; of a descriptor of whole structures those of one atom."""
-    return descriptor(graph), jnp.where(graph.numbers > 0, environments(graph, 0.0, descriptor.species).center, -1)
-
-
-@features_of_atoms.register
-def _of_structure(descriptor: StructureDescriptor, graph: Graph) -> tuple[Array, Array]:
-    return descriptor.features(graph)[None], jnp.where(jnp.any(graph.numbers > 0), 0, -1)[None]
 
 
 @pytree

@@ -22,8 +22,9 @@ def require_linear(model: Model) -> tuple[LinearModel, ...]:
     if not terms:
         raise TypeError(f"{' + '.join(named(term, 'head') for term in terms_of(model))} is not linear in its coefficients; use jaxpot.fit.train")
     for term in terms:
-        if lack := term.lacks():
-            raise ValueError(lack)
+        for head in term.heads:
+            if not head.n_coefficients:
+                raise ValueError(f"{type(head).__name__} has no {term.needs}")
     return terms
 
 

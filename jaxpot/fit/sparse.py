@@ -2,8 +2,8 @@
 through the chosen environments or instances, which `SparseGP` keeps."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,53 +56,34 @@ def select_environments(
     References:
       Mahoney, Drineas, "CUR matrix decompositions for improved data analysis", PNAS 106, 697 (2009).
     """
-    choosers = _choosers(descriptor)
-    method = method or next(iter(choosers))
+    clusters = isinstance(descriptor, ClusterDescriptor)
+    choosers = {"fps": _farthest, "kmeans": _kmeans} | ({"grid": _grid} if clusters else {"cur": _leverage})
+    method = method or ("grid" if clusters else "cur")
     if method not in choosers:
         raise ValueError(f"method for {type(descriptor).__name__} must be one of {', '.join(sorted(choosers))}, got {method!r}")
-    found = _candidates(descriptor, data)
+    features, kinds, origin = _candidates(descriptor, data)
+    names = descriptor.kinds if clusters else descriptor.species
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32))
-    distinct = {name: _distinct(np.flatnonzero(found.kinds == k), found.features) for k, name in enumerate(found.names)}
+    distinct = {name: _distinct(np.flatnonzero(kinds == k), features) for k, name in enumerate(names)}
     counts = _shares(m, {name: len(ids) for name, ids in distinct.items()})
-    chosen = [ids[choosers[method](found.compared(found.features[ids]), counts[name], rng)] for name, ids in distinct.items() if counts[name]]
-    return found.points(np.concatenate(chosen))
+    chosen = []
+    for name, ids in distinct.items():
+        if counts[name]:
+            x = features[ids]
+            chosen.append(ids[choosers[method](x / np.maximum(x.std(axis=0), 1e-12) if clusters else x, counts[name], rng)])
+    chosen = np.concatenate(chosen)
+    if clusters:
+        return Instances(jnp.asarray(features[chosen]), jnp.asarray(kinds[chosen]))
+    order = np.lexsort((origin[chosen, 1], origin[chosen, 0]))
+    return _gather(descriptor, data, origin[chosen[order]])
 
 
 def count_distinct(descriptor: LocalDescriptor | ClusterDescriptor, data: Dataset) -> int:
     """How many atomic environments (or instances) of a data set differ, centre species (or kinds) apart: the most that
     `select_environments` can choose.
     """
-    found = _candidates(descriptor, data)
-    return sum(len(_distinct(np.flatnonzero(found.kinds == k), found.features)) for k in np.unique(found.kinds))
-
-
-class _Candidates(NamedTuple):
-    """What sparse points are chosen from.
-
-    Args:
-      features: shape [n, F].
-      kinds: centre species, or kinds of clusters, shape [n].
-      names: of the kinds.
-      compared: features of one kind as they are compared.
-      points: from the chosen ones to sparse points.
-    """
-
-    features: np.ndarray
-    kinds: np.ndarray
-    names: tuple
-    compared: Callable[[np.ndarray], np.ndarray]
-    points: Callable[[np.ndarray], Environment | Instances]
-
-
-@functools.singledispatch
-def _choosers(descriptor: Descriptor) -> dict[str, Callable]:
-    """By method, the default first."""
-    return {"cur": _leverage, "fps": _farthest, "kmeans": _kmeans}
-
-
-@_choosers.register
-def _of_few_coordinates(descriptor: ClusterDescriptor) -> dict[str, Callable]:
-    return {"grid": _grid, "fps": _farthest, "kmeans": _kmeans}
+    features, kinds, _ = _candidates(descriptor, data)
+    return sum(len(_distinct(np.flatnonzero(kinds == k), features)) for k in np.unique(kinds))
 
 
 @jax.jit
@@ -112,8 +93,8 @@ def _features(descriptor, graph):
 
 
 @functools.singledispatch
-def _candidates(descriptor: LocalDescriptor, data: Dataset) -> _Candidates:
-    """Every atom of a data set, or every instance that has a weight."""
+def _candidates(descriptor: LocalDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features [n, F], centre species [n] and (frame, atom) [n, 2] of every atom of a data set."""
     features, centers, origin = [], [], []
     for frame, structure in data.structures():
         n = data.n_atoms[frame]
@@ -123,11 +104,7 @@ def _candidates(descriptor: LocalDescriptor, data: Dataset) -> _Candidates:
         features.append(x)
         centers.append(center)
         origin.append(np.stack([np.full(n, frame), np.arange(n)], axis=1))
-    origin = np.concatenate(origin)
-    in_order = lambda chosen: origin[chosen[np.lexsort((origin[chosen, 1], origin[chosen, 0]))]]  # noqa: E731
-    return _Candidates(
-        np.concatenate(features), np.concatenate(centers), descriptor.species, lambda x: x, lambda chosen: _gather(descriptor, data, in_order(chosen))
-    )
+    return np.concatenate(features), np.concatenate(centers), np.concatenate(origin)
 
 
 @jax.jit
@@ -138,7 +115,8 @@ def _instances(descriptor, graph):
 
 
 @_candidates.register
-def _all_instances(descriptor: ClusterDescriptor, data: Dataset) -> _Candidates:
+def _all_instances(descriptor: ClusterDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, None]:
+    """Coordinates [n, F] and kinds [n] of every instance of a data set that has a weight."""
     coordinates, kinds = [], []
     for frame, structure in data.structures():
         x, kind, weight = (np.asarray(a) for a in _instances(descriptor, only(structure.graphs, descriptor.species)))
@@ -146,10 +124,7 @@ def _all_instances(descriptor: ClusterDescriptor, data: Dataset) -> _Candidates:
             raise ValueError(explain(descriptor, structure, frame))
         coordinates.append(x[weight > 0])
         kinds.append(kind[weight > 0])
-    x, k = np.concatenate(coordinates), np.concatenate(kinds)
-    return _Candidates(
-        x, k, descriptor.kinds, lambda x: x / np.maximum(x.std(axis=0), 1e-12), lambda chosen: Instances(jnp.asarray(x[chosen]), jnp.asarray(k[chosen]))
-    )
+    return np.concatenate(coordinates), np.concatenate(kinds), None
 
 
 def _distinct(ids: np.ndarray, features: np.ndarray) -> np.ndarray:

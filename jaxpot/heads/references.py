@@ -15,6 +15,8 @@ from jaxpot.trees import pytree, set_fields
 
 Array = jax.Array
 
+REFERENCES = "reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])"  # needed by models of whole structures
+
 
 @pytree
 class References(Tree):

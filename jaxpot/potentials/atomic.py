@@ -1,8 +1,6 @@
 """The workhorse: a descriptor, a head, and nothing else."""
 
 import abc
-import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +18,7 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.kernels import PolynomialKernel
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, condensing, freezing, tabulating
-from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear, lacks_points, named
+from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear, named
 from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
 from jaxpot.trees import pytree, static
@@ -70,8 +68,9 @@ class DescribedPotential(LinearModel):
         self._require_linear()
         return self.replace(head=self.head.replace(coefficients=w))
 
-    def lacks(self) -> str:
-        return lacks_points(self.head)
+    @property
+    def heads(self) -> tuple[Head]:
+        return (self.head,)
 
     def energy_row(self, graph: Graph, weights: Array | None = None) -> Array:
         """Derivatives of the energy, or of a weighted sum of atomic energies, by the coefficients, shape [P].
@@ -128,7 +127,8 @@ class AtomicPotential(DescribedPotential, LocalPotential):
     chunk: int | None = static(default=None)
 
     def __new__(cls, descriptor: Descriptor | None = None, head: Head | None = None, chunk: int | None = None):  # `copy` gives nothing
-        return GraphPotential(descriptor, head) if needs_structure(descriptor) else super().__new__(cls)
+        local = is_local(descriptor) or isinstance(descriptor, ClusterDescriptor)
+        return super().__new__(cls) if local or not isinstance(descriptor, Descriptor) else GraphPotential(descriptor, head)
 
     def __post_init__(self):
         self._check()
@@ -184,22 +184,6 @@ class GraphPotential(DescribedPotential, Potential):
 
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
         return self.descriptor(graph), environments(graph, 0.0, self.species).center, counts(graph, weights)
-
-
-@functools.singledispatch
-def needs_structure(descriptor: Any) -> bool:
-    """Whether features need more than an atom's own neighbours; False of what is no descriptor."""
-    return False
-
-
-@needs_structure.register
-def _unless_local(descriptor: Descriptor) -> bool:
-    return not is_local(descriptor)
-
-
-@needs_structure.register
-def _never(descriptor: ClusterDescriptor) -> bool:
-    return False
 
 
 def counts(graph: Graph, weights: Array | None) -> Array:

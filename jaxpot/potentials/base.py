@@ -177,22 +177,14 @@ def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
     return strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T))
 
 
-def lacks_points(part: Any, model: str = "potential") -> str:
-    """What a kernel model, or the head of one, says without sparse points, with the line to write; empty if it has them."""
-    if part.n_coefficients:
-        return ""
-    return f"{type(part).__name__} has no sparse points; write {model}.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
-
-
-def lacks_references(model: Any) -> str:
-    """Likewise of a model of whole structures."""
-    if model.n_coefficients:
-        return ""
-    return f"{type(model).__name__} has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])"
-
-
 class LinearModel(Interface):
-    """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients."""
+    """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients.
+
+    Attributes:
+      needs: what there are no coefficients without, with the line to write, static.
+    """
+
+    needs: str = "sparse points; write potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
 
     @abc.abstractmethod
     def basis(self, graph: Graph) -> Properties:
@@ -206,9 +198,10 @@ class LinearModel(Interface):
     def with_coefficients(self, w: Array) -> "LinearModel":
         """The same model with these coefficients [P]."""
 
-    def lacks(self) -> str:
-        """What it needs before it has coefficients to fit, with the line to write; empty if it has them."""
-        return lacks_points(self)
+    @property
+    def heads(self) -> tuple[Any, ...]:
+        """What holds the coefficients: heads, or the model itself."""
+        return (self,)
 
     def energy_row(self, graph: Graph) -> Array:
         """Derivatives of the energy by the coefficients, shape [P]; for models that have it without the rows of forces."""
@@ -298,12 +291,7 @@ def _of_any_term(potential: Sum) -> bool:
 @functools.singledispatch
 def is_linear(model: Any) -> bool:
     """Whether a model is linear in coefficients of its own; classes of which only some instances are register it."""
-    return False
-
-
-@is_linear.register
-def _always(model: LinearModel) -> bool:
-    return True
+    return isinstance(model, LinearModel)
 
 
 @is_linear.register
@@ -311,15 +299,9 @@ def _some_term(model: Sum) -> bool:
     return bool(model.linear_terms)
 
 
-@functools.singledispatch
 def terms_by_path(model: Any) -> dict[str, Any]:
     """The terms of a Sum by what the paths of their leaves begin with, or the model itself by nothing."""
-    return {"": model}
-
-
-@terms_by_path.register
-def _by_number(model: Sum) -> dict[str, Potential]:
-    return {f"terms.{i}.": term for i, term in enumerate(model.terms)}
+    return {f"terms.{i}.": term for i, term in enumerate(model.terms)} if isinstance(model, Sum) else {"": model}
 
 
 def terms_of(model: Any) -> tuple[Any, ...]:
@@ -327,15 +309,9 @@ def terms_of(model: Any) -> tuple[Any, ...]:
     return tuple(terms_by_path(model).values())
 
 
-@functools.singledispatch
 def with_terms(model: Any, terms: Sequence[Any]) -> Any:
     """The Sum with these terms in the places of its own, or, of a model that is no Sum, the one term."""
-    return terms[0]
-
-
-@with_terms.register
-def _in_their_places(model: Sum, terms: Sequence[Potential]) -> Sum:
-    return set_fields(model, terms=tuple(terms))
+    return set_fields(model, terms=tuple(terms)) if isinstance(model, Sum) else terms[0]
 
 
 @functools.singledispatch

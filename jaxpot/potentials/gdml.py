@@ -9,12 +9,12 @@ import numpy as np
 
 from jaxpot.descriptors.distances import InverseDistances, place_permutations
 from jaxpot.graph import Graph, unstacked
-from jaxpot.heads.references import References
+from jaxpot.heads.references import REFERENCES, References
 from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
-from jaxpot.potentials.base import LinearModel, Potential, diagnose, lacks_references
+from jaxpot.potentials.base import LinearModel, Potential, diagnose
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
@@ -76,6 +76,7 @@ class GradientDomain(Potential, LinearModel):
     references: References = dataclasses.field(default_factory=References)
     coefficients: OptionalLeaf = None
     made_in: str | None = derived()
+    needs = REFERENCES
 
     def __post_init__(self):
         note_precision(self)
@@ -196,9 +197,6 @@ class GradientDomain(Potential, LinearModel):
         k = self.force_covariance()
         jitter, offset = jnp.asarray(self.jitter, k.dtype), jnp.asarray(self.offset, k.dtype)
         return jax.scipy.linalg.block_diag(k + jitter * jnp.eye(len(k), dtype=k.dtype), 1 / offset**2)
-
-    def lacks(self) -> str:
-        return lacks_references(self)
 
     def with_coefficients(self, w: Array) -> "GradientDomain":
         return self.replace(coefficients=w)

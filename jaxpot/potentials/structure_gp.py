@@ -9,15 +9,15 @@ import numpy as np
 
 from jaxpot.checks import poison
 from jaxpot.descriptors.base import Descriptor
-from jaxpot.descriptors.global_soap import StructureDescriptor, features_of_atoms
-from jaxpot.graph import Graph, stack, unstacked
-from jaxpot.heads.references import References
+from jaxpot.descriptors.global_soap import StructureDescriptor
+from jaxpot.graph import Graph, environments, stack, unstacked
+from jaxpot.heads.references import REFERENCES, References
 from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.math.matching import Matching
 from jaxpot.passes import condense, condensing, freezing
-from jaxpot.potentials.base import LinearModel, Potential, diagnose, lacks_references
+from jaxpot.potentials.base import LinearModel, Potential, diagnose
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
@@ -86,6 +86,7 @@ class StructureGP(Potential, LinearModel):
     coefficients: OptionalLeaf = None
     self_kernels: OptionalLeaf = None
     made_in: str | None = derived()
+    needs = REFERENCES
 
     def __post_init__(self):
         note_precision(self)
@@ -136,8 +137,8 @@ class StructureGP(Potential, LinearModel):
     def described(self) -> "StructureGP":
         """The same model with the features of its references, and their kernels with themselves, which follow the leaves."""
         known = self.references
-        if lack := self.lacks():
-            raise ValueError(lack)
+        if not known.count:
+            raise ValueError(f"StructureGP has no {self.needs}")
         if known.features is None:
             features, kinds = jax.lax.map(jax.checkpoint(self._atoms_of), known.points)
             known = set_fields(known, features=features, kinds=kinds)
@@ -149,10 +150,13 @@ class StructureGP(Potential, LinearModel):
 
     def _atoms_of(self, graph: Graph) -> tuple[Array, Array]:
         """Features [N, F] and centre species [N], −1 for padding."""
-        features, centers = features_of_atoms(self.descriptor, graph)
+        real = graph.numbers > 0
+        if isinstance(self.descriptor, StructureDescriptor):
+            return self.descriptor.features(graph)[None], jnp.where(jnp.any(real), 0, -1)[None]
+        features = self.descriptor(graph)
         if features.ndim != 2:
             raise TypeError(f"StructureGP needs invariant features [N, F], {type(self.descriptor).__name__} gives {list(features.shape)}")
-        return features, centers
+        return features, jnp.where(real, environments(graph, 0.0, self.species).center, -1)
 
     def _similarity(self, a: tuple[Array, Array], b: tuple[Array, Array]) -> Array:
         """k of two structures, before normalisation, shape []."""
@@ -208,9 +212,6 @@ class StructureGP(Potential, LinearModel):
     def precision(self) -> Array:
         k = condense(self)._covariance_of_points()
         return k + jnp.asarray(self.jitter, k.dtype) * jnp.eye(self.n_coefficients, dtype=k.dtype)
-
-    def lacks(self) -> str:
-        return lacks_references(self)
 
     def with_coefficients(self, w: Array) -> "StructureGP":
         return self.replace(coefficients=w)

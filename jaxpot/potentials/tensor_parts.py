@@ -1,7 +1,6 @@
 """The parts of a tensor: each is a descriptor of some degree with a head that is linear in its coefficients."""
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -49,19 +48,11 @@ class _Part(Tree):
 
     def values(self, envs: Environment, as_basis: bool) -> Array:
         """Spherical components of n atoms, shape [n, 2λ + 1], or their derivatives by the coefficients, [n, 2λ + 1, P]."""
-        return _values(self.head, self.head.basis if as_basis else self.head.__call__, self.descriptor, envs)
-
-
-@functools.singledispatch
-def _values(head: LinearHead, function: Callable[..., Array], descriptor: Descriptor, envs: Environment) -> Array:
-    """A function of one component of the features, for all of them."""
-    x = features(descriptor, envs)
-    return jax.vmap(function, (2, None), 1)(x[:, :, None] if x.ndim == 2 else x, envs.center)
-
-
-@_values.register
-def _of_kernels(head: LambdaGP, function: Callable[..., Array], descriptor: Descriptor, envs: Environment) -> Array:
-    return function(*tensor_features(descriptor, envs), envs.center)
+        function = self.head.basis if as_basis else self.head.__call__
+        if isinstance(self.head, LambdaGP):
+            return function(*tensor_features(self.descriptor, envs), envs.center)
+        x = features(self.descriptor, envs)
+        return jax.vmap(function, (2, None), 1)(x[:, :, None] if x.ndim == 2 else x, envs.center)
 
 
 @pytree

@@ -6,6 +6,7 @@ components, and a fit with isotropic noise does not depend on how the structures
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from jaxpot.heads.references import references_of, with_points
 from jaxpot.heads.tensor import degree
 from jaxpot.math.coupling import count_couplings
 from jaxpot.passes import condense, prepare
-from jaxpot.potentials.base import LinearModel, Model, lacks_points
+from jaxpot.potentials.base import LinearModel, Model
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
@@ -45,6 +46,7 @@ class TensorModel(Model, LinearModel):
     per_atom: bool
     chunk: int | None
     field: str
+    needs = LinearModel.needs.replace("potential", "model")
 
     def _check(self) -> None:
         name, rank = type(self).__name__, self.rank
@@ -87,8 +89,9 @@ class TensorModel(Model, LinearModel):
     def n_coefficients(self) -> int:
         return sum(part.n_coefficients for part in self.parts)
 
-    def lacks(self) -> str:
-        return next(filter(None, (lacks_points(part.head, "model") for part in self.parts)), "")
+    @property
+    def heads(self) -> tuple[Any, ...]:
+        return tuple(part.head for part in self.parts)
 
     def with_points(self, points: Environment) -> "TensorModel":
         """The same model, unfitted, with these M environments as sparse points of every head that has them.
