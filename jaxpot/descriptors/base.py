@@ -37,6 +37,10 @@ class Descriptor(Interface):
         """The name of every feature, in order: its number, unless the class knows better."""
         return tuple(range(self.n_features))
 
+    def of_points(self, points: Any) -> tuple[Array, Array, Array | None]:
+        """Features [M, F] and kinds [M] of sparse points, and what multiplies their kernels, [M] or None."""
+        return features(self, points), points.center, None
+
     def causes(self, graph: Graph) -> tuple[str, ...]:
         """Why the features of a structure with sound neighbour lists and elements are NaN, in words."""
         return ()

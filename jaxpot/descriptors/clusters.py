@@ -69,6 +69,9 @@ class ClusterDescriptor(Descriptor):
     def weights_of(self, points: Instances) -> Array:
         """Products of cutoff functions of sparse points, shape [M]."""
 
+    def of_points(self, points: Instances) -> tuple[Array, Array, Array]:
+        return points.coordinates, points.kind, self.weights_of(points)
+
     def slots(self, n_neighbors: int) -> np.ndarray:
         """Which neighbour slots make the instances, shape [I, A]."""
         return combinations_of(n_neighbors, len(self.kinds[0]) - 1)
@@ -138,17 +141,6 @@ def instances_of(descriptor: Descriptor, envs: Environment) -> tuple[Array, Arra
 @instances_of.register
 def _of_clusters(descriptor: ClusterDescriptor, envs: Environment) -> tuple[Array, Array, Array]:
     return descriptor.instances_of_stack(envs)
-
-
-@functools.singledispatch
-def of_points(descriptor: Descriptor, points: Environment) -> tuple[Array, Array, Array | None]:
-    """Features [M, F] and kinds [M] of sparse points, and what multiplies their kernels, [M] or None."""
-    return features(descriptor, points), points.center, None
-
-
-@of_points.register
-def _of_chosen(descriptor: ClusterDescriptor, points: Instances) -> tuple[Array, Array, Array]:
-    return points.coordinates, points.kind, descriptor.weights_of(points)
 
 
 @block_size.register

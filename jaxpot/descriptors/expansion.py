@@ -67,6 +67,11 @@ class Invariants(Descriptor):
         return (self.expansion,)
 
     @property
+    def graph_expansions(self) -> dict[int, GraphExpansion]:
+        """Those that need the whole structure, by their places."""
+        return {i: expansion for i, expansion in enumerate(self.expansions) if not isinstance(expansion, LocalExpansion)}
+
+    @property
     def species(self) -> tuple[str, ...]:
         return self.expansions[0].species
 
@@ -83,7 +88,7 @@ class Invariants(Descriptor):
         ready, stack = prepare(own), environments(graph, own.reach, own.species)
         if is_local(self):
             return features_of_stack(ready, stack)
-        whole = {i: e.coefficients(graph) for i, e in enumerate(ready.expansions) if not is_local(e)}
+        whole = {i: e.coefficients(graph) for i, e in ready.graph_expansions.items()}
 
         def of_atom(atom):
             env, given = atom
@@ -93,16 +98,11 @@ class Invariants(Descriptor):
 
 
 @functools.singledispatch
-def is_local(part: Any) -> bool:
-    """Whether the features or coefficients of an atom follow from its own neighbours."""
-    return False
-
-
-@is_local.register(LocalDescriptor | BlockDescriptor | LocalExpansion)
-def _by_class(part: Any) -> bool:
-    return True
+def is_local(descriptor: Any) -> bool:
+    """Whether the features of an atom follow from its own neighbours."""
+    return isinstance(descriptor, LocalDescriptor | BlockDescriptor)
 
 
 @is_local.register
 def _if_expansions_are(descriptor: Invariants) -> bool:
-    return all(map(is_local, descriptor.expansions))
+    return not descriptor.graph_expansions

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxpot.descriptors.base import Descriptor
-from jaxpot.descriptors.clusters import Instances, of_points
+from jaxpot.descriptors.clusters import Instances
 from jaxpot.graph import Environment, Graph
 from jaxpot.leaves import OptionalLeaf, Tree
 from jaxpot.passes import condense
@@ -86,7 +86,7 @@ def described(references: References, descriptor: Descriptor, name: str) -> Refe
     points = require_points(references, name)
     if not isinstance(points, descriptor.points):
         raise TypeError(f"{name}: its sparse points are {type(points).__name__}, which {type(descriptor).__name__} does not describe")
-    x, kinds, weights = of_points(descriptor, points)
+    x, kinds, weights = descriptor.of_points(points)
     return set_fields(references, features=x, kinds=kinds, weights=weights)
 
 
