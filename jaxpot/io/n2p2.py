@@ -242,11 +242,8 @@ def write_n2p2(folder: str | Path, potential: Potential, *, length_unit: float, 
     """
     require_path(folder, 'write_n2p2("folder", potential, length_unit=1.0, energy_unit=1.0)')
     network, constants = main_and_constants(
-        potential,
-        lambda term: isinstance(term.descriptor, ACSF) and isinstance(term.head, MLP),
-        owner="write_n2p2", files="files of n2p2", main="an ACSF with an MLP",
-        remedy="write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay",
-    )  # fmt: skip
+        potential, owner="write_n2p2", files="files of n2p2", main="an ACSF with an MLP", descriptor=ACSF, head=MLP
+    )
     descriptor, head = network.descriptor, network.head
     if not head.hidden:
         raise ValueError("write_n2p2: networks of n2p2 have at least one hidden layer, got MLP(())")
