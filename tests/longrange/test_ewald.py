@@ -9,9 +9,9 @@ from ase import Atoms
 from catalog import quick_jit
 
 import jaxpot
-from jaxpot import diagnose, evaluate, from_atoms, strain
+from jaxpot import diagnose, evaluate, from_atoms, sharding, strain
 from jaxpot.cutoffs import PolynomialCutoff
-from jaxpot.longrange import ChargeModel, Coulomb, Direct, Electrostatics, Ewald, FixedCharges, GaussianCoulomb, InversePower
+from jaxpot.longrange import ChargeModel, Direct, Electrostatics, Ewald, FixedCharges, GaussianCoulomb, InversePower
 from jaxpot.longrange.ewald import reciprocal_potential
 from jaxpot.longrange.truncation import integers
 
@@ -221,6 +221,12 @@ def test_what_is_refused_at_once():
             Ewald(cutoff, **{"width": 0.5, "grid": (3, 3, 3), "k_cutoff": 6.0} | changes)
     with pytest.raises(ValueError, match="InversePower other than 1/r is summed over crystals"):
         ewald("slab").potential(InversePower(6), from_atoms(structure("slab"), LIST), jnp.ones(N))
+
+
+def test_parts_are_refused():
+    mesh, graph = sharding.make_mesh(2), from_atoms(structure("crystal"), LIST)
+    with pytest.raises(ValueError, match="Electrostatics depend on more than each atom's neighbours"):
+        sharding.evaluate(Electrostatics(SALT, ewald("crystal")), sharding.partition(graph, mesh), mesh)
 
 
 def test_rocksalt_is_a_slab_of_many_layers():

@@ -14,8 +14,8 @@ from ase import Atoms
 from catalog import quick_jit
 
 from jaxpot import from_atoms, stack, strain
-from jaxpot.cutoffs import PolynomialCutoff, Step
-from jaxpot.longrange import Coulomb, Direct, Ewald, GaussianCoulomb, InversePower, sum_for
+from jaxpot.cutoffs import Step
+from jaxpot.longrange import Coulomb, GaussianCoulomb, InversePower, sum_for
 from jaxpot.longrange.ewald import reciprocal_potential
 from jaxpot.longrange.interactions import exponential_integral, upper_gamma
 from jaxpot.longrange.sums import near_potential
