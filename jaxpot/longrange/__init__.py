@@ -7,4 +7,16 @@ from jaxpot.longrange.ewald import Ewald
 from jaxpot.longrange.interactions import Coulomb, GaussianCoulomb, Interaction, InversePower
 from jaxpot.longrange.sums import Direct, PairSum
 
-__all__ = ["ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb", "Interaction", "InversePower", "PairSum", "sum_for"]
+__all__ = [
+    "ChargeModel",
+    "Coulomb",
+    "Direct",
+    "Electrostatics",
+    "Ewald",
+    "FixedCharges",
+    "GaussianCoulomb",
+    "Interaction",
+    "InversePower",
+    "PairSum",
+    "sum_for",
+]
