@@ -5,6 +5,7 @@ from jaxpot.longrange.choice import sum_for
 from jaxpot.longrange.energies import Electrostatics
 from jaxpot.longrange.ewald import Ewald
 from jaxpot.longrange.interactions import Coulomb, GaussianCoulomb, Interaction, InversePower
+from jaxpot.longrange.mesh import ParticleMesh
 from jaxpot.longrange.sums import Direct, PairSum
 
-__all__ = ["ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb", "Interaction", "InversePower", "PairSum", "sum_for"]
+__all__ = ["ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb", "Interaction", "InversePower", "PairSum", "ParticleMesh", "sum_for"]
