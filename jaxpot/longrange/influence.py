@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -63,36 +62,31 @@ def _axis(n_points: int, order: int, half: bool) -> Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Waves:
-    """The wave vectors of a mesh in a cell, [a, b, c] each.
+    """Sums over the aliases of the wave vectors k of a mesh in a cell, [a, b, c] each; what is relative is so to U² of k.
 
     Attributes:
       is_zero: whether k = 0.
       square: k².
-      size: U² of all axes.
-      excess: Σ of U² over the other aliases of k, relative to that of k.
-      square_excess: likewise of k² U², in 1/Å².
-      strengths: transform of the far part at k (0 at k = 0).
-      alias_squares: k² of the nearest aliases, [7, a, b, c].
-      alias_shares: their U², relative to that of k.
-      alias_strengths: the transform there; 0 where an axis has no such alias.
+      size: U² of k.
+      strengths: transform of the far part at k, 0 at k = 0.
+      excess: Σ U² over the aliases but k, relative.
+      square_excess: likewise Σ k² U².
+      weighted: likewise Σ k² U² φ̂.
+      total: Σ φ̂ over all aliases.
+      power: Σ k² φ̂² over the aliases but k.
       copies: how many wave vectors one stands for.
     """
 
     is_zero: Array
     square: Array
     size: Array
+    strengths: Array
     excess: Array
     square_excess: Array
-    strengths: Array
-    alias_squares: Array
-    alias_shares: Array
-    alias_strengths: Array
+    weighted: Array
+    total: Array
+    power: Array
     copies: Array
-
-    @property
-    def weighted(self) -> Array:
-        """Σ k² U² φ̂ over the aliases besides k, relative to U² of k."""
-        return jnp.sum(self.alias_squares * self.alias_shares * self.alias_strengths, axis=0)
 
     @property
     def norm(self) -> Array:
@@ -108,72 +102,76 @@ class Waves:
         return (self.square * self.strengths + self.weighted) / (self.size * self.norm)
 
     @property
-    def total(self) -> Array:
-        """Σ φ̂ over all wave vectors but k = 0, []."""
-        return jnp.sum(self.copies * (self.strengths + jnp.sum(self.alias_strengths, axis=0)))
-
-    @property
     def error(self) -> Array:
-        r"""Σ over all wave vectors of the squared error of the force between two unit sources, averaged over their places, [].
+        r"""The squared error of the force between two unit sources, averaged over their places.
 
-        .. math:: \sum_k \Big[ \sum_m k_m^2 \hat\phi_m^2 - \frac{(\sum_m k_m^2 U_m^2 \hat\phi_m)^2}{\sum_m U_m^2\, \sum_m k_m^2 U_m^2} \Big]
+        .. math:: \sum_m k_m^2 \hat\phi_m^2 - \frac{(\sum_m k_m^2 U_m^2 \hat\phi_m)^2}{\sum_m U_m^2\, \sum_m k_m^2 U_m^2}
 
         Written such that nothing cancels where the error is small.
         """
         of_k = self.square * self.strengths
         lost = of_k * self.strengths * (self.square * self.excess + (1 + self.excess) * self.square_excess) / self.norm
-        aliases = jnp.sum(self.alias_squares * self.alias_strengths**2, axis=0)
-        return jnp.sum(self.copies * (lost + aliases - (2 * of_k + self.weighted) * self.weighted / self.norm))
+        return lost + self.power - (2 * of_k + self.weighted) * self.weighted / self.norm
 
 
 def waves(interaction: Interaction, width: Array, of_axes: list[Axis], inverse: Array) -> Waves:
     """The wave vectors of a mesh in the cell of this inverse, smooth in it."""
     metric = 4 * np.pi**2 * jnp.sum(inverse[:, :, None] * inverse[:, None, :], axis=0)
-
-    def along(values: np.ndarray, axis: int) -> Array:
-        return jnp.asarray(values.reshape([-1 if i == axis else 1 for i in range(3)]), inverse.dtype)
-
-    def product(name) -> Array:
-        return functools.reduce(jnp.multiply, [along(getattr(of_axis, name), axis) for axis, of_axis in enumerate(of_axes)])
-
-    n = [along(of_axis.n, axis) for axis, of_axis in enumerate(of_axes)]
-    zeroth, first, second = ([along(of_axis.moments[i], axis) for axis, of_axis in enumerate(of_axes)] for i in range(3))
-    pairs = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
-
-    def quadratic(x: list[Array]) -> Array:
-        a, b, c = x
-        plane = metric[0, 0] * a**2 + metric[1, 1] * b**2 + 2 * metric[0, 1] * a * b
-        return plane + (2 * metric[0, 2] * a + 2 * metric[1, 2] * b) * c + metric[2, 2] * c**2
-
-    def beyond_one(*x: Array) -> Array:
-        """Π(1 + x) − 1."""
-        return functools.reduce(lambda total, one: total + one + total * one, x)
-
-    square_excess = sum(
-        metric[a, a] * (second[a] * (1 + zeroth[b]) * (1 + zeroth[c]) + n[a] ** 2 * beyond_one(zeroth[b], zeroth[c]))
-        for a, b, c in ((0, 1, 2), (1, 0, 2), (2, 0, 1))
-    ) + sum(
-        2 * metric[a, b] * ((n[a] * first[b] + first[a] * n[b] + first[a] * first[b]) * (1 + zeroth[c]) + n[a] * n[b] * zeroth[c])
-        for a, b, c in pairs
-    )
+    names = ("n", "size", "alias", "share", "copies")
+    n, size, alias, share, copies = ([_along(getattr(axis, name), i, metric) for i, axis in enumerate(of_axes)] for name in names)
+    zeroth, first, second = ([_along(axis.moments[order], i, metric) for i, axis in enumerate(of_axes)] for order in range(3))
     is_zero = functools.reduce(jnp.logical_and, [x == 0 for x in n])
-    square = quadratic(n)
-    others, shares, present = [], [], []
-    for aliased in list(itertools.product((False, True), repeat=3))[1:]:
-        others.append(quadratic([along(of_axes[i].alias, i) if aliased[i] else n[i] for i in range(3)]))
-        ones = [(along(of_axes[i].share, i), n[i] != 0) if aliased[i] else (jnp.ones_like(n[i]), jnp.ones_like(n[i], bool)) for i in range(3)]
-        shares.append(functools.reduce(jnp.multiply, [share for share, _ in ones]))
-        present.append(functools.reduce(jnp.logical_and, [there for _, there in ones]))
-    every = interaction.far(jnp.stack([jnp.where(is_zero, 1, square), *others]), width)
+    square = _quadratic(metric, *n)
+    # each axis twice as long: its wave numbers, and their nearest aliases, which those of 0 do not need
+    twice = [jnp.concatenate(pair, axis=i) for i, pair in enumerate(zip(n, alias, strict=True))]
+    there = [jnp.concatenate([jnp.ones_like(x), jnp.where(x == 0, 0, 1)], axis=i) for i, x in enumerate(n)]
+    shares = _product([jnp.concatenate([jnp.ones_like(one), one], axis=i) for i, one in enumerate(share)])
+    squares = _quadratic(metric, *twice)
+    origin = functools.reduce(jnp.logical_and, [x == 0 for x in twice])
+    strengths = jnp.where(origin, 0, interaction.far(jnp.where(origin, 1, squares), width)) * _product(there)
+    own = strengths[: n[0].size, : n[1].size, : n[2].size]
+    others = strengths * (1 - _product([jnp.concatenate([jnp.ones_like(x), jnp.zeros_like(x)], axis=i) for i, x in enumerate(n)]))
+    triples = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
+    square_excess = sum(metric[a, a] * (second[a] * (1 + zeroth[b]) * (1 + zeroth[c]) + n[a] ** 2 * _beyond_one(zeroth[b], zeroth[c])) for a, b, c in triples)
+    square_excess = square_excess + sum(
+        2 * metric[b, c] * ((n[b] * first[c] + first[b] * n[c] + first[b] * first[c]) * (1 + zeroth[a]) + n[b] * n[c] * zeroth[a])
+        for a, b, c in triples
+    )
     return Waves(
         is_zero=is_zero,
         square=square,
-        size=product("size"),
-        excess=beyond_one(*zeroth),
+        size=_product(size),
+        strengths=own,
+        excess=_beyond_one(*zeroth),
         square_excess=square_excess,
-        strengths=jnp.where(is_zero, 0, every[0]),
-        alias_squares=jnp.stack(others),
-        alias_shares=jnp.stack(shares),
-        alias_strengths=jnp.where(jnp.stack(present), every[1:], 0),
-        copies=product("copies"),
+        weighted=_of_aliases(squares * shares * others),
+        total=own + _of_aliases(others),
+        power=_of_aliases(squares * others**2),
+        copies=_product(copies),
     )
+
+
+def _along(values: np.ndarray, axis: int, like: Array) -> Array:
+    """[n] as [n, 1, 1], [1, n, 1] or [1, 1, n]."""
+    return jnp.asarray(values.reshape([-1 if i == axis else 1 for i in range(3)]), like.dtype)
+
+
+def _product(factors: list[Array]) -> Array:
+    return functools.reduce(jnp.multiply, factors)
+
+
+def _beyond_one(*x: Array) -> Array:
+    """Π (1 + x) − 1."""
+    return functools.reduce(lambda total, one: total + one + total * one, x)
+
+
+def _quadratic(metric: Array, a: Array, b: Array, c: Array) -> Array:
+    """k² of wave numbers along the axes, [a, b, c]."""
+    plane = metric[0, 0] * a**2 + metric[1, 1] * b**2 + 2 * metric[0, 1] * a * b
+    return plane + (2 * metric[0, 2] * a + 2 * metric[1, 2] * b) * c + metric[2, 2] * c**2
+
+
+def _of_aliases(values: Array) -> Array:
+    """The sum over both halves of every axis."""
+    a, b, c = values.shape
+    return jnp.sum(values.reshape(2, a // 2, 2, b // 2, 2, c // 2), axis=(0, 2, 4))

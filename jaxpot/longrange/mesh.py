@@ -99,7 +99,7 @@ class ParticleMesh(PairSum):
         mesh = jnp.fft.rfftn(spread(of_axes, first, q, self.grid))
         mesh = jnp.fft.irfftn(influence * mesh, s=self.grid) * float(np.prod(self.grid))
         alone = own_potential(of_axes, influence * k.copies, along, self.grid)
-        return read(of_axes, first, mesh) + ((k.total + background) / volume - alone) * q
+        return read(of_axes, first, mesh) + ((jnp.sum(k.copies * k.total) + background) / volume - alone) * q
 
     def _outgrown(self, graph: Graph) -> Array:
         lengths = jnp.sqrt(jnp.sum(graph.cell**2, axis=1))
@@ -130,11 +130,13 @@ def own_potential(of_axes: Array, influence: Array, along: list[Axis], grid: tup
     distances = np.arange(order)
     waves = [np.cos(2 * np.pi * axis.n[:, None] * distances / n) * np.where(distances == 0, 1, 2) for axis, n in zip(along, grid, strict=True)]
     of_distances = einsum("abc,ax,by,cz->xyz", influence, *(jnp.asarray(of_axis, influence.dtype) for of_axis in waves))
-    overlaps = jnp.stack([jnp.sum(of_axes[:, :, : order - d] * of_axes[:, :, d:], axis=-1) for d in distances], axis=-1)
-    lines = einsum("nz,xyz->nxy", overlaps[:, 2], of_distances)
-    return jnp.sum(lines * overlaps[:, 0, :, None] * overlaps[:, 1, None, :], axis=(1, 2))
+    # atoms last, which is how processors like small sums
+    x, y, z = jnp.moveaxis(of_axes, 0, 2)
+    x, y, z = (jnp.stack([jnp.sum(one[: order - d] * one[d:], axis=0) for d in distances]) for one in (x, y, z))
+    return jnp.sum(jnp.sum(einsum("xyz,zn->xyn", of_distances, z) * y[None, :, :], axis=1) * x, axis=0)
 
 
 def mesh_error(interaction: Interaction, width: Array, grid: tuple[int, int, int], order: int, cell: Array) -> Array:
     """∫ |Δf|² d³r of the far force between two unit sources on a mesh, [], averaged over where they lie between its points."""
-    return waves(interaction, width, axes(grid, order), jnp.linalg.inv(cell)).error / jnp.abs(jnp.linalg.det(cell))
+    k = waves(interaction, width, axes(grid, order), jnp.linalg.inv(cell))
+    return jnp.sum(k.copies * k.error) / jnp.abs(jnp.linalg.det(cell))

@@ -5,12 +5,17 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxpot.descriptors.blocks import atoms_at_once, map_blocks
+from jaxpot.descriptors.blocks import map_blocks
 
 Array = jax.Array
 
-_POINTS = jax.lax.GatherDimensionNumbers(offset_dims=(1, 2, 3), collapsed_slice_dims=(), start_index_map=(0, 1, 2))
-_BLOCK = 4096  # atoms whose points are held at once
+# XLA's CPU adds a window in place, and fast, where a loop over atoms does it; accelerators take all windows at once
+_ONE, _MANY = (
+    jax.lax.ScatterDimensionNumbers(update_window_dims=axes, inserted_window_dims=(), scatter_dims_to_operand_dims=(0, 1, 2))
+    for axes in ((0, 1, 2), (1, 2, 3))
+)
+_INSIDE = jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS
+_BLOCK = 2**18  # atoms whose points are held at once on an accelerator
 
 
 def shares(fractions: Array, grid: tuple[int, int, int], order: int) -> tuple[Array, Array]:
@@ -34,10 +39,18 @@ def shares(fractions: Array, grid: tuple[int, int, int], order: int) -> tuple[Ar
 def spread(of_axes: Array, first: Array, q: Array, grid: tuple[int, int, int]) -> Array:
     """Sources [N] on the points of the mesh: the transpose of `read`."""
     order = of_axes.shape[-1]
-    points = (q[:, None] * of_axes[:, 0])[:, :, None, None] * (of_axes[:, 1, :, None] * of_axes[:, 2, None, :])[:, None, :, :]
-    to = jax.lax.ScatterDimensionNumbers(update_window_dims=(1, 2, 3), inserted_window_dims=(), scatter_dims_to_operand_dims=(0, 1, 2))
-    empty = jnp.zeros([n + order - 1 for n in grid], points.dtype)
-    mesh = jax.lax.scatter_add(empty, first, points, to, mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS)
+    empty = jnp.zeros([n + order - 1 for n in grid], of_axes.dtype)
+
+    def add(mesh, atom):
+        (x, y, z), first = atom
+        return jax.lax.scatter_add(mesh, first, x[:, None, None] * (y[:, None] * z[None, :])[None, :, :], _ONE, mode=_INSIDE)
+
+    of_axes = of_axes.at[:, 0].multiply(q[:, None])
+    if jax.default_backend() == "cpu":
+        mesh, _ = jax.lax.scan(lambda mesh, atom: (jax.checkpoint(add)(mesh, atom), None), empty, (of_axes, first))
+    else:
+        points = of_axes[:, 0, :, None, None] * (of_axes[:, 1, :, None] * of_axes[:, 2, None, :])[:, None, :, :]
+        mesh = jax.lax.scatter_add(empty, first, points, _MANY, mode=_INSIDE)
     return functools.reduce(lambda mesh, axis: _folded(mesh, axis, grid[axis]), range(3), mesh)
 
 
@@ -46,13 +59,14 @@ def read(of_axes: Array, first: Array, mesh: Array) -> Array:
     order, grid = of_axes.shape[-1], mesh.shape
     mesh = functools.reduce(lambda mesh, axis: _extended(mesh, axis, grid[axis] + order - 1), range(3), mesh)
 
-    def of_atoms(atoms):
-        of_axes, first = atoms
-        points = jax.lax.gather(mesh, first, _POINTS, (order,) * 3, mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS)
-        lines = jnp.sum(points * of_axes[:, 2, None, None, :], axis=-1)
-        return jnp.sum(lines * (of_axes[:, 0, :, None] * of_axes[:, 1, None, :]), axis=(1, 2))
+    def of_atom(atom, mesh):
+        (x, y, z), first = atom
+        points = jax.lax.dynamic_slice(mesh, first, (order,) * 3)
+        return jnp.sum(jnp.sum(points * z[None, None, :], axis=-1) * (x[:, None] * y[None, :]))
 
-    return map_blocks(of_atoms, (of_axes, first), atoms_at_once(_BLOCK))
+    if jax.default_backend() == "cpu":
+        return jax.lax.scan(lambda _, atom: (None, jax.checkpoint(of_atom)(atom, mesh)), None, (of_axes, first))[1]
+    return map_blocks(jax.checkpoint(lambda atoms: jax.vmap(of_atom, (0, None))(atoms, mesh)), (of_axes, first), _BLOCK)
 
 
 def _extended(mesh: Array, axis: int, size: int) -> Array:
