@@ -6,6 +6,10 @@ from jaxpot.longrange.energies import Electrostatics
 from jaxpot.longrange.ewald import Ewald
 from jaxpot.longrange.interactions import Coulomb, GaussianCoulomb, Interaction, InversePower
 from jaxpot.longrange.mesh import ParticleMesh
+from jaxpot.longrange.mesh_choice import mesh_for
 from jaxpot.longrange.sums import Direct, PairSum
 
-__all__ = ["ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb", "Interaction", "InversePower", "PairSum", "ParticleMesh", "sum_for"]
+__all__ = [
+    "ChargeModel", "Coulomb", "Direct", "Electrostatics", "Ewald", "FixedCharges", "GaussianCoulomb",
+    "Interaction", "InversePower", "PairSum", "ParticleMesh", "mesh_for", "sum_for",
+]  # fmt: skip

@@ -18,8 +18,8 @@ from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
-_ORDERS = (4, 5, 6)
-_CRYSTAL = (True, True, True)
+ORDERS = (4, 5, 6)
+CRYSTAL = (True, True, True)
 _SLACK = 1e-6  # relative; a cell that equals the one a grid was made for, up to round-off, is covered
 
 
@@ -74,7 +74,7 @@ class ParticleMesh(PairSum):
     def __post_init__(self):
         if not (isinstance(self.grid, tuple) and len(self.grid) == 3 and all(isinstance(n, int) and n >= 2 for n in self.grid)):
             raise ValueError(f"ParticleMesh: grid must be a tuple of three integers from 2, got {self.grid!r}")
-        if self.order not in _ORDERS:
+        if self.order not in ORDERS:
             raise ValueError(f"ParticleMesh: order must be 4, 5 or 6, got {self.order!r}")
 
     @property
@@ -87,7 +87,7 @@ class ParticleMesh(PairSum):
         own, width = interaction.sources(graph.numbers), jnp.asarray(self.width)
         found = near_potential(interaction, self.cutoff, width, graph, q, own) + self._far(interaction, graph, q)
         found = found + (interaction.itself(own) - interaction.origin(width)) * q
-        return unless(jnp.where(real, found, 0), self._outgrown(graph), unlike(graph, _CRYSTAL), undefined(interaction, width, q))
+        return unless(jnp.where(real, found, 0), self._outgrown(graph), unlike(graph, CRYSTAL), undefined(interaction, width, q))
 
     def _far(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         inverse, volume = jnp.linalg.inv(graph.cell), jnp.abs(jnp.linalg.det(graph.cell))
@@ -108,11 +108,11 @@ class ParticleMesh(PairSum):
     def error(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         q = jnp.where(graph.numbers > 0, q, 0)
         near = near_errors(interaction, self.cutoff, jnp.asarray(self.width), graph.numbers, q)
-        return expected(graph, _CRYSTAL, q, near + mesh_error(interaction, jnp.asarray(self.width), self.grid, self.order, graph.cell))
+        return expected(graph, CRYSTAL, q, near + mesh_error(interaction, jnp.asarray(self.width), self.grid, self.order, graph.cell))
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         remedy = "write jaxpot.longrange.sum_for(frames)"
-        if bool(unlike(graph, _CRYSTAL)):
+        if bool(unlike(graph, CRYSTAL)):
             return (f"ParticleMesh sums crystals, and the structure has pbc {np.asarray(graph.pbc).tolist()}; {remedy}",)
         if bool(self._outgrown(graph)):
             lengths = np.linalg.norm(np.asarray(graph.cell), axis=1).round(3).tolist()
