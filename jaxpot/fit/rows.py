@@ -26,10 +26,10 @@ Array = jax.Array
 _ASYMMETRY = 1e-3  # relative; smaller deviations from the symmetry of a label are round-off of who wrote it
 
 
-def fixed_part(model: Potential, linear: tuple[int, ...]) -> Potential | None:
-    """The terms whose predictions are subtracted from the data before the fit."""
+def fixed_part(model: Model, linear: tuple[int, ...]) -> Model | None:
+    """What is subtracted from the data before the fit: the terms that are not linear, or what a linear model predicts without coefficients."""
     terms = tuple(t for i, t in enumerate(terms_of(model)) if i not in linear)
-    return Sum(terms) if terms else None
+    return Sum(terms) if terms else model.constant()
 
 
 def held(properties: Properties) -> tuple[str, ...]:

@@ -90,9 +90,7 @@ class LocalPotential(Potential):
         """Energies of a stack of n atoms, shape [n], in eV."""
 
     def energies(self, graph: Graph) -> Array:
-        stack = environments(graph, self.reach, self.species)
-        # what the gate poisoned must not be hidden by a mask
-        return poison(_energies(self, stack), jnp.any(jnp.isnan(stack.vectors)))
+        return energies_of_stack(self, environments(graph, self.reach, self.species))
 
 
 class FastPotential(LocalPotential, Fast):
@@ -111,6 +109,12 @@ class FastPotential(LocalPotential, Fast):
     @property
     def reach(self) -> Array:
         return self.plain.reach
+
+
+def energies_of_stack(potential: LocalPotential, stack: Environment) -> Array:
+    """Atomic energies [N] of a local potential in a stack of environments, whatever they carry."""
+    # what the gate poisoned must not be hidden by a mask
+    return poison(_energies(potential, stack), jnp.any(jnp.isnan(stack.vectors)))
 
 
 @jax.custom_jvp
@@ -202,6 +206,10 @@ class LinearModel(Interface):
     def heads(self) -> tuple[Any, ...]:
         """What holds the coefficients: heads, or the model itself."""
         return (self,)
+
+    def constant(self) -> "Model | None":
+        """What is predicted beside `basis(graph) @ coefficients`, whatever the coefficients, as a model; None is nothing."""
+        return None
 
     def energy_row(self, graph: Graph) -> Array:
         """Derivatives of the energy by the coefficients, shape [P]; for models that have it without the rows of forces."""
