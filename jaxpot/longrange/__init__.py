@@ -15,5 +15,7 @@ from jaxpot.longrange.solvers import ConjugateGradients, Dense, Solver
 from jaxpot.longrange.sums import Direct, PairSum
 
 __all__ = [
-    "ChargeEquilibration", "ChargeModel", "ConjugateGradients", "Correction", "Coulomb", "Dense", "Direct", "Electrostatics", "Ewald", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower", "LocalCharges", "OverlapWeighted", "PairSum", "QEq", "Solver", "Totals", "Uniform", "Weighted", "WholeStructure", "born_charges", "sum_for",
+    "ChargeEquilibration", "ChargeModel", "ConjugateGradients", "Correction", "Coulomb", "Dense", "Direct", "Electrostatics", "Ewald", "FixedCharges",
+    "Fragments", "GaussianCoulomb", "Interaction", "InversePower", "LocalCharges", "OverlapWeighted", "PairSum", "QEq", "Solver", "Totals", "Uniform",
+    "Weighted", "WholeStructure", "born_charges", "sum_for",
 ]  # fmt: skip
