@@ -79,7 +79,7 @@ def read_settings(path: Path) -> Settings:
     passed_over: dict[str, None] = {}
     for key, *words in lines:
         key = _OTHER_NAMES.get(key, key)
-        if with_charges and (key in _WITHOUT_EFFECT or words[:1] and words[0] in _FOURTH_GENERATION.get(key, ())):
+        if with_charges and (key in _WITHOUT_EFFECT or (words[:1] and words[0] in _FOURTH_GENERATION.get(key, ()))):
             continue
         if key in _RUNNER and key not in read:
             passed_over[key] = None

@@ -1,7 +1,7 @@
 """Interactions of long range: what is summed, how it is summed, where charges come from, and the potentials made of them."""
 
 from jaxpot.longrange.born import born_charges
-from jaxpot.longrange.carried import Carried, ChargeEnergy, ChargedAtoms, ChargedPotential, PairsOfCharges, Screening
+from jaxpot.longrange.carried import Carried, ChargedAtoms, ChargedPotential, ChargeEnergy, PairsOfCharges, Screening
 from jaxpot.longrange.charges import ChargeModel, FixedCharges
 from jaxpot.longrange.choice import sum_for
 from jaxpot.longrange.energies import Electrostatics
