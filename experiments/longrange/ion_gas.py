@@ -67,8 +67,8 @@ def run(settings: dict) -> dict:
     for name, model in models.items():
         errors = jp.fit.report(jp.fit.linear(model, data), unseen)["all"]
         results[name] = {f"{of} {kind}": errors[of][kind] for of in ("energy", "forces") for kind in ("mae", "rmse")}
-    charges = jp.evaluate(found.model.terms[1], unseen.structures().__next__().graphs).charges
-    graph_numbers = test[0].numbers
-    results["charges"] = {symbol: float(np.mean(np.asarray(charges)[: len(graph_numbers)][graph_numbers == z])) for symbol, z in zip(SPECIES, (11, 17), strict=True)}
+    one = jp.from_atoms(test[0], reach)
+    charges = np.asarray(found.model.terms[1].charges.charges(one))
+    results["charges"] = {symbol: float(np.mean(charges[test[0].symbols == symbol])) for symbol in SPECIES}
     results["evidence evaluations"] = len(found.history)
     return results
