@@ -270,10 +270,8 @@ def write_n2p2(folder: str | Path, potential: Potential, *, length_unit: float, 
     plain = [term for term in terms_of(potential) if not isinstance(term, ChargedPotential)]
     parts = [charged_parts(term) for term in charged]
     network, constants = main_and_constants(
-        Sum((*(part.network for part in parts), *plain)),
-        lambda term: isinstance(term.descriptor, Joined if charged else ACSF) and isinstance(term.head, MLP),
-        owner="write_n2p2", files="files of n2p2", main="an ACSF with an MLP",
-        remedy="write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay",
+        Sum((*(part.network for part in parts), *plain)), owner="write_n2p2", files="files of n2p2", main="an ACSF with an MLP",
+        descriptor=Joined if charged else ACSF, head=MLP,
     )  # fmt: skip
     descriptor, head = network.descriptor.parts[0] if charged else network.descriptor, network.head
     heads = {"short": (head, "weights")}

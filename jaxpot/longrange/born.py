@@ -44,7 +44,7 @@ def born_charges(model: Model, graph: Graph) -> Array:
       [[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]]
     """
     own, graph = promoted_pair(model, graph)
-    own, real = prepare(own), (graph.numbers > 0)[:, None]
+    own, real, positions = prepare(own), (graph.numbers > 0)[:, None], jnp.asarray(graph.positions)
 
     def charges_and_dipoles(positions):
         found = observed(own, graph.replace(positions=positions))
@@ -54,11 +54,11 @@ def born_charges(model: Model, graph: Graph) -> Array:
         of_charges = einsum("n,nx->x", q, jnp.where(real, positions, 0))
         return q, jnp.zeros_like(of_charges) if found.dipole is None else found.dipole - of_charges
 
-    (q, dipoles), pull = jax.vjp(charges_and_dipoles, graph.positions)
+    (q, dipoles), pull = jax.vjp(charges_and_dipoles, positions)
 
     def add_flow(flow, j):
         (slopes,) = pull((jax.nn.one_hot(j, len(q), dtype=q.dtype), jnp.zeros_like(dipoles)))
-        return flow + slopes[:, :, None] * _nearest(graph, graph.positions[j][None] - graph.positions)[:, None, :], None
+        return flow + slopes[:, :, None] * _nearest(graph, positions[j][None] - positions)[:, None, :], None
 
     eye = jnp.eye(3, dtype=q.dtype)
     flow, _ = jax.lax.scan(add_flow, jnp.zeros((len(q), 3, 3), q.dtype), jnp.arange(len(q)))
@@ -69,7 +69,7 @@ def born_charges(model: Model, graph: Graph) -> Array:
 
 def _nearest(graph: Graph, vectors: Array) -> Array:
     """The same vectors [N, 3] to the nearest images, by fractions of the cell in its periodic directions."""
-    cell = jnp.where(graph.pbc[:, None], graph.cell, 0)
+    cell = jnp.where(jnp.asarray(graph.pbc)[:, None], graph.cell, 0)
     fractions = einsum("nx,xs->ns", vectors, jnp.linalg.pinv(cell))
     return vectors - einsum("ns,sx->nx", jnp.round(fractions), cell)
 

@@ -1,7 +1,6 @@
 """The energy that charge equilibration minimises, as a potential."""
 
 import jax
-import jax.numpy as jnp
 
 from jaxpot.checks import poison
 from jaxpot.graph import Graph
