@@ -72,7 +72,7 @@ class SelfConsistent(Potential, ChargeModel):
       >>> pairs = PairsOfCharges(species, Direct(), GaussianCoulomb(species, sigma=[1.4, 1.0]))
       >>> atoms = Carried(ChargedAtoms(species, coefficients=[[2.8, 4.6], [8.6, 9.35]]))
       >>> molecule = from_atoms(Atoms("NaCl", positions=[[0, 0, 0], [2.4, 0, 0]]), cutoff=1.0)
-      >>> SelfConsistent((pairs, atoms)).charges(molecule).round(6).tolist()
+      >>> [round(float(q), 6) for q in SelfConsistent((pairs, atoms)).charges(molecule)]
       [0.182484, -0.182484]
 
     References:
