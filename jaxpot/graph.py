@@ -329,7 +329,6 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...], 
     n = graph.numbers.shape[0]
     numbers = jnp.concatenate([graph.numbers, jnp.zeros(1, graph.numbers.dtype)])  # index N, the empty slot, is a padding atom
     index = jnp.asarray(species_table(species))[numbers]
-    unknown = jnp.any((numbers > 0) & (index < 0))
     index = jnp.maximum(index, 0)
 
     mask = (numbers[graph.neighbors] > 0) & (graph.centers > 0)[:, None]
@@ -339,10 +338,8 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...], 
     # where a slot is parked changes nothing, and without a gradient to it none is sent through all vectors
     parked = _PARKING * jax.lax.stop_gradient(jnp.maximum(graph.cutoff, cutoff)).astype(vectors.dtype)
     vectors = jnp.where(mask[:, :, None], vectors, parked / np.sqrt(3.0).astype(vectors.dtype))
-    too_far = cutoff > graph.cutoff * (1 + _SLACK)
-    lost = jnp.any(~jnp.isfinite(positions) & (graph.numbers > 0)[:, None])  # also of an atom without neighbours
     return Environment(
-        vectors=poison(vectors, graph.overflow | too_far | unknown | lost),
+        vectors=poison(vectors, unusable(graph, cutoff, species)),
         species=index[graph.neighbors],
         center=index[: len(mask)],
         index=jnp.minimum(graph.neighbors, n - 1),
@@ -350,6 +347,13 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...], 
         carried=None if carried is None else jnp.where(mask[:, :, None], carried[jnp.minimum(graph.neighbors, n - 1)], 0),
         center_carried=None if carried is None else jnp.where((graph.centers > 0)[:, None], carried[: len(mask)], 0),
     )
+
+
+def unusable(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) -> Array:
+    """Whether `environments` is NaN, shape []: energies take it from here, since looking for it in all vectors needs room for these."""
+    unknown = jnp.any((graph.numbers > 0) & (jnp.asarray(species_table(species))[graph.numbers] < 0))
+    lost = jnp.any(~jnp.isfinite(graph.positions) & (graph.numbers > 0)[:, None])  # also of an atom without neighbours
+    return graph.overflow | (cutoff > graph.cutoff * (1 + _SLACK)) | unknown | lost
 
 
 def only(graph: Graph, species: tuple[str, ...]) -> Graph:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.carried import carried_channel
-from jaxpot.graph import Environment, Graph, environments
+from jaxpot.graph import Environment, Graph
 from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
 from jaxpot.longrange.charges import ChargeModel
@@ -18,7 +18,7 @@ from jaxpot.longrange.sums import PairSum
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.passes import condense
-from jaxpot.potentials.base import LocalPotential, Potential, energies_of_stack
+from jaxpot.potentials.base import LocalPotential, Potential, energies_carrying
 from jaxpot.properties import Properties
 from jaxpot.trees import leaf, pytree, static
 from jaxpot.units import ATOMIC_NUMBERS
@@ -71,7 +71,7 @@ class Carried(ChargeEnergy):
         return self.potential.reach
 
     def energies(self, graph: Graph, carried: Array) -> Array:
-        return energies_of_stack(condense(self.potential), environments(graph, self.reach, self.species, carried))
+        return energies_carrying(condense(self.potential), graph, carried)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         return self.potential.causes(graph)

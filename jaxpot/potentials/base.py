@@ -12,7 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
-from jaxpot.graph import Environment, Graph, environments, only, strain, to_atoms
+from jaxpot.graph import Environment, Graph, environments, only, strain, to_atoms, unusable
 from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
@@ -90,7 +90,7 @@ class LocalPotential(Potential):
         """Energies of a stack of n atoms, shape [n], in eV."""
 
     def energies(self, graph: Graph) -> Array:
-        return energies_of_stack(self, environments(graph, self.reach, self.species))
+        return energies_carrying(self, graph)
 
 
 class FastPotential(LocalPotential, Fast):
@@ -111,10 +111,11 @@ class FastPotential(LocalPotential, Fast):
         return self.plain.reach
 
 
-def energies_of_stack(potential: LocalPotential, stack: Environment) -> Array:
-    """Atomic energies [N] of a local potential in a stack of environments, whatever they carry."""
+def energies_carrying(potential: LocalPotential, graph: Graph, carried: Array | None = None) -> Array:
+    """Atomic energies [N] of a local potential of atoms that carry [N, C]; None is nothing."""
+    energies = _energies(potential, environments(graph, potential.reach, potential.species, carried))
     # what the gate poisoned must not be hidden by a mask
-    return poison(_energies(potential, stack), jnp.any(jnp.isnan(stack.vectors)))
+    return poison(energies, unusable(graph, potential.reach, potential.species))
 
 
 @jax.custom_jvp
