@@ -49,7 +49,7 @@ def write_yace(path: str | Path, potential: Potential) -> Path:
 
     Example:
       >>> import tempfile
-      >>> from jaxpot import TotalDegree
+      >>> from jaxpot import IsolatedAtoms, TotalDegree
       >>> from jaxpot.io.yace import read_yace
       >>> ace = ACE(BondDensity(("Si",), 5.0, ChebExpCos(4, lam=3.0), l_max=2), TotalDegree((3, 3)))
       >>> model = AtomicPotential(ace, Linear(coefficients=np.ones(ace.n_features))) + IsolatedAtoms({"Si": -158.5})
