@@ -419,7 +419,7 @@ def _bonded():
 
 def _charged():
     """Charges of surroundings, and charges that equilibrate; of fragments, with weights, in a molecule."""
-    fragments = Fragments(((0, 2, 4), (1, 3)), charges=[0.4, -0.4])
+    fragments = Fragments(((0, 2, 4), (1, 3)), charges=[0.4])
     weighted = Weighted(_fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear())))
     local = LocalCharges(_HEAD_DESCRIPTOR(), Linear(), weighted, fragments)
     local = local.with_coefficients(0.3 * _random(local.n_coefficients, seed=4))

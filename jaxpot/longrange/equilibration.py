@@ -29,7 +29,7 @@ class ChargeEquilibration(Potential):
       >>> from jaxpot.longrange import Direct, QEq
       >>> qeq = QEq(("Na", "Cl"), IsolatedAtoms({"Na": 2.8, "Cl": 8.6}), hardness=[9.2, 18.7], sigma=[1.4, 1.0], sum=Direct())
       >>> round(float(ChargeEquilibration(qeq)(from_atoms(Atoms("NaCl", positions=[[0, 0, 0], [2.4, 0, 0]]), cutoff=1.0))), 6)
-      -0.481258
+      -0.529203
     """
 
     charges: QEq

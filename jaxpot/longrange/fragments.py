@@ -14,8 +14,6 @@ from jaxpot.trees import leaf, pytree, static
 
 Array = jax.Array
 
-_EXCESS = 1e-6  # e
-
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
@@ -75,15 +73,18 @@ class Fragments(Totals):
     """A charge for every fragment, between which no charge flows, for structures of the same atoms in the same order.
 
     Args:
-      members: indices of the atoms of every fragment; together every atom once.
-      charges: of every fragment, shape [F], in e. Their sum is the charge of the structure, or all charges are NaN.
+      members: indices of the atoms of every fragment, two fragments or more; together every atom once.
+      charges: of every fragment but the last, shape [F - 1], in e. The last one has what is left of the structure's charge.
 
     Raises:
       ValueError: for members that are not all atoms once, or another number of charges.
 
     Example:
-      >>> Fragments(((0, 1, 2), (3, 4, 5)), charges=[0.0, 1.0]).n_atoms
-      6
+      >>> from ase.build import molecule
+      >>> from jaxpot import from_atoms
+      >>> pair = Fragments(((0, 1, 2), (3, 4, 5)), charges=[0.0])
+      >>> pair.groups(from_atoms(molecule("H2O") + molecule("H2O"), 1e-3, charge=1.0)).totals.tolist()
+      [0.0, 1.0]
     """
 
     members: tuple[tuple[int, ...], ...] = static()
@@ -91,10 +92,16 @@ class Fragments(Totals):
 
     def __post_init__(self):
         found = sorted(atom for members in self.members for atom in members)
-        if not found or found != list(range(len(found))) or not all(self.members):
-            raise ValueError(f"Fragments: members must hold every atom 0, 1, … once, such as ((0, 1, 2), (3, 4, 5)), got {self.members!r}")
-        if np.shape(self.charges) != (len(self.members),):
-            raise ValueError(f"Fragments: expected one charge for each of {len(self.members)} fragments, got shape {np.shape(self.charges)}")
+        if len(self.members) < 2 or found != list(range(len(found))) or not all(self.members):
+            raise ValueError(
+                "Fragments: members must be of two fragments or more and hold every atom 0, 1, … once, such as ((0, 1, 2), (3, 4, 5)), "
+                f"got {self.members!r}"
+            )
+        if np.shape(self.charges) != (len(self.members) - 1,):
+            raise ValueError(
+                f"Fragments: expected a charge for each of {len(self.members)} fragments but the last, which has what is left of the structure's, "
+                f"got shape {np.shape(self.charges)}"
+            )
 
     @property
     def n_atoms(self) -> int:
@@ -105,25 +112,15 @@ class Fragments(Totals):
         index = np.full(max(len(graph.numbers), self.n_atoms), len(self.members))
         for fragment, members in enumerate(self.members):
             index[list(members)] = fragment
-        charges = jnp.asarray(self.charges, graph.positions.dtype)
-        wrong = self._other_atoms(graph) | self._other_charge(graph, charges)
-        return Groups(jnp.asarray(index[: len(graph.numbers)]), jnp.where(wrong, jnp.nan, charges))
+        given = jnp.asarray(self.charges, graph.positions.dtype)
+        totals = jnp.concatenate([given, (graph.charge - jnp.sum(given))[None]])
+        return Groups(jnp.asarray(index[: len(graph.numbers)]), jnp.where(self._other_atoms(graph), jnp.nan, totals))
 
     def _other_atoms(self, graph: Graph) -> Array:
         expected = np.arange(len(graph.numbers)) < self.n_atoms
         return jnp.any((graph.numbers > 0) != expected) | (len(graph.numbers) < self.n_atoms)
 
-    def _other_charge(self, graph: Graph, charges: Array) -> Array:
-        return jnp.abs(jnp.sum(charges) - graph.charge) > _EXCESS
-
     def causes(self, graph: Graph) -> tuple[str, ...]:
-        if bool(self._other_atoms(graph)):
-            return (f"Fragments are of {self.n_atoms} atoms, the structure has {int(np.sum(np.asarray(graph.numbers) > 0))}; give the members of these",)
-        charges = jnp.asarray(self.charges)
-        if bool(self._other_charge(graph, charges)):
-            total = float(jnp.sum(charges))
-            return (
-                f"the charges of the fragments sum to {total:.6g} e, the structure has a total charge of {float(graph.charge):.6g} e; "
-                f"write jaxpot.from_atoms(atoms, cutoff, charge={total:.6g})",
-            )
-        return ()
+        if not bool(self._other_atoms(graph)):
+            return ()
+        return (f"Fragments are of {self.n_atoms} atoms, the structure has {int(np.sum(np.asarray(graph.numbers) > 0))}; give the members of these",)

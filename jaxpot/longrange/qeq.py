@@ -54,8 +54,9 @@ class QEq(ChargeModel):
       >>> from jaxpot import IsolatedAtoms, from_atoms
       >>> from jaxpot.longrange import Direct
       >>> qeq = QEq(("Na", "Cl"), IsolatedAtoms({"Na": 2.8, "Cl": 8.6}), hardness=[9.2, 18.7], sigma=[1.4, 1.0], sum=Direct())
-      >>> qeq.charges(from_atoms(Atoms("NaCl", positions=[[0, 0, 0], [2.4, 0, 0]]), cutoff=1.0)).round(6).tolist()
-      [0.165951, -0.165951]
+      >>> sodium, chlorine = qeq.charges(from_atoms(Atoms("NaCl", positions=[[0, 0, 0], [2.4, 0, 0]]), cutoff=1.0))
+      >>> round(float(sodium), 6), round(float(chlorine), 6)
+      (0.182484, -0.182484)
 
     References:
       Rappé, Goddard, "Charge equilibration for molecular dynamics simulations", J. Phys. Chem. 95, 3358 (1991).

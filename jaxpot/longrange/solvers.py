@@ -41,7 +41,8 @@ class Dense(Solver):
     """By the Cholesky factor of the whole matrix, which is made of the operator's columns: up to some thousand unknowns.
 
     Example:
-      >>> Dense().solve(lambda matrix, x: matrix @ x, jnp.array([[2.0, 0.0], [0.0, 4.0]]), jnp.array([1.0, 1.0])).tolist()
+      >>> x = Dense().solve(lambda matrix, x: matrix @ x, jnp.array([[2.0, 0.0], [0.0, 4.0]]), jnp.array([1.0, 1.0]))
+      >>> x.round(12).tolist()
       [0.5, 0.25]
     """
 
