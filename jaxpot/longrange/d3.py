@@ -132,10 +132,10 @@ class AxilrodTeller(Potential):
     r"""The triples of Grimme's D3, a term of its own: `D3(...) + AxilrodTeller(...)`.
 
     .. math:: \epsilon_i = \frac{s_9}{6} \sum_{j \neq k} \sqrt{C_6^{ij} C_6^{jk} C_6^{ik}}\,
-        \frac{1 + 3 \cos\theta_i \cos\theta_j \cos\theta_k}{(r_{ij} r_{jk} r_{ik})^3}\, \frac{f_c(r_{ij}) f_c(r_{jk}) f_c(r_{ik})}{1 + 6 (\bar R/\bar r)^{16}}
+        \frac{1 + 3 \cos\theta_i \cos\theta_j \cos\theta_k}{(r_{ij} r_{jk} r_{ik})^3}\, \frac{f_c f_c f_c}{1 + 6 (\bar R/\bar r)^{16}}
 
-    :math:`\bar r` is the geometric mean of the distances, :math:`\bar R` 4/3 of that of the pair radii. Time grows as the sixth power of
-    the cutoff; memory does not.
+    Every distance ends by its f_c. :math:`\bar r` is the geometric mean of the distances, :math:`\bar R` 4/3 of that of the pair radii. Time
+    grows as the sixth power of the cutoff; memory does not.
 
     Args:
       tables: the references of the elements; `D3Tables.read(path, species)`.
