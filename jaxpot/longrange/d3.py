@@ -12,6 +12,7 @@ from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.potentials.base import Potential
 from jaxpot.trees import positive, pytree
+from jaxpot.units import HARTREE
 
 Array = jax.Array
 
@@ -131,11 +132,11 @@ def _between(toward: Array, weights: Array, envs: Environment) -> Array:
 class AxilrodTeller(Potential):
     r"""The triples of Grimme's D3, a term of its own: `D3(...) + AxilrodTeller(...)`.
 
-    .. math:: \epsilon_i = \frac{s_9}{6} \sum_{j \neq k} \sqrt{C_6^{ij} C_6^{jk} C_6^{ik}}\,
+    .. math:: \epsilon_i = \frac{s_9}{6} \sum_{j \neq k} \sqrt{C_6^{ij} C_6^{jk} C_6^{ik} / E_h}\,
         \frac{1 + 3 \cos\theta_i \cos\theta_j \cos\theta_k}{(r_{ij} r_{jk} r_{ik})^3}\, \frac{f_c f_c f_c}{1 + 6 (\bar R/\bar r)^{16}}
 
-    Every distance ends by its f_c. :math:`\bar r` is the geometric mean of the distances, :math:`\bar R` 4/3 of that of the pair radii. Time
-    grows as the sixth power of the cutoff; memory does not.
+    Every distance ends by its f_c. :math:`\bar r` is the geometric mean of the distances, :math:`\bar R` 4/3 of that of the pair radii, :math:`E_h`
+    the hartree. Time grows as the sixth power of the cutoff; memory does not.
 
     Args:
       tables: the references of the elements; `D3Tables.read(path, species)`.
@@ -152,7 +153,7 @@ class AxilrodTeller(Potential):
       >>> ends = PolynomialCutoff(30.0, width=5.0)
       >>> triangle = Atoms("Ar3", positions=[[0, 0, 0], [5, 0, 0], [2.5, 5 * 0.75**0.5, 0]])
       >>> round(float(AxilrodTeller(tables, cutoff=ends, counting=ends)(from_atoms(triangle, cutoff=30.0))), 8)
-      0.00014281
+      2.705e-05
 
     References:
       Axilrod, Teller, "Interaction of the van der Waals type between three atoms", J. Chem. Phys. 11, 299 (1943).
@@ -188,7 +189,7 @@ class AxilrodTeller(Potential):
                 apart = there[:, None] & env.mask[None, :] & (slots[None, :] != slot[:, None])
                 third = safe_norm(jnp.where(apart[:, :, None], env.vectors[None, :, :] - vector[:, None, :], 1.0))
                 between = jnp.sum(references[:, env.species] * theirs[None, :, :], axis=2)
-                c9 = jnp.sqrt(jnp.where(apart, coefficient[:, None] * c6[None, :] * between, 1.0))
+                c9 = jnp.sqrt(jnp.where(apart, coefficient[:, None] * c6[None, :] * between, 1.0) / HARTREE)
                 a, b, c = length[:, None] ** 2, r[None, :] ** 2, third**2
                 # the three cosines by the lengths of the sides
                 cosines = (a + b - c) * (a + c - b) * (b + c - a) / (8 * a * b * c)

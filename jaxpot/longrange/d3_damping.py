@@ -3,6 +3,7 @@
 import abc
 
 import jax
+import jax.numpy as jnp
 
 from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
@@ -108,6 +109,12 @@ class ZeroDamping(D3Damping):
         return cls(s8=s8, r6=r6)
 
     def energy(self, r: Array, c6: Array, ratio: Array, radius: Array) -> Array:
-        # multiplied out, so that nothing diverges at r = 0
-        sixth = self.s6 * r**8 / (r**14 + 6 * (self.r6 * radius) ** 14)
-        return c6 * (sixth + self.s8 * ratio * r**8 / (r**16 + 6 * (self.r8 * radius) ** 16))
+        sixth, eighth = _damped(6, r, self.r6 * radius), _damped(8, r, self.r8 * radius)
+        return c6 * (self.s6 * sixth + self.s8 * ratio * eighth)
+
+
+def _damped(n: int, r: Array, radius: Array) -> Array:
+    """r⁻ⁿ [1 + 6 (radius/r)ⁿ⁺⁸]⁻¹, which vanishes at r = 0; powers of ratios below 1 only, so that float32 holds them."""
+    inside = r < radius
+    x, u = jnp.where(inside, r, radius) / radius, radius / jnp.where(inside, radius, r)
+    return jnp.where(inside, x**8 / (x ** (n + 8) + 6), u**n / (1 + 6 * u ** (n + 8))) / radius**n
