@@ -52,9 +52,7 @@ class D3Tables:
         species_tuple(self.species, "D3Tables")
         most = np.shape(self.cn)[-1]
         if len(self.references) != len(self.species) or not all(1 <= n <= most for n in self.references):
-            raise ValueError(
-                f"D3Tables: references must be {len(self.species)} numbers of 1 to {most}, one for every element, got {self.references}"
-            )
+            raise ValueError(f"D3Tables: references must be {len(self.species)} numbers of 1 to {most}, one for every element, got {self.references}")
 
     @property
     def there(self) -> np.ndarray:

@@ -55,7 +55,7 @@ def test_pairs(name, case):
 
 
 @needs_data
-@pytest.mark.parametrize("name", [*MOLECULES, *(pytest.param(name, marks=pytest.mark.slow) for name in CRYSTALS)])
+@pytest.mark.parametrize("name", MOLECULES + CRYSTALS)
 def test_triples(name):
     atoms = structure(name)
     found = float(energy(AxilrodTeller(tables_of(atoms), cutoff=Step(TRIPLES), counting=Step(TRIPLES)), from_atoms(atoms, TRIPLES)))
