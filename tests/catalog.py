@@ -468,7 +468,7 @@ def _ewald():
 
 def _d3(damping):
     c6 = np.array([[[[25.0, 20.0], [20.0, 17.0]], [[45.0, 40.0], [38.0, 33.0]]], [[[45.0, 38.0], [40.0, 33.0]], [[90.0, 80.0], [80.0, 70.0]]]])
-    radii = {"covalent": [1.0, 1.5], "root_q": [1.5, 2.0], "radii": [[2.9, 3.1], [3.1, 3.4]]}
+    radii = {"covalent": [0.8, 1.0], "root_q": [1.5, 2.0], "radii": [[2.9, 3.1], [3.1, 3.4]]}
     tables = D3Tables(SPECIES, c6=c6, cn=[[0.0, 2.0], [0.5, 3.0]], references=(2, 2), **radii)
     return D3(tables, damping, cutoff=POLYNOMIAL, counting=COSINE) + AxilrodTeller(tables, cutoff=POLYNOMIAL, counting=COSINE, s9=0.8)
 
