@@ -466,9 +466,9 @@ def _ewald():
     return Ewald(PolynomialCutoff(3.1, width=0.6), width=0.7, grid=(5, 5, 5), k_cutoff=5.0)
 
 
-def _d3(damping):
+def _d3(damping, covalent):  # radii at which the counting function is not too steep for differences of 5e-4
     c6 = np.array([[[[25.0, 20.0], [20.0, 17.0]], [[45.0, 40.0], [38.0, 33.0]]], [[[45.0, 38.0], [40.0, 33.0]], [[90.0, 80.0], [80.0, 70.0]]]])
-    radii = {"covalent": [0.8, 1.0], "root_q": [1.5, 2.0], "radii": [[2.9, 3.1], [3.1, 3.4]]}
+    radii = {"covalent": covalent, "root_q": [1.5, 2.0], "radii": [[2.9, 3.1], [3.1, 3.4]]}
     tables = D3Tables(SPECIES, c6=c6, cn=[[0.0, 2.0], [0.5, 3.0]], references=(2, 2), **radii)
     return D3(tables, damping, cutoff=POLYNOMIAL, counting=COSINE) + AxilrodTeller(tables, cutoff=POLYNOMIAL, counting=COSINE, s9=0.8)
 
@@ -479,7 +479,7 @@ def _dispersion(sum, damping):
 
 MOLECULAR = {
     "dispersion-direct": lambda: _dispersion(Direct(), TangToennies(SPECIES, b=[2.2, 1.9])),
-    "d3-zero": lambda: _d3(ZeroDamping(s8=0.7, r6=0.5, r8=0.6)),
+    "d3-zero": lambda: _d3(ZeroDamping(s8=0.7, r6=0.5, r8=0.6), [1.3, 1.6]),
     "electrostatics-direct": lambda: _electrostatics(Direct()),
     "pip": lambda: _fitted(PIP(SPECIES, [range(5)], MorseTransform(1.6, decay=1.3), degree=2, symmetry=exchanges(_SYMBOLS))),
     "sgdml": _sgdml,
@@ -492,7 +492,7 @@ MOLECULAR = {
 }
 CRYSTALLINE = {
     "dispersion": lambda: _dispersion(_ewald(), RationalDamping(SPECIES, radius=[1.3, 1.6])),
-    "d3": lambda: _d3(BeckeJohnson(s8=0.8, a1=0.4, a2=1.2)),
+    "d3": lambda: _d3(BeckeJohnson(s8=0.8, a1=0.4, a2=1.2), [1.0, 1.5]),
     "electrostatics": lambda: _electrostatics(_ewald(), GaussianCoulomb(SPECIES, sigma=[0.5, 0.7])),
     "inverse-power": lambda: _electrostatics(_ewald(), InversePower(6)),
     "charges-crystal": _charged_crystal,

@@ -104,7 +104,8 @@ def test_derivatives_against_finite_differences(damping):
     step, shear, by_cn = rng.normal(size=(2, 3)), rng.normal(size=(3, 3)), rng.normal(size=(2, 2))
 
     def moved(t):
-        tables = model.terms[0].tables.replace(cn=model.terms[0].tables.cn + t * by_cn)
+        tables = model.terms[0].tables
+        tables = tables.replace(cn=tables.cn + t * by_cn, covalent=tables.covalent + t * np.array([0.1, -0.05]))
         terms = [jax.tree_util.tree_map(lambda x: x, term).replace(tables=tables) for term in model.terms]
         return sum(term(strain(graph.replace(positions=graph.positions + t * step), t * shear)) for term in terms)
 
