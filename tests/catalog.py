@@ -94,6 +94,9 @@ from jaxpot.empirical import (
 from jaxpot.heads import Embedding, HiddenLayer, LinenHead, NNXHead, Quadratic, SharedLinear
 from jaxpot.kernels import Average, BestMatch, Matern, REMatch, SquaredExponential, Symmetrised
 from jaxpot.longrange import (
+    D3,
+    AxilrodTeller,
+    BeckeJohnson,
     Carried,
     ChargedAtoms,
     ChargedPotential,
@@ -101,7 +104,9 @@ from jaxpot.longrange import (
     ChargeModel,
     ConjugateGradients,
     Coulomb,
+    D3Tables,
     Direct,
+    Dispersion,
     Electrostatics,
     Ewald,
     FixedCharges,
@@ -112,10 +117,13 @@ from jaxpot.longrange import (
     OverlapWeighted,
     PairsOfCharges,
     QEq,
+    RationalDamping,
     Screening,
     SelfConsistent,
+    TangToennies,
     Uniform,
     Weighted,
+    ZeroDamping,
 )
 from jaxpot.molecules import PIP, Angles, Bonds, Dihedrals, GradientDomain, exchanges
 from jaxpot.potentials import Committee, StructureGP
@@ -468,7 +476,20 @@ def _ewald():
     return Ewald(PolynomialCutoff(3.1, width=0.6), width=0.7, grid=(5, 5, 5), k_cutoff=5.0)
 
 
+def _d3(damping, covalent):  # radii at which the counting function is not too steep for differences of 5e-4
+    c6 = np.array([[[[25.0, 20.0], [20.0, 17.0]], [[45.0, 40.0], [38.0, 33.0]]], [[[45.0, 38.0], [40.0, 33.0]], [[90.0, 80.0], [80.0, 70.0]]]])
+    radii = {"covalent": covalent, "root_q": [1.5, 2.0], "radii": [[2.9, 3.1], [3.1, 3.4]]}
+    tables = D3Tables(SPECIES, c6=c6, cn=[[0.0, 2.0], [0.5, 3.0]], references=(2, 2), **radii)
+    return D3(tables, damping, cutoff=POLYNOMIAL, counting=COSINE) + AxilrodTeller(tables, cutoff=POLYNOMIAL, counting=COSINE, s9=0.8)
+
+
+def _dispersion(sum, damping):
+    return Dispersion(SPECIES, c6=[25.0, 90.0], sum=sum, interaction=damping)
+
+
 MOLECULAR = {
+    "dispersion-direct": lambda: _dispersion(Direct(), TangToennies(SPECIES, b=[2.2, 1.9])),
+    "d3-zero": lambda: _d3(ZeroDamping(s8=0.7, r6=0.5, r8=0.6), [1.3, 1.6]),
     "electrostatics-direct": lambda: _electrostatics(Direct()),
     "pip": lambda: _fitted(PIP(SPECIES, [range(5)], MorseTransform(1.6, decay=1.3), degree=2, symmetry=exchanges(_SYMBOLS))),
     "sgdml": _sgdml,
@@ -480,6 +501,8 @@ MOLECULAR = {
     "slatm-molecule": lambda: _whole(SLATM(LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5)), SquaredExponential(3.0)),
 }
 CRYSTALLINE = {
+    "dispersion": lambda: _dispersion(_ewald(), RationalDamping(SPECIES, radius=[1.3, 1.6])),
+    "d3": lambda: _d3(BeckeJohnson(s8=0.8, a1=0.4, a2=1.2), [1.0, 1.5]),
     "electrostatics": lambda: _electrostatics(_ewald(), GaussianCoulomb(SPECIES, sigma=[0.5, 0.7])),
     "inverse-power": lambda: _electrostatics(_ewald(), InversePower(6)),
     "charges-crystal": _charged_crystal,

@@ -109,7 +109,7 @@ class Ewald(PairSum):
         return jnp.asarray(self.depolarisation) * (interaction.strength() or 0.0) * einsum("nx,x->n", graph.positions, field)
 
     def _undefined(self, interaction: Interaction, q: Array) -> Array:
-        of_surface = (jnp.asarray(self.depolarisation) != 0) & has_net(q)
+        of_surface = (jnp.asarray(self.depolarisation) != 0) & has_net(q) & (interaction.strength() is not None)
         return of_surface | (undefined(interaction, self.width, q) if all(self.pbc) else False)
 
     def _outgrown(self, graph: Graph) -> Array:
