@@ -154,8 +154,8 @@ def waves(interaction: Interaction, width: Array, of_axes: list[Axis], inverse: 
 
 
 def _along(values: np.ndarray, axis: int, like: Array) -> Array:
-    """[n] as [n, 1, 1], [1, n, 1] or [1, 1, n]."""
-    return jnp.asarray(values.reshape([-1 if i == axis else 1 for i in range(3)]), like.dtype)
+    """[n] as [n, 1, 1], [1, n, 1] or [1, 1, n]; behind a barrier, since XLA takes minutes to multiply constants out while it compiles."""
+    return jax.lax.optimization_barrier(jnp.asarray(values.reshape([-1 if i == axis else 1 for i in range(3)]), like.dtype))
 
 
 def _product(factors: list[Array]) -> Array:
