@@ -223,20 +223,22 @@ def _with_points(model: Any, data: Any, sparse: Mapping | None) -> Any:
 
     import jaxpot
     from jaxpot.heads.sparse_gp import SparseGP
-    from jaxpot.potentials.base import terms_of
+    from jaxpot.potentials.atomic import DescribedPotential
+    from jaxpot.potentials.base import terms_of, with_terms
+    from jaxpot.trees import fits
 
     if sparse is None:
         return model
     terms = list(terms_of(model))
     for i, term in enumerate(terms):
-        if isinstance(getattr(term, "head", None), SparseGP) and not term.head.n_coefficients:
+        if fits(term, DescribedPotential, head=SparseGP) and not term.n_coefficients:
             key = jax.random.fold_in(jax.random.key(sparse["seed"]), i)
             try:
                 points = jaxpot.fit.select_environments(term.descriptor, data, sparse["n"], key=key, method=sparse["method"])
             except ValueError as error:
                 raise ValueError(str(error) if str(error).startswith("frame ") else f"[sparse] for model.terms.{i}: {error}") from None
             terms[i] = term.with_points(points)
-    return jaxpot.Sum(tuple(terms)) if isinstance(model, jaxpot.Sum) else terms[0]
+    return with_terms(model, terms)
 
 
 def _claim(output: Path, text: str, overwrite: bool) -> None:

@@ -297,6 +297,19 @@ def stack(graphs: Sequence[Graph]) -> Graph:
     return jax.tree_util.tree_map(lambda *leaves: jnp.asarray(np.stack(leaves)), *padded)
 
 
+def unstacked(graphs: Sequence[Graph] | Graph) -> Sequence[Graph]:
+    """The structures of a batch, one by one; of a sequence of them itself.
+
+    Raises:
+      ValueError: for one structure.
+    """
+    if not isinstance(graphs, Graph):
+        return graphs
+    if np.ndim(graphs.numbers) != 2:
+        raise ValueError("with_points: got one structure; write with_points([graph]), or stack several")
+    return [jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], graphs) for i in range(len(graphs.numbers))]
+
+
 def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...], carried: Array | None = None) -> Environment:
     """The surroundings of every atom: the gate between geometry and models.
 

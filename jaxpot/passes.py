@@ -13,7 +13,7 @@ import jax
 from jaxpot.checks import is_concrete
 from jaxpot.leaves import Tree
 from jaxpot.precision import in_float64
-from jaxpot.trees import fields, is_pytree, set_fields
+from jaxpot.trees import fields, fits, is_pytree, set_fields
 
 Rule = Callable[..., Any]
 
@@ -51,7 +51,7 @@ class Rules:
         value = set_fields(value, **changes) if changes else value
         for cls in type(value).__mro__:
             for kinds, function in self._of.get(cls, ()):
-                if all(isinstance(getattr(value, name), kind) for name, kind in kinds.items()):
+                if fits(value, cls, **kinds):
                     return function(value, *more)
         return value
 

@@ -101,19 +101,19 @@ def check_derivatives(model: Descriptor | Potential, atoms: Any, *, tolerance: f
     steps = {"positions": random.normal(size=graph.positions.shape), "strain": 0.5 * (tilt + tilt.T)}
     steps |= {f"leaf {path}": random.normal(size=value.shape) * np.maximum(np.abs(value), 1.0) for path, value in params.items()}
     real = graph.numbers > 0
-    n_features = None if isinstance(model, Potential) else jax.eval_shape(model, graph).shape[1:]
-    weights = None if n_features is None else jnp.where(real.reshape(-1, *(1,) * len(n_features)), random.normal(size=(len(real), *n_features)), 0)
+    shape = jax.eval_shape(model, graph).shape  # of an energy, or of features
+    weights = jnp.where(real.reshape(-1, *(1,) * (len(shape) - 1)), random.normal(size=shape), 0) if shape else 1.0
 
     def value(along: Mapping[str, jax.Array]) -> jax.Array:
         changed = build({path: x + along[f"leaf {path}"] * steps[f"leaf {path}"] for path, x in params.items()})
         moved = strain(graph.replace(positions=graph.positions + along["positions"] * steps["positions"]), along["strain"] * steps["strain"])
-        return changed(moved) if weights is None else jnp.sum(weights * changed(moved))
+        return jnp.sum(weights * changed(moved))
 
     still = dict.fromkeys(steps, 0.0)
     both = jax.jit(jax.value_and_grad(value))
     size, slopes = both(still)
     numeric, found = _differences(lambda along: both(along)[0], still), {name: float(slope) for name, slope in slopes.items()}
-    if isinstance(model, Potential):
+    if not shape:
         predicted = _values(model, graph)
         found |= {name: -float(np.vdot(predicted[name], steps[by])) for name, by in (("forces", "positions"), ("virial", "strain"))}
         numeric |= {"forces": numeric["positions"], "virial": numeric["strain"]}

@@ -124,6 +124,11 @@ def find_class(name: Any) -> type:
     raise ValueError(f"unknown class {name!r}; {how}")
 
 
+def fits(value: Any, cls: type, **kinds: Any) -> bool:
+    """Whether a value is of a class and its fields of these: `fits(term, AtomicPotential, descriptor=SOAP, head=Linear)`."""
+    return isinstance(value, cls) and all(isinstance(getattr(value, name), kind) for name, kind in kinds.items())
+
+
 def fields(value: Any) -> tuple[tuple[str, Any, dataclasses.Field], ...]:
     """The (name, value, field) of every field of a `@pytree` instance, in order."""
     return tuple((f.name, getattr(value, f.name), f) for f in dataclasses.fields(value))

@@ -89,6 +89,24 @@ from jaxpot.empirical import (
 )
 from jaxpot.heads import Embedding, HiddenLayer, LinenHead, NNXHead, Quadratic, SharedLinear
 from jaxpot.kernels import Average, BestMatch, Matern, REMatch, SquaredExponential, Symmetrised
+from jaxpot.longrange import (
+    ChargeEquilibration,
+    ChargeModel,
+    ConjugateGradients,
+    Coulomb,
+    Direct,
+    Electrostatics,
+    Ewald,
+    FixedCharges,
+    Fragments,
+    GaussianCoulomb,
+    InversePower,
+    LocalCharges,
+    OverlapWeighted,
+    QEq,
+    Uniform,
+    Weighted,
+)
 from jaxpot.molecules import PIP, Angles, Bonds, Dihedrals, GradientDomain, exchanges
 from jaxpot.potentials import Committee, StructureGP
 from jaxpot.radial import Agnesi, Bessel, ChebExpCos, ChebPow, Chebyshev, InnerCutoff, MorseTransform, Poly3, Poly3Gauss, PowerTransform, SolidGTO
@@ -389,21 +407,72 @@ def _bonded():
     return bonds + angles + Dihedrals(SPECIES, [[1, 2, 0, 3], [4, 1, 0, 2]], amplitudes=[0.3, 0.2], phases=[0.0, np.pi], multiplicities=(3, 1))
 
 
+def _charged():
+    """Charges of surroundings, and charges that equilibrate; of fragments, with weights, in a molecule."""
+    fragments = Fragments(((0, 2, 4), (1, 3)), charges=[0.4, -0.4])
+    weighted = Weighted(_fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear())))
+    local = LocalCharges(_HEAD_DESCRIPTOR(), Linear(), weighted, fragments)
+    local = local.with_coefficients(0.3 * _random(local.n_coefficients, seed=4))
+    chi = OverlapWeighted(SPECIES, _ELECTRONEGATIVITY() + _fitted(AtomicPotential(_HEAD_DESCRIPTOR(), Linear())), [0.8, 1.0], COSINE)
+    return Electrostatics(local, Direct()) + ChargeEquilibration(QEq(SPECIES, chi, [16.1, 13.9], [0.7, 0.9], Direct()))
+
+
+def _charged_crystal():
+    ewald = Ewald(PolynomialCutoff(3.2, width=1.5), width=0.6, grid=(4, 4, 4), k_cutoff=5.0)
+    local = LocalCharges(_HEAD_DESCRIPTOR(), Linear(), Uniform())
+    local = local.with_coefficients(0.3 * _random(local.n_coefficients, seed=4))
+    qeq = QEq(SPECIES, _ELECTRONEGATIVITY(), [16.1, 13.9], [0.7, 0.9], ewald, solver=ConjugateGradients(1e-14))
+    return Electrostatics(local, ewald) + ChargeEquilibration(qeq)
+
+
+_ELECTRONEGATIVITY = lambda: IsolatedAtoms({"C": 5.3, "Si": 4.2})  # noqa: E731
+
+
 def _sgdml():
     model = GradientDomain(InverseDistances(_SYMBOLS), Matern(1.5), ((0, 1, 2, 3, 4), (0, 1, 4, 3, 2)), delta=0.7)
     return _fitted(model.with_points([to_graph(rattled(seed)) for seed in (1, 2)]))
 
 
+@jaxpot.pytree
+class Balanced(ChargeModel):
+    """The charges of a model, less what they add up to, whatever its leaves are."""
+
+    of: ChargeModel
+    reach = jnp.zeros(())
+
+    @property
+    def species(self):
+        return self.of.species
+
+    def charges(self, graph):
+        real = graph.numbers > 0
+        q = self.of.charges(graph)
+        return q - jnp.where(real, jnp.sum(q) / jnp.sum(real), 0)
+
+
+def _electrostatics(sum, interaction=None):
+    return Electrostatics(Balanced(FixedCharges(SPECIES, values=[0.8, -1.2])), sum, Coulomb() if interaction is None else interaction)
+
+
+def _ewald():
+    return Ewald(PolynomialCutoff(3.1, width=0.6), width=0.7, grid=(5, 5, 5), k_cutoff=5.0)
+
+
 MOLECULAR = {
+    "electrostatics-direct": lambda: _electrostatics(Direct()),
     "pip": lambda: _fitted(PIP(SPECIES, [range(5)], MorseTransform(1.6, decay=1.3), degree=2, symmetry=exchanges(_SYMBOLS))),
     "sgdml": _sgdml,
     "bonded": _bonded,
+    "charges": _charged,
     "coulomb-matrix": lambda: _whole(CoulombMatrix(SPECIES, 6), SquaredExponential(30.0)),
     "coulomb-spectrum": lambda: _whole(CoulombSpectrum(SPECIES, 6), SquaredExponential(30.0)),
     "bag-of-bonds": lambda: _whole(BagOfBonds(SPECIES, (3, 2)), SquaredExponential(30.0)),
     "slatm-molecule": lambda: _whole(SLATM(LocalSLATM(SPECIES, POLYNOMIAL, sigma_r=0.25, sigma_theta=0.5, n_r=6, n_theta=5)), SquaredExponential(3.0)),
 }
 CRYSTALLINE = {
+    "electrostatics": lambda: _electrostatics(_ewald(), GaussianCoulomb(SPECIES, sigma=[0.5, 0.7])),
+    "inverse-power": lambda: _electrostatics(_ewald(), InversePower(6)),
+    "charges-crystal": _charged_crystal,
     "sine-matrix": lambda: _crystal(SineMatrix(SPECIES, 6), 30.0),
     "sine-spectrum": lambda: _crystal(PerAtom(SineSpectrum(SPECIES, 6)), 6.0),
     "ewald-sum-matrix": lambda: _crystal(EwaldSumMatrix(SPECIES, 6), 30.0),
@@ -413,7 +482,7 @@ CRYSTALLINE = {
     ),
 }
 # which atoms may be exchanged: all, only these, or none, where a list names them
-EXCHANGED = {"sgdml": [0, 1, 4, 3, 2], "bonded": range(5), "pip": [2, 3, 4, 1, 0]}
+EXCHANGED = {"charges": [2, 3, 4, 1, 0], "sgdml": [0, 1, 4, 3, 2], "bonded": range(5), "pip": [2, 3, 4, 1, 0]}
 molecular = functools.cache(lambda name: (MOLECULAR | CRYSTALLINE)[name]())
 
 

@@ -6,6 +6,7 @@ from jaxpot.descriptors.aev import AEV
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.bond_density import BondDensity
+from jaxpot.descriptors.carried import CarriedDensity, CarriedFunctions, OwnCharge
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.compact_functions import CompactNarrow, CompactRadial, CompactWide
 from jaxpot.descriptors.compressed_soap import CompressedSOAP, sensitivity
@@ -19,6 +20,7 @@ from jaxpot.descriptors.distances import InverseDistances
 from jaxpot.descriptors.expansion import Expansion, GraphExpansion, Invariants, LocalExpansion
 from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
+from jaxpot.descriptors.joined import Joined
 from jaxpot.descriptors.local_mbtr import LocalMBTR
 from jaxpot.descriptors.mbtr import MBTR, AngleFunction, AngleInDegrees, CosineOfAngle, Histogram
 from jaxpot.descriptors.molecules import MolecularDescriptor
@@ -36,11 +38,11 @@ from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
 
 __all__ = [
     "ACE", "ACSF", "AEV", "FCHL19", "G2", "G3", "G4", "G5", "MBTR", "MTP", "SLATM", "SOAP", "AngleFunction", "AngleInDegrees", "AsymmetricCore",
-    "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "ClusterDescriptor", "ClusterPIP", "CompactNarrow", "CompactRadial", "CompactTriangles",
+    "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "CarriedDensity", "CarriedFunctions", "ClusterDescriptor", "ClusterPIP", "CompactNarrow", "CompactRadial", "CompactTriangles",
     "CompactWide", "CompressedSOAP", "Constant", "CosineOfAngle", "CoulombMatrix", "CoulombSpectrum", "CrystalDescriptor", "DeepPotSE", "Density",
     "Descriptor", "EwaldSumMatrix", "EwaldSumSpectrum", "Expansion", "GlobalSOAP", "GraphExpansion", "Histogram", "Instances", "Invariants",
-    "InverseDistances", "LambdaSOAP", "Listed", "LocalDescriptor", "LocalExpansion", "LocalMBTR", "LocalSLATM", "MolecularDescriptor",
-    "NeighborDensity", "PerAtom", "PerOrder", "PolynomialCore", "PurifiedACE", "Selection", "SineMatrix", "SineSpectrum", "StarPIP",
+    "InverseDistances", "Joined", "LambdaSOAP", "Listed", "LocalDescriptor", "LocalExpansion", "LocalMBTR", "LocalSLATM", "MolecularDescriptor",
+    "NeighborDensity", "OwnCharge", "PerAtom", "PerOrder", "PolynomialCore", "PurifiedACE", "Selection", "SineMatrix", "SineSpectrum", "StarPIP",
     "StructureDescriptor", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "UnitLength", "ValleOganov", "power_spectrum",
     "sensitivity",
 ]  # fmt: skip

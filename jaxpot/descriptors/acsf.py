@@ -11,7 +11,7 @@ from jaxpot.descriptors import angular_pairs
 from jaxpot.descriptors.angular_pairs import Neighbors, Pairs
 from jaxpot.descriptors.base import LocalDescriptor
 from jaxpot.descriptors.blocks import block_size
-from jaxpot.descriptors.symmetry_functions import AngularFunctions, SymmetryFunctions
+from jaxpot.descriptors.symmetry_functions import SymmetryFunctions
 from jaxpot.graph import Environment
 from jaxpot.math.linalg import einsum
 from jaxpot.trees import pytree, static
@@ -88,7 +88,7 @@ class ACSF(LocalDescriptor):
 
     @property
     def has_angles(self) -> bool:
-        return any(isinstance(one, AngularFunctions) for one in self.functions)
+        return any(one.has_angles for one in self.functions)
 
     def environment(self, env: Environment) -> Array:
         neighbors = Neighbors.of(env, len(self.species))

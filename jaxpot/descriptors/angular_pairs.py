@@ -23,19 +23,22 @@ class Neighbors(NamedTuple):
       directions: unit vectors, shape [3, K].
       vectors: shape [3, K], in Å.
       elements: one-hot, shape [K, S].
+      carried: what they carry, shape [K, C].
     """
 
     r: Array
     directions: Array
     vectors: Array
     elements: Array
+    carried: Array
 
     @classmethod
     def of(cls, env: Environment, n_species: int) -> "Neighbors":
         vectors = env.vectors.T
         r = safe_norm(vectors, axis=0)
         is_zero = r == 0
-        return cls(r, vectors / jnp.where(is_zero, 1, r)[None], vectors, jax.nn.one_hot(env.species, n_species, dtype=r.dtype))
+        elements = jax.nn.one_hot(env.species, n_species, dtype=r.dtype)
+        return cls(r, vectors / jnp.where(is_zero, 1, r)[None], vectors, elements, jnp.asarray(env.carried, r.dtype))
 
 
 class Pairs(NamedTuple):

@@ -2,6 +2,7 @@
 
 import abc
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +67,11 @@ class Invariants(Descriptor):
         return (self.expansion,)
 
     @property
+    def graph_expansions(self) -> dict[int, GraphExpansion]:
+        """Those that need the whole structure, by their places."""
+        return {i: expansion for i, expansion in enumerate(self.expansions) if not isinstance(expansion, LocalExpansion)}
+
+    @property
     def species(self) -> tuple[str, ...]:
         return self.expansions[0].species
 
@@ -82,7 +88,7 @@ class Invariants(Descriptor):
         ready, stack = prepare(own), environments(graph, own.reach, own.species)
         if is_local(self):
             return features_of_stack(ready, stack)
-        whole = {i: e.coefficients(graph) for i, e in enumerate(ready.expansions) if isinstance(e, GraphExpansion)}
+        whole = {i: e.coefficients(graph) for i, e in ready.graph_expansions.items()}
 
         def of_atom(atom):
             env, given = atom
@@ -91,8 +97,12 @@ class Invariants(Descriptor):
         return map_blocks(jax.vmap(of_atom), (stack, whole), atoms_at_once(block_size(ready, stack.mask.shape[1])))
 
 
-def is_local(descriptor: Descriptor) -> bool:
+@functools.singledispatch
+def is_local(descriptor: Any) -> bool:
     """Whether the features of an atom follow from its own neighbours."""
-    if isinstance(descriptor, Invariants):
-        return all(isinstance(expansion, LocalExpansion) for expansion in descriptor.expansions)
     return isinstance(descriptor, LocalDescriptor | BlockDescriptor)
+
+
+@is_local.register
+def _if_expansions_are(descriptor: Invariants) -> bool:
+    return not descriptor.graph_expansions

@@ -29,11 +29,13 @@ class SymmetryFunctions(Interface):
       mixing: how much an element counts in a channel, shape [S, Q]; None is one channel per element.
       sizes: numbers of the parameters, whose grid is in their order, the last varying fastest.
       reach: the distance from which on neighbours do not count, shape [], in Å.
+      has_angles: whether they are of pairs of neighbours.
     """
 
     mixing: Array | None
     sizes: tuple[int, ...]
     reach: Array
+    has_angles = False
 
     @abc.abstractmethod
     def channel_names(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
@@ -86,6 +88,8 @@ class CutRadialFunctions(RadialFunctions):
 
 class AngularFunctions(SymmetryFunctions):
     """Interface: sums over pairs of neighbours."""
+
+    has_angles = True
 
     def channel_names(self, species: tuple[str, ...]) -> tuple[tuple, ...]:
         names = self._names(species)

@@ -1,11 +1,7 @@
 """The linear terms of a model, and their rows of the design matrix."""
 
 from jaxpot.graph import Graph
-from jaxpot.potentials.atomic import DescribedPotential
-from jaxpot.potentials.base import LinearModel, Model, is_linear, terms_of
-from jaxpot.potentials.gdml import GradientDomain
-from jaxpot.potentials.structure_gp import StructureGP
-from jaxpot.potentials.tensors import TensorModel
+from jaxpot.potentials.base import LinearModel, Model, is_linear, named, terms_of
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
 
@@ -24,17 +20,11 @@ def require_linear(model: Model) -> tuple[LinearModel, ...]:
     """
     terms = tuple(terms_of(model)[i] for i in linear_terms(model))
     if not terms:
-        names = " + ".join(type(t).__name__ + (f"({type(t.head).__name__})" if isinstance(t, DescribedPotential) else "") for t in terms_of(model))
-        raise TypeError(f"{names} is not linear in its coefficients; use jaxpot.fit.train")
-    for part in (part for term in terms for part in (term.parts if isinstance(term, TensorModel) else (term,))):
-        if not part.n_coefficients:
-            if isinstance(part, StructureGP | GradientDomain):
-                name = type(part).__name__
-                raise ValueError(f"{name} has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
-            raise ValueError(
-                f"{type(getattr(part, 'head', part)).__name__} has no sparse points; write "
-                f"{'model' if isinstance(model, TensorModel) else 'potential'}.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
-            )
+        raise TypeError(f"{' + '.join(named(term, 'head') for term in terms_of(model))} is not linear in its coefficients; use jaxpot.fit.train")
+    for term in terms:
+        for head in term.heads:
+            if not head.n_coefficients:
+                raise ValueError(f"{type(head).__name__} has no {term.needs}")
     return terms
 
 

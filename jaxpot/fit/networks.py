@@ -12,9 +12,9 @@ from jaxpot.heads.base import LinearHead
 from jaxpot.heads.hidden import HiddenLayer
 from jaxpot.heads.linear import Linear
 from jaxpot.heads.mlp import MLP
-from jaxpot.potentials.atomic import AtomicPotential
+from jaxpot.potentials.atomic import AtomicPotential, DescribedPotential
 from jaxpot.potentials.base import Potential, terms_of, with_terms
-from jaxpot.trees import set_fields
+from jaxpot.trees import fits, set_fields
 
 Array = jax.Array
 
@@ -44,13 +44,13 @@ def last_layer(model: Potential, data: Dataset, *, scale: float = 1.0, progress:
       Mach. Learn.: Sci. Technol. 5, 045018 (2024).
     """
     terms = tuple(_opened(term, scale) for term in terms_of(model))
-    if not any(isinstance(getattr(term, "descriptor", None), HiddenLayer) for term in terms):
+    if not any(fits(term, AtomicPotential, descriptor=HiddenLayer) for term in terms):
         names = " + ".join(type(term).__name__ for term in terms)
         raise TypeError(f"last_layer: {names} has no MLP; the posterior of a linear model is jaxpot.fit.posterior(model, data)")
     opened = with_terms(model, terms)
     found = posterior(opened, data, progress=progress)
     kept = tuple(
-        set_fields(new, head=set_fields(new.head, coefficients=old.head.coefficients)) if isinstance(getattr(old, "head", None), LinearHead) else new
+        set_fields(new, head=set_fields(new.head, coefficients=old.head.coefficients)) if fits(old, DescribedPotential, head=LinearHead) else new
         for new, old in zip(terms_of(found.model), terms, strict=True)
     )
     return found.replace(model=with_terms(model, kept))
@@ -58,7 +58,7 @@ def last_layer(model: Potential, data: Dataset, *, scale: float = 1.0, progress:
 
 def _opened(term: Potential, scale: float) -> Potential:
     """A network as a linear model in its last layer; any other term as it is."""
-    if not (isinstance(term, AtomicPotential) and isinstance(term.head, MLP)):
+    if not fits(term, AtomicPotential, head=MLP):
         return term
     weights, biases = jnp.asarray(term.head.weights[-1])[..., 0], jnp.asarray(term.head.biases[-1])
     head = Linear(scale=np.asarray(scale), coefficients=jnp.concatenate([weights, biases], axis=1).reshape(-1))

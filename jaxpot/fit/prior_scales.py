@@ -11,6 +11,8 @@ from jaxpot.fit.rows import explain
 from jaxpot.graph import Graph, only
 from jaxpot.heads.linear import Linear
 from jaxpot.potentials.atomic import AtomicPotential
+from jaxpot.potentials.base import named
+from jaxpot.trees import fits
 
 Array = jax.Array
 
@@ -45,9 +47,8 @@ def force_scales(model: AtomicPotential, data: Dataset, *, progress: bool | None
     from tqdm import tqdm
 
     require_x64("fit.force_scales")
-    if not (isinstance(model, AtomicPotential) and isinstance(model.head, Linear)):
-        name = f"AtomicPotential({type(model.head).__name__})" if isinstance(model, AtomicPotential) else type(model).__name__
-        raise TypeError(f"fit.force_scales: expected an AtomicPotential with a Linear head, got {name}; of a Sum pass one of its terms")
+    if not fits(model, AtomicPotential, head=Linear):
+        raise TypeError(f"fit.force_scales: expected an AtomicPotential with a Linear head, got {named(model, 'head')}; of a Sum pass one of its terms")
     squares, atoms = 0.0, 0
     bar = tqdm(data.structures(), total=len(data), desc="force scales", unit="structure", disable=None if progress is None else not progress)
     for frame, structure in bar:

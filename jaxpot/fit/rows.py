@@ -23,13 +23,14 @@ from jaxpot.properties import OBSERVABLES, Properties
 
 Array = jax.Array
 
+_ROUNDED = 5e-4  # e; charges in files have three decimals or more
 _ASYMMETRY = 1e-3  # relative; smaller deviations from the symmetry of a label are round-off of who wrote it
 
 
-def fixed_part(model: Potential, linear: tuple[int, ...]) -> Potential | None:
-    """The terms whose predictions are subtracted from the data before the fit."""
+def fixed_part(model: Model, linear: tuple[int, ...]) -> Model | None:
+    """What is subtracted from the data before the fit: the terms that are not linear, or what a linear model predicts without coefficients."""
     terms = tuple(t for i, t in enumerate(terms_of(model)) if i not in linear)
-    return Sum(terms) if terms else None
+    return Sum(terms) if terms else model.constant()
 
 
 def held(properties: Properties) -> tuple[str, ...]:
@@ -200,11 +201,33 @@ def check_labels(model: Model, data: Dataset) -> None:
     there, graph = held(data.batches[0].sigma), first(data)
     given = predicted(model, graph, design)
     _require_common(there, given, model)
+    check_total_charges(only_labels(data, given))
     for name in (name for name in there if name in given and OBSERVABLES[name].groups is None):
         rows = getattr(jax.eval_shape(design, model, graph), name)
         _check_kind(name, rows.ndim > 1 + len(groups_of(name, model)), model, data)
         for batch, ids in zip(data.batches, data.index, strict=True):
             _check_symmetry(name, getattr(batch.targets, name), getattr(batch.sigma, name), model, ids)
+
+
+def check_total_charges(data: Dataset) -> None:
+    """Refuses charges whose sum is not the total charge of the structure, which no model exact in the total can have.
+
+    Raises:
+      ValueError: naming the first frame.
+    """
+    for batch, frames in zip(data.batches, data.index, strict=True):
+        charges, sigma, graphs = batch.targets.charges, batch.sigma.charges, batch.graphs
+        if sigma is None or not (is_concrete(charges) and is_concrete(sigma)):
+            continue
+        real = np.asarray(graphs.numbers) > 0
+        whole = np.all(np.isfinite(sigma) | ~real, axis=1)
+        sums, total = np.sum(np.where(real, charges, 0), axis=1), np.asarray(graphs.charge)
+        bad = np.flatnonzero(whole & (np.abs(sums - total) > _ROUNDED * np.sum(real, axis=1)))
+        if len(bad):
+            raise ValueError(
+                f"frame {frames[bad[0]]}: the labels of charges sum to {sums[bad[0]]:.6g} e, its total charge is {total[bad[0]]:.6g} e; say where the "
+                'total is with keys={"charge": "total_charge", ...}, or leave sigma.charges out'
+            )
 
 
 def _check_kind(name: str, per_atom: bool, model: Model, data: Dataset) -> None:

@@ -1,6 +1,7 @@
 """Selection of sparse points: leverage (CUR), farthest points (FPS), k-means and a grid. None is differentiable; gradients flow
 through the chosen environments or instances, which `SparseGP` keeps."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,7 +61,7 @@ def select_environments(
     method = method or ("grid" if clusters else "cur")
     if method not in choosers:
         raise ValueError(f"method for {type(descriptor).__name__} must be one of {', '.join(sorted(choosers))}, got {method!r}")
-    features, kinds, origin = _all_instances(descriptor, data) if clusters else _all_features(descriptor, data)
+    features, kinds, origin = _candidates(descriptor, data)
     names = descriptor.kinds if clusters else descriptor.species
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32))
     distinct = {name: _distinct(np.flatnonzero(kinds == k), features) for k, name in enumerate(names)}
@@ -81,7 +82,7 @@ def count_distinct(descriptor: LocalDescriptor | ClusterDescriptor, data: Datase
     """How many atomic environments (or instances) of a data set differ, centre species (or kinds) apart: the most that
     `select_environments` can choose.
     """
-    features, kinds, _ = (_all_instances if isinstance(descriptor, ClusterDescriptor) else _all_features)(descriptor, data)
+    features, kinds, _ = _candidates(descriptor, data)
     return sum(len(_distinct(np.flatnonzero(kinds == k), features)) for k in np.unique(kinds))
 
 
@@ -91,7 +92,8 @@ def _features(descriptor, graph):
     return features_of_stack(prepare(descriptor), stack), stack.center
 
 
-def _all_features(descriptor: LocalDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@functools.singledispatch
+def _candidates(descriptor: LocalDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features [n, F], centre species [n] and (frame, atom) [n, 2] of every atom of a data set."""
     features, centers, origin = [], [], []
     for frame, structure in data.structures():
@@ -112,6 +114,7 @@ def _instances(descriptor, graph):
     return found.coordinates, found.kind, jnp.where((graph.numbers > 0)[:, None], weight, 0)
 
 
+@_candidates.register
 def _all_instances(descriptor: ClusterDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, None]:
     """Coordinates [n, F] and kinds [n] of every instance of a data set that has a weight."""
     coordinates, kinds = [], []

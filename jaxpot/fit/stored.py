@@ -14,7 +14,7 @@ from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, prepare
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import Potential, Sum, energies_with_gradient, predicts_more, strained, terms_of, with_terms
+from jaxpot.potentials.base import Potential, energies_with_gradient, predicts_more, strained, terms_by_path, terms_of, with_terms
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -91,8 +91,7 @@ def kinds_of_storage(model: Potential, trained: set[str], shapes: list[tuple[int
       memory: bytes that features and Jacobians of all terms may take.
     """
     kinds = []
-    for position, term in enumerate(terms_of(model)):
-        prefix = f"terms.{position}." if isinstance(model, Sum) else ""
+    for prefix, term in terms_by_path(model).items():
         own = {path.removeprefix(prefix) for path in trained if path.startswith(prefix)}
         if not own and not predicts_more(term):
             kinds.append(StoredPrediction)
@@ -109,8 +108,8 @@ def kinds_of_storage(model: Potential, trained: set[str], shapes: list[tuple[int
 def store(model: Potential, kinds: tuple[type | None, ...], graph: Graph) -> tuple[tuple | None, ...]:
     """What is stored of every term for one structure."""
     found: list[tuple | None] = []
-    for term, kind in zip(terms_of(model), kinds, strict=True):
-        own = only(graph, term.species) if isinstance(model, Sum) else graph  # of an element unknown to all a model must be NaN
+    for (prefix, term), kind in zip(terms_by_path(model).items(), kinds, strict=True):
+        own = only(graph, term.species) if prefix else graph  # of an element unknown to all a model must be NaN
         found.append(_prediction(term, own) if kind is StoredPrediction else _features(term.descriptor, own) if kind else None)
     return tuple(found)
 

@@ -6,14 +6,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxpot.descriptors.base import Descriptor, features
-from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
+from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.clusters import Instances
 from jaxpot.graph import Environment, Graph
 from jaxpot.leaves import OptionalLeaf, Tree
 from jaxpot.passes import condense
 from jaxpot.trees import pytree, set_fields
 
 Array = jax.Array
+
+REFERENCES = "reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])"  # needed by models of whole structures
 
 
 @pytree
@@ -82,12 +84,10 @@ def described(references: References, descriptor: Descriptor, name: str) -> Refe
     if references.features is not None:
         return references
     points = require_points(references, name)
-    is_cluster = isinstance(descriptor, ClusterDescriptor)
-    if is_cluster != isinstance(points, Instances):
+    if not isinstance(points, descriptor.points):
         raise TypeError(f"{name}: its sparse points are {type(points).__name__}, which {type(descriptor).__name__} does not describe")
-    if is_cluster:
-        return set_fields(references, features=points.coordinates, kinds=points.kind, weights=descriptor.weights_of(points))
-    return set_fields(references, features=features(descriptor, points), kinds=points.center)
+    x, kinds, weights = descriptor.of_points(points)
+    return set_fields(references, features=x, kinds=kinds, weights=weights)
 
 
 def require_points(references: References, name: str) -> Environment | Instances | Graph:

@@ -10,8 +10,10 @@ from jaxpot.io.config import check_keys, isolated_energies, model_from_table, ta
 from jaxpot.io.frames import file_paths, located, read_frames
 from jaxpot.io.text import read_text
 from jaxpot.noise import BY_TYPE, noise_levels
+from jaxpot.potentials.atomic import DescribedPotential
 from jaxpot.potentials.base import terms_of
 from jaxpot.properties import OBSERVABLES, SOURCES
+from jaxpot.trees import fits
 
 _SECTIONS = {
     "data": ("train", "test", "index", "test_index", "select", "test_select", "keys", "cutoff", "batch_size"),
@@ -152,7 +154,7 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
     data["batch_size"] = _count(given, "data", "batch_size", 1, 10**6, 64)
 
     resolved = {"data": data, "noise": levels, "model": table_from_model(model)}
-    if any(isinstance(getattr(term, "head", None), SparseGP) for term in terms_of(model)):
+    if any(fits(term, DescribedPotential, head=SparseGP) for term in terms_of(model)):
         sparse = config.get("sparse", {})
         example = "the number of sparse points, or a table such as {Si = 500, O = 300}"
         n = _get(sparse, "sparse", "n", (int, dict), example)

@@ -1,5 +1,6 @@
 """GAP potentials of QUIP and gap_fit: reading the XML file with its sparse points."""
 
+import functools
 import hashlib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -10,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import require_finite
-from jaxpot.descriptors.base import LocalDescriptor, features
-from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, ThreeBody, TriangleDescriptor, Triangles, TwoBody
-from jaxpot.graph import Graph, environments, only
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor
+from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, ThreeBody, TriangleDescriptor, Triangles, TwoBody, instances_of
+from jaxpot.graph import Environment, Graph, environments, only
 from jaxpot.heads.references import References
 from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.io.gap_soap import flag, soap, soap_turbo
@@ -25,6 +26,7 @@ from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
+from jaxpot.trees import fits
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
@@ -352,27 +354,34 @@ def local_variance(potential: Potential, graph: Graph, regularisation: float = 0
     """
     total = jnp.zeros(graph.numbers.shape[0])
     for term in terms_of(potential):
-        if isinstance(term, AtomicPotential) and isinstance(term.head, SparseGP):
-            own = only(graph, term.species)
-            total = total + jnp.where(own.numbers > 0, _local_variance(condense(term), own, regularisation), 0)
+        if fits(term, AtomicPotential, head=SparseGP):
+            own, term = only(graph, term.species), condense(term)
+            stack = environments(own, term.reach, term.species)
+            total = total + jnp.where(own.numbers > 0, _local_variance(term.descriptor, term.head, stack, regularisation), 0)
     return total
 
 
-def _local_variance(term: AtomicPotential, graph: Graph, regularisation: float) -> Array:
-    if isinstance(term.descriptor, TriangleDescriptor):
-        raise ValueError(f"local_variance: not implemented for {type(term.descriptor).__name__}, whose energies QUIP shares out in another way")
-    head, stack = term.head, environments(graph, term.reach, term.species)
+@functools.singledispatch
+def _local_variance(descriptor: Descriptor, head: SparseGP, stack: Environment, regularisation: float) -> Array:
+    values = _variance_of_instances(head, *instances_of(descriptor, stack)[:2], regularisation)
+    return jnp.where(jnp.isin(stack.center, head.references.kinds), values, 0)
+
+
+@_local_variance.register
+def _of_clusters(clusters: ClusterDescriptor, head: SparseGP, stack: Environment, regularisation: float) -> Array:
+    # both orders of the neighbours are rows of QUIP's, each with its own square
+    coordinates, kind, weight = instances_of(clusters, stack)
+    values = _variance_of_instances(head, coordinates, kind, regularisation)
+    return jnp.sum(values.reshape(weight.shape) * weight**2 / clusters.multiplicity, axis=1)
+
+
+@_local_variance.register
+def _of_triangles(triangles: TriangleDescriptor, *_: Any) -> Array:
+    raise ValueError(f"local_variance: not implemented for {type(triangles).__name__}, whose energies QUIP shares out in another way")
+
+
+def _variance_of_instances(head: SparseGP, x: Array, kind: Array, regularisation: float) -> Array:
+    """[n] for n instances."""
     root = jnp.linalg.cholesky(head.covariance_of_points() + regularisation**2 * jnp.eye(head.n_coefficients))
-
-    def of_instances(x, kind):
-        """[n] for n instances."""
-        solved = jax.scipy.linalg.solve_triangular(root, head.basis(x, kind).T, lower=True)
-        return head.delta**2 * head.kernel.diagonal(x) + regularisation**2 - einsum("mn,mn->n", solved, solved)
-
-    if isinstance(term.descriptor, ClusterDescriptor):
-        # both orders of the neighbours are rows of QUIP's, each with its own square
-        coordinates, kind, weight = term.descriptor.instances_of_stack(stack)
-        values = of_instances(coordinates, kind)
-        return jnp.sum(values.reshape(weight.shape) * weight**2 / term.descriptor.multiplicity, axis=1)
-    has_points = jnp.isin(stack.center, head.references.kinds)
-    return jnp.where(has_points, of_instances(features(term.descriptor, stack), stack.center), 0)
+    solved = jax.scipy.linalg.solve_triangular(root, head.basis(x, kind).T, lower=True)
+    return head.delta**2 * head.kernel.diagonal(x) + regularisation**2 - einsum("mn,mn->n", solved, solved)

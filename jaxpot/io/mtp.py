@@ -13,6 +13,7 @@ from jaxpot.heads.linear import Linear
 from jaxpot.io.text import integer, number, one_line_refusals, read_text, require_path
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import IsolatedAtoms, Potential, Sum, terms_of
+from jaxpot.trees import fits
 
 _NAMES = ("version", "potential_name", "potential_tag")  # which a file may lack
 _TEXT = (*_NAMES, "radial_basis_type")
@@ -173,7 +174,7 @@ def write_mtp(path: str | os.PathLike, model: Potential) -> Path:
     """
     require_path(path, 'write_mtp("model.mtp", model)')
     path, terms = Path(path), terms_of(model)
-    own = [t for t in terms if isinstance(t, AtomicPotential) and isinstance(t.descriptor, MTP) and isinstance(t.head, Linear)]
+    own = [t for t in terms if fits(t, AtomicPotential, descriptor=MTP, head=Linear)]
     isolated = [t for t in terms if isinstance(t, IsolatedAtoms)]
     if len(own) != 1 or len(isolated) > 1 or len(own) + len(isolated) != len(terms):
         names = " + ".join(type(t).__name__ for t in terms)

@@ -1,5 +1,4 @@
-"""High-dimensional neural network potentials of n2p2 (and RuNNer of the second generation): reading and writing of input.nn,
-scaling.data and weights.NNN.data.
+"""High-dimensional neural network potentials of n2p2 (and RuNNer): reading and writing of input.nn, scaling.data and weights.NNN.data.
 
 The trap of these files: n2p2 sorts the symmetry functions of every element, and scaling.data and the first layer of weights are in that
 order, not in the order of input.nn.
@@ -15,10 +14,12 @@ from jaxpot.checks import require_finite
 from jaxpot.data import Dataset
 from jaxpot.descriptors.acsf import ACSF
 from jaxpot.heads.mlp import MLP
+from jaxpot.io.n2p2_charges import charged_potential
 from jaxpot.io.n2p2_functions import Functions, cutoff_line, descriptor_of, functions_of, read_function
-from jaxpot.io.n2p2_keywords import NORMALISATION, SCALINGS, Settings, by_element, read_settings, whole_number, word_of, words_of
+from jaxpot.io.n2p2_keywords import FOURTH, NORMALISATION, SCALINGS, Settings, by_element, read_settings, whole_number, word_of, words_of
 from jaxpot.io.terms import main_and_constants
 from jaxpot.io.text import number, one_line_refusals, read_text, require_path
+from jaxpot.longrange.sums import PairSum
 from jaxpot.math import activations
 from jaxpot.math.activations import Activation
 from jaxpot.potentials.atomic import AtomicPotential
@@ -34,28 +35,33 @@ _FAR = 1e100  # where nothing extrapolates
 
 
 @one_line_refusals("a potential of n2p2")
-def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float) -> Potential:
-    """A published neural network potential of the second generation (short-ranged).
+def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float, sum: PairSum | None = None) -> Potential:
+    """A published neural network potential of the second generation (short-ranged), or of the fourth, with equilibrated charges.
 
     The files do not say their units, so the caller does: most hold Bohr and Hartree, some Å and eV. Keywords of RuNNer that have no effect on
     energies are named in one warning; `atom_energy` counts as in n2p2, with or without `remove_atom_energies`.
 
     Args:
-      folder: where input.nn, scaling.data and a weights.NNN.data for every element are.
+      folder: where input.nn, scaling.data and a weights.NNN.data for every element are; of the fourth generation also weightse.NNN.data and
+        hardness.NNN.data.
       length_unit: that of the files in Å, `jaxpot.units.BOHR` or 1.0.
       energy_unit: likewise in eV, `jaxpot.units.HARTREE` or 1.0.
+      sum: how the pairs of charges are summed, `jaxpot.longrange.sum_for(frames)`; for networks of the fourth generation.
 
     Returns:
-      Sum of an AtomicPotential(ACSF, MLP) and IsolatedAtoms. All real numbers are leaves.
+      Sum of an AtomicPotential(ACSF, MLP) and IsolatedAtoms, of the fourth generation of a ChargedPotential and IsolatedAtoms. All real
+      numbers are leaves.
 
     Raises:
       FileNotFoundError: if a file is missing.
-      ValueError: for a key or type of function that is not implemented, by name (charges, and networks of the third and fourth
-        generation); for numbers that are missing, too many, or not finite.
+      ValueError: for a key or type of function that is not implemented, by name (and networks of the third
+        generation); for a network of the fourth without a sum, or in units without Coulomb's constant; for numbers that are missing, too many, or not finite.
 
     References:
       Singraber, Behler, Dellago, "Library-based LAMMPS implementation of high-dimensional neural network potentials", J. Chem. Theory
       Comput. 15, 1827 (2019).
+      Ko, Finkler, Goedecker, Behler, "A fourth-generation high-dimensional neural network potential with accurate electrostatics including
+      non-local charge transfer", Nat. Commun. 12, 398 (2021).
     """
     path = Path(folder) / "input.nn"
     settings = read_settings(path)
@@ -63,11 +69,16 @@ def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float) -> 
     functions = _functions(settings, species, path)
     descriptor, columns = descriptor_of(functions, species, words_of(settings, "cutoff_type", path), length_unit=length_unit, where=path)
     shift, scale = _scaling(settings, columns, descriptor.n_features, Path(folder) / "scaling.data", path)
-    hidden, activation, weights, biases = _networks(settings, species, columns, descriptor.n_features, Path(folder), path)
     mean, conversion = _normalisation(settings, path)
-    weights[-1] *= energy_unit / conversion
-    biases[-1] *= energy_unit / conversion
-    head = MLP(hidden, activation, shift=shift, scale=scale, weights=tuple(weights), biases=tuple(biases))
+    unit = energy_unit / conversion
+    if FOURTH in settings:
+        with_charge = [np.append(of_center, descriptor.n_features) for of_center in columns]
+        shifts, scales = np.pad(shift, ((0, 0), (0, 1))), np.pad(scale, ((0, 0), (0, 1)), constant_values=1)
+        head = _network(settings, species, with_charge, shifts, scales, path, unit)
+        other = _network(settings, species, columns, shift, scale, path, unit, "electrostatic", "weightse")
+        main = charged_potential(settings, descriptor, other, head, sum, path, length_unit=length_unit, energy_unit=energy_unit)
+    else:
+        main = AtomicPotential(descriptor, _network(settings, species, columns, shift, scale, path, unit))
     alone = by_element(settings.get("atom_energy", []), species, path, "atom_energy")
     if any(len(lines) > 1 or len(lines[0]) > 1 for lines in alone.values()):
         raise ValueError(f"{path}: expected one atom_energy of an element")
@@ -75,7 +86,7 @@ def read_n2p2(folder: str | Path, *, length_unit: float, energy_unit: float) -> 
     if lacking:
         raise ValueError(f"{path}: no atom_energy of {', '.join(lacking)}, but of {', '.join(alone)}; write atom_energy {lacking[0]} 0.0 if it is that")
     constants = {symbol: energy_unit * (mean + (number(alone[symbol][0][0], path) if symbol in alone else 0.0)) for symbol in species}
-    return Sum((AtomicPotential(descriptor, head), IsolatedAtoms(constants)))
+    return Sum((main, IsolatedAtoms(constants)))
 
 
 def _species(settings: Settings, path: Path) -> tuple[str, ...]:
@@ -145,32 +156,43 @@ def _scaling(settings: Settings, columns: list[np.ndarray], n_features: int, pat
     return require_finite(shift, f"{path}: shifts"), require_finite(scale, f"{path}: scales")
 
 
+def _network(
+    settings: Settings, species: tuple[str, ...], columns: list[np.ndarray], shift: np.ndarray, scale: np.ndarray, origin: Path, unit: float,
+    kind: str = "short", files: str = "weights",
+) -> MLP:  # fmt: skip
+    """Of features in these columns, whose result is in this unit."""
+    hidden, activation, weights, biases = _networks(settings, species, columns, shift.shape[1], origin, kind, files)
+    weights[-1] *= unit
+    biases[-1] *= unit
+    return MLP(hidden, activation, shift=shift, scale=scale, weights=tuple(weights), biases=tuple(biases))
+
+
 def _networks(
-    settings: Settings, species: tuple[str, ...], columns: list[np.ndarray], n_features: int, folder: Path, origin: Path
+    settings: Settings, species: tuple[str, ...], columns: list[np.ndarray], n_features: int, origin: Path, kind: str, files: str
 ) -> tuple[tuple[int, ...], Activation | tuple[Activation, ...], list[np.ndarray], list[np.ndarray]]:
     """Hidden nodes, activations, weights and biases; smaller networks are filled up with nodes of weight zero."""
-    n_hidden = whole_number(word_of(settings, "global_hidden_layers_short", origin), "global_hidden_layers_short", origin)
-    nodes = [whole_number(x, "global_nodes_short", origin) for x in words_of(settings, "global_nodes_short", origin)]
-    letters = words_of(settings, "global_activation_short", origin)
+    n_hidden = whole_number(word_of(settings, f"global_hidden_layers_{kind}", origin), f"global_hidden_layers_{kind}", origin)
+    nodes = [whole_number(x, f"global_nodes_{kind}", origin) for x in words_of(settings, f"global_nodes_{kind}", origin)]
+    letters = words_of(settings, f"global_activation_{kind}", origin)
     if len(nodes) != n_hidden or len(letters) != n_hidden + 1 or letters[-1] != "l":
         raise ValueError(
-            f"{origin}: expected {n_hidden} numbers after global_nodes_short and {n_hidden + 1} letters after global_activation_short, the last one "
+            f"{origin}: expected {n_hidden} numbers after global_nodes_{kind} and {n_hidden + 1} letters after global_activation_{kind}, the last one "
             f"l, got {' '.join(map(str, nodes))} and {' '.join(letters)}"
         )
     unknown = sorted(set(letters) - {*_ACTIVATIONS, _REVERSED})
     if unknown:
         raise ValueError(f"{origin}: activation {' '.join(unknown)} is not implemented; those that are: {' '.join([*_ACTIVATIONS, _REVERSED])}")
     own = {symbol: list(nodes) for symbol in species}
-    for symbol, lines in by_element(settings.get("element_nodes_short", []), species, origin, "element_nodes_short").items():
+    for symbol, lines in by_element(settings.get(f"element_nodes_{kind}", []), species, origin, f"element_nodes_{kind}").items():
         for words in lines:
-            layer, count = (whole_number(word, "element_nodes_short", origin) for word in (*words, "")[:2])
+            layer, count = (whole_number(word, f"element_nodes_{kind}", origin) for word in (*words, "")[:2])
             if layer > n_hidden or len(words) != 2:
-                raise ValueError(f"{origin}: element_nodes_short {symbol} {' '.join(words)}: expected one of {n_hidden} hidden layers and its nodes")
+                raise ValueError(f"{origin}: element_nodes_{kind} {symbol} {' '.join(words)}: expected one of {n_hidden} hidden layers and its nodes")
             own[symbol][layer - 1] = count
     hidden = tuple(max(own[symbol][layer] for symbol in species) for layer in range(n_hidden))
     sizes = (n_features, *hidden, 1)
     of_elements = [(len(columns[s]), *own[symbol], 1) for s, symbol in enumerate(species)]
-    numbers = [_connection_values(folder / f"weights.{ATOMIC_NUMBERS[s]:03d}.data", nodes) for s, nodes in zip(species, of_elements, strict=True)]
+    numbers = [_connection_values(origin.parent / f"{files}.{ATOMIC_NUMBERS[s]:03d}.data", nodes) for s, nodes in zip(species, of_elements, strict=True)]
     weights, biases = ([np.zeros((len(species), *shape)) for shape in shapes] for shapes in (itertools.pairwise(sizes), [(b,) for b in sizes[1:]]))
     for s, (of_element, left) in enumerate(zip(of_elements, numbers, strict=True)):
         for layer, (a, b) in enumerate(itertools.pairwise(of_element)):
@@ -242,11 +264,8 @@ def write_n2p2(folder: str | Path, potential: Potential, *, length_unit: float, 
     """
     require_path(folder, 'write_n2p2("folder", potential, length_unit=1.0, energy_unit=1.0)')
     network, constants = main_and_constants(
-        potential,
-        lambda term: isinstance(term.descriptor, ACSF) and isinstance(term.head, MLP),
-        owner="write_n2p2", files="files of n2p2", main="an ACSF with an MLP",
-        remedy="write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay",
-    )  # fmt: skip
+        potential, owner="write_n2p2", files="files of n2p2", main="an ACSF with an MLP", descriptor=ACSF, head=MLP
+    )
     descriptor, head = network.descriptor, network.head
     if not head.hidden:
         raise ValueError("write_n2p2: networks of n2p2 have at least one hidden layer, got MLP(())")

@@ -1,16 +1,16 @@
 """The lines of n2p2's settings files that say which symmetry functions there are, and the ACSF they make; both ways."""
 
 import itertools
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxpot.descriptors.acsf import ACSF
-from jaxpot.descriptors.compact_functions import CompactAngles, CompactNarrow, CompactRadial, CompactWide
-from jaxpot.descriptors.symmetry_functions import G2, G4, G5, AngularFunctions, SymmetryFunctions
+from jaxpot.descriptors.compact_functions import CompactNarrow, CompactRadial, CompactWide
+from jaxpot.descriptors.symmetry_functions import G2, G4, G5, SymmetryFunctions
 from jaxpot.io.text import number
 from jaxpot.math.compact import AsymmetricCore, BumpCore, Core, PolynomialCore
 from jaxpot.math.cutoffs import BumpCutoff, CosineCutoff, Cutoff, PolynomialCutoff, Step, TanhCutoff
@@ -27,6 +27,13 @@ _NUMBERS = {  # after the elements; those of compact support end with a word for
     20: _WINDOW[:2], 21: _WINDOW, 22: _WINDOW, 23: _WINDOW[:2], 24: _WINDOW, 25: _WINDOW,
 }  # fmt: skip
 _COMPACT = 20  # the first of these types
+_PLAIN: dict[str, Core] = {f"p{n}": PolynomialCore(n) for n in range(1, 5)}
+_CORES = {name: (core, core) for name, core in (_PLAIN | {"e": BumpCore(), "exp": BumpCore()}).items()}  # of distances, and of angles
+_CORES |= {f"{name}a": (AsymmetricCore(core), core) for name, core in _PLAIN.items()}
+_CUTOFFS: dict[str, Callable[..., Cutoff]] = {
+    "0": Step, "1": CosineCutoff, "2": partial(TanhCutoff, normalize=False), "3": TanhCutoff, "4": BumpCutoff,
+    **{str(4 + n): partial(PolynomialCutoff, smoothness=n) for n in range(1, 5)},
+}  # fmt: skip
 _WITHOUT_INNER_RADIUS = ("0", "2", "3")
 
 
@@ -128,7 +135,7 @@ def descriptor_of(
         first = members[0]
         axes = [sorted(set(of_members)) for of_members in zip(*(f.axes for f in members), strict=True)]
         mixing = None if _N_ELEMENTS[first.kind] else atomic_numbers
-        if isinstance(first, CompactFunction):
+        if first.kind >= _COMPACT:
             sets.append(_compact(first, axes, length_unit, mixing))
         else:
             eta, r_s = np.array(axes[0]).T
@@ -136,7 +143,7 @@ def descriptor_of(
             cutoff = _cutoff(cutoff_type, first.radius * length_unit, where)
             sets.append(_KINDS[first.kind](cutoff, eta=eta / length_unit**2, r_s=r_s * length_unit, mixing=mixing, **angles))
         for f in members:
-            channels = tuple(species[e] for e in f.elements) or (0,) * (2 if isinstance(sets[-1], AngularFunctions) else 1)
+            channels = tuple(species[e] for e in f.elements) or (0,) * min(2, len(axes))
             place[f] = (n, type(sets[-1]).__name__, *channels, *(axis.index(value) for axis, value in zip(axes, f.axes, strict=True)))
     everything = {label: i for i, label in enumerate(ACSF(species, tuple(sets)).labels())}
     kept = tuple(tuple(sorted(everything[place[f]] for f in of_center)) for of_center in functions)
@@ -146,14 +153,13 @@ def descriptor_of(
 
 
 def _compact(first: CompactFunction, axes: list[list[tuple[float, float]]], length_unit: float, mixing: np.ndarray | None) -> SymmetryFunctions:
-    found = re.fullmatch(r"p([1-4])(a?)|e|exp", first.core, re.ASCII)
-    if not found:
+    if first.core not in _CORES:
         raise ValueError(f"the core {first.core} is not implemented; those that are: p1 to p4, p1a to p4a, e")
-    core: Core = PolynomialCore(int(found[1])) if found[1] else BumpCore()
+    core, plain = _CORES[first.core]
     window = {name: length_unit * x for name, x in zip(("low", "high"), np.array(axes[0]).T, strict=True)}
     if len(axes) > 1:  # only distances have an asymmetric core
-        window |= {"angular_core": core} | dict(zip(("left", "right"), np.array(axes[1]).T, strict=True))
-    return _KINDS[first.kind](core=AsymmetricCore(core) if found[2] else core, mixing=mixing, **window)
+        window |= {"angular_core": plain} | dict(zip(("left", "right"), np.array(axes[1]).T, strict=True))
+    return _KINDS[first.kind](core=core, mixing=mixing, **window)
 
 
 def functions_of(descriptor: ACSF, species: tuple[str, ...], length_unit: float) -> list[list[tuple[Function | CompactFunction, int]]]:
@@ -194,11 +200,10 @@ def _function(one: SymmetryFunctions, kind: int, elements: tuple[int, ...], inde
 
 
 def _core_name(one: SymmetryFunctions) -> str:
-    inner = one.core.core if isinstance(one.core, AsymmetricCore) else one.core
-    is_known = isinstance(inner, PolynomialCore) or one.core == BumpCore()
-    if not is_known or (isinstance(one, CompactAngles) and one.angular_core != inner):
-        raise TypeError(f"write_n2p2: n2p2 has no {one}; write PolynomialCore, AsymmetricCore(PolynomialCore) or BumpCore, and the plain one for angles")
-    return "e" if isinstance(inner, BumpCore) else f"p{inner.smoothness}{'a' if inner is not one.core else ''}"
+    for name, (core, plain) in _CORES.items():
+        if one.core == core and (len(one.sizes) == 1 or one.angular_core == plain):
+            return name
+    raise TypeError(f"write_n2p2: n2p2 has no {one}; write PolynomialCore, AsymmetricCore(PolynomialCore) or BumpCore, and the plain one for angles")
 
 
 def _kind(one: SymmetryFunctions, species: tuple[str, ...]) -> int:
@@ -217,16 +222,9 @@ def _cutoff(words: list[str], radius: float, where: str | Path) -> Cutoff:
     if not 0 <= alpha < 1 or len(words) > 2 or (alpha and kind in _WITHOUT_INNER_RADIUS):
         lacking = ", ".join(_WITHOUT_INNER_RADIUS)
         raise ValueError(f"{where}: cutoff_type {' '.join(words)}: expected a type, and an inner radius 0 ≤ alpha < 1, which types {lacking} lack")
-    width = radius * (1 - alpha) if alpha else None
-    if kind in ("5", "6", "7", "8"):
-        return PolynomialCutoff(radius, width, smoothness=int(kind) - 4)
-    if kind in ("2", "3"):
-        return TanhCutoff(radius, normalize=kind == "3")
-    if kind in ("1", "4"):
-        return (CosineCutoff if kind == "1" else BumpCutoff)(radius, width)
-    if kind != "0":
+    if kind not in _CUTOFFS:
         raise ValueError(f"{where}: cutoff_type {kind} is not implemented; those that are: 0 to 8")
-    return Step(radius)
+    return _CUTOFFS[kind](radius, **({"width": radius * (1 - alpha)} if alpha else {}))
 
 
 def cutoff_line(descriptor: ACSF) -> str:
@@ -248,11 +246,7 @@ def cutoff_line(descriptor: ACSF) -> str:
 def _cutoff_type(cutoff: Cutoff) -> tuple[int, float]:
     width = getattr(cutoff, "width", None)
     alpha = 0.0 if width is None else 1 - float(width) / float(cutoff.radius)
-    if isinstance(cutoff, PolynomialCutoff) and cutoff.power == 1:
-        return 4 + cutoff.smoothness, alpha
-    if isinstance(cutoff, TanhCutoff):
-        return 3 if cutoff.normalize else 2, 0.0
-    kinds = {Step: 0, CosineCutoff: 1, BumpCutoff: 4}
-    if type(cutoff) not in kinds:
-        raise TypeError(f"write_n2p2: n2p2 has no {cutoff}; write CosineCutoff, TanhCutoff, BumpCutoff or PolynomialCutoff")
-    return kinds[type(cutoff)], alpha
+    for kind, make in _CUTOFFS.items():
+        if cutoff == make(cutoff.radius, **({} if kind in _WITHOUT_INNER_RADIUS else {"width": width})):
+            return int(kind), alpha
+    raise TypeError(f"write_n2p2: n2p2 has no {cutoff}; write CosineCutoff, TanhCutoff, BumpCutoff or PolynomialCutoff")

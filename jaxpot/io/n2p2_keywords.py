@@ -7,15 +7,21 @@ from jaxpot.io.text import integer, read_text
 
 Settings = dict[str, list[list[str]]]  # keyword -> the words after it, of every line with it
 
-REPEATED = ("symfunction_short", "atom_energy", "element_nodes_short")
+REPEATED = ("symfunction_short", "atom_energy", "element_nodes_short", "element_nodes_electrostatic", "fixed_gausswidth")
 NEEDED = (
     "number_of_elements", "elements", "cutoff_type", "symfunction_short", "global_hidden_layers_short", "global_nodes_short", "global_activation_short",
 )  # fmt: skip
 SCALINGS = ("scale_symmetry_functions", "center_symmetry_functions", "scale_symmetry_functions_sigma")
 NORMALISATION = ("mean_energy", "conv_energy", "conv_length")
 _READ = {*REPEATED, *NEEDED, *SCALINGS, *NORMALISATION, "scale_min_short", "scale_max_short", "normalize_nodes"}
+CHARGES = ("fixed_gausswidth", "screen_electrostatics", "four_pi_epsilon", "element_nodes_electrostatic")  # of the fourth generation, beside its networks
+FOURTH = "nnp_generation"  # in the settings where they are of the fourth generation
+_NETWORKS = tuple(f"{name}_electrostatic" for name in ("global_hidden_layers", "global_nodes", "global_activation"))
+_WITHOUT_EFFECT = frozenset("initial_hardness ewald_truncation_error_method ewald_prec".split())  # likewise; sums are as exact as they are told
+_OTHER_NAMES = {"symfunction": "symfunction_short"}
 _LARGEST = 10**5  # of layers and nodes
 _GENERATION = {"nnp_generation": ("2",), "nnp_type": ("2", "2G-HDNNP"), "nn_type": ("1", "2"), "nn_type_short": ("1",), "nnp_gen": ("2",)}
+_FOURTH_GENERATION = {"nnp_generation": ("4",), "nnp_type": ("4", "4G-HDNNP")}
 _TRAINING = frozenset(  # of n2p2, and without effect on a potential that has its weights
     """random_seed test_fraction epochs use_short_forces rmse_threshold rmse_threshold_energy rmse_threshold_force rmse_threshold_charge
     rmse_threshold_trials rmse_threshold_trials_energy rmse_threshold_trials_force rmse_threshold_trials_charge energy_fraction force_fraction
@@ -66,23 +72,28 @@ def read_settings(path: Path) -> Settings:
     """
     if not path.exists():
         raise FileNotFoundError(f"no settings file at {path}")
-    settings: Settings = {}
+    lines = [line.split("#")[0].split("!")[0].split() or [""] for line in read_text(path, "the settings of n2p2, input.nn").split("\n")]
+    with_charges = any(words[:1] and words[0] in _FOURTH_GENERATION.get(key, ()) for key, *words in lines)
+    read = _READ | ({*CHARGES, *_NETWORKS} if with_charges else set())
+    settings: Settings = {FOURTH: []} if with_charges else {}
     passed_over: dict[str, None] = {}
-    for line in read_text(path, "the settings of n2p2, input.nn").split("\n"):
-        key, *words = line.split("#")[0].split("!")[0].split() or [""]
-        if key in _RUNNER:
-            passed_over[key] = None
-        if not key or key in _TRAINING or key in _RUNNER or (key in _GENERATION and words[:1] and words[0] in _GENERATION[key]):
+    for key, *words in lines:
+        key = _OTHER_NAMES.get(key, key)
+        if with_charges and (key in _WITHOUT_EFFECT or (words[:1] and words[0] in _FOURTH_GENERATION.get(key, ()))):
             continue
-        if key not in _READ:
+        if key in _RUNNER and key not in read:
+            passed_over[key] = None
+        if not key or key in _TRAINING or (key in _RUNNER and key not in read) or (not with_charges and key in _GENERATION and words[:1] and words[0] in _GENERATION[key]):
+            continue
+        if key not in read:
             raise ValueError(
-                f"{path}: the key {' '.join([key, *words[:1]])[:80]} is not implemented, only networks of the second generation, without charges; "
+                f"{path}: the key {' '.join([key, *words[:1]])[:80]} is not implemented, only networks of the second and fourth generation; "
                 f"if it has no effect on energies, take the line out"
             )
         if key in settings and key not in REPEATED:
             raise ValueError(f"{path}: the key {key} is given twice")
         settings.setdefault(key, []).append(words)
-    missing = [key for key in NEEDED if key not in settings]
+    missing = [key for key in (*NEEDED, *(_NETWORKS if with_charges else ())) if key not in settings]
     if missing:
         raise ValueError(f"{path}: no {', '.join(missing)}")
     if passed_over:

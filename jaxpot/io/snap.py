@@ -202,11 +202,8 @@ def write_snap(coefficients: str | Path, parameters: str | Path, potential: Pote
     """
     require_path(coefficients, 'write_snap("model.snapcoeff", "model.snapparam", potential)')
     snap, constants = main_and_constants(
-        potential,
-        lambda term: isinstance(term.descriptor, Bispectrum) and isinstance(term.head, Linear | Quadratic),
-        owner="write_snap", files="SNAP files", main="a Bispectrum",
-        remedy="write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay",
-    )  # fmt: skip
+        potential, owner="write_snap", files="SNAP files", main="a Bispectrum", descriptor=Bispectrum, head=Linear | Quadratic
+    )
     descriptor, head = snap.descriptor, snap.head
     species, s = descriptor.species, len(descriptor.species)
     if head.coefficients is None:

@@ -9,14 +9,14 @@ from jaxpot.checks import require_finite, species_tuple
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.bond_density import BondDensity
 from jaxpot.descriptors.products import Listed
-from jaxpot.heads.linear import Embedding, Linear, ShiftedPower, SmoothedPower
+from jaxpot.heads.linear import Embedding, Linear
 from jaxpot.io.ace import read_ace
 from jaxpot.io.acecoeff import multiplied
 from jaxpot.io.fields import checked, count, counts, numbers, of_all
 from jaxpot.io.pacemaker import HIGHEST_RANK, MOST_COMPONENTS, expanded, refuse_input
 from jaxpot.io.text import one_line_refusals
 from jaxpot.io.yace_bonds import bonds_of, density_of, of_pairs
-from jaxpot.io.yace_writer import COULOMB_OF_PACE, write_yace
+from jaxpot.io.yace_writer import COULOMB_OF_PACE, POWERS, write_yace
 from jaxpot.io.yaml import read_yaml
 from jaxpot.math.complex_products import from_complex
 from jaxpot.potentials.atomic import AtomicPotential
@@ -27,7 +27,6 @@ from jaxpot.units import COULOMB
 __all__ = ["read_yace", "write_yace"]
 
 _WHAT = "a PACE potential"
-_POWERS = {"FinnisSinclairShiftedScaled": ShiftedPower, "FinnisSinclair": SmoothedPower}
 _FILE = ("elements", "E0", "embeddings", "bonds", "functions")
 # without effect on energies: the step of tables that are not made here, and notes
 _IDLE_OF_FILE = {"deltaSplineBins": None, "metadata": None, "auxdata": None}
@@ -153,9 +152,9 @@ def _head(embeddings: list[dict], table: np.ndarray, path: Path) -> Linear | Emb
         values = numbers(e["FS_parameters"], (2 * e["ndensity"],), f"{path}: FS_parameters, two for each of {e['ndensity']} densities")
         weights[mu, : e["ndensity"]], exponents[mu, : e["ndensity"]] = values[::2], values[1::2]
     names = [str(e["npoti"]) for e in embeddings]
-    unknown = sorted(set(names) - set(_POWERS))
+    unknown = sorted(set(names) - set(POWERS))
     if unknown:
-        raise ValueError(f"{path}: npoti {unknown[0]} is not implemented; expected {' or '.join(_POWERS)}")
+        raise ValueError(f"{path}: npoti {unknown[0]} is not implemented; expected {' or '.join(POWERS)}")
     if np.all(exponents == 1):
         with np.errstate(over="ignore", invalid="ignore"):
             return Linear(coefficients=require_finite(np.einsum("sp,spf->sf", weights, table), f"{path}: coefficients").reshape(-1))
@@ -163,7 +162,7 @@ def _head(embeddings: list[dict], table: np.ndarray, path: Path) -> Linear | Emb
     is_curved = np.any(exponents != 1, axis=1)
     kinds = [name if curved else None for name, curved in zip(names, is_curved, strict=True)]
     first = next(kind for kind in kinds if kind)
-    powers = tuple(_POWERS[kind or first]() for kind in kinds)
+    powers = tuple(POWERS[kind or first] for kind in kinds)
     if np.all(weights == weights[0]) and np.all(exponents == exponents[0]):
         weights, exponents = weights[0], exponents[0]
     return Embedding(np.moveaxis(table, 1, 0).reshape(p, -1), exponents, weights, powers[0] if len(set(kinds) - {None}) == 1 else powers)

@@ -9,19 +9,22 @@ import numpy as np
 from jaxpot.checks import require_finite
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.bond_density import BondDensity
-from jaxpot.descriptors.constant import Constant
 from jaxpot.descriptors.density import Density
-from jaxpot.heads.linear import Embedding, Linear, SmoothedPower
+from jaxpot.heads.linear import Embedding, Linear, Power, ShiftedPower, SmoothedPower
+from jaxpot.io.terms import cannot_hold, require_known, terms_and_constants
 from jaxpot.io.text import require_path
 from jaxpot.math.complex_products import to_complex
 from jaxpot.math.cutoffs import Step
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import IsolatedAtoms, Potential, terms_of
+from jaxpot.potentials.base import Potential
 from jaxpot.potentials.core import ByCoreEnergy, ByDistance, CoreRepulsion, ScreenedCore, Switched
-from jaxpot.radial.pace import ChebExpCos, InnerCutoff, PaceBasis, RadialTable
+from jaxpot.radial.pace import ChebExpCos, ChebLinear, ChebPow, InnerCutoff, PaceBasis, RadialTable, SBessel
+from jaxpot.trees import fits
 from jaxpot.units import COULOMB
 
 COULOMB_OF_PACE = 14.399645351950543  # eV·Å
+_Written = ChebExpCos | ChebPow | ChebLinear | SBessel | InnerCutoff
+POWERS = {"FinnisSinclairShiftedScaled": ShiftedPower(), "FinnisSinclair": SmoothedPower()}
 _FAMILIES = "ChebExpCos, ChebPow, ChebLinear and SBessel"
 _NEVER = 1e30  # eV: no core repulsion is that high, so nothing is switched off
 
@@ -58,9 +61,7 @@ def write_yace(path: str | Path, potential: Potential) -> Path:
     model, core, switch, energies = _parts(potential)
     ace, density = model.descriptor, _bonds_of(model.descriptor)
     species, s = density.species, len(density.species)
-    unknown = sorted(set(energies) - set(species))
-    if unknown:
-        raise ValueError(f"write_yace: constants of {', '.join(unknown)}, which the ACE of {', '.join(species)} does not know")
+    require_known(energies, species, "write_yace", "the ACE")
     if core is not None and core.species != species:
         raise ValueError(f"write_yace: the core repulsion names the elements {core.species}, the ACE {species}; expected the same order")
     table, embeddings = _embeddings(model.head, s, ace.n_features, switch)
@@ -90,24 +91,16 @@ def _text(value: Any) -> str:
 
 def _parts(potential: Potential) -> tuple[AtomicPotential, Potential | None, ByCoreEnergy | ByDistance | None, dict[str, float]]:
     """The ACE, the core repulsion, what it switches off, and the energies of isolated atoms."""
-    models, cores, energies = [], [], {}
-    for term in terms_of(potential):
-        kind = type(term.descriptor) if isinstance(term, AtomicPotential) else type(term)
-        inner = term.potential if kind is Switched else term
-        if isinstance(inner, AtomicPotential) and isinstance(inner.descriptor, ACE) and isinstance(inner.head, Linear | Embedding):
-            models.append(inner)
-            cores += [(term.core, term.switch)] if kind is Switched else []
-        elif kind is CoreRepulsion:
+    models, cores, (terms, energies) = [], [], terms_and_constants(potential, "write_yace")
+    for term in terms:
+        if isinstance(term, CoreRepulsion):
             cores.append((term, ByCoreEnergy(_NEVER, 1.0)))
-        elif kind is IsolatedAtoms or (kind is Constant and isinstance(term.head, Linear)):
-            values = term.values if kind is IsolatedAtoms else term.head.coefficients
-            if values is None:
-                raise ValueError("write_yace: the constants have no coefficients yet; write potential = jaxpot.fit.linear(potential, data)")
-            for symbol, value in zip(term.species, np.asarray(values, float), strict=True):
-                energies[symbol] = energies.get(symbol, 0.0) + float(value)
-        else:
-            name = f"AtomicPotential({kind.__name__}, {type(term.head).__name__})" if isinstance(term, AtomicPotential) else kind.__name__
-            raise TypeError(f"write_yace: .yace files cannot hold {name}; write the other terms, and add this one in LAMMPS by pair_style hybrid/overlay")
+            continue
+        is_switched = isinstance(term, Switched)
+        models.append(term.potential if is_switched else term)
+        cores += [(term.core, term.switch)] if is_switched else []
+        if not fits(models[-1], AtomicPotential, descriptor=ACE, head=Linear | Embedding):
+            raise TypeError(cannot_hold(term, "write_yace", ".yace files"))
     if len(models) != 1 or len(cores) > 1:
         raise ValueError(f"write_yace: expected one ACE and at most one core repulsion, got {len(models)} and {len(cores)}")
     core, switch = cores[0] if cores else (None, None)
@@ -124,11 +117,10 @@ def _bonds_of(ace: ACE) -> BondDensity:
     density = ace.expansion
     if isinstance(density, BondDensity):
         bases = density.radial if isinstance(density.radial, tuple) else (density.radial,)
-        if any(isinstance(getattr(basis, "basis", basis), RadialTable) for basis in bases):
+        if any(isinstance(_without_inner(basis)[0], RadialTable) for basis in bases):
             raise TypeError(f"write_yace: the files of LAMMPS and python-ace hold the radial functions {_FAMILIES}, not RadialTable")
         return density
-    is_pace = isinstance(density, Density) and isinstance(density.radial, PaceBasis) and not isinstance(density.radial, RadialTable)
-    if not is_pace or not isinstance(density.cutoff, Step):
+    if not fits(density, Density, radial=_Written, cutoff=Step):
         radial, cutoff = (type(getattr(density, name, None)).__name__ for name in ("radial", "cutoff"))
         raise TypeError(
             f"write_yace: .yace files hold the radial functions {_FAMILIES}, not {radial} with {cutoff}; write "
@@ -144,15 +136,11 @@ def _embeddings(head: Linear | Embedding, s: int, n_features: int, switch) -> tu
     if head.coefficients is None:
         raise ValueError("write_yace: the potential has no coefficients yet; write potential = jaxpot.fit.linear(potential, data)")
     table = require_finite(np.asarray(head.coefficients, float), "coefficients").reshape(-1, s, n_features).transpose(1, 0, 2)
-    names, p = ["FinnisSinclairShiftedScaled"] * s, table.shape[1]
+    names, p = [next(iter(POWERS))] * s, table.shape[1]
     weights = exponents = np.ones((s, 1))
     if isinstance(head, Embedding):
         weights, exponents = (np.broadcast_to(np.asarray(x, float), (s, p)) for x in (head.weights, head.exponents))
-        powers = head.power if isinstance(head.power, tuple) else (head.power,) * s
-        steep = [float(power.steepness) for power in powers if isinstance(power, SmoothedPower)]
-        if any(x != 1e6 for x in steep):
-            raise ValueError(f"write_yace: .yace files have SmoothedPower(1e6), got a steepness of {next(x for x in steep if x != 1e6)}")
-        names = ["FinnisSinclair" if isinstance(power, SmoothedPower) else name for power, name in zip(powers, names, strict=True)]
+        names = [_name(power) for power in (head.power if isinstance(head.power, tuple) else (head.power,) * s)]
     high, width = (switch.cutoff, switch.width) if isinstance(switch, ByCoreEnergy) else (1e5, 250.0)
     high, width = (np.broadcast_to(np.asarray(x, float), s) for x in (high, width))
     of_center = lambda mu: {  # noqa: E731
@@ -162,16 +150,28 @@ def _embeddings(head: Linear | Embedding, s: int, n_features: int, switch) -> tu
     return table, [of_center(mu) for mu in range(s)]
 
 
+def _name(power: Power) -> str:
+    if power not in POWERS.values():
+        raise ValueError(f"write_yace: .yace files have SmoothedPower(1e6), got a steepness of {float(power.steepness)}")
+    return next(name for name, own in POWERS.items() if own == power)
+
+
 def _of_pair(value: Any, pair: tuple[int, int]) -> float:
     value = np.asarray(value, float)
     return float(value[pair] if value.ndim == 2 else value)
+
+
+def _without_inner(basis: PaceBasis) -> tuple[PaceBasis, Any, Any]:
+    """The functions themselves, and radius and width of their inner cutoff, in Å; 0 where there is none."""
+    return (basis.basis, basis.radius, basis.width) if isinstance(basis, InnerCutoff) else (basis, 0.0, 0.0)
 
 
 def _bond(density: BondDensity, pair: tuple[int, int], n_radial: int, core: Potential | None, switch) -> dict:
     """What the file says of the bonds of a centre with a neighbour."""
     where = f"{density.species[pair[0]]}-{density.species[pair[1]]}"
     basis = density.radial[density.kinds[pair[0]][pair[1]]] if isinstance(density.radial, tuple) else density.radial
-    own, inner = (basis.basis, (_of_pair(basis.radius, pair), _of_pair(basis.width, pair))) if isinstance(basis, InnerCutoff) else (basis, (0.0, 0.0))
+    own, *inner = _without_inner(basis)
+    inner = tuple(_of_pair(x, pair) for x in inner)
     radius, has_width = _of_pair(density.radius, pair), isinstance(own, ChebExpCos)
     width = _of_pair(own.width, pair) if has_width and own.width is not None else 0.0
     kind, prefactor, exponent = "distance", 0.0, 0.0
@@ -184,7 +184,7 @@ def _bond(density: BondDensity, pair: tuple[int, int], n_radial: int, core: Pote
     elif isinstance(core, ScreenedCore):
         kind, prefactor = "zbl", _of_pair(core.scale, pair) * COULOMB / COULOMB_OF_PACE
         ends = (_of_pair(core.radius, pair), _of_pair(core.width, pair))
-        if ends[0] != radius or (has_width and ends[1] != width) or isinstance(basis, InnerCutoff):
+        if ends[0] != radius or (has_width and ends[1] != width) or inner[0]:
             raise ValueError(f"write_yace: the core repulsion of {where} must have the radius and width of the radial functions, and these no InnerCutoff")
         width, inner = ends[1], (_of_pair(switch.radius, pair), _of_pair(switch.width, pair))
     n_base, l_max = own.n_max, density.l_max

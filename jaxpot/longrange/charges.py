@@ -7,16 +7,21 @@ import jax.numpy as jnp
 
 from jaxpot.checks import species_tuple
 from jaxpot.graph import Graph
-from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
+from jaxpot.math.linalg import einsum
+from jaxpot.potentials.base import Model
+from jaxpot.properties import Properties
 from jaxpot.trees import leaf, pytree, static
 from jaxpot.units import species_table
 
 Array = jax.Array
 
 
-class ChargeModel(Interface):
-    """Interface: the charge of every atom of a structure. A new one writes `charges`.
+class ChargeModel(Model):
+    r"""Interface: the charge of every atom of a structure. A new one writes `charges`.
+
+    As a model it predicts charges and their dipole :math:`\sum_i q_i R_i`, which of an ion depends on the origin, and in a periodic structure
+    on the choice of the cell.
 
     Attributes:
       species: the elements it knows, static.
@@ -30,9 +35,13 @@ class ChargeModel(Interface):
     def charges(self, graph: Graph) -> Array:
         """Charges [N] in e, whose sum is the structure's total charge; 0 for padding atoms."""
 
-    def causes(self, graph: Graph) -> tuple[str, ...]:
-        """Why this model gives NaN for a structure with sound neighbour lists and elements, in words."""
-        return ()
+    def more(self, graph: Graph) -> Properties:
+        """Charges and dipole, which potentials of these charges predict beside energies."""
+        q = self.charges(graph)
+        return Properties(charges=q, dipole=einsum("n,nx->x", q, jnp.where((graph.numbers > 0)[:, None], graph.positions, 0)))
+
+    def properties(self, graph: Graph) -> Properties:
+        return self.more(graph)
 
 
 @pytree

@@ -62,12 +62,14 @@ class Electrostatics(Potential):
         q = self.charges.charges(graph)
         outer = einsum("nx,x->n", graph.positions, graph.field)
         energies = 0.5 * q * self.sum.potential(self.interaction, graph, q) - q * outer
-        lost = self._excess(graph, q) | self._unbalanced(graph, q) | (jnp.any(graph.pbc) & jnp.any(graph.field != 0))
-        return poison(energies, lost)
+        return poison(energies, self.lost(graph, q))
 
     def more(self, graph: Graph) -> Properties:
-        q = self.charges.charges(graph)
-        return Properties(charges=q, dipole=einsum("n,nx->x", q, graph.positions))
+        return self.charges.more(graph)
+
+    def lost(self, graph: Graph, q: Array) -> Array:
+        """Whether charges [N] have no energy in this structure, []."""
+        return self._excess(graph, q) | self._unbalanced(graph, q) | (jnp.any(graph.pbc) & jnp.any(graph.field != 0))
 
     def _excess(self, graph: Graph, q: Array) -> Array:
         return jnp.abs(jnp.sum(q) - graph.charge) > _EXCESS * jnp.maximum(1, jnp.sum(jnp.abs(q)))

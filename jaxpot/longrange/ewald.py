@@ -1,6 +1,5 @@
 """Ewald's sum: near pairs in real space, the far part in reciprocal space, for crystals, slabs, wires and molecules."""
 
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +87,7 @@ class Ewald(PairSum):
     def potential(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         real = graph.numbers > 0
         q = jnp.where(real, q, 0)
-        own, width = interaction.sources(graph.numbers), jnp.asarray(self.width)
+        own, width = interaction.sources(graph.numbers).astype(q.dtype), jnp.asarray(self.width)
         found = near_potential(interaction, self.cutoff, width, graph, q, own) + self._far(interaction, graph, q)
         found = found + (interaction.itself(own) - interaction.origin(width)) * q
         if all(self.pbc):
@@ -106,11 +105,11 @@ class Ewald(PairSum):
 
     def _of_surface(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         field = (4 * np.pi / 3) * einsum("n,nx->x", q, graph.positions) / jnp.abs(jnp.linalg.det(graph.cell))
-        strength = interaction.strength()
-        return jnp.asarray(self.depolarisation) * (0.0 if strength is None else strength) * einsum("nx,x->n", graph.positions, field)
+        # others than 1/r fall off too fast for surroundings to matter
+        return jnp.asarray(self.depolarisation) * (interaction.strength() or 0.0) * einsum("nx,x->n", graph.positions, field)
 
     def _undefined(self, interaction: Interaction, q: Array) -> Array:
-        of_surface = (jnp.asarray(self.depolarisation) != 0) & (has_net(q) | (interaction.strength() is None))
+        of_surface = (jnp.asarray(self.depolarisation) != 0) & has_net(q)
         return of_surface | (undefined(interaction, self.width, q) if all(self.pbc) else False)
 
     def _outgrown(self, graph: Graph) -> Array:
@@ -203,5 +202,6 @@ def box_causes(own, graph: Graph) -> tuple[str, ...]:
         found.append(f"the cell, of lengths {lengths} Å, has outgrown the grid {own.grid} of {name}; {remedy}")
     if not all(own.pbc) and bool(own._too_long(graph)):
         room = max(float(own._room()), 0.0)
-        found.append(f"across its periodic directions the structure is up to {float(extent(graph, own.pbc)):.4g} Å long, and {name} has room for {room:.4g}; {remedy}")
+        size = float(extent(graph, own.pbc))
+        found.append(f"across its periodic directions the structure is up to {size:.4g} Å long, and {name} has room for {room:.4g}; {remedy}")
     return tuple(found)

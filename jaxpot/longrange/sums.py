@@ -68,7 +68,7 @@ class Direct(PairSum):
     def potential(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         real = graph.numbers > 0
         q = jnp.where(real, q, 0)
-        own = interaction.sources(graph.numbers)
+        own = interaction.sources(graph.numbers).astype(q.dtype)
 
         def of_atoms(atoms):
             place, at, source, here = atoms

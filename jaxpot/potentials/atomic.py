@@ -18,7 +18,7 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.kernels import PolynomialKernel
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, condensing, freezing, tabulating
-from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear
+from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear, named
 from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
 from jaxpot.trees import pytree, static
@@ -68,6 +68,10 @@ class DescribedPotential(LinearModel):
         self._require_linear()
         return self.replace(head=self.head.replace(coefficients=w))
 
+    @property
+    def heads(self) -> tuple[Head]:
+        return (self.head,)
+
     def energy_row(self, graph: Graph, weights: Array | None = None) -> Array:
         """Derivatives of the energy, or of a weighted sum of atomic energies, by the coefficients, shape [P].
 
@@ -90,7 +94,7 @@ class DescribedPotential(LinearModel):
         return ready.head.prior_covariance(*(ready.weighted(graph, weights) for graph in (one, other)))
 
     def _require_linear(self) -> None:
-        if not isinstance(self.head, LinearHead):
+        if not is_linear(self):
             raise TypeError(f"{type(self.head).__name__} is not linear in its coefficients; use jaxpot.fit.train")
 
 
@@ -191,6 +195,11 @@ def counts(graph: Graph, weights: Array | None) -> Array:
 @is_linear.register
 def _linear_head(potential: DescribedPotential) -> bool:
     return isinstance(potential.head, LinearHead)
+
+
+@named.register
+def _with_parts(potential: DescribedPotential, *parts: str) -> str:
+    return f"{type(potential).__name__}({', '.join(type(getattr(potential, part)).__name__ for part in parts)})"
 
 
 @block_size.register

@@ -90,9 +90,7 @@ class LocalPotential(Potential):
         """Energies of a stack of n atoms, shape [n], in eV."""
 
     def energies(self, graph: Graph) -> Array:
-        stack = environments(graph, self.reach, self.species)
-        # what the gate poisoned must not be hidden by a mask
-        return poison(_energies(self, stack), jnp.any(jnp.isnan(stack.vectors)))
+        return energies_of_stack(self, environments(graph, self.reach, self.species))
 
 
 class FastPotential(LocalPotential, Fast):
@@ -111,6 +109,12 @@ class FastPotential(LocalPotential, Fast):
     @property
     def reach(self) -> Array:
         return self.plain.reach
+
+
+def energies_of_stack(potential: LocalPotential, stack: Environment) -> Array:
+    """Atomic energies [N] of a local potential in a stack of environments, whatever they carry."""
+    # what the gate poisoned must not be hidden by a mask
+    return poison(_energies(potential, stack), jnp.any(jnp.isnan(stack.vectors)))
 
 
 @jax.custom_jvp
@@ -178,7 +182,13 @@ def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
 
 
 class LinearModel(Interface):
-    """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients."""
+    """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients.
+
+    Attributes:
+      needs: what there are no coefficients without, with the line to write, static.
+    """
+
+    needs: str = "sparse points; write potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
 
     @abc.abstractmethod
     def basis(self, graph: Graph) -> Properties:
@@ -191,6 +201,15 @@ class LinearModel(Interface):
     @abc.abstractmethod
     def with_coefficients(self, w: Array) -> "LinearModel":
         """The same model with these coefficients [P]."""
+
+    @property
+    def heads(self) -> tuple[Any, ...]:
+        """What holds the coefficients: heads, or the model itself."""
+        return (self,)
+
+    def constant(self) -> "Model | None":
+        """What is predicted beside `basis(graph) @ coefficients`, whatever the coefficients, as a model; None is nothing."""
+        return None
 
     def energy_row(self, graph: Graph) -> Array:
         """Derivatives of the energy by the coefficients, shape [P]; for models that have it without the rows of forces."""
@@ -288,14 +307,25 @@ def _some_term(model: Sum) -> bool:
     return bool(model.linear_terms)
 
 
-def terms_of(potential: Potential) -> tuple[Potential, ...]:
-    """The terms of a Sum, or the potential itself."""
-    return potential.terms if isinstance(potential, Sum) else (potential,)
+def terms_by_path(model: Any) -> dict[str, Any]:
+    """The terms of a Sum by what the paths of their leaves begin with, or the model itself by nothing."""
+    return {f"terms.{i}.": term for i, term in enumerate(model.terms)} if isinstance(model, Sum) else {"": model}
 
 
-def with_terms(potential: Potential, terms: Sequence[Potential]) -> Potential:
-    """The Sum with these terms in the places of its own, or, of a potential that is no Sum, the one term."""
-    return set_fields(potential, terms=tuple(terms)) if isinstance(potential, Sum) else terms[0]
+def terms_of(model: Any) -> tuple[Any, ...]:
+    """The terms of a Sum, or the model itself."""
+    return tuple(terms_by_path(model).values())
+
+
+def with_terms(model: Any, terms: Sequence[Any]) -> Any:
+    """The Sum with these terms in the places of its own, or, of a model that is no Sum, the one term."""
+    return set_fields(model, terms=tuple(terms)) if isinstance(model, Sum) else terms[0]
+
+
+@functools.singledispatch
+def named(model: Any, *parts: str) -> str:
+    """What messages call a model: its class, with those of these parts where it is a descriptor and a head."""
+    return type(model).__name__
 
 
 @pytree
@@ -396,10 +426,7 @@ def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
     if unknown:
         causes.append(f"the model knows {', '.join(model.species)}, but the structure contains {', '.join(unknown)}")
     causes += [f"{path} is not finite" for path, leaf, _ in walk(model) if not np.all(np.isfinite(np.asarray(leaf, float)))]
-    causes += _own_causes(model)
-    if isinstance(model, Model):
-        causes += model.causes(graph)
-    return tuple(causes)
+    return (*causes, *_own_causes(model), *model.causes(graph))
 
 
 def _own_causes(value: Any) -> list[str]:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.descriptors.distances import InverseDistances, place_permutations
-from jaxpot.graph import Graph
-from jaxpot.heads.references import References
+from jaxpot.graph import Graph, unstacked
+from jaxpot.heads.references import REFERENCES, References
 from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
@@ -76,6 +76,7 @@ class GradientDomain(Potential, LinearModel):
     references: References = dataclasses.field(default_factory=References)
     coefficients: OptionalLeaf = None
     made_in: str | None = derived()
+    needs = REFERENCES
 
     def __post_init__(self):
         note_precision(self)
@@ -118,16 +119,12 @@ class GradientDomain(Potential, LinearModel):
         Raises:
           ValueError: for no structures, or one that is not the molecule (with `diagnose`'s reason).
         """
-        if isinstance(graphs, Graph):
-            if np.ndim(graphs.numbers) != 2:
-                raise ValueError("with_points: got one structure; write with_points([graph]), or stack several")
-            graphs = [jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], graphs) for i in range(len(graphs.numbers))]
+        graphs = unstacked(graphs)
         if not len(graphs):
             raise ValueError("with_points: no structures; expected at least one")
         features, directions = [], []
         for i, graph in enumerate(graphs):
-            causes = diagnose(self.descriptor, graph) + self.descriptor.causes(graph)
-            if causes:
+            if causes := diagnose(self.descriptor, graph):
                 raise ValueError(f"with_points: reference structure {i}: {'; '.join(causes)}")
             x, jacobian = geometry(np.asarray(graph.positions, float)[: len(self.descriptor.atoms)])
             _, size, displacements = np.linalg.svd(jacobian, full_matrices=False)

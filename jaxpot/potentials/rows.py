@@ -5,6 +5,7 @@ features' derivatives with respect to its own neighbours (K of them, not N) are 
 and blocks of atoms add into [N, 3, P].
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.descriptors.base import features_of_stack
+from jaxpot.descriptors.base import Descriptor, features_of_stack
 from jaxpot.descriptors.blocks import even_blocks
 from jaxpot.descriptors.clusters import ClusterDescriptor
 from jaxpot.descriptors.expansion import is_local
@@ -29,14 +30,12 @@ _BLOCK_BYTES = 24e6  # of neighbour derivatives held at once: near the size of a
 
 def rows_of(term: Any, graph: Graph) -> Properties:
     """The rows of a condensed potential of a descriptor and a linear head."""
-    rows = _with_derivatives(term, graph)
+    rows = _with_derivatives(term.descriptor, term, graph)
     return rows.replace(energies=energies_rows(term, graph))  # which costs nothing where nobody looks at it
 
 
-def _with_derivatives(term: Any, graph: Graph) -> Properties:
-    descriptor = term.descriptor
-    if isinstance(descriptor, ClusterDescriptor):
-        return cluster_rows(term, graph)
+@functools.singledispatch
+def _with_derivatives(descriptor: Descriptor, term: Any, graph: Graph) -> Properties:
     if not is_local(descriptor):
         return generic_rows(lambda graph: energy_row(term, graph), graph)
     waist, (n, k) = waist_of(descriptor), graph.neighbors.shape
@@ -46,16 +45,22 @@ def _with_derivatives(term: Any, graph: Graph) -> Properties:
 
 def energies_rows(term: Any, graph: Graph) -> Array:
     """The rows of atomic energies, shape [N, P]; zero for padding atoms."""
-    if isinstance(term.descriptor, ClusterDescriptor):
-        coordinates, kind, weight = term.descriptor.instances_of_stack(environments(graph, term.reach, term.species))
-        rows = term.head.basis(coordinates, kind)
-        rows = einsum("ni,nip->np", weight, rows.reshape(*weight.shape, -1))
-    elif is_local(term.descriptor):
-        stack = environments(graph, term.reach, term.species)
-        rows = term.head.basis(features_of_stack(term.descriptor, stack), stack.center)
-    else:
-        rows = term.head.basis(term.descriptor(graph), environments(graph, 0.0, term.species).center)
-    return jnp.where((graph.centers > 0)[:, None], rows, 0)
+    return jnp.where((graph.centers > 0)[:, None], _of_atoms(term.descriptor, term, graph), 0)
+
+
+@functools.singledispatch
+def _of_atoms(descriptor: Descriptor, term: Any, graph: Graph) -> Array:
+    if not is_local(descriptor):
+        return term.head.basis(descriptor(graph), environments(graph, 0.0, term.species).center)
+    stack = environments(graph, term.reach, term.species)
+    return term.head.basis(features_of_stack(descriptor, stack), stack.center)
+
+
+@_of_atoms.register
+def _of_all_instances(clusters: ClusterDescriptor, term: Any, graph: Graph) -> Array:
+    coordinates, kind, weight = clusters.instances_of_stack(environments(graph, term.reach, term.species))
+    rows = term.head.basis(coordinates, kind)
+    return einsum("ni,nip->np", weight, rows.reshape(*weight.shape, -1))
 
 
 def energy_row(term: Any, graph: Graph) -> Array:
@@ -151,10 +156,10 @@ def atomic_rows(term: Any, graph: Graph) -> Properties:
     return _summed(one_block, stack, graph, p, k * p)
 
 
-def cluster_rows(term: Any, graph: Graph) -> Properties:
+@_with_derivatives.register
+def cluster_rows(descriptor: ClusterDescriptor, term: Any, graph: Graph) -> Properties:
     """As `atomic_rows`, of which every instance takes the part of an atom: its few coordinates are differentiated, then they by its vectors."""
-    head, descriptor = term.head, term.descriptor
-    stack = environments(graph, term.reach, term.species)
+    head, stack = term.head, environments(graph, term.reach, term.species)
     slots = descriptor.slots(graph.neighbors.shape[1])
     p = head.n_coefficients
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxpot.checks import poison
 from jaxpot.descriptors.base import Descriptor
 from jaxpot.descriptors.global_soap import StructureDescriptor
-from jaxpot.graph import Graph, environments, stack
-from jaxpot.heads.references import References
+from jaxpot.graph import Graph, environments, stack, unstacked
+from jaxpot.heads.references import REFERENCES, References
 from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
@@ -86,6 +86,7 @@ class StructureGP(Potential, LinearModel):
     coefficients: OptionalLeaf = None
     self_kernels: OptionalLeaf = None
     made_in: str | None = derived()
+    needs = REFERENCES
 
     def __post_init__(self):
         note_precision(self)
@@ -126,13 +127,9 @@ class StructureGP(Potential, LinearModel):
         Raises:
           ValueError: for no structures, or one that has no atoms or for which the descriptor gives NaN (with `diagnose`'s reason).
         """
-        if isinstance(graphs, Graph):
-            if np.ndim(graphs.numbers) != 2:
-                raise ValueError("with_points: got one structure; write with_points([graph]), or stack several")
-            graphs = [jax.tree_util.tree_map(lambda x, i=i: np.asarray(x)[i], graphs) for i in range(len(graphs.numbers))]
+        graphs = unstacked(graphs)
         for i, graph in enumerate(graphs):
             causes = diagnose(self.descriptor, graph) if np.any(np.asarray(graph.numbers) > 0) else ("no atoms",)
-            causes += self.descriptor.causes(graph) if isinstance(self.descriptor, StructureDescriptor) else ()
             if causes:
                 raise ValueError(f"with_points: reference structure {i}: {'; '.join(causes)}")
         return self.replace(references=References(stack(graphs)), coefficients=None, self_kernels=None)
@@ -141,7 +138,7 @@ class StructureGP(Potential, LinearModel):
         """The same model with the features of its references, and their kernels with themselves, which follow the leaves."""
         known = self.references
         if not known.count:
-            raise ValueError("StructureGP has no reference structures; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
+            raise ValueError(f"StructureGP has no {self.needs}")
         if known.features is None:
             features, kinds = jax.lax.map(jax.checkpoint(self._atoms_of), known.points)
             known = set_fields(known, features=features, kinds=kinds)
@@ -228,7 +225,7 @@ class StructureGP(Potential, LinearModel):
             if found:
                 return (f"reference structure {i}: {'; '.join(found)}",)
         if not bool(_sound(self, graph)):  # the gate's reasons are known already
-            return self.descriptor.causes(graph) if isinstance(self.descriptor, StructureDescriptor) else ()
+            return self.descriptor.causes(graph)
         bad = np.flatnonzero(~np.isfinite(_basis(self, graph)))
         if not len(bad):
             return ()

@@ -6,6 +6,7 @@ components, and a fit with isotropic noise does not depend on how the structures
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,7 @@ class TensorModel(Model, LinearModel):
     per_atom: bool
     chunk: int | None
     field: str
+    needs = LinearModel.needs.replace("potential", "model")
 
     def _check(self) -> None:
         name, rank = type(self).__name__, self.rank
@@ -86,6 +88,10 @@ class TensorModel(Model, LinearModel):
     @property
     def n_coefficients(self) -> int:
         return sum(part.n_coefficients for part in self.parts)
+
+    @property
+    def heads(self) -> tuple[Any, ...]:
+        return tuple(part.head for part in self.parts)
 
     def with_points(self, points: Environment) -> "TensorModel":
         """The same model, unfitted, with these M environments as sparse points of every head that has them.

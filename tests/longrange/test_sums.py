@@ -14,8 +14,8 @@ from ase import Atoms
 from catalog import quick_jit
 
 from jaxpot import from_atoms, stack, strain
-from jaxpot.cutoffs import PolynomialCutoff, Step
-from jaxpot.longrange import Coulomb, Direct, Ewald, GaussianCoulomb, InversePower, sum_for
+from jaxpot.cutoffs import Step
+from jaxpot.longrange import Coulomb, GaussianCoulomb, InversePower, sum_for
 from jaxpot.longrange.ewald import reciprocal_potential
 from jaxpot.longrange.interactions import exponential_integral, upper_gamma
 from jaxpot.longrange.sums import near_potential
@@ -68,7 +68,7 @@ def test_charges_in_crystals(kind):
     elements = {n: w for name in CRYSTALS for n, w in zip(COULOMBIC[f"{name}/numbers"], COULOMBIC[f"{name}/gaussian_widths"], strict=True)}
     species = tuple(SYMBOLS[n] for n in elements)
     interaction = GaussianCoulomb(species, sigma=np.array(list(elements.values()))) if kind else Coulomb()
-    sum = sum_for(frames, accuracy=1e-10, interaction=interaction)
+    sum = sum_for(frames, accuracy=1e-11, interaction=interaction)
     graphs, charges = [from_atoms(atoms, float(sum.reach)) for atoms in frames], [COULOMBIC[f"{name}/charges"] for name in CRYSTALS]
     found = batch_of_everything(sum, interaction, *padded(graphs, charges))
     for i, name in enumerate(CRYSTALS):
@@ -220,8 +220,8 @@ def test_water_term_by_term(name):
     if limit is not None:
         inside = sum(np.meshgrid(*(of_axis**2 for of_axis in m), indexing="ij")) <= limit
     else:
-        # lengths of the lower triangular cell
-        inside = k2 < np.max((2 * np.pi * highest / np.abs(np.diag(np.linalg.cholesky(atoms.cell.array @ atoms.cell.array.T)))) ** 2)
+        lengths = np.diag(np.linalg.cholesky(atoms.cell.array @ atoms.cell.array.T))  # of the lower triangular cell
+        inside = k2 < np.max((2 * np.pi * highest / lengths) ** 2) * (1 - 1e-9)
     kernel = jnp.where(inside & (k2 > 0), kernel, 0) * np.where(m[0] > 0, 2, 1)[:, None, None]
     far = 0.5 * jnp.sum(q * reciprocal_potential(kernel, m, graph.positions @ inverse, q))
     itself = -0.5 * Coulomb().origin(width) * jnp.sum(q**2)
@@ -229,7 +229,7 @@ def test_water_term_by_term(name):
     found = {"fourier": far, "self": itself, "intra": intra, "real_space": near}
     for key, value in found.items():
         reference = own["own_terms_eV"][key]
-        assert abs(value / scale - reference) < 1e-9 * max(1, abs(reference)), key
+        assert abs(value / scale - reference) < 5e-9 * max(1, abs(reference)), key  # positions in files have eight digits
 
     tight = sum_for(atoms, accuracy=1e-8, charges=0.6)
     value, _, forces, _ = everything(tight, Coulomb(), from_atoms(atoms, float(tight.reach)), q)
@@ -245,7 +245,7 @@ def test_special_functions():
 
     x = np.geomspace(1e-3, 60, 200)
     for got, reference in zip(bessel_k(jnp.asarray(x)), (other.k0(x), other.k1(x)), strict=True):
-        np.testing.assert_allclose(got, reference, rtol=2e-13)
+        np.testing.assert_allclose(got, reference, rtol=2e-13, atol=1e-17)
     for got, reference in zip(bessel_j(np.pi * np.arange(200.0)), (other.j0, other.j1), strict=True):
         np.testing.assert_allclose(got, reference(np.pi * np.arange(200.0)), rtol=0, atol=1e-14)
     x = np.geomspace(0.05, 30, 60)
