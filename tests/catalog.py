@@ -103,6 +103,7 @@ from jaxpot.longrange import (
     InversePower,
     LocalCharges,
     OverlapWeighted,
+    ParticleMesh,
     QEq,
     Uniform,
     Weighted,
