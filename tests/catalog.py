@@ -103,7 +103,6 @@ from jaxpot.longrange import (
     InversePower,
     LocalCharges,
     OverlapWeighted,
-    ParticleMesh,
     QEq,
     Uniform,
     Weighted,
@@ -472,7 +471,6 @@ MOLECULAR = {
 }
 CRYSTALLINE = {
     "electrostatics": lambda: _electrostatics(_ewald(), GaussianCoulomb(SPECIES, sigma=[0.5, 0.7])),
-    "particle-mesh": lambda: _electrostatics(ParticleMesh(PolynomialCutoff(3.1, width=0.6), width=0.7, grid=(12, 12, 12), spacing=1.5)),
     "inverse-power": lambda: _electrostatics(_ewald(), InversePower(6)),
     "charges-crystal": _charged_crystal,
     "sine-matrix": lambda: _crystal(SineMatrix(SPECIES, 6), 30.0),

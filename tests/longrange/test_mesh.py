@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms
 from catalog import quick_jit
 
-from jaxpot import from_atoms, strain
+from jaxpot import cast, from_atoms, strain
 from jaxpot.cutoffs import PolynomialCutoff
 from jaxpot.graph import pad
 from jaxpot.longrange import Coulomb, Electrostatics, FixedCharges, GaussianCoulomb, InversePower, ParticleMesh, mesh_for, sum_for
@@ -243,6 +243,15 @@ def test_what_is_refused():
         sum.replace(order=7)
     with pytest.raises(ValueError, match="sums crystals"):
         mesh_for(ase.build.molecule("H2O"))
+
+
+def test_single_precision():
+    atoms, q = gas(13, n=12)
+    sum, graph = mesh(atoms), from_atoms(atoms, 6.0)
+    exact = sum.potential(Coulomb(), graph, q)
+    found = cast(sum, "float32", insist=True).potential(Coulomb(), cast(graph, "float32"), q.astype("float32"))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, exact, atol=1e-5 * float(jnp.max(jnp.abs(exact))))
 
 
 def test_batches():
