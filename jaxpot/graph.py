@@ -334,7 +334,7 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...], 
     mask = (numbers[graph.neighbors] > 0) & (graph.centers > 0)[:, None]
     positions, cell = graph.positions, graph.cell
     vectors = positions[jnp.minimum(graph.neighbors, n - 1)] - positions[: len(mask), None, :]
-    vectors = vectors + einsum("nks,sx->nkx", graph.shifts.astype(cell.dtype), cell)
+    vectors = vectors + _translations(graph.shifts, cell)
     # where a slot is parked changes nothing, and without a gradient to it none is sent through all vectors
     parked = _PARKING * jax.lax.stop_gradient(jnp.maximum(graph.cutoff, cutoff)).astype(vectors.dtype)
     vectors = jnp.where(mask[:, :, None], vectors, parked / np.sqrt(3.0).astype(vectors.dtype))
@@ -354,6 +354,23 @@ def unusable(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) -> A
     unknown = jnp.any((graph.numbers > 0) & (jnp.asarray(species_table(species))[graph.numbers] < 0))
     lost = jnp.any(~jnp.isfinite(graph.positions) & (graph.numbers > 0)[:, None])  # also of an atom without neighbours
     return graph.overflow | (cutoff > graph.cutoff * (1 + _SLACK)) | unknown | lost
+
+
+@jax.custom_jvp
+def _translations(shifts: Array, cell: Array) -> Array:
+    """Translations by whole numbers [N, K, 3] of lattice vectors. Written out they become part of the loop that makes the vectors, and as a
+    product of matrices their derivative has a transpose of a kind that XLA's CPU has fast code for, three times faster together."""
+    if jax.default_backend() != "cpu":
+        return einsum("nks,sx->nkx", shifts.astype(cell.dtype), cell)
+    shifts = shifts.astype(cell.dtype)
+    return sum(shifts[:, :, s, None] * cell[s][None, None, :] for s in range(3))
+
+
+@_translations.defjvp
+def _translations_jvp(primals, tangents):
+    (shifts, cell), (_, step) = primals, tangents
+    flat = jax.lax.optimization_barrier(shifts.astype(cell.dtype).reshape(-1, 3).T)
+    return _translations(shifts, cell), einsum("se,sx->ex", flat, step).reshape(shifts.shape)
 
 
 def only(graph: Graph, species: tuple[str, ...]) -> Graph:

@@ -132,7 +132,9 @@ def waves(interaction: Interaction, width: Array, of_axes: list[Axis], inverse: 
     own = strengths[: n[0].size, : n[1].size, : n[2].size]
     others = strengths * (1 - _product([jnp.concatenate([jnp.ones_like(x), jnp.zeros_like(x)], axis=i) for i, x in enumerate(n)]))
     triples = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
-    square_excess = sum(metric[a, a] * (second[a] * (1 + zeroth[b]) * (1 + zeroth[c]) + n[a] ** 2 * _beyond_one(zeroth[b], zeroth[c])) for a, b, c in triples)
+    square_excess = sum(
+        metric[a, a] * (second[a] * (1 + zeroth[b]) * (1 + zeroth[c]) + n[a] ** 2 * _beyond_one(zeroth[b], zeroth[c])) for a, b, c in triples
+    )
     square_excess = square_excess + sum(
         2 * metric[b, c] * ((n[b] * first[c] + first[b] * n[c] + first[b] * first[c]) * (1 + zeroth[a]) + n[b] * n[c] * zeroth[a])
         for a, b, c in triples
@@ -152,8 +154,8 @@ def waves(interaction: Interaction, width: Array, of_axes: list[Axis], inverse: 
 
 
 def _along(values: np.ndarray, axis: int, like: Array) -> Array:
-    """[n] as [n, 1, 1], [1, n, 1] or [1, 1, n]."""
-    return jnp.asarray(values.reshape([-1 if i == axis else 1 for i in range(3)]), like.dtype)
+    """[n] as [n, 1, 1], [1, n, 1] or [1, 1, n]; behind a barrier, since XLA takes minutes to multiply constants out while it compiles."""
+    return jax.lax.optimization_barrier(jnp.asarray(values.reshape([-1 if i == axis else 1 for i in range(3)]), like.dtype))
 
 
 def _product(factors: list[Array]) -> Array:

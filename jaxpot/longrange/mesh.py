@@ -84,7 +84,7 @@ class ParticleMesh(PairSum):
     def potential(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         real = graph.numbers > 0
         q = jnp.where(real, q, 0)
-        own, width = interaction.sources(graph.numbers), jnp.asarray(self.width)
+        own, width = interaction.sources(graph.numbers).astype(q.dtype), jnp.asarray(self.width)
         found = near_potential(interaction, self.cutoff, width, graph, q, own) + self._far(interaction, graph, q)
         found = found + (interaction.itself(own) - interaction.origin(width)) * q
         return unless(jnp.where(real, found, 0), self._outgrown(graph), unlike(graph, CRYSTAL), undefined(interaction, width, q))

@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms
 from catalog import quick_jit
 
-from jaxpot import from_atoms, strain
+from jaxpot import cast, from_atoms, strain
 from jaxpot.cutoffs import PolynomialCutoff
 from jaxpot.graph import pad
 from jaxpot.longrange import Coulomb, Electrostatics, FixedCharges, GaussianCoulomb, InversePower, ParticleMesh, mesh_for, sum_for
@@ -53,8 +53,14 @@ def rms(x):
 
 @pytest.mark.parametrize(
     ("interaction", "net"),
-    [(Coulomb(), 0.0), (Coulomb(), 2.0), (GaussianCoulomb(("Na", "Cl"), sigma=[0.4, 0.7]), 1.0)]
-    + [(InversePower(2), 1.0), (InversePower(3), 0.0), (InversePower(6), 1.0)],
+    [
+        (Coulomb(), 0.0),
+        (Coulomb(), 2.0),
+        (GaussianCoulomb(("Na", "Cl"), sigma=[0.4, 0.7]), 1.0),
+        (InversePower(2), 1.0),
+        (InversePower(3), 0.0),
+        (InversePower(6), 1.0),
+    ],
     ids=lambda x: type(x).__name__ + str(getattr(x, "power", "")) if not isinstance(x, float) else str(x),
 )
 def test_it_is_as_near_to_ewald_as_it_says(interaction, net):
@@ -74,7 +80,7 @@ def test_a_finer_mesh_is_exact(order):
     """Constants of Madelung to 1e-9, of atoms at the worst places of the mesh."""
     salt = ase.build.bulk("NaCl", "rocksalt", a=2.0)
     salt.positions += 0.123
-    points = {4: 96, 5: 60, 6: 40}[order]
+    points = {4: 32, 5: 16, 6: 16}[order]
     sum = ParticleMesh(PolynomialCutoff(6.5, width=0.3), width=0.85, grid=(points,) * 3, spacing=0.1, order=order)
     found = sum.potential(InversePower(1), from_atoms(salt, 6.5), jnp.array([1.0, -1.0]))
     np.testing.assert_allclose(found, [-1.7475645946331822, 1.7475645946331822], atol=1e-9)
@@ -82,8 +88,8 @@ def test_a_finer_mesh_is_exact(order):
 
 def test_expected_error_of_random_cells():
     """A factor of two; the study of experiments/benchmarks has a hundred cells."""
-    for seed, (order, spacing) in enumerate([(4, 1.3), (5, 1.1), (6, 0.9), (6, 1.6)]):
-        atoms, q = gas(20 + seed, n=100, net=2.0 * (seed % 2))
+    for seed, (order, spacing) in enumerate([(4, 1.3), (6, 1.0)]):
+        atoms, q = gas(20 + seed, n=60, net=2.0 * seed)
         exact = sum_for(atoms, accuracy=1e-8)
         forces = everything(exact, Coulomb(), from_atoms(atoms, float(exact.reach)), q)[2]
         sum, graph = mesh(atoms, spacing, order=order), from_atoms(atoms, 6.0)
@@ -141,13 +147,15 @@ def test_second_derivatives_in_both_modes():
 
 
 def test_it_is_a_symmetric_linear_operator():
-    atoms, q = gas(7, n=15)
-    graph, sum = pad(from_atoms(atoms, 6.0), max_atoms=17), mesh(atoms)
-    matrix = quick_jit(jax.vmap(lambda one: sum.potential(Coulomb(), graph, one)))(jnp.eye(17))
-    np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
-    assert not np.any(matrix[15:]) and not np.any(matrix[:, 15:])
-    charges = jnp.concatenate([q, jnp.zeros(2)])
-    np.testing.assert_allclose(matrix @ charges, sum.potential(Coulomb(), graph, charges), atol=1e-11)
+    atoms, _ = gas(7, n=15)
+    graph, sum = jax.device_put(pad(from_atoms(atoms, 6.0), max_atoms=17)), mesh(atoms)
+    one, two = jnp.asarray(np.random.default_rng(0).normal(size=(2, 17)))
+    potential = quick_jit(lambda q: sum.potential(Coulomb(), graph, q))
+    of_one, of_two = potential(one), potential(two)
+    assert abs(jnp.sum(jnp.where(graph.numbers > 0, one * of_two - two * of_one, 0))) < 1e-10
+    assert not np.any(of_one[15:])
+    np.testing.assert_allclose(potential(2 * one - 0.5 * two), 2 * of_one - 0.5 * of_two, atol=1e-11)
+    np.testing.assert_allclose(potential(one.at[15:].set(0)), of_one, atol=1e-12)
 
 
 def test_no_jump_along_a_scan_of_the_cell():
@@ -190,7 +198,7 @@ def test_splines():
     for order in (4, 5, 6):
         of_axes, first = shares(jnp.asarray(random.normal(size=(20, 3))), (3, 5, 8), order)
         np.testing.assert_allclose(jnp.sum(of_axes, axis=-1), 1, atol=1e-14)
-        assert np.all(of_axes >= 0) and np.all(first >= 0) and np.all(first < np.array([3, 5, 8]))
+        assert np.all(of_axes >= 0) and np.all(first >= 0) and np.all(first < np.array([[3, 5, 8]]))
         q = jnp.asarray(random.normal(size=20))
         points = spread(of_axes, first, q, (3, 5, 8))
         other = jnp.asarray(random.normal(size=(3, 5, 8)))
@@ -237,12 +245,21 @@ def test_what_is_refused():
         mesh_for(ase.build.molecule("H2O"))
 
 
+def test_single_precision():
+    atoms, q = gas(13, n=12)
+    sum, graph = mesh(atoms), from_atoms(atoms, 6.0)
+    exact = sum.potential(Coulomb(), graph, q)
+    found = cast(sum, "float32", insist=True).potential(Coulomb(), cast(graph, "float32"), q.astype("float32"))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, exact, atol=1e-5 * float(jnp.max(jnp.abs(exact))))
+
+
 def test_batches():
     """Structures of different cells at once."""
     frames = [gas(seed, n=n)[0] for seed, n in ((11, 8), (12, 10))]
     salt = Electrostatics(FixedCharges(("Na", "Cl"), values=[1.0, -1.0]), mesh(frames[1], spacing=2.0, room=2.0), background=True)
     graphs = [pad(from_atoms(atoms, 6.0), max_atoms=10, max_neighbors=80) for atoms in frames]
     graphs = [graph.replace(charge=jnp.sum(salt.charges.charges(graph))) for graph in graphs]
-    one = [quick_jit(salt)(graph) for graph in graphs]
-    both = quick_jit(jax.vmap(salt))(jax.tree_util.tree_map(lambda *x: jnp.stack(x), *graphs))
+    one = [quick_jit(lambda graph: salt(graph))(graph) for graph in graphs]
+    both = quick_jit(jax.vmap(lambda graph: salt(graph)))(jax.tree_util.tree_map(lambda *x: jnp.stack(x), *graphs))
     np.testing.assert_allclose(both, jnp.stack(one), atol=1e-11)
