@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.longrange import choice
-from jaxpot.longrange.interactions import Coulomb, Interaction
+from jaxpot.longrange.interactions import Interaction
 from jaxpot.longrange.mesh import CRYSTAL, ORDERS, ParticleMesh, mesh_error
+from jaxpot.longrange.task import NEIGHBOR, SWITCH, Task, near_choices, task_of
 from jaxpot.math.cutoffs import PolynomialCutoff
 
 # nanoseconds of energy, forces and virial on one core: per point that an atom falls to, per point of the mesh
@@ -44,22 +44,22 @@ def mesh_for(
       >>> mesh.grid[0] > 10, mesh.order in (4, 5, 6)
       (True, True)
     """
-    task = choice._task(frames, accuracy, Coulomb() if interaction is None else interaction, charges, growth)
+    task = task_of(frames, accuracy, interaction, charges, growth)
     if task.pbc != CRYSTAL:
         raise ValueError(f"mesh_for: ParticleMesh sums crystals, and the frames have pbc {task.pbc}; write jaxpot.longrange.sum_for(frames)")
     return particle_mesh(task)[1]()
 
 
-def particle_mesh(task: choice.Task) -> tuple[float, Callable[[], ParticleMesh]]:
+def particle_mesh(task: Task) -> tuple[float, Callable[[], ParticleMesh]]:
     """The cost of the cheapest of the particle-mesh sums of crystals, in ns, and what makes it."""
-    widths, cutoffs = choice.near_choices(task)
+    widths, cutoffs = near_choices(task)
     lengths = np.linalg.norm(task.cells, axis=2).max(axis=0)
     best = (np.inf, ORDERS[0], 0, 1.0)
     for order in ORDERS:
         spacings = _widest(task, order, widths)
         points = np.array([np.prod([smooth_number(length / spacing) for length in lengths]) for spacing in spacings], float)
         neighbors = 4 / 3 * np.pi * cutoffs**3 * task.density
-        costs = task.n * (choice._NEIGHBOR * neighbors + _SHARE * order**3) + _POINT * points
+        costs = task.n * (NEIGHBOR * neighbors + _SHARE * order**3) + _POINT * points
         i = int(np.argmin(costs))
         best = min(best, (float(costs[i]), order, i, float(spacings[i])))
 
@@ -71,13 +71,13 @@ def particle_mesh(task: choice.Task) -> tuple[float, Callable[[], ParticleMesh]]
             if all(mesh_error(task.interaction, jnp.asarray(width), grid, order, jnp.asarray(cell)) <= task.allowed for cell in task.cells):
                 break
             spacing *= 0.96  # of a skewed cell
-        cutoff = PolynomialCutoff(cutoff, width=choice._SWITCH * width)
+        cutoff = PolynomialCutoff(cutoff, width=SWITCH * width)
         return ParticleMesh(cutoff, width=width, grid=grid, spacing=float(np.max(lengths / np.array(grid))), order=order)
 
     return best[0], make
 
 
-def _widest(task: choice.Task, order: int, widths: np.ndarray) -> np.ndarray:
+def _widest(task: Task, order: int, widths: np.ndarray) -> np.ndarray:
     """The widest spacing of the mesh for every width of the splitting, in Å."""
 
     @jax.jit
