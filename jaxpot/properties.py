@@ -33,6 +33,7 @@ class Observable:
       extensive: whether it is a sum over atoms: by `noise_levels` its noise grows as √N.
       by_atom: whether errors are divided by N.
       isotropic: whether its noise is one number whatever the axes; else each of its numbers has its own.
+      total: the field of a Graph that those of a structure's atoms sum to.
       any_unit: whether labels and predictions may be in another unit, the same in both.
       per_volume: the name under which files have minus this per volume.
       ase: names of it in results of ASE's calculators; `per_volume` there stands in six numbers, xx yy zz yz xz xy.
@@ -52,6 +53,7 @@ class Observable:
     extensive: bool = False
     by_atom: bool = False
     isotropic: bool = False
+    total: str | None = None
     any_unit: bool = False
     per_volume: str | None = None
     ase: tuple[str, ...] = ()
@@ -137,7 +139,7 @@ class Properties(Tree):
         "eV", "virial", 2, of_energy=True, extensive=True, by_atom=True, per_volume="stress", ase=("stress",), shown=("meV/atom", 1e3),
         hints=("viri", "stress"), round_off=(1e-6, 1e-4), volume_round_off=5e-7,  # eV/Å³; of a stress with six decimals
     )  # fmt: skip
-    charges: OptionalLeaf = observable("e", "charge", 0, per_atom=True, ase=("charges",), shown=("e", 1.0), hints=("charge",))
+    charges: OptionalLeaf = observable("e", "charge", 0, per_atom=True, total="charge", ase=("charges",), shown=("e", 1.0), hints=("charge",))
     dipole: OptionalLeaf = observable("e·Å", "dipole", 1, extensive=True, isotropic=True, any_unit=True, ase=("dipole",), hints=("dip", "mu"))
     polarizability: OptionalLeaf = observable(
         "Å³", "polarizability", 2, symmetric=None, extensive=True, isotropic=True, any_unit=True, hints=("pol", "alpha")

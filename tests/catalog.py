@@ -150,7 +150,7 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
-    "acsf-narrow", "ace-alchemical", "ace-smeared", "bispectrum-by-element", "by-distance", "chunked", "committee", "edip", "ewald-sum-spectrum",
+    "acsf-narrow", "ace-alchemical", "ace-smeared", "bispectrum-by-element", "by-distance", "charges-crystal", "chunked", "committee", "d3-zero", "edip", "ewald-sum-spectrum",
     "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "local-mbtr",
     "self-consistent", "self-consistent-crystal", "sine-matrix", "soap-compressed", "soap-no-center", "soap-solid-gto", "stillinger-weber-modified", "structure-best-match",
     "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "vashishta",

@@ -78,7 +78,9 @@ def test_results_have_the_promoted_type():
     graph = jp.from_atoms(ATOMS, 4.0)
     single = jp.cast(graph, "float32")
     mixed, double = catalog.evaluate(MODEL, single), catalog.evaluate(MODEL, jp.cast(single, "float64"))
-    assert mixed.forces.dtype == jnp.float64 and jnp.array_equal(mixed.forces, double.forces) and jax.eval_shape(MODEL, single).dtype == jnp.float64
+    assert mixed.forces.dtype == jnp.float64 and jax.eval_shape(MODEL, single).dtype == jnp.float64
+    # two programs, which may contract products and sums in different places
+    np.testing.assert_allclose(mixed.forces, double.forces, rtol=1e-13, atol=1e-13 * np.max(np.abs(double.forces)))
 
 
 @pytest.mark.parametrize(("of_model", "of_graph"), [("float32", "float64"), ("float64", "float32"), ("float32", "float32"), ("float64", "float64")])

@@ -23,14 +23,14 @@ class Neighbors(NamedTuple):
       directions: unit vectors, shape [3, K].
       vectors: shape [3, K], in Å.
       elements: one-hot, shape [K, S].
-      carried: what they carry, shape [K, C].
+      carried: what they carry, shape [K, C]; None is nothing.
     """
 
     r: Array
     directions: Array
     vectors: Array
     elements: Array
-    carried: Array
+    carried: Array | None = None
 
     @classmethod
     def of(cls, env: Environment, n_species: int) -> "Neighbors":

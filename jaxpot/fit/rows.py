@@ -201,7 +201,7 @@ def check_labels(model: Model, data: Dataset) -> None:
     there, graph = held(data.batches[0].sigma), first(data)
     given = predicted(model, graph, design)
     _require_common(there, given, model)
-    check_total_charges(only_labels(data, given))
+    check_totals(only_labels(data, given))
     for name in (name for name in there if name in given and OBSERVABLES[name].groups is None):
         rows = getattr(jax.eval_shape(design, model, graph), name)
         _check_kind(name, rows.ndim > 1 + len(groups_of(name, model)), model, data)
@@ -209,25 +209,28 @@ def check_labels(model: Model, data: Dataset) -> None:
             _check_symmetry(name, getattr(batch.targets, name), getattr(batch.sigma, name), model, ids)
 
 
-def check_total_charges(data: Dataset) -> None:
-    """Refuses charges whose sum is not the total charge of the structure, which no model exact in the total can have.
+def check_totals(data: Dataset) -> None:
+    """Refuses labels of atoms, such as charges, whose sum is not what the structure has of them, which no model exact in the total can have.
 
     Raises:
       ValueError: naming the first frame.
     """
+    with_total = {name: observable for name, observable in OBSERVABLES.items() if observable.total}
     for batch, frames in zip(data.batches, data.index, strict=True):
-        charges, sigma, graphs = batch.targets.charges, batch.sigma.charges, batch.graphs
-        if sigma is None or not (is_concrete(charges) and is_concrete(sigma)):
-            continue
-        real = np.asarray(graphs.numbers) > 0
-        whole = np.all(np.isfinite(sigma) | ~real, axis=1)
-        sums, total = np.sum(np.where(real, charges, 0), axis=1), np.asarray(graphs.charge)
-        bad = np.flatnonzero(whole & (np.abs(sums - total) > _ROUNDED * np.sum(real, axis=1)))
-        if len(bad):
-            raise ValueError(
-                f"frame {frames[bad[0]]}: the labels of charges sum to {sums[bad[0]]:.6g} e, its total charge is {total[bad[0]]:.6g} e; say where the "
-                'total is with keys={"charge": "total_charge", ...}, or leave sigma.charges out'
-            )
+        for name, observable in with_total.items():
+            labels, sigma, graphs = getattr(batch.targets, name), getattr(batch.sigma, name), batch.graphs
+            if sigma is None or not (is_concrete(labels) and is_concrete(sigma)):
+                continue
+            real = np.asarray(graphs.numbers) > 0
+            whole = np.all(np.isfinite(sigma) | ~real, axis=1)
+            sums, total = np.sum(np.where(real, labels, 0), axis=1), np.asarray(getattr(graphs, observable.total))
+            bad = np.flatnonzero(whole & (np.abs(sums - total) > _ROUNDED * np.sum(real, axis=1)))
+            if len(bad):
+                raise ValueError(
+                    f"frame {frames[bad[0]]}: the labels of {name} sum to {sums[bad[0]]:.6g} {observable.unit}, its total {observable.total} is "
+                    f'{total[bad[0]]:.6g} {observable.unit}; say where the total is with keys={{"{observable.total}": "total_{observable.total}", '
+                    f"...}}, or leave sigma.{name} out"
+                )
 
 
 def _check_kind(name: str, per_atom: bool, model: Model, data: Dataset) -> None:

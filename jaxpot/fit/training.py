@@ -12,7 +12,7 @@ from jaxpot.data import Dataset
 from jaxpot.fit.descent import Descent
 from jaxpot.fit.history import History
 from jaxpot.fit.minibatches import on_host, steps_per_epoch
-from jaxpot.fit.rows import check_total_charges, first, labelled, only_labels, predicted
+from jaxpot.fit.rows import check_totals, first, labelled, only_labels, predicted
 from jaxpot.potentials.base import Potential
 from jaxpot.trees import free
 
@@ -120,7 +120,7 @@ def _comparable(model: Potential, data: Dataset | None, name: str) -> Dataset | 
     if not set(names) & set(labelled(data)):
         raise ValueError(f"fit.train: {name} has no labels of {', '.join(names)}, which {type(model).__name__} predicts; write sigma=noise_levels(...)")
     found = only_labels(data, names)
-    check_total_charges(found)
+    check_totals(found)
     return found
 
 

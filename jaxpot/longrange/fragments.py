@@ -80,10 +80,10 @@ class Fragments(Totals):
       ValueError: for members that are not all atoms once, or another number of charges.
 
     Example:
-      >>> from ase.build import molecule
+      >>> from ase import Atoms
       >>> from jaxpot import from_atoms
-      >>> pair = Fragments(((0, 1, 2), (3, 4, 5)), charges=[0.0])
-      >>> pair.groups(from_atoms(molecule("H2O") + molecule("H2O"), 1e-3, charge=1.0)).totals.tolist()
+      >>> atoms = Atoms("NaCl", positions=[[0, 0, 0], [5, 0, 0]])
+      >>> Fragments(((0,), (1,)), charges=[0.0]).groups(from_atoms(atoms, 1.0, charge=1.0)).totals.tolist()
       [0.0, 1.0]
     """
 

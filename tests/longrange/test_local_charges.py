@@ -78,7 +78,7 @@ def labelled(n_frames, sigma):
     return frames, Dataset.from_atoms(frames, CUTOFF, sigma=sigma, keys={"charge": "total", "dipole": "dipole", "charges": "charges"})
 
 
-@pytest.mark.parametrize("sigma", [Properties(dipole=1e-7), Properties(charges=1e-7), Properties(charges=1e-6, dipole=1e-6)], ids=["dipole", "charges", "both"])
+@pytest.mark.parametrize("sigma", [pytest.param(Properties(dipole=1e-7), marks=pytest.mark.slow), Properties(charges=1e-7), Properties(charges=1e-6, dipole=1e-6)], ids=["dipole", "charges", "both"])
 def test_linear_fit_finds_the_charges(sigma):
     _, data = labelled(18, sigma)
     fitted = jaxpot.fit.linear(LocalCharges(soap, Linear(scale=10.0)), data)
@@ -90,6 +90,7 @@ def test_linear_fit_finds_the_charges(sigma):
     assert abs(float(potential(graph) - true(graph))) < 1e-3
 
 
+@pytest.mark.slow
 def test_evidence_and_posterior():
     frames, data = labelled(4, Properties(dipole=0.01, charges=0.02))
     model = LocalCharges(soap, Linear(scale=0.5))

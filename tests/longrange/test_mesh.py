@@ -86,6 +86,7 @@ def test_a_finer_mesh_is_exact(order):
     np.testing.assert_allclose(found, [-1.7475645946331822, 1.7475645946331822], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_expected_error_of_random_cells():
     """A factor of two; the study of experiments/benchmarks has a hundred cells."""
     for seed, (order, spacing) in enumerate([(4, 1.3), (6, 1.0)]):
@@ -254,6 +255,7 @@ def test_single_precision():
     np.testing.assert_allclose(found, exact, atol=1e-5 * float(jnp.max(jnp.abs(exact))))
 
 
+@pytest.mark.slow
 def test_batches():
     """Structures of different cells at once."""
     frames = [gas(seed, n=n)[0] for seed, n in ((11, 8), (12, 10))]

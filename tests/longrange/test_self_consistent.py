@@ -64,6 +64,7 @@ def test_implicit_derivatives_of_charges():
     assert abs(sum(float(np.sum(r * s)) for r, s in zip(reverse, step, strict=True)) - float(np.sum(weights * whole))) < 1e-10
 
 
+@pytest.mark.slow
 def test_forces_are_those_at_fixed_charges():
     """At a minimum the energy does not change with the charges."""
     model = catalog.molecular("self-consistent")
