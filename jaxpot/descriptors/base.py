@@ -21,13 +21,11 @@ class Descriptor(Interface):
       species: the elements it knows, static.
       n_features: F, static.
       reach: the largest distance it looks at, shape [], in Å.
-      points: what sparse points are made of, static.
     """
 
     species: tuple[str, ...]
     n_features: int
     reach: Array
-    points: type = Environment
 
     @abc.abstractmethod
     def __call__(self, graph: Graph) -> Array:
@@ -36,10 +34,6 @@ class Descriptor(Interface):
     def labels(self) -> tuple[Any, ...]:
         """The name of every feature, in order: its number, unless the class knows better."""
         return tuple(range(self.n_features))
-
-    def of_points(self, points: Any) -> tuple[Array, Array, Array | None]:
-        """Features [M, F] and kinds [M] of sparse points, and what multiplies their kernels, [M] or None."""
-        return features(self, points), points.center, None
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         """Why the features of a structure with sound neighbour lists and elements are NaN, in words."""

@@ -55,7 +55,6 @@ class ClusterDescriptor(Descriptor):
     kinds: _Kinds
     multiplicity: float = 1.0
     permutations: tuple[tuple[int, ...], ...] = ()
-    points = Instances
 
     @property
     def reach(self) -> Array:
@@ -68,9 +67,6 @@ class ClusterDescriptor(Descriptor):
     @abc.abstractmethod
     def weights_of(self, points: Instances) -> Array:
         """Products of cutoff functions of sparse points, shape [M]."""
-
-    def of_points(self, points: Instances) -> tuple[Array, Array, Array]:
-        return points.coordinates, points.kind, self.weights_of(points)
 
     def slots(self, n_neighbors: int) -> np.ndarray:
         """Which neighbour slots make the instances, shape [I, A]."""

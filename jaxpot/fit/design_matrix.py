@@ -1,7 +1,7 @@
 """The linear terms of a model, and their rows of the design matrix."""
 
 from jaxpot.graph import Graph
-from jaxpot.potentials.base import LinearModel, Model, is_linear, named, terms_of
+from jaxpot.potentials.base import LinearModel, Model, is_linear, lacking, named, terms_of
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
 
@@ -22,9 +22,8 @@ def require_linear(model: Model) -> tuple[LinearModel, ...]:
     if not terms:
         raise TypeError(f"{' + '.join(named(term, 'head') for term in terms_of(model))} is not linear in its coefficients; use jaxpot.fit.train")
     for term in terms:
-        for head in term.heads:
-            if not head.n_coefficients:
-                raise ValueError(f"{type(head).__name__} has no {term.needs}")
+        if words := lacking(term):
+            raise ValueError(words)
     return terms
 
 

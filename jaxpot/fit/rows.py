@@ -18,7 +18,7 @@ from jaxpot.fit.design_matrix import design
 from jaxpot.graph import Graph
 from jaxpot.math.cartesian import spherical_basis
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.base import Model, Potential, Sum, evaluate, predicts_more, terms_of
+from jaxpot.potentials.base import Model, Potential, Sum, constant_of, evaluate, predicts_more, terms_of
 from jaxpot.properties import OBSERVABLES, Properties
 
 Array = jax.Array
@@ -30,7 +30,7 @@ _ASYMMETRY = 1e-3  # relative; smaller deviations from the symmetry of a label a
 def fixed_part(model: Model, linear: tuple[int, ...]) -> Model | None:
     """What is subtracted from the data before the fit: the terms that are not linear, or what a linear model predicts without coefficients."""
     terms = tuple(t for i, t in enumerate(terms_of(model)) if i not in linear)
-    return Sum(terms) if terms else model.constant()
+    return Sum(terms) if terms else constant_of(model)
 
 
 def held(properties: Properties) -> tuple[str, ...]:

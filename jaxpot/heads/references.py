@@ -1,13 +1,14 @@
 """What kernel models refer to, and how it follows the descriptor they are joined with."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxpot.descriptors.base import Descriptor
-from jaxpot.descriptors.clusters import Instances
+from jaxpot.descriptors.base import Descriptor, features
+from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.graph import Environment, Graph
 from jaxpot.leaves import OptionalLeaf, Tree
 from jaxpot.passes import condense
@@ -84,10 +85,22 @@ def described(references: References, descriptor: Descriptor, name: str) -> Refe
     if references.features is not None:
         return references
     points = require_points(references, name)
-    if not isinstance(points, descriptor.points):
+    kind, describe = kind_of_points(descriptor)
+    if not isinstance(points, kind):
         raise TypeError(f"{name}: its sparse points are {type(points).__name__}, which {type(descriptor).__name__} does not describe")
-    x, kinds, weights = descriptor.of_points(points)
+    x, kinds, weights = describe(points)
     return set_fields(references, features=x, kinds=kinds, weights=weights)
+
+
+@functools.singledispatch
+def kind_of_points(descriptor: Descriptor) -> tuple[type, Callable[[Any], tuple[Array, Array, Array | None]]]:
+    """What sparse points of a descriptor are made of, and their features [M, F], kinds [M] and weights, [M] or None."""
+    return Environment, lambda points: (features(descriptor, points), points.center, None)
+
+
+@kind_of_points.register
+def _of_clusters(clusters: ClusterDescriptor) -> tuple[type, Callable[[Any], tuple[Array, Array, Array | None]]]:
+    return Instances, lambda points: (points.coordinates, points.kind, clusters.weights_of(points))
 
 
 def require_points(references: References, name: str) -> Environment | Instances | Graph:

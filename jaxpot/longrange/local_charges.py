@@ -14,7 +14,7 @@ from jaxpot.longrange.fragments import Totals, WholeStructure
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense
 from jaxpot.potentials.atomic import AtomicPotential, DescribedPotential
-from jaxpot.potentials.base import LinearModel, Potential, is_linear
+from jaxpot.potentials.base import LinearModel, Potential, constant_of, is_linear
 from jaxpot.potentials.rows import energies_rows
 from jaxpot.properties import Properties
 from jaxpot.trees import pytree
@@ -133,10 +133,6 @@ class LocalCharges(ChargeModel, LinearModel):
         rows = jax.vmap(lambda q: q - groups.shared(groups.sums(q), weights), 1, 1)(rows)
         return Properties(charges=rows, dipole=einsum("nx,np->xp", jnp.where((graph.numbers > 0)[:, None], graph.positions, 0), rows))
 
-    def constant(self) -> "LocalCharges":
-        """Charges that share the total alone, which are there whatever the coefficients."""
-        return self.with_coefficients(jnp.zeros(self.n_coefficients))
-
     def precision(self) -> Array:
         return self.local.precision()
 
@@ -150,3 +146,8 @@ class LocalCharges(ChargeModel, LinearModel):
 @is_linear.register
 def _linear_charges(model: LocalCharges) -> bool:
     return is_linear(model.local)
+
+
+@constant_of.register
+def _shares_of_the_total(charges: LocalCharges) -> LocalCharges:
+    return charges.with_coefficients(jnp.zeros(charges.n_coefficients))

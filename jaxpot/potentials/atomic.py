@@ -18,7 +18,7 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.kernels import PolynomialKernel
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, condensing, freezing, tabulating
-from jaxpot.potentials.base import LinearModel, LocalPotential, Potential, is_linear, named
+from jaxpot.potentials.base import SPARSE_POINTS, LinearModel, LocalPotential, Potential, is_linear, lacking, named, without_coefficients
 from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
 from jaxpot.trees import pytree, static
@@ -67,10 +67,6 @@ class DescribedPotential(LinearModel):
     def with_coefficients(self, w: Array):
         self._require_linear()
         return self.replace(head=self.head.replace(coefficients=w))
-
-    @property
-    def heads(self) -> tuple[Head]:
-        return (self.head,)
 
     def energy_row(self, graph: Graph, weights: Array | None = None) -> Array:
         """Derivatives of the energy, or of a weighted sum of atomic energies, by the coefficients, shape [P].
@@ -195,6 +191,11 @@ def counts(graph: Graph, weights: Array | None) -> Array:
 @is_linear.register
 def _linear_head(potential: DescribedPotential) -> bool:
     return isinstance(potential.head, LinearHead)
+
+
+@lacking.register
+def _of_the_head(potential: DescribedPotential) -> str:
+    return without_coefficients((potential.head,), SPARSE_POINTS)
 
 
 @named.register

@@ -25,6 +25,8 @@ from jaxpot.units import SYMBOLS
 
 Array = jax.Array
 
+SPARSE_POINTS = "sparse points; write potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
+
 
 class Model(Interface):
     """Interface: a Graph in, Properties out. Potentials are models, and so are those of dipoles and other tensors.
@@ -183,13 +185,7 @@ def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
 
 
 class LinearModel(Interface):
-    """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients.
-
-    Attributes:
-      needs: what there are no coefficients without, with the line to write, static.
-    """
-
-    needs: str = "sparse points; write potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
+    """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients."""
 
     @abc.abstractmethod
     def basis(self, graph: Graph) -> Properties:
@@ -202,15 +198,6 @@ class LinearModel(Interface):
     @abc.abstractmethod
     def with_coefficients(self, w: Array) -> "LinearModel":
         """The same model with these coefficients [P]."""
-
-    @property
-    def heads(self) -> tuple[Any, ...]:
-        """What holds the coefficients: heads, or the model itself."""
-        return (self,)
-
-    def constant(self) -> "Model | None":
-        """What is predicted beside `basis(graph) @ coefficients`, whatever the coefficients, as a model; None is nothing."""
-        return None
 
     def energy_row(self, graph: Graph) -> Array:
         """Derivatives of the energy by the coefficients, shape [P]; for models that have it without the rows of forces."""
@@ -301,6 +288,23 @@ def _of_any_term(potential: Sum) -> bool:
 def is_linear(model: Any) -> bool:
     """Whether a model is linear in coefficients of its own; classes of which only some instances are register it."""
     return isinstance(model, LinearModel)
+
+
+@functools.singledispatch
+def constant_of(model: LinearModel) -> Model | None:
+    """What a linear model predicts whatever its coefficients, as a model; None, unless a class registers it, is nothing."""
+    return None
+
+
+@functools.singledispatch
+def lacking(model: LinearModel) -> str:
+    """What a linear model lacks to have coefficients, with the line to write; empty if nothing."""
+    return without_coefficients((model,), SPARSE_POINTS)
+
+
+def without_coefficients(parts: Sequence[Any], needed: str) -> str:
+    """Which of the parts that hold coefficients has none, and what it needs; empty if all have."""
+    return next((f"{type(part).__name__} has no {needed}" for part in parts if not part.n_coefficients), "")
 
 
 @is_linear.register

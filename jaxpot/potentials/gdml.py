@@ -14,7 +14,7 @@ from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
-from jaxpot.potentials.base import LinearModel, Potential, diagnose
+from jaxpot.potentials.base import LinearModel, Potential, diagnose, lacking, without_coefficients
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
@@ -76,7 +76,6 @@ class GradientDomain(Potential, LinearModel):
     references: References = dataclasses.field(default_factory=References)
     coefficients: OptionalLeaf = None
     made_in: str | None = derived()
-    needs = REFERENCES
 
     def __post_init__(self):
         note_precision(self)
@@ -207,6 +206,11 @@ class GradientDomain(Potential, LinearModel):
     def _require_points(self) -> None:
         if self.references.features is None:
             raise ValueError("GradientDomain has no references; write model.with_points([jaxpot.from_atoms(a, cutoff) for a in frames])")
+
+
+@lacking.register
+def _of_references(model: GradientDomain) -> str:
+    return without_coefficients((model,), REFERENCES)
 
 
 def geometry(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

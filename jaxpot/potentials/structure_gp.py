@@ -17,7 +17,7 @@ from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.math.matching import Matching
 from jaxpot.passes import condense, condensing, freezing
-from jaxpot.potentials.base import LinearModel, Potential, diagnose
+from jaxpot.potentials.base import LinearModel, Potential, diagnose, lacking, without_coefficients
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
@@ -86,7 +86,6 @@ class StructureGP(Potential, LinearModel):
     coefficients: OptionalLeaf = None
     self_kernels: OptionalLeaf = None
     made_in: str | None = derived()
-    needs = REFERENCES
 
     def __post_init__(self):
         note_precision(self)
@@ -138,7 +137,7 @@ class StructureGP(Potential, LinearModel):
         """The same model with the features of its references, and their kernels with themselves, which follow the leaves."""
         known = self.references
         if not known.count:
-            raise ValueError(f"StructureGP has no {self.needs}")
+            raise ValueError(f"StructureGP has no {REFERENCES}")
         if known.features is None:
             features, kinds = jax.lax.map(jax.checkpoint(self._atoms_of), known.points)
             known = set_fields(known, features=features, kinds=kinds)
@@ -243,6 +242,11 @@ class StructureGP(Potential, LinearModel):
             is_zero = square == 0
             k = jnp.where(is_zero, 0, k / jnp.sqrt(jnp.where(is_zero, 1, square)))
         return self._size(one, k.dtype) * self._size(other, k.dtype) * self._scale(k.dtype) * k
+
+
+@lacking.register
+def _of_references(model: StructureGP) -> str:
+    return without_coefficients((model,), REFERENCES)
 
 
 @jax.jit

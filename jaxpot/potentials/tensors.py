@@ -6,7 +6,6 @@ components, and a fit with isotropic noise does not depend on how the structures
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ from jaxpot.heads.references import references_of, with_points
 from jaxpot.heads.tensor import degree
 from jaxpot.math.coupling import count_couplings
 from jaxpot.passes import condense, prepare
-from jaxpot.potentials.base import LinearModel, Model
+from jaxpot.potentials.base import SPARSE_POINTS, LinearModel, Model, lacking, without_coefficients
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
@@ -46,7 +45,6 @@ class TensorModel(Model, LinearModel):
     per_atom: bool
     chunk: int | None
     field: str
-    needs = LinearModel.needs.replace("potential", "model")
 
     def _check(self) -> None:
         name, rank = type(self).__name__, self.rank
@@ -88,10 +86,6 @@ class TensorModel(Model, LinearModel):
     @property
     def n_coefficients(self) -> int:
         return sum(part.n_coefficients for part in self.parts)
-
-    @property
-    def heads(self) -> tuple[Any, ...]:
-        return tuple(part.head for part in self.parts)
 
     def with_points(self, points: Environment) -> "TensorModel":
         """The same model, unfitted, with these M environments as sparse points of every head that has them.
@@ -183,6 +177,11 @@ class TensorModel(Model, LinearModel):
             parts.append(part.replace(head=part.head.replace(coefficients=w[start : start + part.n_coefficients])))
             start += part.n_coefficients
         return self.replace(parts=tuple(parts))
+
+
+@lacking.register
+def _of_any_part(model: TensorModel) -> str:
+    return without_coefficients([part.head for part in model.parts], SPARSE_POINTS.replace("potential", "model"))
 
 
 @pytree
