@@ -12,7 +12,8 @@ from experiments.benchmarks import peers, timing
 from experiments.benchmarks.comparisons import Claim, Comparison
 from jaxpot.cutoffs import PolynomialCutoff
 from jaxpot.longrange import Coulomb, PairSum, ParticleMesh, mesh_for, sum_for
-from jaxpot.longrange.choice import _task, ewald
+from jaxpot.longrange.choice import ewald
+from jaxpot.longrange.task import task_of
 from jaxpot.units import COULOMB
 
 DENSITY = 0.05  # atoms per Å³, as in NaCl
@@ -64,7 +65,7 @@ def sums(n_atoms: int, accuracy: float, runs: int) -> Comparison:
     mesh = mesh_for(atoms, accuracy=accuracy)
     kinds: dict[str, PairSum] = {"ParticleMesh": mesh}
     if n_atoms <= EWALD_UP_TO:
-        kinds["Ewald"] = ewald(_task(atoms, accuracy, Coulomb(), 1.0, 0.1))[1]()
+        kinds["Ewald"] = ewald(task_of(atoms, accuracy, Coulomb(), 1.0, 0.1))[1]()
     contenders = {}
     for name, sum in kinds.items():
         program = timing.program(everything, sum, jp.from_atoms(atoms, float(sum.reach)), jnp.asarray(q))

@@ -12,6 +12,7 @@ import jaxpot
 from jaxpot import GTO, MLP, SOAP, AtomicPotential, CosineCutoff, Dataset, Density, IsolatedAtoms, Linear, Properties, from_atoms
 from jaxpot.descriptors.soap import LambdaSOAP
 from jaxpot.longrange import ChargeEquilibration, Direct, Electrostatics, FixedCharges, Fragments, LocalCharges, QEq, Uniform, Weighted, born_charges
+from jaxpot.potentials.base import constant_of
 from jaxpot.tensors import Dipole
 
 SPECIES, CUTOFF = ("O", "H"), 3.0
@@ -60,7 +61,7 @@ def test_rows_are_derivatives(name):
     by_w = jax.jacfwd(lambda w: model.with_coefficients(w).properties(graph))(jnp.asarray(model.local.head.coefficients))
     np.testing.assert_allclose(rows.charges, by_w.charges, atol=1e-14)
     np.testing.assert_allclose(rows.dipole, by_w.dipole, atol=1e-13)
-    constant, found = model.constant().properties(graph), jaxpot.evaluate(model, graph)
+    constant, found = constant_of(model).properties(graph), jaxpot.evaluate(model, graph)
     np.testing.assert_allclose(rows.charges @ model.local.head.coefficients + constant.charges, found.charges, atol=1e-13)
     np.testing.assert_allclose(rows.dipole @ model.local.head.coefficients + constant.dipole, found.dipole, atol=1e-12)
 
@@ -100,7 +101,7 @@ def test_evidence_and_posterior():
     rows, y, level = [], [], []
     for frame in frames:
         graph = graph_of(frame, charge=frame.info["total"])
-        parts, constant = model.basis(graph), model.constant().properties(graph)
+        parts, constant = model.basis(graph), constant_of(model).properties(graph)
         rows += [parts.charges, parts.dipole]
         y += [frame.arrays["charges"] - constant.charges, frame.info["dipole"] - constant.dipole]
         level += [np.full(6, 0.02), np.full(3, 0.01)]
