@@ -349,6 +349,18 @@ def environments(graph: Graph, cutoff: float | Array, species: tuple[str, ...], 
     )
 
 
+def by_element(values: Array, species: tuple[str, ...], numbers: Array, *, padding: float = 0.0) -> Array:
+    """What the element of every atom has, [S] -> [N]; NaN for elements that are not among the species, and a number for padding atoms.
+
+    Example:
+      >>> by_element(jnp.array([1.0, -1.0]), ("Na", "Cl"), jnp.array([17, 8, 0])).tolist()
+      [-1.0, nan, 0.0]
+    """
+    index = jnp.asarray(species_table(species))[numbers]
+    found = jnp.where(index < 0, jnp.nan, jnp.asarray(values)[jnp.maximum(index, 0)])
+    return jnp.where(numbers > 0, found, padding)
+
+
 def unusable(graph: Graph, cutoff: float | Array, species: tuple[str, ...]) -> Array:
     """Whether `environments` is NaN, shape []: energies take it from here, since looking for it in all vectors needs room for these."""
     unknown = jnp.any((graph.numbers > 0) & (jnp.asarray(species_table(species))[graph.numbers] < 0))

@@ -225,15 +225,15 @@ def _evaluate(model: Potential, parts: Partition, mesh: Mesh) -> Properties:
     if others:
         everywhere = jax.lax.with_sharding_constraint(parts.positions.reshape(-1, 3), NamedSharding(mesh, P()))
         structure = parts.structure.replace(positions=_in_order(everywhere, parts))
-        found.append(_of_terms(others, structure))
-        more = Sum(others).more(structure)
+        *whole, more = _of_terms(others, structure)
+        found.append(whole)
     energies, gradient, by_strain = (sum(x) for x in zip(*found, strict=True))
     unknown = (parts.numbers > 0) & (jnp.asarray(species_table(Sum(terms).species))[parts.numbers] < 0)
     real = parts.place < np.prod(parts.positions.shape[:2])
     return poisoned(jnp.where(jnp.any(unknown) & real, jnp.nan, energies), -gradient, -by_strain, more)
 
 
-def _of_terms(terms: tuple[Potential, ...], graph: Graph) -> tuple[Array, Array, Array]:
+def _of_terms(terms: tuple[Potential, ...], graph: Graph) -> tuple[Array, Array, Array, Properties]:
     """Energies and their derivatives by these terms of a Sum, of which others may know more elements."""
     return energies_with_gradient(Sum(terms), only(graph, Sum(terms).species))
 
@@ -263,7 +263,7 @@ def _of_part(terms: tuple[Potential, ...], parts: Partition, mesh: Mesh) -> tupl
 
     ghosts = [passed(positions[sent[0]], hop) for sent, hop in zip(parts.sent, parts.hops, strict=True)]
     own = {"numbers": parts.numbers[0], "neighbors": parts.neighbors[0], "shifts": parts.shifts[0]}
-    energies, gradient, by_strain = _of_terms(terms, parts.structure.replace(positions=jnp.concatenate([positions, *ghosts]), **own))
+    energies, gradient, by_strain, _ = _of_terms(terms, parts.structure.replace(positions=jnp.concatenate([positions, *ghosts]), **own))
     total, start = gradient[:size], size
     for sent, hop in zip(parts.sent, parts.hops, strict=True):
         stop = start + sent.shape[-1]

@@ -508,7 +508,7 @@ def test_a_centre_without_functions_is_kept(tmp_path):
         (
             ValueError,
             lambda: AtomicPotential(ace(density()), Embedding(np.ones((1, 2 * ace(density()).n_features)), np.array([0.5]), np.ones(1), SmoothedPower(10.0))),
-            "steepness of 10",
+            "steepness=10",
         ),
         (TypeError, lambda: Switched(linear(ace(density())), ScreenedCore(SPECIES, 3.6, 0.3), ByCoreEnergy(9.0, 1.0)), "ScreenedCore switched ByCoreEnergy"),
         (ValueError, lambda: linear(ace(density())) + CoreRepulsion(SPECIES, 30.0, 0.5, 3.0), "core repulsion of C-C must be ≥ 0 and have the radius"),

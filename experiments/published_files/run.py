@@ -25,6 +25,7 @@ from jaxpot.io.n2p2 import read_n2p2
 from jaxpot.io.sgdml import read_sgdml
 from jaxpot.io.snap import read_snap
 from jaxpot.io.yace import read_yace
+from jaxpot.longrange import Direct
 from jaxpot.units import BOHR, HARTREE
 
 SPECIES_OF_GAP = {"mlearn_mo_gap_example": ("Mo",)}  # files that name no element
@@ -63,7 +64,7 @@ def networks(path: Path, prefix: str = "") -> jp.Potential:
     with tempfile.TemporaryDirectory() as folder:
         for file in path.parent.glob(f"{prefix}*"):
             shutil.copy(file, Path(folder) / file.name.removeprefix(prefix).replace("weights.data", "weights.042.data"))
-        return read_n2p2(folder, length_unit=BOHR, energy_unit=HARTREE)
+        return read_n2p2(folder, length_unit=BOHR, energy_unit=HARTREE, sum=Direct())  # of charges, where there are any
 
 
 def beside(path: Path, suffix: str) -> Path:

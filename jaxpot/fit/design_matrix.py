@@ -1,7 +1,8 @@
 """The linear terms of a model, and their rows of the design matrix."""
 
 from jaxpot.graph import Graph
-from jaxpot.potentials.base import LinearModel, Model, is_linear, lacking, named, terms_of
+from jaxpot.potentials.base import Model, named, terms_of
+from jaxpot.potentials.linear import LinearModel, is_linear, lacking
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
 

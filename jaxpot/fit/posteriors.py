@@ -18,8 +18,9 @@ from jaxpot.leaves import Leaf, Tree
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, freeze
 from jaxpot.potentials.atomic import DescribedPotential
-from jaxpot.potentials.base import LinearModel, Model
+from jaxpot.potentials.base import Model
 from jaxpot.potentials.gdml import GradientDomain
+from jaxpot.potentials.linear import LinearModel
 from jaxpot.potentials.tensors import TensorModel
 from jaxpot.precision import promoted_pair
 from jaxpot.trees import pytree

@@ -18,7 +18,8 @@ from jaxpot.fit.design_matrix import design
 from jaxpot.graph import Graph
 from jaxpot.math.cartesian import spherical_basis
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.base import Model, Potential, Sum, constant_of, evaluate, predicts_more, terms_of
+from jaxpot.potentials.base import Model, Potential, Sum, evaluate, predicts_more, terms_of
+from jaxpot.potentials.linear import constant_of
 from jaxpot.properties import OBSERVABLES, Properties
 
 Array = jax.Array

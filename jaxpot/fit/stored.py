@@ -15,6 +15,7 @@ from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, prepare
 from jaxpot.potentials.atomic import AtomicPotential
 from jaxpot.potentials.base import Potential, energies_with_gradient, predicts_more, strained, terms_by_path, terms_of, with_terms
+from jaxpot.properties import Properties
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -49,12 +50,12 @@ class StoredFeatures(Potential):
 
 
 @energies_with_gradient.register
-def _stored(term: StoredPrediction, graph: Graph) -> tuple[Array, Array, Array]:
-    return term.prediction
+def _stored(term: StoredPrediction, graph: Graph) -> tuple[Array, Array, Array, Properties]:
+    return *term.prediction, Properties()
 
 
 @energies_with_gradient.register
-def _from_features(stored: StoredFeatures, graph: Graph) -> tuple[Array, Array, Array]:
+def _from_features(stored: StoredFeatures, graph: Graph) -> tuple[Array, Array, Array, Properties]:
     def vectors(positions, epsilon):
         stack = environments(strained(graph, positions, epsilon), stored.reach, stored.species)
         return stack.vectors, stack.center
@@ -64,12 +65,12 @@ def _from_features(stored: StoredFeatures, graph: Graph) -> tuple[Array, Array, 
     energies, pull_features = jax.vjp(lambda x: stored.head(x, center), stored.features)
     real = graph.numbers > 0
     slopes = pull_features(real.astype(energies.dtype))[0]
-    return jnp.where(real, energies, 0), *pull(einsum("nf,nfkx->nkx", slopes, stored.jacobian).astype(at.dtype))
+    return jnp.where(real, energies, 0), *pull(einsum("nf,nfkx->nkx", slopes, stored.jacobian).astype(at.dtype)), Properties()
 
 
 @jax.jit
 def _prediction(term: Potential, graph: Graph) -> tuple[Array, Array, Array]:
-    return energies_with_gradient(prepare(term), graph)
+    return energies_with_gradient(prepare(term), graph)[:3]
 
 
 @jax.jit

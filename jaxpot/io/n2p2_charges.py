@@ -11,12 +11,14 @@ from jaxpot.descriptors.joined import Joined
 from jaxpot.heads.mlp import MLP
 from jaxpot.io.n2p2_keywords import NORMALISATION, Settings, by_element, word_of, words_of
 from jaxpot.io.text import number, read_text
-from jaxpot.longrange.carried import Carried, ChargedPotential, PairsOfCharges, Screening
+from jaxpot.longrange.carried import Carried, ChargedPotential, Screening
+from jaxpot.longrange.energies import PairsOfCharges
 from jaxpot.longrange.fragments import WholeStructure
 from jaxpot.longrange.qeq import QEq
 from jaxpot.longrange.sums import PairSum
 from jaxpot.math.cutoffs import CosineCutoff
 from jaxpot.potentials.atomic import AtomicPotential
+from jaxpot.trees import fits
 from jaxpot.units import ATOMIC_NUMBERS, COULOMB
 
 _UNITS = 1e-6  # relative; by how much units may miss Coulomb's constant
@@ -105,21 +107,21 @@ def charged_parts(potential: ChargedPotential) -> ChargedParts:
       TypeError: for another.
     """
     qeq, terms = potential.charges, potential.terms
-    try:
-        _, screening, atoms = terms
-        network, cutoff, other = atoms.potential, screening.potential.cutoff, qeq.electronegativity
-        acsf, own = network.descriptor.parts
-        fits = isinstance(own, OwnCharge) and isinstance(cutoff, CosineCutoff) and isinstance(acsf, ACSF) and acsf == other.descriptor
-        fits = fits and isinstance(other.head, MLP) and isinstance(terms[0], PairsOfCharges) and isinstance(qeq.totals, WholeStructure)
-    except (AttributeError, ValueError):
-        fits = False
-    if not fits:
+    described = (
+        fits(qeq, QEq, electronegativity=AtomicPotential, totals=WholeStructure)
+        and [type(getattr(term, "potential", term)) for term in terms] == [PairsOfCharges, Screening, AtomicPotential]
+        and fits(terms[2].potential, AtomicPotential, descriptor=Joined, head=MLP)
+        and fits(qeq.electronegativity, AtomicPotential, descriptor=ACSF, head=MLP)
+        and fits(terms[1].potential, Screening, cutoff=CosineCutoff)
+        and terms[2].potential.descriptor == Joined((qeq.electronegativity.descriptor, OwnCharge(qeq.species)))
+    )
+    if not described:
         raise TypeError(
             "write_n2p2: files of the fourth generation hold QEq with the electronegativity AtomicPotential(acsf, MLP(...)), and the terms "
             "PairsOfCharges, Carried(Screening(interaction, CosineCutoff)) and Carried(AtomicPotential(Joined((acsf, OwnCharge)), MLP(...))), "
             "all of one ACSF"
         )
-    return ChargedParts(network, other.head, qeq, cutoff)
+    return ChargedParts(terms[2].potential, qeq.electronegativity.head, qeq, terms[1].potential.cutoff)
 
 
 def charge_files(parts: ChargedParts, species: tuple[str, ...], *, length_unit: float, energy_unit: float) -> tuple[list[str], dict[str, list[str]]]:

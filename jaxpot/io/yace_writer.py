@@ -152,7 +152,7 @@ def _embeddings(head: Linear | Embedding, s: int, n_features: int, switch) -> tu
 
 def _name(power: Power) -> str:
     if power not in POWERS.values():
-        raise ValueError(f"write_yace: .yace files have SmoothedPower(1e6), got a steepness of {float(power.steepness)}")
+        raise ValueError(f"write_yace: .yace files have ShiftedPower() and SmoothedPower(1e6), got {power}")
     return next(name for name, own in POWERS.items() if own == power)
 
 

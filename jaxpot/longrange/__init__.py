@@ -1,14 +1,14 @@
 """Interactions of long range: what is summed, how it is summed, where charges come from, and the potentials made of them."""
 
 from jaxpot.longrange.born import born_charges
-from jaxpot.longrange.carried import Carried, ChargedAtoms, ChargedPotential, ChargeEnergy, PairsOfCharges, Screening
+from jaxpot.longrange.carried import Carried, ChargedAtoms, ChargedPotential, Screening
 from jaxpot.longrange.charges import ChargeModel, FixedCharges
 from jaxpot.longrange.choice import sum_for
 from jaxpot.longrange.d3 import D3, AxilrodTeller, coordination_numbers
 from jaxpot.longrange.d3_damping import BeckeJohnson, D3Damping, ZeroDamping
 from jaxpot.longrange.d3_tables import D3Tables
 from jaxpot.longrange.dispersion import DampedSixthPower, Dispersion, RationalDamping, TangToennies
-from jaxpot.longrange.energies import Electrostatics
+from jaxpot.longrange.energies import ChargeEnergy, ChargePotential, Electrostatics, PairsOfCharges
 from jaxpot.longrange.equilibration import ChargeEquilibration
 from jaxpot.longrange.ewald import Ewald
 from jaxpot.longrange.fragments import Fragments, Totals, WholeStructure
@@ -20,52 +20,13 @@ from jaxpot.longrange.overlap import OverlapWeighted
 from jaxpot.longrange.qeq import QEq
 from jaxpot.longrange.self_consistent import SelfConsistent
 from jaxpot.longrange.solvers import ConjugateGradients, Dense, Solver
+from jaxpot.longrange.split import SplitSum
 from jaxpot.longrange.sums import Direct, PairSum
 
 __all__ = [
-    "D3",
-    "AxilrodTeller",
-    "BeckeJohnson",
-    "Carried",
-    "ChargeEnergy",
-    "ChargeEquilibration",
-    "ChargeModel",
-    "ChargedAtoms",
-    "ChargedPotential",
-    "ConjugateGradients",
-    "Correction",
-    "Coulomb",
-    "D3Damping",
-    "D3Tables",
-    "DampedSixthPower",
-    "Dense",
-    "Direct",
-    "Dispersion",
-    "Electrostatics",
-    "Ewald",
-    "FixedCharges",
-    "Fragments",
-    "GaussianCoulomb",
-    "Interaction",
-    "InversePower",
-    "LocalCharges",
-    "OverlapWeighted",
-    "PairSum",
-    "PairsOfCharges",
-    "ParticleMesh",
-    "QEq",
-    "RationalDamping",
-    "Screening",
-    "SelfConsistent",
-    "Solver",
-    "TangToennies",
-    "Totals",
-    "Uniform",
-    "Weighted",
-    "WholeStructure",
-    "ZeroDamping",
-    "born_charges",
-    "coordination_numbers",
-    "mesh_for",
-    "sum_for",
+    "D3", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel", "ChargePotential", "ChargedAtoms",
+    "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower", "Dense", "Direct", "Dispersion",
+    "Electrostatics", "Ewald", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower", "LocalCharges", "OverlapWeighted",
+    "PairSum", "PairsOfCharges", "ParticleMesh", "QEq", "RationalDamping", "Screening", "SelfConsistent", "Solver", "SplitSum", "TangToennies",
+    "Totals", "Uniform", "Weighted", "WholeStructure", "ZeroDamping", "born_charges", "coordination_numbers", "mesh_for", "sum_for",
 ]  # fmt: skip

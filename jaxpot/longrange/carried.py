@@ -1,51 +1,25 @@
-"""Energies that see charges: of atoms whose surroundings carry them, and of charges among each other; and the potentials made of both."""
+"""Atomic energies that see charges, their own or those that neighbours carry, and the potentials made of them."""
 
-import abc
 import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxpot.checks import poison, species_tuple
+from jaxpot.checks import species_tuple
 from jaxpot.descriptors.carried import carried_channel
 from jaxpot.graph import Environment, Graph
-from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
-from jaxpot.longrange.charges import ChargeModel
-from jaxpot.longrange.interactions import GaussianCoulomb, Interaction
-from jaxpot.longrange.sums import PairSum
+from jaxpot.longrange.charges import ChargeModel, why_total
+from jaxpot.longrange.energies import ChargeEnergy, ChargePotential
+from jaxpot.longrange.interactions import GaussianCoulomb
 from jaxpot.math.cutoffs import Cutoff
-from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.math.linalg import safe_norm
 from jaxpot.passes import condense
-from jaxpot.potentials.base import LocalPotential, Potential, energies_carrying
-from jaxpot.properties import Properties
+from jaxpot.potentials.base import LocalPotential, energies_carrying
 from jaxpot.trees import leaf, pytree, static
 from jaxpot.units import ATOMIC_NUMBERS
 
 Array = jax.Array
-
-_EXCESS = 1e-6  # e; the charges of a structure may miss zero by round-off
-
-
-class ChargeEnergy(Interface):
-    """Interface: atomic energies as a function of positions and charges. A new one writes `energies`.
-
-    Attributes:
-      species: the elements it knows, static.
-      reach: what the neighbour lists must cover, shape [], in Å.
-    """
-
-    species: tuple[str, ...]
-    reach: Array
-
-    @abc.abstractmethod
-    def energies(self, graph: Graph, carried: Array) -> Array:
-        """Atomic energies [N] in eV of atoms that carry [N, C], their charge first; entries of padding atoms mean nothing."""
-
-    def causes(self, graph: Graph) -> tuple[str, ...]:
-        """Why it gives NaN for a structure with sound neighbour lists and elements, in words."""
-        return ()
 
 
 @pytree
@@ -78,58 +52,7 @@ class Carried(ChargeEnergy):
 
 
 @pytree
-class PairsOfCharges(ChargeEnergy):
-    r"""The electrostatic energy of charges, and theirs in the structure's outer field.
-
-    .. math:: \epsilon_i = \tfrac12 q_i \Phi_i - q_i\, E \cdot R_i
-
-    Args:
-      species: chemical symbols.
-      sum: how the pairs are summed.
-      interaction: between two charges.
-      background: whether a net charge is allowed in a periodic structure, static, as of `Electrostatics`.
-
-    Example:
-      >>> from jaxpot.longrange import Coulomb, Direct
-      >>> PairsOfCharges(("Na", "Cl"), Direct(), Coulomb()).species
-      ('Na', 'Cl')
-    """
-
-    species: tuple[str, ...] = static()
-    sum: PairSum
-    interaction: Interaction
-    background: bool = static(default=False)
-
-    def __post_init__(self):
-        species_tuple(self.species, "PairsOfCharges")
-
-    @property
-    def reach(self) -> Array:
-        return self.sum.reach
-
-    def energies(self, graph: Graph, carried: Array) -> Array:
-        q = carried_channel("PairsOfCharges", carried, 0)
-        outer = einsum("nx,x->n", graph.positions, graph.field)
-        energies = 0.5 * q * self.sum.potential(self.interaction, graph, q) - q * outer
-        return poison(energies, self._unbalanced(graph) | (jnp.any(graph.pbc) & jnp.any(graph.field != 0)))
-
-    def _unbalanced(self, graph: Graph) -> Array:
-        return jnp.any(graph.pbc) & (jnp.abs(graph.charge) > _EXCESS) & (not self.background)
-
-    def causes(self, graph: Graph) -> tuple[str, ...]:
-        found = [*self.sum.causes(graph)]
-        if bool(self._unbalanced(graph)):
-            found.append(
-                f"a periodic structure with a net charge of {float(graph.charge):.6g} e has an energy only by a rule for what neutralises it; "
-                "write PairsOfCharges(..., background=True) for that of its sum"
-            )
-        if np.any(np.asarray(graph.pbc)) and np.any(np.asarray(graph.field)):
-            found.append("in a periodic structure the energy in an outer field is not defined; leave out the field")
-        return tuple(found)
-
-
-@pytree
-class ChargedPotential(Potential):
+class ChargedPotential(ChargePotential):
     """A potential whose atomic energies see the charges of a model; the charges are made once for all terms.
 
     Args:
@@ -142,7 +65,7 @@ class ChargedPotential(Potential):
     Example:
       >>> from jaxpot import CosineCutoff, MLP, AtomicPotential, IsolatedAtoms
       >>> from jaxpot.descriptors import ACSF, G2, Joined, OwnCharge
-      >>> from jaxpot.longrange import Direct, QEq
+      >>> from jaxpot.longrange import Direct, PairsOfCharges, QEq
       >>> species = ("Na", "Cl")
       >>> qeq = QEq(species, IsolatedAtoms({"Na": 2.8, "Cl": 8.6}), hardness=[9.2, 18.7], sigma=[1.4, 1.0], sum=Direct())
       >>> descriptor = Joined((ACSF(species, (G2.centered(CosineCutoff(5.0), 4),)), OwnCharge(species)))
@@ -162,21 +85,14 @@ class ChargedPotential(Potential):
         check_terms("ChargedPotential", self.terms, self.charges.species)
 
     @property
-    def species(self) -> tuple[str, ...]:
-        return self.charges.species
-
-    @property
     def reach(self) -> Array:
         return jnp.maximum(self.charges.reach, reach_of(self.terms))
 
-    def energies(self, graph: Graph) -> Array:
-        return total(self.terms, graph, self.charges.charges(graph)[:, None])
-
-    def more(self, graph: Graph) -> Properties:
-        return self.charges.more(graph)
+    def at(self, graph: Graph, q: Array) -> Array:
+        return total(self.terms, graph, q[:, None])
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
-        return (*self.charges.causes(graph), *(cause for term in self.terms for cause in term.causes(graph)))
+        return (*self.charges.causes(graph), *why_total(self.charges, graph), *(cause for term in self.terms for cause in term.causes(graph)))
 
 
 def check_terms(owner: str, terms: tuple[ChargeEnergy, ...], species: tuple[str, ...]) -> None:
@@ -274,7 +190,7 @@ class Screening(LocalPotential):
         q = carried_channel("Screening", jnp.asarray(envs.center_carried), 0)
         others = carried_channel("Screening", jnp.asarray(envs.carried), 0)
         r = jnp.where(envs.mask, safe_norm(envs.vectors), 1)
-        table = self.interaction.sources(jnp.asarray(np.array([ATOMIC_NUMBERS[symbol] for symbol in self.species])))
+        table = self.interaction.sources(jnp.asarray([ATOMIC_NUMBERS[symbol] for symbol in self.species]))
         own, of_others = table[envs.center], table[envs.species]
         near = self.cutoff(r) * self.interaction.bare(r, own[:, None, :], of_others)
         potential = self.interaction.itself(own) * q + jnp.sum(jnp.where(envs.mask, near * others, 0), axis=1)

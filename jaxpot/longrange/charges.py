@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.checks import species_tuple
-from jaxpot.graph import Graph
+from jaxpot.graph import Graph, by_element
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.base import Model
 from jaxpot.properties import Properties
 from jaxpot.trees import leaf, pytree, static
-from jaxpot.units import species_table
 
 Array = jax.Array
 
@@ -22,26 +21,39 @@ class ChargeModel(Model):
 
     As a model it predicts charges and their dipole :math:`\sum_i q_i R_i`, which of an ion depends on the origin, and in a periodic structure
     on the choice of the cell.
-
-    Attributes:
-      species: the elements it knows, static.
-      reach: what the neighbour lists must cover, shape [], in Å.
     """
-
-    species: tuple[str, ...]
-    reach: Array
 
     @abc.abstractmethod
     def charges(self, graph: Graph) -> Array:
         """Charges [N] in e, whose sum is the structure's total charge; 0 for padding atoms."""
 
-    def more(self, graph: Graph) -> Properties:
-        """Charges and dipole, which potentials of these charges predict beside energies."""
-        q = self.charges(graph)
-        return Properties(charges=q, dipole=einsum("n,nx->x", q, jnp.where((graph.numbers > 0)[:, None], graph.positions, 0)))
-
     def properties(self, graph: Graph) -> Properties:
-        return self.more(graph)
+        return observed(graph, self.charges(graph))
+
+
+def observed(graph: Graph, q: Array) -> Properties:
+    """Charges [N] and their dipole, which potentials of these charges predict beside energies."""
+    return Properties(charges=q, dipole=einsum("n,nx->x", q, jnp.where((graph.numbers > 0)[:, None], graph.positions, 0)))
+
+
+_EXCESS = 1e-6  # e; the charges of a structure may miss its total by round-off
+
+
+def misses_total(graph: Graph, q: Array) -> Array:
+    """Whether charges [N] do not sum to the structure's, []."""
+    return jnp.abs(jnp.sum(q) - graph.charge) > _EXCESS * jnp.maximum(1, jnp.sum(jnp.abs(q)))
+
+
+def why_total(charges: ChargeModel, graph: Graph) -> tuple[str, ...]:
+    """That the charges of a model miss the structure's total, in words."""
+    q = charges.charges(graph)
+    if not bool(misses_total(graph, q)):
+        return ()
+    found, total = float(jnp.sum(q)), float(graph.charge)
+    return (
+        f"the charges of {type(charges).__name__} sum to {found:.6g} e, the structure has a total charge of {total:.6g} e; "
+        f"write jaxpot.from_atoms(atoms, cutoff, charge={found:.6g})",
+    )
 
 
 @pytree
@@ -70,7 +82,4 @@ class FixedCharges(ChargeModel):
         return jnp.zeros(())
 
     def charges(self, graph: Graph) -> Array:
-        index = jnp.asarray(species_table(self.species))[graph.numbers]
-        values = jnp.asarray(self.values)[jnp.maximum(index, 0)]
-        values = jnp.where(index < 0, jnp.nan, values)
-        return jnp.where(graph.numbers > 0, values, 0)
+        return by_element(self.values, self.species, graph.numbers)

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.checks import species_tuple
-from jaxpot.graph import Graph
+from jaxpot.graph import Graph, by_element
 from jaxpot.leaves import Leaf
-from jaxpot.longrange.interactions import Interaction, InversePower
+from jaxpot.longrange.interactions import Interaction, InversePower, require_elements
 from jaxpot.longrange.sums import PairSum
 from jaxpot.potentials.base import Potential
 from jaxpot.trees import positive, pytree, static
-from jaxpot.units import species_table
 
 Array = jax.Array
 
@@ -64,14 +63,11 @@ class DampedSixthPower(Interaction):
         return _SIXTH.background(width)
 
     @abc.abstractmethod
-    def lengths(self) -> Array:
+    def parameters(self) -> Array:
         """The damping parameter of every element, [S]."""
 
     def sources(self, numbers: Array) -> Array:
-        index = jnp.asarray(species_table(self.species))[numbers]
-        values = self.lengths()[jnp.maximum(index, 0)]
-        # of padding atoms, which have no source, any number will do
-        return jnp.where((index < 0) & (numbers > 0), jnp.nan, values)[:, None]
+        return by_element(self.parameters(), self.species, numbers, padding=1.0)[:, None]
 
 
 @pytree
@@ -103,7 +99,7 @@ class TangToennies(DampedSixthPower):
     def __post_init__(self):
         species_tuple(self.species, "TangToennies")
 
-    def lengths(self) -> Array:
+    def parameters(self) -> Array:
         return jnp.asarray(self.b)
 
     def bare(self, r: Array, own: Array, other: Array) -> Array:
@@ -139,7 +135,7 @@ class RationalDamping(DampedSixthPower):
     def __post_init__(self):
         species_tuple(self.species, "RationalDamping")
 
-    def lengths(self) -> Array:
+    def parameters(self) -> Array:
         return jnp.asarray(self.radius)
 
     def bare(self, r: Array, own: Array, other: Array) -> Array:
@@ -174,20 +170,14 @@ class Dispersion(Potential):
 
     def __post_init__(self):
         species_tuple(self.species, "Dispersion")
-        known = getattr(self.interaction, "species", self.species)
-        if missing := sorted(set(self.species) - set(known)):
-            raise ValueError(
-                f"Dispersion: the damping knows {known} and not {missing}; write {type(self.interaction).__name__}(species={self.species}, ...)"
-            )
+        require_elements("Dispersion", self.species, self.interaction)
 
     @property
     def reach(self) -> Array:
         return self.sum.reach
 
     def energies(self, graph: Graph) -> Array:
-        index = jnp.asarray(species_table(self.species))[graph.numbers]
-        q = jnp.sqrt(jnp.asarray(self.c6))[jnp.maximum(index, 0)]
-        q = jnp.where(graph.numbers > 0, jnp.where(index < 0, jnp.nan, q), 0)
+        q = by_element(jnp.sqrt(self.c6), self.species, graph.numbers)
         return -0.5 * q * self.sum.potential(self.interaction, graph, q)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:

@@ -4,17 +4,15 @@ import jax
 
 from jaxpot.checks import poison
 from jaxpot.graph import Graph
-from jaxpot.longrange.energies import Electrostatics
+from jaxpot.longrange.energies import ChargePotential, Electrostatics
 from jaxpot.longrange.qeq import QEq
-from jaxpot.potentials.base import Potential
-from jaxpot.properties import Properties
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class ChargeEquilibration(Potential):
+class ChargeEquilibration(ChargePotential):
     r"""The whole energy of equilibrated charges: that of electronegativity and hardness beside their electrostatics.
 
     .. math:: \epsilon_i = q_i \left(\chi_i - E \cdot R_i + \tfrac12 J_i q_i + \tfrac12 \Phi_i\right)
@@ -36,10 +34,6 @@ class ChargeEquilibration(Potential):
     background: bool = static(default=False)
 
     @property
-    def species(self) -> tuple[str, ...]:
-        return self.charges.species
-
-    @property
     def reach(self) -> Array:
         return self.charges.reach
 
@@ -48,13 +42,9 @@ class ChargeEquilibration(Potential):
         """The part that charges have among themselves and in an outer field."""
         return Electrostatics(self.charges, self.charges.sum, self.charges.interaction, self.background)
 
-    def energies(self, graph: Graph) -> Array:
-        q = self.charges.charges(graph)
+    def at(self, graph: Graph, q: Array) -> Array:
         energies = q * (self.charges.pull(graph) + 0.5 * self.charges.response(graph, q))
-        return poison(energies, self.electrostatics.lost(graph, q))
-
-    def more(self, graph: Graph) -> Properties:
-        return self.charges.more(graph)
+        return poison(energies, self.electrostatics.pairs.lost(graph))
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         return self.electrostatics.causes(graph)

@@ -9,10 +9,10 @@ from jaxpot.checks import is_concrete
 from jaxpot.descriptors.blocks import atoms_at_once, even_blocks, map_blocks
 from jaxpot.graph import Graph
 from jaxpot.leaves import Leaf, OptionalLeaf
-from jaxpot.longrange.errors import box_error, expected, near_errors
+from jaxpot.longrange.errors import box_error
 from jaxpot.longrange.interactions import Interaction
-from jaxpot.longrange.sums import PairSum, near_potential, undefined
-from jaxpot.longrange.truncation import completed_cell, extent, far_kernel, integers, unless, unlike
+from jaxpot.longrange.split import SplitSum, has_net, undefined
+from jaxpot.longrange.truncation import completed_cell, extent, far_kernel, integers, unlike
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.trees import leaf, positive, pytree, static
@@ -24,7 +24,7 @@ _IN_CACHE = 2**16  # complex numbers per block of atoms
 
 
 @pytree
-class Ewald(PairSum):
+class Ewald(SplitSum):
     r"""Ewald's sum: near pairs in real space, the far part in reciprocal space.
 
     .. math:: \Phi_i = \sum_j f_c(r_{ij})\, \phi_{\text{near}}(r_{ij}; s)\, q_j
@@ -76,32 +76,25 @@ class Ewald(PairSum):
     depolarisation: Leaf = leaf(default=0.0)
 
     def __post_init__(self):
-        check_box("Ewald", self.grid, self.pbc, self.length)
+        grid, pbc = self.grid, self.pbc
+        if not (isinstance(grid, tuple) and len(grid) == 3 and all(isinstance(m, int) and m >= 1 for m in grid)):
+            raise ValueError(f"Ewald: grid must be a tuple of three positive integers, got {grid!r}")
+        if not (isinstance(pbc, tuple) and len(pbc) == 3 and all(isinstance(periodic, bool) for periodic in pbc)):
+            raise ValueError(f"Ewald: pbc must be a tuple of three of True and False, got {pbc!r}")
+        if all(pbc) != (self.length is None):
+            hint = "leave length out, since it is for directions that are not" if all(pbc) else "give length=..., of the cell along the others, in Å"
+            raise ValueError(f"Ewald: periodic along {pbc} and length {self.length}; {hint}; jaxpot.longrange.sum_for(frames) chooses it")
         if not all(self.pbc) and is_concrete(self.depolarisation) and np.any(self.depolarisation):
             raise ValueError(f"Ewald: depolarisation is of crystals, and pbc is {self.pbc}; leave it out")
 
-    @property
-    def reach(self) -> Array:
-        return jnp.asarray(self.cutoff.radius)
-
-    def potential(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
-        real = graph.numbers > 0
-        q = jnp.where(real, q, 0)
-        own, width = interaction.sources(graph.numbers).astype(q.dtype), jnp.asarray(self.width)
-        found = near_potential(interaction, self.cutoff, width, graph, q, own) + self._far(interaction, graph, q)
-        found = found + (interaction.itself(own) - interaction.origin(width)) * q
-        if all(self.pbc):
-            found = found + self._of_surface(interaction, graph, q)
-        lost = self._outgrown(graph), self._too_long(graph), unlike(graph, self.pbc), self._undefined(interaction, q)
-        return unless(jnp.where(real, found, 0), *lost)
-
-    def _far(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
+    def far(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         cell = completed_cell(graph.cell, self.pbc, self.length)
         inverse, m = jnp.linalg.inv(cell), integers(self.grid)
         kernel = far_kernel(interaction, jnp.asarray(self.width), m, inverse, self.pbc, self.length) / jnp.abs(jnp.linalg.det(cell))
         # half of all wave vectors stand for both ±k
         kernel = kernel * np.where(m[0] > 0, 2, 1)[:, None, None]
-        return reciprocal_potential(kernel, m, einsum("nx,xs->ns", graph.positions, inverse), q)
+        found = reciprocal_potential(kernel, m, einsum("nx,xs->ns", graph.positions, inverse), q)
+        return found + self._of_surface(interaction, graph, q) if all(self.pbc) else found
 
     def _of_surface(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         field = (4 * np.pi / 3) * einsum("n,nx->x", q, graph.positions) / jnp.abs(jnp.linalg.det(graph.cell))
@@ -113,7 +106,9 @@ class Ewald(PairSum):
         return of_surface | (undefined(interaction, self.width, q) if all(self.pbc) else False)
 
     def _outgrown(self, graph: Graph) -> Array:
-        return outgrown(graph.cell, self.pbc, self.length, self.grid, self.k_cutoff)
+        """Whether the sphere of wave vectors does not fit into the box."""
+        lengths = jnp.sqrt(jnp.sum(completed_cell(graph.cell, self.pbc, self.length) ** 2, axis=1))
+        return ~jnp.all(2 * np.pi * (np.asarray(self.grid) + 1) >= self.k_cutoff * lengths * (1 - _SLACK))
 
     def _room(self) -> Array:
         return 0.5 * self.length - (self.k_cutoff * self.width + 2) * self.width
@@ -121,14 +116,23 @@ class Ewald(PairSum):
     def _too_long(self, graph: Graph) -> Array:
         return jnp.zeros((), bool) if all(self.pbc) else ~(extent(graph, self.pbc) <= self._room() * (1 + _SLACK))
 
-    def error(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
-        q = jnp.where(graph.numbers > 0, q, 0)
-        near = near_errors(interaction, self.cutoff, self.width, graph.numbers, q)
-        far = box_error(interaction, self.width, self.grid, graph.cell, self.pbc, self.length)
-        return expected(graph, self.pbc, q, near + far)
+    def far_error(self, interaction: Interaction, graph: Graph) -> Array:
+        return box_error(interaction, self.width, self.grid, graph.cell, self.pbc, self.length)
+
+    def lost(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
+        return self._outgrown(graph) | self._too_long(graph) | unlike(graph, self.pbc) | self._undefined(interaction, q)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
-        return box_causes(self, graph)
+        remedy, found = "write jaxpot.longrange.sum_for(frames)", []
+        if bool(unlike(graph, self.pbc)):
+            return (f"this Ewald is for pbc = {self.pbc}, and the structure has pbc = {tuple(np.asarray(graph.pbc).tolist())}; {remedy}",)
+        if bool(self._outgrown(graph)):
+            lengths = np.linalg.norm(np.asarray(completed_cell(graph.cell, self.pbc, self.length)), axis=1).round(3).tolist()
+            found.append(f"the cell, of lengths {lengths} Å, has outgrown the grid {self.grid} of Ewald; {remedy}")
+        if bool(self._too_long(graph)):
+            room, length = max(float(self._room()), 0.0), float(extent(graph, self.pbc))
+            found.append(f"across its periodic directions the structure is up to {length:.4g} Å long, and Ewald has room for {room:.4g}; {remedy}")
+        return tuple(found)
 
 
 def reciprocal_potential(kernel: Array, m: list[np.ndarray], fractions: Array, q: Array) -> Array:
@@ -168,40 +172,3 @@ def sum_blocks(function, stack, block: int) -> Array:
     of_block = jax.checkpoint(function)
     start = jax.eval_shape(function, *(x[0] for x in split))
     return jax.lax.scan(lambda total, part: (total + of_block(*part), None), jnp.zeros(start.shape, start.dtype), split)[0]
-
-
-def outgrown(cell: Array, pbc: tuple[bool, ...], length: Array | None, grid: tuple[int, ...], k_cutoff: Array) -> Array:
-    """Whether a sphere of wave vectors does not fit into the box of a grid, []."""
-    lengths = jnp.sqrt(jnp.sum(completed_cell(cell, pbc, length) ** 2, axis=1))
-    return ~jnp.all(2 * np.pi * (np.asarray(grid) + 1) >= k_cutoff * lengths * (1 - _SLACK))
-
-
-def has_net(q: Array) -> Array:
-    """Whether sources have a net strength beyond round-off, []."""
-    return jnp.abs(jnp.sum(q)) > 1e-9 * jnp.sum(jnp.abs(q))
-
-
-def check_box(owner: str, grid: tuple[int, ...], pbc: tuple[bool, ...], length: Array | None) -> None:
-    """Raises for a grid, a periodicity and a length that do not go together."""
-    if not (isinstance(grid, tuple) and len(grid) == 3 and all(isinstance(m, int) and m >= 1 for m in grid)):
-        raise ValueError(f"{owner}: grid must be a tuple of three positive integers, got {grid!r}")
-    if not (isinstance(pbc, tuple) and len(pbc) == 3 and all(isinstance(periodic, bool) for periodic in pbc)):
-        raise ValueError(f"{owner}: pbc must be a tuple of three of True and False, got {pbc!r}")
-    if all(pbc) != (length is None):
-        hint = "leave length out, since it is for directions that are not" if all(pbc) else "give length=..., of the cell along the others, in Å"
-        raise ValueError(f"{owner}: periodic along {pbc} and length {length}; {hint}; jaxpot.longrange.sum_for(frames) chooses it")
-
-
-def box_causes(own, graph: Graph) -> tuple[str, ...]:
-    """Why a sum over a box of wave vectors gives NaN for a structure."""
-    name, remedy, found = type(own).__name__, "write jaxpot.longrange.sum_for(frames)", []
-    if bool(unlike(graph, own.pbc)):
-        return (f"this {name} is for pbc = {own.pbc}, and the structure has pbc = {tuple(np.asarray(graph.pbc).tolist())}; {remedy}",)
-    if bool(outgrown(graph.cell, own.pbc, own.length, own.grid, own.k_cutoff)):
-        lengths = np.linalg.norm(np.asarray(completed_cell(graph.cell, own.pbc, own.length)), axis=1).round(3).tolist()
-        found.append(f"the cell, of lengths {lengths} Å, has outgrown the grid {own.grid} of {name}; {remedy}")
-    if not all(own.pbc) and bool(own._too_long(graph)):
-        room = max(float(own._room()), 0.0)
-        size = float(extent(graph, own.pbc))
-        found.append(f"across its periodic directions the structure is up to {size:.4g} Å long, and {name} has room for {room:.4g}; {remedy}")
-    return tuple(found)

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import species_tuple
+from jaxpot.graph import by_element
 from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
 from jaxpot.trees import positive, pytree, static
-from jaxpot.units import COULOMB, species_table
+from jaxpot.units import COULOMB
 
 Array = jax.Array
 
@@ -137,8 +138,7 @@ class GaussianCoulomb(Interaction):
         return COULOMB
 
     def sources(self, numbers: Array) -> Array:
-        index = jnp.maximum(jnp.asarray(species_table(self.species))[numbers], 0)
-        return jnp.asarray(self.sigma)[index][:, None]
+        return by_element(self.sigma, self.species, numbers, padding=1.0)[:, None]
 
     def itself(self, own: Array) -> Array:
         return COULOMB / (math.sqrt(math.pi) * own[..., 0])
@@ -193,6 +193,14 @@ class InversePower(Interaction):
 
     def _factor(self, width: Array) -> Array:
         return math.pi**1.5 / math.gamma(self.power / 2) * (2 * width**2) ** ((3 - self.power) / 2)
+
+
+def require_elements(owner: str, species: tuple[str, ...], interaction: Interaction) -> None:
+    """Raises ValueError unless an interaction with parameters of elements has those of these."""
+    known = getattr(interaction, "species", species)
+    if missing := sorted(set(species) - set(known)):
+        name = type(interaction).__name__
+        raise ValueError(f"{owner}: {name} knows {', '.join(known)} and not {', '.join(missing)}; write {name}(species={species}, ...)")
 
 
 def upper_gamma(a: float, x: Array) -> Array:

@@ -14,7 +14,8 @@ from jaxpot.longrange.fragments import Totals, WholeStructure
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense
 from jaxpot.potentials.atomic import AtomicPotential, DescribedPotential
-from jaxpot.potentials.base import LinearModel, Potential, constant_of, is_linear
+from jaxpot.potentials.base import Potential
+from jaxpot.potentials.linear import LinearModel, constant_of, is_linear
 from jaxpot.potentials.rows import energies_rows
 from jaxpot.properties import Properties
 from jaxpot.trees import pytree

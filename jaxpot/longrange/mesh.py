@@ -6,12 +6,11 @@ import numpy as np
 
 from jaxpot.graph import Graph
 from jaxpot.leaves import Leaf
-from jaxpot.longrange.errors import expected, near_errors
 from jaxpot.longrange.influence import Axis, axes, waves
 from jaxpot.longrange.interactions import Interaction
 from jaxpot.longrange.mesh_points import read, shares, spread
-from jaxpot.longrange.sums import PairSum, near_potential, undefined
-from jaxpot.longrange.truncation import unless, unlike
+from jaxpot.longrange.split import SplitSum, undefined
+from jaxpot.longrange.truncation import unlike
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.trees import positive, pytree, static
@@ -24,7 +23,7 @@ _SLACK = 1e-6  # relative; a cell that equals the one a grid was made for, up to
 
 
 @pytree
-class ParticleMesh(PairSum):
+class ParticleMesh(SplitSum):
     r"""The particle-particle particle-mesh sum (P3M) of a crystal: Ewald's, whose far part is on a mesh. Its cost grows as N log N.
 
     .. math:: \Phi_i = \sum_j f_c(r_{ij})\, \phi_{\text{near}}(r_{ij}; s)\, q_j
@@ -78,18 +77,10 @@ class ParticleMesh(PairSum):
             raise ValueError(f"ParticleMesh: order must be 4, 5 or 6, got {self.order!r}")
 
     @property
-    def reach(self) -> Array:
-        return jnp.asarray(self.cutoff.radius)
+    def pbc(self) -> tuple[bool, bool, bool]:
+        return CRYSTAL
 
-    def potential(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
-        real = graph.numbers > 0
-        q = jnp.where(real, q, 0)
-        own, width = interaction.sources(graph.numbers).astype(q.dtype), jnp.asarray(self.width)
-        found = near_potential(interaction, self.cutoff, width, graph, q, own) + self._far(interaction, graph, q)
-        found = found + (interaction.itself(own) - interaction.origin(width)) * q
-        return unless(jnp.where(real, found, 0), self._outgrown(graph), unlike(graph, CRYSTAL), undefined(interaction, width, q))
-
-    def _far(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
+    def far(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         inverse, volume = jnp.linalg.inv(graph.cell), jnp.abs(jnp.linalg.det(graph.cell))
         of_axes, first = shares(einsum("nx,xs->ns", graph.positions, inverse), self.grid, self.order)
         along = axes(self.grid, self.order)
@@ -105,10 +96,11 @@ class ParticleMesh(PairSum):
         lengths = jnp.sqrt(jnp.sum(graph.cell**2, axis=1))
         return ~jnp.all(lengths / jnp.asarray(self.grid, lengths.dtype) <= self.spacing * (1 + _SLACK))
 
-    def error(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
-        q = jnp.where(graph.numbers > 0, q, 0)
-        near = near_errors(interaction, self.cutoff, jnp.asarray(self.width), graph.numbers, q)
-        return expected(graph, CRYSTAL, q, near + mesh_error(interaction, jnp.asarray(self.width), self.grid, self.order, graph.cell))
+    def far_error(self, interaction: Interaction, graph: Graph) -> Array:
+        return mesh_error(interaction, jnp.asarray(self.width), self.grid, self.order, graph.cell)
+
+    def lost(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
+        return self._outgrown(graph) | unlike(graph, CRYSTAL) | undefined(interaction, self.width, q)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
         remedy = "write jaxpot.longrange.sum_for(frames)"

@@ -93,13 +93,7 @@ def _widest(task: Task, order: int, widths: np.ndarray) -> np.ndarray:
 
 
 def smooth_number(least: float) -> int:
-    """The smallest whole number from this on whose prime factors are at most 7, as fast Fourier transforms like them."""
-    n = max(int(np.ceil(least - 1e-9)), 2)
-    while True:
-        rest = n
-        for prime in (2, 3, 5, 7):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 1
+    """The smallest number of points from this on that fast Fourier transforms like."""
+    from scipy.fft import next_fast_len
+
+    return next_fast_len(max(int(np.ceil(least - 1e-9)), 2))

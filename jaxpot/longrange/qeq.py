@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import species_tuple
-from jaxpot.graph import Graph
+from jaxpot.graph import Graph, by_element
 from jaxpot.leaves import Leaf
 from jaxpot.longrange.charges import ChargeModel
 from jaxpot.longrange.fragments import Totals, WholeStructure
@@ -17,7 +17,6 @@ from jaxpot.longrange.sums import PairSum
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.base import Potential
 from jaxpot.trees import positive, pytree, static
-from jaxpot.units import species_table
 
 Array = jax.Array
 
@@ -93,9 +92,8 @@ class QEq(ChargeModel):
 
     def response(self, graph: Graph, q: Array) -> Array:
         """What charges [N] do to the potential at every atom, J q + Φ(q), [N], in eV/e; linear in q."""
-        index = jnp.asarray(species_table(self.species))[graph.numbers]
-        hardness = jnp.where(index < 0, jnp.nan, jnp.asarray(self.hardness)[jnp.maximum(index, 0)])
-        return jnp.where(graph.numbers > 0, hardness * q, 0) + self.sum.potential(self.interaction, graph, q)
+        hardness = by_element(self.hardness, self.species, graph.numbers)
+        return hardness * jnp.where(graph.numbers > 0, q, 0) + self.sum.potential(self.interaction, graph, q)
 
     def charges(self, graph: Graph) -> Array:
         groups = self.totals.groups(graph)

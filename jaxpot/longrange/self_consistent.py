@@ -8,17 +8,18 @@ import jax.numpy as jnp
 
 from jaxpot.graph import Graph
 from jaxpot.leaves import Leaf, OptionalLeaf
-from jaxpot.longrange.carried import ChargeEnergy, check_terms, reach_of, total
-from jaxpot.longrange.charges import ChargeModel
+from jaxpot.longrange.carried import check_terms, reach_of, total
+from jaxpot.longrange.charges import ChargeModel, observed
+from jaxpot.longrange.energies import ChargeEnergy
 from jaxpot.longrange.fragments import WholeStructure
+from jaxpot.longrange.solvers import matrix_of
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.base import Potential
+from jaxpot.potentials.base import Potential, energies_and_more
 from jaxpot.properties import Properties
 from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
-_AT_ONCE = 16  # columns of the second derivative that are computed together
 _ROUND_OFF = 1000  # times the machine's; the least eigenvalue over the largest, by how much an energy may rise, and the least gradient
 _SHORTEST = 2.0**-30  # of a step
 
@@ -97,13 +98,16 @@ class SelfConsistent(Potential, ChargeModel):
         return reach_of(self.terms)
 
     def energies(self, graph: Graph) -> Array:
-        return total(self.terms, graph, self.carried(graph))
+        return energies_and_more(self, graph)[0]
 
     def charges(self, graph: Graph) -> Array:
         return self.carried(graph)[:, 0]
 
     def more(self, graph: Graph) -> Properties:
-        return ChargeModel.more(self, graph)
+        return energies_and_more(self, graph)[1]
+
+    def properties(self, graph: Graph) -> Properties:
+        return Potential.properties(self, graph)
 
     def carried(self, graph: Graph, start: Array | None = None) -> Array:
         """What atoms carry at the minimum, charges first, [N, C]; from a start near it the search is short."""
@@ -160,7 +164,7 @@ class SelfConsistent(Potential, ChargeModel):
         def newton(state):
             x, *_, n, _, _ = state
             (energy, gradient, whole), push = jax.linearize(measured, x)
-            matrix = _matrix(lambda b: push(b.reshape(shape))[1].reshape(-1), x.size, x.dtype)
+            matrix = matrix_of(lambda b: push(b.reshape(shape))[1].reshape(-1), x.reshape(-1))
             values, vectors = jnp.linalg.eigh(0.5 * (matrix + matrix.T))
             magnitudes = jnp.maximum(jnp.abs(values), 1e-8 * jnp.max(jnp.abs(values)))
             step = -einsum("ij,j,kj,k->i", vectors, 1 / magnitudes, vectors, gradient.reshape(-1)).reshape(shape)
@@ -207,12 +211,13 @@ class SelfConsistent(Potential, ChargeModel):
         )
 
 
-def _matrix(operator, size: int, dtype) -> Array:
-    """The matrix of a linear operator of vectors."""
-    return jax.lax.map(operator, jnp.eye(size, dtype=dtype), batch_size=_AT_ONCE)
+@energies_and_more.register
+def _at_the_minimum(model: SelfConsistent, graph: Graph) -> tuple[Array, Properties]:
+    carried = model.carried(graph)
+    return total(model.terms, graph, carried), observed(graph, carried[:, 0])
 
 
 def _dense(operator, b: Array) -> Array:
     """The solution of a symmetric system of any shape."""
-    matrix = _matrix(lambda x: operator(x.reshape(b.shape)).reshape(-1), b.size, b.dtype)
+    matrix = matrix_of(lambda x: operator(x.reshape(b.shape)).reshape(-1), b.reshape(-1))
     return jnp.linalg.solve(0.5 * (matrix + matrix.T), b.reshape(-1)).reshape(b.shape)

@@ -47,7 +47,7 @@ class Dense(Solver):
     """
 
     def solve(self, operator: Operator, parameters: Any, b: Array) -> Array:
-        matrix = matrix_of(operator, parameters, b)
+        matrix = matrix_of(functools.partial(operator, jax.lax.stop_gradient(parameters)), b)
         factor = jnp.linalg.cholesky(0.5 * (matrix + matrix.T))
         pivots = jnp.diagonal(factor) ** 2
         factor = poison(factor, ~(jnp.min(pivots) > _round_off(b) * jnp.max(pivots)))
@@ -107,17 +107,16 @@ class ConjugateGradients(Solver):
         return found or (slow,)
 
 
-def matrix_of(operator: Operator, parameters: Any, b: Array) -> Array:
-    """The matrix [N, N] of a linear operator, which knows nothing of derivatives."""
-    fixed = functools.partial(operator, jax.lax.stop_gradient(parameters))
-    return jax.lax.map(fixed, jnp.eye(len(b), dtype=b.dtype), batch_size=_AT_ONCE)
+def matrix_of(apply: Callable[[Array], Array], like: Array) -> Array:
+    """The matrix [N, N] of a linear operator on vectors [N] such as this."""
+    return jax.lax.map(apply, jnp.eye(len(like), dtype=like.dtype), batch_size=_AT_ONCE)
 
 
 def not_definite(operator: Operator, parameters: Any, b: Array) -> tuple[str, ...]:
     """What is wrong with the eigenvalues of a matrix, if it is small enough to be looked at."""
     if len(b) > _LARGEST:
         return ()
-    matrix = np.asarray(matrix_of(operator, parameters, b))
+    matrix = np.asarray(matrix_of(functools.partial(operator, parameters), b))
     if not np.all(np.isfinite(matrix)):
         return ()
     values = np.linalg.eigvalsh(0.5 * (matrix + matrix.T))

@@ -8,18 +8,13 @@ import numpy as np
 
 from jaxpot.checks import poison
 from jaxpot.descriptors.blocks import atoms_at_once, map_blocks
-from jaxpot.graph import Graph, environments
+from jaxpot.graph import Graph
 from jaxpot.interface import Interface
 from jaxpot.longrange.interactions import Interaction
-from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.trees import pytree
-from jaxpot.units import SYMBOLS
 
 Array = jax.Array
-
-_ALL = tuple(SYMBOLS[1:])
-_NEAR_BLOCK = 64  # atoms
 
 
 class PairSum(Interface):
@@ -88,22 +83,3 @@ class Direct(PairSum):
     def causes(self, graph: Graph) -> tuple[str, ...]:
         periodic = np.any(np.asarray(graph.pbc))
         return ("Direct sums the pairs of free molecules, and the structure is periodic; write jaxpot.longrange.sum_for(frames)",) if periodic else ()
-
-
-def undefined(interaction: Interaction, width: Array, q: Array) -> Array:
-    """Whether sources have a net strength for which a periodic sum has no value, []."""
-    excess = jnp.abs(jnp.sum(q)) > 1e-9 * jnp.sum(jnp.abs(q))
-    return ~jnp.isfinite(interaction.background(jnp.asarray(width))) & excess
-
-
-def near_potential(interaction: Interaction, cutoff: Cutoff, width: Array, graph: Graph, q: Array, own: Array) -> Array:
-    """Σ_j of the near part [N] over the neighbours within a cutoff."""
-    envs = environments(graph, cutoff.radius, _ALL, carried=jnp.concatenate([q[:, None], own.astype(q.dtype)], axis=1))
-
-    def of_atoms(envs):
-        r = safe_norm(envs.vectors)
-        values = interaction.near(r, jnp.asarray(width), envs.center_carried[:, None, 1:], envs.carried[:, :, 1:]) * cutoff(r)
-        return jnp.sum(jnp.where(envs.mask, values, 0) * envs.carried[:, :, 0], axis=1)
-
-    # in blocks whose distances stay in the cache, and are computed again rather than kept
-    return map_blocks(jax.checkpoint(of_atoms), envs, atoms_at_once(_NEAR_BLOCK))

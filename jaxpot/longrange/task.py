@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.longrange.errors import near_error
+from jaxpot.graph import from_atoms
+from jaxpot.longrange.errors import near_error, occupied_volume
 from jaxpot.longrange.interactions import Coulomb, Interaction
-from jaxpot.longrange.truncation import completed_cell
+from jaxpot.longrange.truncation import completed_cell, extent
 from jaxpot.math.cutoffs import PolynomialCutoff
 
 Array = jax.Array
@@ -18,6 +19,7 @@ Array = jax.Array
 NEIGHBOR = 60.0  # ns of energy and forces on one core per neighbour
 SWITCH = 0.5  # how long the near part takes to end, in splitting widths
 LONGEST_LIST = 20.0  # Å
+_NO_LIST = 1e-3  # Å, of structures whose neighbours do not matter
 _RATIOS = np.linspace(1.5, 9.0, 76)  # cutoff over splitting width that are tried
 
 
@@ -61,8 +63,9 @@ def task_of(frames: Any, accuracy: float, interaction: Interaction | None, charg
     pbc = kinds[0]
     strengths = [_charges(atoms, charges) for atoms in frames]
     cells = [_grown(atoms, pbc, growth) for atoms in frames]
-    extents = [_extent(atoms, pbc) for atoms in frames]
-    volumes = np.array([_occupied(atoms, pbc) for atoms in frames])
+    graphs = [from_atoms(atoms, _NO_LIST) for atoms in frames]
+    extents = [float(extent(graph, pbc)) for graph in graphs]
+    volumes = np.array([occupied_volume(graph, pbc) for graph in graphs])
     n = np.array([len(atoms) for atoms in frames])
     # an atom's own images do nothing to its force, but count for the energy of small cells
     squares = np.array([np.sum(q**2) ** 2 for q in strengths])
@@ -94,22 +97,6 @@ def _charges(atoms: Any, charges: float | Mapping[str, float]) -> np.ndarray:
 
 def _grown(atoms: Any, pbc: tuple[bool, ...], growth: float) -> np.ndarray:
     return np.asarray(completed_cell(jnp.asarray(atoms.cell.array), pbc, jnp.ones(()))) * np.where(pbc, 1 + growth, 1)[:, None]
-
-
-def _across(atoms: Any, pbc: tuple[bool, ...]) -> np.ndarray:
-    inverse = np.linalg.inv(np.asarray(completed_cell(jnp.asarray(atoms.cell.array), pbc, jnp.ones(()))))
-    return (atoms.positions @ inverse)[:, ~np.array(pbc)]
-
-
-def _extent(atoms: Any, pbc: tuple[bool, ...]) -> float:
-    across = _across(atoms, pbc)
-    middle = 0.5 * (across.max(axis=0) + across.min(axis=0))
-    return 2 * float(np.sqrt(np.max(np.sum((across - middle) ** 2, axis=1))))
-
-
-def _occupied(atoms: Any, pbc: tuple[bool, ...]) -> float:
-    cell = np.asarray(completed_cell(jnp.asarray(atoms.cell.array), pbc, jnp.ones(())))
-    return float(abs(np.linalg.det(cell)) * np.prod(np.sqrt(12 * np.var(_across(atoms, pbc), axis=0) + 1)))
 
 
 def near_choices(task: Task) -> tuple[np.ndarray, np.ndarray]:

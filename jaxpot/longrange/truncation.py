@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.checks import poison
 from jaxpot.graph import Graph
 from jaxpot.longrange.interactions import Interaction
 from jaxpot.math.linalg import einsum
@@ -128,20 +127,13 @@ def _truncation(m: list[np.ndarray], inverse: Array, pbc: tuple[bool, ...], radi
     if len(free) == 1:
         sign = np.where(squares % 2 == 0, 1, -1)  # m² is even where m is
         return -2 * np.pi * radius**2, 1 - sign * jnp.where(still, 1, jnp.exp(-x))
-    j0, j1, phase = (jnp.asarray(x, inverse.dtype) for x in (*bessel_j(phase), phase))
+    from scipy.special import j0, j1  # of numbers that do not change with the cell
+
+    of_zero, of_one, phase = (jnp.asarray(x, inverse.dtype) for x in (j0(phase), j1(phase), phase))
     k0, k1 = bessel_k(x)
-    moving = 1 + phase * j1 * k0 - j0 * x * k1
+    moving = 1 + phase * of_one * k0 - of_zero * x * k1
     # where κ = 0 it is −2 ln(ρ/R), which does not jump at R, and what is missing is the same everywhere
-    return radius**2 * (np.pi - 8 * jnp.log(radius)), jnp.where(still, 1 - j0, moving)
-
-
-def bessel_j(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """J₀ and J₁ of fixed numbers, by the trapezoid rule of Bessel's integral over a period, which is exact to round-off."""
-    values, where = np.unique(x, return_inverse=True)
-    n = 64 + 2 * int(values.max())
-    angle = 2 * np.pi * np.arange(n) / n
-    phase = values[:, None] * np.sin(angle)
-    return tuple(np.mean(np.cos(order * angle - phase), axis=1)[where].reshape(x.shape) for order in (0, 1))
+    return radius**2 * (np.pi - 8 * jnp.log(radius)), jnp.where(still, 1 - of_zero, moving)
 
 
 def bessel_k(x: Array) -> tuple[Array, Array]:
@@ -160,8 +152,3 @@ def bessel_k(x: Array) -> tuple[Array, Array]:
 def unlike(graph: Graph, pbc: tuple[bool, ...]) -> Array:
     """Whether a structure has another periodicity, []."""
     return jnp.any(jnp.asarray(graph.pbc) != np.array(pbc))
-
-
-def unless(x: Array, *lost: Array) -> Array:
-    """x, and NaN where anything is lost."""
-    return poison(x, functools.reduce(jnp.logical_or, lost))

@@ -18,7 +18,8 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.kernels import PolynomialKernel
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, condensing, freezing, tabulating
-from jaxpot.potentials.base import SPARSE_POINTS, LinearModel, LocalPotential, Potential, is_linear, lacking, named, without_coefficients
+from jaxpot.potentials.base import LocalPotential, Potential, named
+from jaxpot.potentials.linear import SPARSE_POINTS, LinearModel, is_linear, lacking, without_coefficients
 from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
 from jaxpot.trees import pytree, static

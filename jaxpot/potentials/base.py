@@ -18,14 +18,13 @@ from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.neighbors import neighbor_pairs
 from jaxpot.passes import Fast, prepare
+from jaxpot.potentials.linear import LinearModel, is_linear
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties, added
 from jaxpot.trees import change_by_leaves, fields, is_pytree, leaf, pytree, set_fields, static, walk
 from jaxpot.units import SYMBOLS
 
 Array = jax.Array
-
-SPARSE_POINTS = "sparse points; write potential.with_points(jaxpot.fit.select_environments(descriptor, data, 1000, key=key))"
 
 
 class Model(Interface):
@@ -71,8 +70,8 @@ class Potential(Model):
 
     def properties(self, graph: Graph) -> Properties:
         """Energies, forces and virial in one reverse pass, and what there is more."""
-        energies, by_position, by_strain = energies_with_gradient(self, graph)
-        return poisoned(energies, -by_position, -by_strain, self.more(graph))
+        energies, by_position, by_strain, more = energies_with_gradient(self, graph)
+        return poisoned(energies, -by_position, -by_strain, more)
 
 
 class LocalPotential(Potential):
@@ -153,17 +152,23 @@ def _energies_jvp(primals, tangents):
 
 
 @functools.singledispatch
-def energies_with_gradient(potential: Potential, graph: Graph) -> tuple[Array, Array, Array]:
-    """Atomic energies [N], zero for padding atoms, and the derivatives of their sum by positions [N, 3] and strain [3, 3]."""
+def energies_and_more(potential: Potential, graph: Graph) -> tuple[Array, Properties]:
+    """`energies` and `more`; classes in which both follow from the same, such as charges, register it, so that this is computed once."""
+    return potential.energies(graph), potential.more(graph)
+
+
+@functools.singledispatch
+def energies_with_gradient(potential: Potential, graph: Graph) -> tuple[Array, Array, Array, Properties]:
+    """Atomic energies [N], zero for padding atoms, the derivatives of their sum by positions [N, 3] and strain [3, 3], and what there is more."""
 
     def energy(positions, epsilon):
-        energies = potential.energies(strained(graph, positions, epsilon))
+        energies, more = energies_and_more(potential, strained(graph, positions, epsilon))
         energies = jnp.where(graph.centers > 0, energies, 0)
-        return jnp.sum(energies), energies
+        return jnp.sum(energies), (energies, more)
 
     unstrained = jnp.zeros((3, 3), graph.positions.dtype)
-    (_, energies), gradient = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(graph.positions, unstrained)
-    return energies, *gradient
+    (_, (energies, more)), gradient = jax.value_and_grad(energy, argnums=(0, 1), has_aux=True)(graph.positions, unstrained)
+    return energies, *gradient, more
 
 
 def poisoned(energies: Array, forces: Array, virial: Array, more: Properties) -> Properties:
@@ -182,26 +187,6 @@ def predicts_more(potential: Potential) -> bool:
 def strained(graph: Graph, positions: Array, epsilon: Array) -> Graph:
     """The same structure at other positions, under the symmetric part of a strain."""
     return strain(graph.replace(positions=positions), 0.5 * (epsilon + epsilon.T))
-
-
-class LinearModel(Interface):
-    """Interface: a model whose predictions are `basis(graph) @ coefficients`, with a Gaussian prior on the coefficients."""
-
-    @abc.abstractmethod
-    def basis(self, graph: Graph) -> Properties:
-        """Derivatives of all that is predicted by the coefficients: every field with a trailing axis [P]."""
-
-    @abc.abstractmethod
-    def precision(self) -> Array:
-        """The prior w ~ Normal(0, precision⁻¹), shape [P, P]."""
-
-    @abc.abstractmethod
-    def with_coefficients(self, w: Array) -> "LinearModel":
-        """The same model with these coefficients [P]."""
-
-    def energy_row(self, graph: Graph) -> Array:
-        """Derivatives of the energy by the coefficients, shape [P]; for models that have it without the rows of forces."""
-        return self.basis(graph).energy
 
 
 @pytree
@@ -272,39 +257,17 @@ class Sum(Potential, LinearModel):
 
 
 @energies_with_gradient.register
-def _of_terms(potential: Sum, graph: Graph) -> tuple[Array, Array, Array]:
+def _of_terms(potential: Sum, graph: Graph) -> tuple[Array, Array, Array, Properties]:
     """Term by term, since terms may have it at hand."""
     parts = [energies_with_gradient(term, only(graph, term.species)) for term in potential.terms]
-    energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
-    return jnp.where(potential.lost(graph) & (graph.centers > 0), jnp.nan, energies), by_position, by_strain
+    *derivatives, more = zip(*parts, strict=True)
+    energies, by_position, by_strain = (sum(part[1:], start=part[0]) for part in derivatives)
+    return jnp.where(potential.lost(graph) & (graph.centers > 0), jnp.nan, energies), by_position, by_strain, added(more)
 
 
 @predicts_more.register
 def _of_any_term(potential: Sum) -> bool:
     return any(map(predicts_more, potential.terms))
-
-
-@functools.singledispatch
-def is_linear(model: Any) -> bool:
-    """Whether a model is linear in coefficients of its own; classes of which only some instances are register it."""
-    return isinstance(model, LinearModel)
-
-
-@functools.singledispatch
-def constant_of(model: LinearModel) -> Model | None:
-    """What a linear model predicts whatever its coefficients, as a model; None, unless a class registers it, is nothing."""
-    return None
-
-
-@functools.singledispatch
-def lacking(model: LinearModel) -> str:
-    """What a linear model lacks to have coefficients, with the line to write; empty if nothing."""
-    return without_coefficients((model,), SPARSE_POINTS)
-
-
-def without_coefficients(parts: Sequence[Any], needed: str) -> str:
-    """Which of the parts that hold coefficients has none, and what it needs; empty if all have."""
-    return next((f"{type(part).__name__} has no {needed}" for part in parts if not part.n_coefficients), "")
 
 
 @is_linear.register

@@ -14,7 +14,8 @@ from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
-from jaxpot.potentials.base import LinearModel, Potential, diagnose, lacking, without_coefficients
+from jaxpot.potentials.base import Potential, diagnose
+from jaxpot.potentials.linear import LinearModel, lacking, without_coefficients
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties

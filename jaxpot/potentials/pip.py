@@ -10,8 +10,8 @@ from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.linalg import safe_norm
 from jaxpot.math.polynomials import Invariants, edge_permutations, invariants, pairs
 from jaxpot.math.transforms import DistanceTransform
-from jaxpot.potentials.base import LinearModel
 from jaxpot.potentials.bonded import BondedPotential
+from jaxpot.potentials.linear import LinearModel
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.properties import Properties
 from jaxpot.trees import positive, pytree, static

@@ -20,7 +20,8 @@ from jaxpot.heads.references import references_of, with_points
 from jaxpot.heads.tensor import degree
 from jaxpot.math.coupling import count_couplings
 from jaxpot.passes import condense, prepare
-from jaxpot.potentials.base import SPARSE_POINTS, LinearModel, Model, lacking, without_coefficients
+from jaxpot.potentials.base import Model
+from jaxpot.potentials.linear import SPARSE_POINTS, LinearModel, lacking, without_coefficients
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties

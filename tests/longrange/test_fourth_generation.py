@@ -13,7 +13,7 @@ import jaxpot
 from jaxpot import units
 from jaxpot.cutoffs import PolynomialCutoff
 from jaxpot.io.n2p2 import read_n2p2, write_n2p2
-from jaxpot.longrange import Direct, Ewald
+from jaxpot.longrange import ChargedPotential, ChargeModel, Coulomb, Direct, Electrostatics, Ewald, FixedCharges, GaussianCoulomb, PairsOfCharges
 
 SHARED = Path(os.environ.get("JAXPOT_DATA", "."))
 needs_data = pytest.mark.skipif(not os.environ.get("JAXPOT_DATA"), reason="needs the published data sets: export JAXPOT_DATA=/path/to/folder")
@@ -111,3 +111,34 @@ def test_files_with_faults(model, message):
 def test_what_the_caller_must_say(more, message):
     with pytest.raises(ValueError, match=message):
         read_n2p2(SHARED / "potentials" / "n2p2_H2O_RPBE-D3_4G", **(ATOMIC_UNITS | more))
+
+
+def test_elements_and_totals_that_do_not_fit_together():
+    """Widths of other elements are refused, and charges that miss the total are NaN with a cause, whatever potential sees them."""
+    pair = jaxpot.from_atoms(Atoms("NaCl", positions=[[0, 0, 0], [2.4, 0, 0]]), 1.0)
+    species, other = ("Na", "Cl"), GaussianCoulomb(("H", "O"), sigma=[0.3, 0.6])
+    assert np.all(np.isnan(Direct().potential(other, pair, np.ones(2))))
+    for make in (lambda: Electrostatics(FixedCharges(species, values=[1.0, -1.0]), Direct(), other), lambda: PairsOfCharges(species, Direct(), other)):
+        with pytest.raises(ValueError, match="GaussianCoulomb knows H, O and not Cl, Na"):
+            make()
+    charges = FixedCharges(species, values=[1.0, -0.5])
+    for model in (Electrostatics(charges, Direct()), ChargedPotential(charges, (PairsOfCharges(species, Direct(), Coulomb()),))):
+        assert np.isnan(quick_jit(jaxpot.evaluate)(model, pair).energy)
+        assert "sum to 0.5 e, the structure has a total charge of 0 e" in " ".join(jaxpot.diagnose(model, pair))
+
+
+def test_charges_are_made_once():
+    """For energies, forces and what is predicted beside them."""
+    calls = []
+
+    @jaxpot.pytree
+    class Counted(ChargeModel):
+        species, reach = ("Na", "Cl"), np.zeros(())
+
+        def charges(self, graph):
+            calls.append(graph)
+            return graph.positions[:, 0] - np.mean(graph.positions[:, 0])
+
+    pair = jaxpot.from_atoms(Atoms("NaCl", positions=[[0, 0, 0], [2.4, 0, 0]]), 1.0)
+    found = jaxpot.evaluate(Electrostatics(Counted(), Direct()), pair)
+    assert len(calls) == 1 and found.charges.shape == (2,)

@@ -12,7 +12,7 @@ import jaxpot
 from jaxpot import GTO, MLP, SOAP, AtomicPotential, CosineCutoff, Dataset, Density, IsolatedAtoms, Linear, Properties, from_atoms
 from jaxpot.descriptors.soap import LambdaSOAP
 from jaxpot.longrange import ChargeEquilibration, Direct, Electrostatics, FixedCharges, Fragments, LocalCharges, QEq, Uniform, Weighted, born_charges
-from jaxpot.potentials.base import constant_of
+from jaxpot.potentials.linear import constant_of
 from jaxpot.tensors import Dipole
 
 SPECIES, CUTOFF = ("O", "H"), 3.0
