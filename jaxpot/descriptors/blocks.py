@@ -20,6 +20,12 @@ def atoms_at_once(on_cpu: int = 128) -> int:
     return on_cpu if jax.default_backend() == "cpu" else 512 * on_cpu
 
 
+@functools.singledispatch
+def atoms_per_block(part: Any, n_neighbors: int) -> int:
+    """The block in use; classes that let users say it register that."""
+    return atoms_at_once(block_size(part, n_neighbors))
+
+
 def even_blocks(n: int, block: int) -> tuple[int, int]:
     """Number and size of even blocks of at most this many, of which the last one is padded by less than their number."""
     n_blocks = -(-n // block)

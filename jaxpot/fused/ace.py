@@ -17,7 +17,7 @@ from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import fusing
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import FastPotential, LocalPotential
+from jaxpot.potentials.base import Chunked, FastPotential, LocalPotential
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -42,7 +42,7 @@ class BlockACE(BlockDescriptor):
 
 
 @pytree
-class LinearACE(FastPotential):
+class LinearACE(FastPotential, Chunked):
     """ACE with a linear head, the couplings applied to the coefficients instead of every atom's products.
 
     Args:

@@ -14,7 +14,7 @@ from jaxpot.math.hyperspherical import bispectrum_slopes, slope_entries, weighte
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import fusing
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import FastPotential, LocalPotential
+from jaxpot.potentials.base import Chunked, FastPotential, LocalPotential
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -35,7 +35,7 @@ class BlockBispectrum(BlockDescriptor):
 
 
 @pytree
-class LinearBispectrum(FastPotential):
+class LinearBispectrum(FastPotential, Chunked):
     """SNAP with a linear head: the sum is taken at every point of the 3-sphere, where functions are multiplied, and integrated once.
 
     Args:

@@ -11,7 +11,7 @@ from jaxpot.heads.linear import Linear, SharedLinear
 from jaxpot.leaves import Leaf
 from jaxpot.passes import fusing
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import FastPotential, LocalPotential
+from jaxpot.potentials.base import Chunked, FastPotential, LocalPotential
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -32,7 +32,7 @@ class BlockClusters(BlockDescriptor):
 
 
 @pytree
-class LinearClusters(FastPotential):
+class LinearClusters(FastPotential, Chunked):
     """Polynomials of clusters with a linear head, applied to every cluster.
 
     Args:

@@ -16,14 +16,14 @@ from jaxpot.math.linalg import einsum, unit
 from jaxpot.math.spherical import by_degree
 from jaxpot.passes import fusing
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import FastPotential, LocalPotential
+from jaxpot.potentials.base import Chunked, FastPotential, LocalPotential
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class LinearSOAP(FastPotential):
+class LinearSOAP(FastPotential, Chunked):
     r"""A linear function of the power spectrum as a quadratic form of the coefficients: the spectrum itself is never formed.
 
     .. math:: \epsilon_i = \sum_{lm} \mathbf c_{lm} \cdot F^{z_i}_l \mathbf c_{lm} \;\big/\; |\mathbf p|
@@ -51,7 +51,7 @@ class LinearSOAP(FastPotential):
 
 
 @pytree
-class LinearPrimitives(FastPotential):
+class LinearPrimitives(FastPotential, Chunked):
     """As LinearSOAP, of a density with one channel for each of few tabulated radial functions: forms of the sums over primitives are cheaper
     than mixing first.
 

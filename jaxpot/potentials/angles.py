@@ -39,10 +39,6 @@ class AngularPotential(LocalPotential):
         tables = self.tables()
         return jax.vmap(lambda env: self.atom(tables, env))(envs)
 
-    def _check_chunk(self) -> None:
-        if self.chunk is not None and not self.chunk > 0:
-            raise ValueError(f"{type(self).__name__}: chunk must be a positive number of atoms, got {self.chunk}")
-
 
 @block_size.register
 def _of_angles(potential: AngularPotential, n_neighbors: int) -> int:

@@ -18,7 +18,7 @@ from jaxpot.heads.sparse_gp import SparseGP
 from jaxpot.math.kernels import PolynomialKernel
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, condensing, freezing, tabulating
-from jaxpot.potentials.base import LocalPotential, Potential, named
+from jaxpot.potentials.base import Chunked, Potential, named
 from jaxpot.potentials.linear import SPARSE_POINTS, LinearModel, is_linear, lacking, without_coefficients
 from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
@@ -96,7 +96,7 @@ class DescribedPotential(LinearModel):
 
 
 @pytree
-class AtomicPotential(DescribedPotential, LocalPotential):
+class AtomicPotential(DescribedPotential, Chunked):
     r"""Atomic energies from a descriptor and a head, :math:`\epsilon_i = h(x_i, z_i)`.
 
     Of a cluster descriptor an atom has many instances, and its energy is their weighted sum. It is a linear model where its head is
@@ -129,8 +129,7 @@ class AtomicPotential(DescribedPotential, LocalPotential):
 
     def __post_init__(self):
         self._check()
-        if self.chunk is not None and not self.chunk > 0:
-            raise ValueError(f"AtomicPotential: chunk must be a positive number of atoms, got {self.chunk}")
+        self._check_chunk()
         needed = getattr(self.descriptor, "permutations", ())
         if len(needed) > 1 and set(getattr(getattr(self.head, "kernel", None), "permutations", ())) != set(needed):
             name = type(self.descriptor).__name__

@@ -11,7 +11,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import poison, species_tuple
-from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
+from jaxpot.descriptors.blocks import atoms_at_once, atoms_per_block, block_size, map_blocks
 from jaxpot.graph import Environment, Graph, environments, only, strain, to_atoms, unusable
 from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
@@ -78,13 +78,7 @@ class LocalPotential(Potential):
     """Interface: a potential whose atomic energies follow from each atom's own neighbours. A new one writes `of` and nothing else.
 
     Blocks of atoms, derivatives in a single pass and the evaluation of large structures in parts follow from it.
-
-    Attributes:
-      chunk: atoms per checkpointed block, which bounds memory by that of one block, static; None takes 128, or what fits the cache, on CPU
-        and 512 times as many on accelerators.
     """
-
-    chunk: int | None = None
 
     @abc.abstractmethod
     def of(self, envs: Environment) -> Array:
@@ -92,6 +86,26 @@ class LocalPotential(Potential):
 
     def energies(self, graph: Graph) -> Array:
         return energies_carrying(self, graph)
+
+
+class Chunked(LocalPotential):
+    """Interface: a local potential whose users may say how many atoms are evaluated at once.
+
+    Attributes:
+      chunk: atoms per checkpointed block, which bounds memory by that of one block, static; None takes 128, or what fits the cache, on CPU
+        and 512 times as many on accelerators.
+    """
+
+    chunk: int | None
+
+    def _check_chunk(self) -> None:
+        if self.chunk is not None and not self.chunk > 0:
+            raise ValueError(f"{type(self).__name__}: chunk must be a positive number of atoms, got {self.chunk}")
+
+
+@atoms_per_block.register
+def _as_said(potential: Chunked, n_neighbors: int) -> int:
+    return potential.chunk or atoms_at_once(block_size(potential, n_neighbors))
 
 
 class FastPotential(LocalPotential, Fast):
@@ -127,8 +141,7 @@ def _energies(potential: LocalPotential, stack: Environment) -> Array:
 
 def in_blocks(potential: LocalPotential, function: Callable, stack: Environment) -> Any:
     """A function over a stack of a structure's atoms, in checkpointed blocks."""
-    block = potential.chunk or atoms_at_once(block_size(potential, stack.mask.shape[1]))
-    return map_blocks(jax.checkpoint(function), stack, block)
+    return map_blocks(jax.checkpoint(function), stack, atoms_per_block(potential, stack.mask.shape[1]))
 
 
 @functools.partial(_energies.defjvp, symbolic_zeros=True)

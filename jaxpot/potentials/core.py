@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import species_tuple
-from jaxpot.descriptors.blocks import block_size
+from jaxpot.descriptors.blocks import atoms_per_block
 from jaxpot.graph import Environment, Graph
 from jaxpot.leaves import Leaf, OptionalLeaf, Tree
 from jaxpot.math.cutoffs import cosine_ramp, smoothstep
@@ -214,10 +214,6 @@ class Switched(LocalPotential):
     def reach(self) -> Array:
         return jnp.maximum(jnp.maximum(jnp.asarray(self.potential.reach), self.core.reach), self.switch.reach)
 
-    @property
-    def chunk(self) -> int | None:
-        return self.potential.chunk or self.core.chunk
-
     def causes(self, graph: Graph) -> tuple[str, ...]:
         return (*self.potential.causes(graph), *self.core.causes(graph))
 
@@ -228,6 +224,6 @@ class Switched(LocalPotential):
         return share * self.potential.of(envs) + of_core * core
 
 
-@block_size.register
+@atoms_per_block.register
 def _of_both(switched: Switched, n_neighbors: int) -> int:
-    return min(block_size(part, n_neighbors) for part in (switched.potential, switched.core))
+    return min(atoms_per_block(part, n_neighbors) for part in (switched.potential, switched.core))

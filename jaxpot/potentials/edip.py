@@ -9,13 +9,14 @@ from jaxpot.graph import Environment
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import AngularPotential, distances_and_units, ending, of_angles, over_angles
+from jaxpot.potentials.base import Chunked
 from jaxpot.trees import leaf, pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class EDIP(AngularPotential):
+class EDIP(AngularPotential, Chunked):
     r"""EDIP with tables of the elements, as LAMMPS's `edip/multi`.
 
     .. math:: \epsilon_i &= \sum_j A \left[(B/r_{ij})^\rho - e^{-\beta Z_i^2}\right] h_{ij}(\sigma) + \sum_{j<k} h_{ij}(\gamma) h_{ik}(\gamma)

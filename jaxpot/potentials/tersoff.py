@@ -11,6 +11,7 @@ from jaxpot.graph import Environment
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import AngularPotential, distances_and_units
+from jaxpot.potentials.base import Chunked
 from jaxpot.trees import leaf, pytree, static
 
 Array = jax.Array
@@ -59,7 +60,6 @@ class BondOrderPotential(AngularPotential):
                 raise ValueError(f"{owner}: {name} must be ≥ 0, got {np.asarray(getattr(self, name))}")
         if self.m not in (1, 3):
             raise ValueError(f"{owner}: m must be 1 or 3, got {self.m}")
-        self._check_chunk()
 
     @property
     def reach(self) -> Array:
@@ -97,7 +97,7 @@ def _weakened(x: Array, power: Array, root: Array) -> Array:
 
 
 @pytree
-class Tersoff(BondOrderPotential):
+class Tersoff(BondOrderPotential, Chunked):
     r"""Tersoff with tables of the elements, as in LAMMPS.
 
     .. math:: \epsilon_i &= \tfrac12 \sum_j f_c(r_{ij}) \left[A e^{-\lambda_1 r_{ij}} - b_{ij} B e^{-\lambda_2 r_{ij}}\right], \qquad
@@ -152,6 +152,7 @@ class Tersoff(BondOrderPotential):
 
     def __post_init__(self):
         self._check()
+        self._check_chunk()
         for name in ("n", "d"):
             if is_concrete(getattr(self, name)) and not np.all(np.asarray(getattr(self, name)) > 0):
                 raise ValueError(f"Tersoff: {name} must be > 0, got {np.asarray(getattr(self, name))}")
@@ -168,7 +169,7 @@ class Tersoff(BondOrderPotential):
 
 
 @pytree
-class ModifiedTersoff(BondOrderPotential):
+class ModifiedTersoff(BondOrderPotential, Chunked):
     r"""The modification of Kumagai et al. with tables of the elements, LAMMPS's `tersoff/mod`, and with a constant c_0 its `tersoff/mod/c`.
 
     As `Tersoff`, with f_c (r) c_0 added to the repulsion, and
@@ -221,6 +222,7 @@ class ModifiedTersoff(BondOrderPotential):
 
     def __post_init__(self):
         self._check()
+        self._check_chunk()
         for name in ("n", "eta", "c3"):
             if is_concrete(getattr(self, name)) and not np.all(np.asarray(getattr(self, name)) > 0):
                 raise ValueError(f"ModifiedTersoff: {name} must be > 0, got {np.asarray(getattr(self, name))}")

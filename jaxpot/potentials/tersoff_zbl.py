@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxpot.checks import is_concrete
 from jaxpot.leaves import Leaf
+from jaxpot.potentials.base import Chunked
 from jaxpot.potentials.tersoff import BondOrderPotential, Tersoff
 from jaxpot.trees import leaf, pytree, static
 
@@ -18,7 +19,7 @@ _EXPONENTS = (3.2, 0.9423, 0.4029, 0.2016)
 
 
 @pytree
-class TersoffZBL(BondOrderPotential):
+class TersoffZBL(BondOrderPotential, Chunked):
     r"""Tersoff joined to the repulsion of Ziegler, Biersack and Littmark, LAMMPS's `tersoff/zbl`.
 
     As `Tersoff`, with
@@ -70,6 +71,7 @@ class TersoffZBL(BondOrderPotential):
 
     def __post_init__(self):
         self._check()
+        self._check_chunk()
         for name in ("n", "d"):
             if is_concrete(getattr(self, name)) and not np.all(np.asarray(getattr(self, name)) > 0):
                 raise ValueError(f"TersoffZBL: {name} must be > 0, got {np.asarray(getattr(self, name))}")

@@ -9,6 +9,7 @@ from jaxpot.graph import Environment
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.potentials.angles import AngularPotential, distances_and_units, ending, of_angles, over_angles
+from jaxpot.potentials.base import Chunked
 from jaxpot.potentials.pair import require_table
 from jaxpot.trees import leaf, pytree, static
 from jaxpot.units import COULOMB
@@ -19,7 +20,7 @@ _SYMMETRIC = ("H", "eta", "charges", "lambda1", "D", "lambda4", "W", "cutoff")
 
 
 @pytree
-class Vashishta(AngularPotential):
+class Vashishta(AngularPotential, Chunked):
     r"""Vashishta with tables of the elements, as in LAMMPS.
 
     .. math:: \epsilon_i &= \tfrac12 \sum_j \left[V(r_{ij}) - V(r_c) - (r_{ij} - r_c) V'(r_c)\right]
