@@ -1,5 +1,6 @@
 """ASE: any potential as a calculator."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import ase.calculators.calculator as ase_calculator
@@ -28,9 +29,11 @@ class Calculator(ase_calculator.Calculator):
     Args:
       potential: any potential.
       skin: in Å.
+      charge: total charge, in e; what `atoms` say of charges does not count.
+      field: outer electric field, shape [3], in V/Å.
 
     Raises:
-      ValueError: for a negative skin; in a calculation, for a structure without sensible neighbours (see `from_atoms`).
+      ValueError: for a negative skin, a charge or field that is not finite; in a calculation, for a structure without sensible neighbours (see `from_atoms`).
       RuntimeError: in a calculation, if a result is not finite; the message says why.
 
     Example:
@@ -45,7 +48,7 @@ class Calculator(ase_calculator.Calculator):
 
     implemented_properties = [result for observable in OBSERVABLES.values() if observable.of_energy for result in observable.ase]
 
-    def __init__(self, potential: Potential, *, skin: float = 0.5):
+    def __init__(self, potential: Potential, *, skin: float = 0.5, charge: float = 0.0, field: Sequence[float] = (0.0, 0.0, 0.0)):
         super().__init__()
         if not isinstance(potential, Potential):
             raise TypeError(f"Calculator: expected a potential, got {type(potential).__name__}")
@@ -54,6 +57,7 @@ class Calculator(ase_calculator.Calculator):
         check_jax()
         self.potential = potential
         self.skin = float(skin)
+        self.outer = {"charge": charge, "field": field}
         if predicts_more(potential):  # what, its results say
             self.implemented_properties = [result for observable in OBSERVABLES.values() for result in observable.ase]
         self._ready = _ready(potential)
@@ -77,7 +81,7 @@ class Calculator(ase_calculator.Calculator):
     def _current_graph(self) -> Graph:
         """The Graph of `self.atoms`, with the old lists where they still hold."""
         if not self._holds():
-            graph = from_atoms(self.atoms, max(self._reach + self.skin, _SHORTEST))
+            graph = from_atoms(self.atoms, max(self._reach + self.skin, _SHORTEST), **self.outer)
             needed = graph.neighbors.shape[1]
             if needed > self._slots:
                 self._slots = -(-(needed + needed // 8) // 8) * 8

@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     md.add_argument("--interval", type=int, default=10, help="steps between frames (default: %(default)s)")
     md.add_argument("--seed", type=int, default=0, help="of the initial velocities (default: %(default)s)")
     md.add_argument("--skin", type=float, default=0.5, help="Å, of the neighbour list (default: %(default)s)")
+    md.add_argument("--charge", type=float, default=0.0, help="e, of the whole structure (default: %(default)s)")
     md.add_argument("--restart", action="store_true", help="go on from the restart state of TRAJ")
     md.add_argument("--overwrite", action="store_true", help="replace an existing TRAJ")
 
@@ -331,14 +332,16 @@ def _note(atoms: Any, found: Any, model: Any, prefix: str) -> None:
 
 
 def _keys(text: str | None) -> dict[str, str] | None:
+    from jaxpot.data import OUTER
     from jaxpot.properties import SOURCES
 
     if text is None:
         return None
+    names = (*SOURCES, *OUTER)
     pairs = [[word.strip() for word in part.partition("=")] for part in text.split(",")]
     for name, equals, value in pairs:
-        if name not in SOURCES or not equals or not value:
-            raise ValueError(f"--keys {text!r}: expected NAME=KEY,NAME=KEY of what the data have; names are {', '.join(SOURCES)}")
+        if name not in names or not equals or not value:
+            raise ValueError(f"--keys {text!r}: expected NAME=KEY,NAME=KEY of what the data have; names are {', '.join(names)}")
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError(f"--keys {text!r} names a property twice; expected one name for each")
     return {name: value for name, _, value in pairs}
@@ -359,7 +362,7 @@ def _md(args: argparse.Namespace) -> int:
         print(f"starting from the last of {len(frames)} structures: {origins[-1]}")
     summary = md.run(
         model, frames[-1], args.output, ensemble=ensemble, steps=args.steps, interval=args.interval, seed=args.seed, skin=args.skin,
-        restart=args.restart, overwrite=args.overwrite,
+        charge=args.charge, restart=args.restart, overwrite=args.overwrite,
     )  # fmt: skip
     print(json.dumps(summary))
     return 0

@@ -17,7 +17,7 @@ from jaxpot.noise import broadcast_level, require_stated
 from jaxpot.properties import OBSERVABLES, SOURCES, Properties
 from jaxpot.trees import pytree, static
 
-_OUTER = ("charge", "field")  # of a Graph, beside labels
+OUTER = ("charge", "field")  # of a Graph, beside labels
 _BUCKET = 1.3  # sizes within this ratio share one padded shape
 _COMPILATION = 100_000  # atoms × slots of padding that cost about as much as one more compilation
 
@@ -94,9 +94,9 @@ class Dataset(Tree):
         frames = list(frames)
         if not frames:
             raise ValueError("no frames; expected at least one ase.Atoms")
-        unknown = sorted(set(keys or {}) - {*SOURCES, *_OUTER})
+        unknown = sorted(set(keys or {}) - {*SOURCES, *OUTER})
         if unknown:
-            raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*SOURCES, *_OUTER})}")
+            raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*SOURCES, *OUTER})}")
         if not all(isinstance(key, str) for key in (keys or {}).values()):
             raise ValueError(f"keys are {dict(keys or {})}; expected names, for example {{'energy': 'dft_energy'}}")
         graphs, labels = [], []
@@ -228,7 +228,7 @@ def _buckets(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 def _outer(atoms: Any, keys: Mapping[str, str] | None) -> dict[str, Any]:
     """The total charge and the outer field of a frame, where keys say how `info` calls them."""
-    named = {name: key for name, key in (keys or {}).items() if name in _OUTER}
+    named = {name: key for name, key in (keys or {}).items() if name in OUTER}
     for name, key in named.items():
         if key not in atoms.info:
             nothing = "0.0" if name == "charge" else "(0, 0, 0)"

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ def run(
     interval: int = 10,
     seed: int = 0,
     skin: float = 0.5,
+    charge: float = 0.0,
+    field: Sequence[float] = (0.0, 0.0, 0.0),
     restart: bool = False,
     overwrite: bool = False,
     progress: bool | None = None,
@@ -60,6 +62,8 @@ def run(
       interval: steps between frames.
       seed: of the velocities.
       skin: of the neighbour list, in Å.
+      charge: of the whole structure, in e; what `atoms` say of charges does not count.
+      field: outer electric field, shape [3], in V/Å.
       restart: go on from the state beside `output`.
       overwrite: replace an existing trajectory.
       progress: True or False shows or hides the progress bar; None shows it on a terminal.
@@ -77,7 +81,7 @@ def run(
     _check(steps, interval, seed, skin)
     steps, interval, seed = int(steps), int(interval), int(seed)
     name, timestep = type(ensemble).__name__.lower(), float(ensemble.timestep)
-    settings = {"ensemble": name, "model": _digest(potential, atoms)} | {path: np.asarray(leaf).tolist() for path, leaf, _ in walk(ensemble)}
+    settings = {"ensemble": name, "model": _digest(potential, atoms)} | _outer(charge, field) | {path: np.asarray(leaf).tolist() for path, leaf, _ in walk(ensemble)}
     output = Path(output)
     kept = output.with_name(output.name + ".restart.npz")
     if not restart and (output.exists() or kept.exists()) and not overwrite:
@@ -85,7 +89,7 @@ def run(
             raise FileExistsError(f"{output} exists; write --restart to go on, or --overwrite to replace it")
         there, lacks = (output, "has no restart state") if output.exists() else (kept, "has no trajectory")
         raise FileExistsError(f"{there} exists but {lacks} beside it, so it cannot go on; write --overwrite to replace it, or another --output")
-    system = _system(potential, atoms, ensemble, skin)
+    system = _system(potential, atoms, ensemble, skin, charge, field)
     ready, key = _ready(potential), jax.random.key(seed)
     if restart:
         motion, log = _restored(kept, jax.eval_shape(system.init, key, ready).motion, settings)
@@ -212,9 +216,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def _system(potential: Potential, atoms: Any, ensemble: Ensemble, skin: float) -> System:
+def _outer(charge: float, field: Sequence[float]) -> dict[str, Any]:
+    """Total charge and outer field as settings; runs before there were any have none."""
+    settings = {"charge": float(charge), "field": [float(x) for x in field]}
+    return {name: value for name, value in settings.items() if np.any(value)}
+
+
+def _system(potential: Potential, atoms: Any, ensemble: Ensemble, skin: float, charge: float, field: Sequence[float]) -> System:
     """The system that a start is, refused where the potential does not know it."""
-    graph = from_atoms(atoms, float(potential.reach) or 1.0)
+    graph = from_atoms(atoms, float(potential.reach) or 1.0, charge=charge, field=field)
     causes = diagnose(potential, graph)
     if causes:
         raise ValueError("; ".join(causes))
@@ -229,8 +239,9 @@ def _why(system: System, state: State, potential: Potential) -> str:
     step = float(system.ensemble.timestep)
     fallback = f"atoms moved too far within a step of {step} fs, or the model is used outside what it was fitted to"
     positions, cell = map(np.asarray, system.structure(state))
+    found = Atoms(system.numbers, positions, cell=cell, pbc=system.box is not None)
     try:
-        graph = from_atoms(Atoms(system.numbers, positions, cell=cell, pbc=system.box is not None), float(potential.reach) or 1.0)
+        graph = from_atoms(found, float(potential.reach) or 1.0, charge=float(system.charge), field=np.asarray(system.field))
     except ValueError as error:
         return str(error)
     return "; ".join(diagnose(potential, graph)) or fallback
@@ -299,9 +310,9 @@ def _restored(path: Path, like: Any, settings: Mapping[str, Any]) -> tuple[Any, 
         log = {name: float(log[name]) for name in _LOG} | {name: int(log[name]) for name in ("step", "bytes", "n")}
     except Exception as error:  # NumPy passes on what damaged archives set off
         raise ValueError(f"{path} is not a readable restart state ({type(error).__name__}: {error}); write --overwrite to start anew") from None
-    for name, value in settings.items():
-        if before.get(name) != value:
-            what = f"{name} was {before.get(name)} and is now {value}"
+    for name in dict.fromkeys((*settings, *before)):
+        if before.get(name) != settings.get(name):
+            what = f"{name} was {before.get(name)} and is now {settings.get(name)}"
             what = "the model, the elements, the cell, the masses or what is fixed differ" if name == "model" else what
             raise ValueError(f"{path} belongs to another run: {what}; use the same, or start anew without --restart")
     old, structure = jax.tree_util.tree_flatten(like)

@@ -81,10 +81,12 @@ class System(Tree):
     """A structure and the ensemble in which it moves.
 
     `init`, `step` and `observe` are pure. Where a neighbour list no longer holds, forces and all that follows are NaN, and `overflow`
-    says so. The numbers of the ensemble and the masses are leaves: `system.replace(ensemble=NVT(600.0))` moves on at another temperature.
+    says so. The numbers of the ensemble, the masses, and total charge and outer field of the graph are leaves:
+    `system.replace(ensemble=NVT(600.0))` moves on at another temperature.
 
     Args:
-      graph: a structure, periodic in all directions or in none; its cutoff is what a potential may look at most.
+      graph: a structure, periodic in all directions or in none, with its total charge and outer field; its cutoff is what a potential may
+        look at most.
       ensemble: how it moves.
       masses: shape [N], in amu; None takes those of the elements.
       momenta: of the start, shape [N, 3], in ASE's unit; None draws them at the ensemble's temperature.
@@ -115,6 +117,8 @@ class System(Tree):
     momenta: OptionalLeaf
     mobile: OptionalLeaf
     box: OptionalLeaf
+    charge: Leaf
+    field: Leaf
     neighbors: object
     degrees_of_freedom: int = static()
     functions: object = code()
@@ -152,6 +156,7 @@ class System(Tree):
         values = {
             "ensemble": ensemble, "numbers": numbers, "masses": jnp.asarray(masses, dtype), "positions": jnp.asarray(R, dtype),
             "momenta": None if momenta is None else jnp.asarray(momenta, dtype), "mobile": mobile, "box": box,
+            "charge": graph.charge, "field": graph.field,
             "neighbors": neighbor_fn.allocate(jnp.asarray(R, dtype)), "functions": _Functions(neighbor_fn.allocate, graph_fn, shift),
             "degrees_of_freedom": int(np.sum(free)) - conserved,
         }  # fmt: skip
@@ -196,7 +201,7 @@ class System(Tree):
 
     def graph(self, state: State) -> Graph:
         """The structure of a state, for `evaluate` and observables; its list is that of the state, complete up to the cutoff."""
-        return self.functions.graph(state.motion.position, state.neighbors, **self._box(state.motion))
+        return self._graph(state.motion.position, state.neighbors, **self._box(state.motion))
 
     def structure(self, state: State) -> tuple[Array, Array]:
         """Positions [N, 3] and cell [3, 3] (rows are lattice vectors; zero in free space), in Å."""
@@ -218,12 +223,16 @@ class System(Tree):
     def _box(self, motion: Any) -> dict[str, Array]:
         return {"box": self.ensemble.box(motion)} if isinstance(self.ensemble, CellEnsemble) else {}
 
+    def _graph(self, R: Array, neighbors: Any, **box: Any) -> Graph:
+        outer = {name: jnp.asarray(getattr(self, name), R.dtype) for name in ("charge", "field")}
+        return self.functions.graph(R, neighbors, **box).replace(**outer)
+
     def _updated(self, state: State) -> Any:
         return state.neighbors.update(state.motion.position, **self._box(state.motion))
 
     def _mechanics(self, neighbors: Any, potential: Potential) -> Mechanics:
         def energy_of(R: Array, *, box: Array | None = None, perturbation: Array | None = None) -> Array:
-            return energy(potential, self.functions.graph(R, neighbors, box=box, perturbation=perturbation))
+            return energy(potential, self._graph(R, neighbors, box=box, perturbation=perturbation))
 
         def force(R: Array) -> Array:
             return quantity.force(energy_of)(R) * self.mobile

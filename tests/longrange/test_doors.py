@@ -4,8 +4,10 @@ import json
 
 import ase.io
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from catalog import quick_jit
 
@@ -131,3 +133,35 @@ def test_command_line(frames, truth, tmp_path, monkeypatch, capsys):
     assert type(model.terms[1]) is longrange.Electrostatics
     assert main(["evaluate", "out/model.npz", "salt.xyz", "--predictions", "p.xyz"]) == 0, capsys.readouterr().err
     assert ase.io.read("p.xyz").arrays["jaxpot_charges"].shape == (8,)
+
+
+@jp.pytree
+class OfTheWhole(jp.Potential):
+    """A spring for every atom, as stiff as the total charge says, in the outer field."""
+
+    stiffness: jax.Array
+    species = ("Na", "Cl")
+    reach = jnp.asarray(3.0)
+
+    def energies(self, graph):
+        return self.stiffness * graph.charge * jnp.sum(graph.positions**2, axis=1) - graph.positions @ graph.field
+
+
+def test_total_charge_and_field_reach_every_door(tmp_path):
+    """Models that know the total from the structure alone would otherwise predict, silently, for another molecule."""
+    ion, model = Atoms("Na2Cl", positions=[[0, 0, 0], [2.6, 0.2, 0], [-1.2, 2.2, 0.4]]), OfTheWhole(1.0)
+    outer = {"charge": 1.0, "field": (0.1, 0.0, -0.05)}
+    graph = jp.from_atoms(ion, 3.0, **outer)
+    whole = evaluate(model, graph)
+    ion.calc = jp.Calculator(model, **outer)
+    np.testing.assert_allclose(ion.get_potential_energy(), whole.energy, rtol=1e-12)
+    system = md.System(graph, md.NVE(timestep=0.5))
+    state = system.init(jax.random.key(0), model)
+    found = system.observe(state, model)
+    np.testing.assert_allclose([found.energy, *found.forces.ravel()], [whole.energy, *whole.forces.ravel()], atol=1e-11)
+    assert float(system.graph(state).charge) == 1.0
+    md.run(model, ion, tmp_path / "ion.xyz", ensemble=md.NVE(timestep=0.5), steps=10, **outer)
+    first = ase.io.read(tmp_path / "ion.xyz", 0)
+    np.testing.assert_allclose(first.get_potential_energy(), whole.energy, atol=1e-6)
+    with pytest.raises(ValueError, match="charge was 1.0 and is now None"):
+        md.run(model, ion, tmp_path / "ion.xyz", ensemble=md.NVE(timestep=0.5), steps=20, restart=True)
