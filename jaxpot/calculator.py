@@ -33,7 +33,7 @@ class Calculator(ase_calculator.Calculator):
       field: outer electric field, shape [3], in V/Å.
 
     Raises:
-      ValueError: for a negative skin, a charge or field that is not finite; in a calculation, for a structure without sensible neighbours (see `from_atoms`).
+      ValueError: for a negative skin; in a calculation, for what `from_atoms` refuses, such as a structure without sensible neighbours.
       RuntimeError: in a calculation, if a result is not finite; the message says why.
 
     Example:

@@ -81,7 +81,8 @@ def run(
     _check(steps, interval, seed, skin)
     steps, interval, seed = int(steps), int(interval), int(seed)
     name, timestep = type(ensemble).__name__.lower(), float(ensemble.timestep)
-    settings = {"ensemble": name, "model": _digest(potential, atoms)} | _outer(charge, field) | {path: np.asarray(leaf).tolist() for path, leaf, _ in walk(ensemble)}
+    numbers = {path: np.asarray(leaf).tolist() for path, leaf, _ in walk(ensemble)}
+    settings = {"ensemble": name, "model": _digest(potential, atoms)} | _outer(charge, field) | numbers
     output = Path(output)
     kept = output.with_name(output.name + ".restart.npz")
     if not restart and (output.exists() or kept.exists()) and not overwrite:
