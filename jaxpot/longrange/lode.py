@@ -141,9 +141,9 @@ class LODE(GraphExpansion):
         return jnp.asarray(self.radius) + jnp.asarray(self.sigma)
 
     def _nodes_needed(self, room: float) -> Array:
-        # Chebyshev nodes for exp(ikr), which oscillates as often as its phase says and then converges at once
+        # of exp(ikr), which oscillates as often as its phase says and then converges at once; and, measured, of potentials over all distances
         phase = 0.5 * room * self.last * self.end
-        return phase + 6 * jnp.cbrt(phase) + 24
+        return jnp.maximum(phase + 6 * jnp.cbrt(phase) + 24, 9 * room * self.radius / self.sigma + 60)
 
     def unresolved(self) -> Array:
         """Whether the tables of radial integrals are not exact, shape []: sigma has become too small for them, or the radius too large."""
@@ -262,7 +262,7 @@ class TableLODE(GraphExpansion, Field, Fast):
         if plain.interior is not None:
             own = own * (1 - plain.interior(jnp.zeros((), found.dtype)))
             found = found - self._of_neighbors(graph, plain.interior)
-        center = ((own - 1) / math.sqrt(4 * math.pi)) * weights[:, :, None] * self.at_center
+        center = ((own - 1) / math.sqrt(4 * math.pi)) * weights[:, :, None] * self.at_center[None, None, :]
         found = found.at[:, :, 0].add(center.reshape(found.shape[:2]))
         return poison(found, plain.sum.lost(graph, jnp.asarray(plain.sigma), plain.end) | plain.unresolved())
 

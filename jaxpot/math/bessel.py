@@ -127,7 +127,8 @@ def spherical_bessel(x: Array, l_max: int) -> Array:
     """
     x = jnp.asarray(x)
     switch, series = (jnp.asarray(t, x.dtype) for t in _wave_plan(l_max))
-    small = jnp.minimum(x[..., None], switch.reshape((1,) * x.ndim + (-1,)))
+    switch = switch.reshape((1,) * x.ndim + (-1,))
+    small = jnp.minimum(x[..., None], switch)
     low = einsum("...lk,lk->...l", powers((small / switch) ** 2, series.shape[1]), series)
     low = low * jnp.stack([small[..., l] ** l for l in range(l_max + 1)], axis=-1)
 
