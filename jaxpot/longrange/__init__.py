@@ -26,10 +26,10 @@ from jaxpot.longrange.split import SplitSum
 from jaxpot.longrange.sums import Direct, PairSum
 
 __all__ = [
-    "D3", "LODE", "AllPairs", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel", "ChargePotential", "ChargedAtoms",
-    "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower", "Dense", "Direct", "Dispersion",
-    "Electrostatics", "Ewald", "Field", "FieldSum", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower", "LocalCharges", "OverlapWeighted",
-    "PairSum", "PairsOfCharges", "ParticleMesh", "QEq", "RationalDamping", "Screening", "SelfConsistent", "Solver", "SplitSum", "TangToennies",
-    "Totals", "Uniform", "Waves", "Weighted", "WholeStructure", "ZeroDamping", "born_charges", "coordination_numbers", "field_sum_for",
-    "mesh_for", "sum_for",
+    "D3", "LODE", "AllPairs", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel", "ChargePotential",
+    "ChargedAtoms", "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower", "Dense", "Direct",
+    "Dispersion", "Electrostatics", "Ewald", "Field", "FieldSum", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower",
+    "LocalCharges", "OverlapWeighted", "PairSum", "PairsOfCharges", "ParticleMesh", "QEq", "RationalDamping", "Screening", "SelfConsistent", "Solver",
+    "SplitSum", "TangToennies", "Totals", "Uniform", "Waves", "Weighted", "WholeStructure", "ZeroDamping", "born_charges", "coordination_numbers",
+    "field_sum_for", "mesh_for", "sum_for",
 ]  # fmt: skip
