@@ -54,6 +54,7 @@ from jaxpot.descriptors import (
     Listed,
     LocalMBTR,
     LocalSLATM,
+    MultiScale,
     OwnCharge,
     PerAtom,
     PerOrder,
@@ -95,6 +96,8 @@ from jaxpot.heads import Embedding, HiddenLayer, LinenHead, NNXHead, Quadratic, 
 from jaxpot.kernels import Average, BestMatch, Matern, REMatch, SquaredExponential, Symmetrised
 from jaxpot.longrange import (
     D3,
+    LODE,
+    AllPairs,
     AxilrodTeller,
     BeckeJohnson,
     Carried,
@@ -122,6 +125,7 @@ from jaxpot.longrange import (
     SelfConsistent,
     TangToennies,
     Uniform,
+    Waves,
     Weighted,
     ZeroDamping,
 )
@@ -151,7 +155,7 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
     "acsf-narrow", "ace-alchemical", "ace-smeared", "bispectrum-by-element", "by-distance", "charges-crystal", "chunked", "committee", "d3-zero", "edip", "ewald-sum-spectrum",
-    "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "local-mbtr",
+    "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "lode-ace", "lode-exterior", "local-mbtr",
     "self-consistent", "self-consistent-crystal", "sine-matrix", "soap-compressed", "soap-no-center", "soap-solid-gto", "stillinger-weber-modified", "structure-best-match",
     "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "vashishta",
 }
@@ -483,6 +487,15 @@ def _d3(damping, covalent):  # radii at which the counting function is not too s
     return D3(tables, damping, cutoff=POLYNOMIAL, counting=COSINE) + AxilrodTeller(tables, cutoff=POLYNOMIAL, counting=COSINE, s9=0.8)
 
 
+def _lode(sum, **changes):
+    return LODE(SPECIES, 2.0, GTO(2), 2, 0.7, sum, **changes)
+
+
+def _multi_scale():
+    far = _lode(AllPairs(), power=2, interior=POLYNOMIAL)
+    return _fitted(AtomicPotential(MultiScale(Density(SPECIES, COSINE, Bessel(2), 1, sigma=0.5), far), Linear()))
+
+
 def _dispersion(sum, damping):
     return Dispersion(SPECIES, c6=[25.0, 90.0], sum=sum, interaction=damping)
 
@@ -490,6 +503,8 @@ def _dispersion(sum, damping):
 MOLECULAR = {
     "dispersion-direct": lambda: _dispersion(Direct(), TangToennies(SPECIES, b=[2.2, 1.9])),
     "d3-zero": lambda: _d3(ZeroDamping(s8=0.7, r6=0.5, r8=0.6), [1.3, 1.6]),
+    "multi-scale": _multi_scale,
+    "lode-ace": lambda: _fitted(AtomicPotential(ACE(_lode(AllPairs(), channels=[[1.0], [-0.6]]), TotalDegree((2, 2, 2))), Linear())),
     "electrostatics-direct": lambda: _electrostatics(Direct()),
     "pip": lambda: _fitted(PIP(SPECIES, [range(5)], MorseTransform(1.6, decay=1.3), degree=2, symmetry=exchanges(_SYMBOLS))),
     "sgdml": _sgdml,
@@ -503,6 +518,8 @@ MOLECULAR = {
 CRYSTALLINE = {
     "dispersion": lambda: _dispersion(_ewald(), RationalDamping(SPECIES, radius=[1.3, 1.6])),
     "d3": lambda: _d3(BeckeJohnson(s8=0.8, a1=0.4, a2=1.2), [1.0, 1.5]),
+    "lode": lambda: _fitted(AtomicPotential(SOAP(_lode(Waves(grid=(3, 3, 3), k_cutoff=4.5), center_weight=0.6)), Linear())),
+    "lode-exterior": lambda: _fitted(AtomicPotential(SOAP(_lode(Waves(grid=(3, 3, 3), k_cutoff=4.5), power=5, interior=POLYNOMIAL), normalize=False), Linear())),
     "electrostatics": lambda: _electrostatics(_ewald(), GaussianCoulomb(SPECIES, sigma=[0.5, 0.7])),
     "inverse-power": lambda: _electrostatics(_ewald(), InversePower(6)),
     "charges-crystal": _charged_crystal,

@@ -25,6 +25,7 @@ from jaxpot.descriptors.local_mbtr import LocalMBTR
 from jaxpot.descriptors.mbtr import MBTR, AngleFunction, AngleInDegrees, CosineOfAngle, Histogram
 from jaxpot.descriptors.molecules import MolecularDescriptor
 from jaxpot.descriptors.mtp import MTP
+from jaxpot.descriptors.multi_scale import MultiScale
 from jaxpot.descriptors.normalised import PerAtom, UnitLength
 from jaxpot.descriptors.pip import ClusterPIP, StarPIP
 from jaxpot.descriptors.products import Listed, PerOrder, Selection, TotalDegree
@@ -38,12 +39,11 @@ from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
 
 __all__ = [
     "ACE", "ACSF", "AEV", "FCHL19", "G2", "G3", "G4", "G5", "MBTR", "MTP", "SLATM", "SOAP", "AngleFunction", "AngleInDegrees", "AsymmetricCore",
-    "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "CarriedDensity",
-    "CarriedFunctions", "ClusterDescriptor", "ClusterPIP", "CompactNarrow", "CompactRadial", "CompactTriangles",
-    "CompactWide", "CompressedSOAP", "Constant", "CosineOfAngle", "CoulombMatrix", "CoulombSpectrum", "CrystalDescriptor", "DeepPotSE", "Density",
-    "Descriptor", "EwaldSumMatrix", "EwaldSumSpectrum", "Expansion", "GlobalSOAP", "GraphExpansion", "Histogram", "Instances", "Invariants",
-    "InverseDistances", "Joined", "LambdaSOAP", "Listed", "LocalDescriptor", "LocalExpansion", "LocalMBTR", "LocalSLATM", "MolecularDescriptor",
-    "NeighborDensity", "OwnCharge", "PerAtom", "PerOrder", "PolynomialCore", "PurifiedACE", "Selection", "SineMatrix", "SineSpectrum", "StarPIP",
-    "StructureDescriptor", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "UnitLength", "ValleOganov", "power_spectrum",
-    "sensitivity",
+    "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "CarriedDensity", "CarriedFunctions", "ClusterDescriptor", "ClusterPIP", "CompactNarrow",
+    "CompactRadial", "CompactTriangles", "CompactWide", "CompressedSOAP", "Constant", "CosineOfAngle", "CoulombMatrix", "CoulombSpectrum",
+    "CrystalDescriptor", "DeepPotSE", "Density", "Descriptor", "EwaldSumMatrix", "EwaldSumSpectrum", "Expansion", "GlobalSOAP", "GraphExpansion",
+    "Histogram", "Instances", "Invariants", "InverseDistances", "Joined", "LambdaSOAP", "Listed", "LocalDescriptor", "LocalExpansion", "LocalMBTR",
+    "LocalSLATM", "MolecularDescriptor", "MultiScale", "NeighborDensity", "OwnCharge", "PerAtom", "PerOrder", "PolynomialCore", "PurifiedACE",
+    "Selection", "SineMatrix", "SineSpectrum", "StarPIP", "StructureDescriptor", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody",
+    "UnitLength", "ValleOganov", "power_spectrum", "sensitivity",
 ]  # fmt: skip

@@ -53,6 +53,10 @@ class GraphExpansion(Expansion):
     def coefficients(self, graph: Graph) -> Array:
         """Coefficients of every atom, shape [N, Q, L]; rows of padding atoms mean nothing."""
 
+    def causes(self, graph: Graph) -> tuple[str, ...]:
+        """Why the coefficients of a structure with sound neighbour lists and elements are NaN, in words."""
+        return ()
+
 
 class Invariants(Descriptor):
     """Interface: features of an atom as a function of the coefficients of its `expansion`. A new one writes `of`, and `n_features`."""
@@ -78,6 +82,9 @@ class Invariants(Descriptor):
     @property
     def reach(self) -> Array:
         return functools.reduce(jnp.maximum, [jnp.asarray(expansion.reach) for expansion in self.expansions])
+
+    def causes(self, graph: Graph) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(cause for expansion in self.graph_expansions.values() for cause in expansion.causes(graph)))
 
     def environment(self, env: Environment) -> Array:
         """Features of one atom from its surroundings, where all expansions are local."""

@@ -11,9 +11,11 @@ from jaxpot.longrange.dispersion import DampedSixthPower, Dispersion, RationalDa
 from jaxpot.longrange.energies import ChargeEnergy, ChargePotential, Electrostatics, PairsOfCharges
 from jaxpot.longrange.equilibration import ChargeEquilibration
 from jaxpot.longrange.ewald import Ewald
+from jaxpot.longrange.field_sums import AllPairs, Field, FieldSum, Waves, field_sum_for
 from jaxpot.longrange.fragments import Fragments, Totals, WholeStructure
 from jaxpot.longrange.interactions import Coulomb, GaussianCoulomb, Interaction, InversePower
 from jaxpot.longrange.local_charges import Correction, LocalCharges, Uniform, Weighted
+from jaxpot.longrange.lode import LODE
 from jaxpot.longrange.mesh import ParticleMesh
 from jaxpot.longrange.mesh_choice import mesh_for
 from jaxpot.longrange.overlap import OverlapWeighted
@@ -24,9 +26,10 @@ from jaxpot.longrange.split import SplitSum
 from jaxpot.longrange.sums import Direct, PairSum
 
 __all__ = [
-    "D3", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel", "ChargePotential", "ChargedAtoms",
-    "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower", "Dense", "Direct", "Dispersion",
-    "Electrostatics", "Ewald", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower", "LocalCharges", "OverlapWeighted",
-    "PairSum", "PairsOfCharges", "ParticleMesh", "QEq", "RationalDamping", "Screening", "SelfConsistent", "Solver", "SplitSum", "TangToennies",
-    "Totals", "Uniform", "Weighted", "WholeStructure", "ZeroDamping", "born_charges", "coordination_numbers", "mesh_for", "sum_for",
+    "D3", "LODE", "AllPairs", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel", "ChargePotential",
+    "ChargedAtoms", "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower", "Dense", "Direct",
+    "Dispersion", "Electrostatics", "Ewald", "Field", "FieldSum", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower",
+    "LocalCharges", "OverlapWeighted", "PairSum", "PairsOfCharges", "ParticleMesh", "QEq", "RationalDamping", "Screening", "SelfConsistent", "Solver",
+    "SplitSum", "TangToennies", "Totals", "Uniform", "Waves", "Weighted", "WholeStructure", "ZeroDamping", "born_charges", "coordination_numbers",
+    "field_sum_for", "mesh_for", "sum_for",
 ]  # fmt: skip

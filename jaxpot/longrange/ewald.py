@@ -12,19 +12,18 @@ from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.longrange.errors import box_error
 from jaxpot.longrange.interactions import Interaction
 from jaxpot.longrange.split import SplitSum, has_net, undefined
-from jaxpot.longrange.truncation import completed_cell, extent, far_kernel, integers, unlike
+from jaxpot.longrange.truncation import WaveBox, completed_cell, far_kernel, integers, unlike
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
 from jaxpot.trees import leaf, positive, pytree, static
 
 Array = jax.Array
 
-_SLACK = 1e-6  # relative; a cell that equals the one a grid was made for, up to round-off, is covered
 _IN_CACHE = 2**16  # complex numbers per block of atoms
 
 
 @pytree
-class Ewald(SplitSum):
+class Ewald(SplitSum, WaveBox):
     r"""Ewald's sum: near pairs in real space, the far part in reciprocal space.
 
     .. math:: \Phi_i = \sum_j f_c(r_{ij})\, \phi_{\text{near}}(r_{ij}; s)\, q_j
@@ -76,14 +75,7 @@ class Ewald(SplitSum):
     depolarisation: Leaf = leaf(default=0.0)
 
     def __post_init__(self):
-        grid, pbc = self.grid, self.pbc
-        if not (isinstance(grid, tuple) and len(grid) == 3 and all(isinstance(m, int) and m >= 1 for m in grid)):
-            raise ValueError(f"Ewald: grid must be a tuple of three positive integers, got {grid!r}")
-        if not (isinstance(pbc, tuple) and len(pbc) == 3 and all(isinstance(periodic, bool) for periodic in pbc)):
-            raise ValueError(f"Ewald: pbc must be a tuple of three of True and False, got {pbc!r}")
-        if all(pbc) != (self.length is None):
-            hint = "leave length out, since it is for directions that are not" if all(pbc) else "give length=..., of the cell along the others, in Å"
-            raise ValueError(f"Ewald: periodic along {pbc} and length {self.length}; {hint}; jaxpot.longrange.sum_for(frames) chooses it")
+        self.check_box("sum_for(frames)")
         if not all(self.pbc) and is_concrete(self.depolarisation) and np.any(self.depolarisation):
             raise ValueError(f"Ewald: depolarisation is of crystals, and pbc is {self.pbc}; leave it out")
 
@@ -105,34 +97,17 @@ class Ewald(SplitSum):
         of_surface = (jnp.asarray(self.depolarisation) != 0) & has_net(q) & (interaction.strength() is not None)
         return of_surface | (undefined(interaction, self.width, q) if all(self.pbc) else False)
 
-    def _outgrown(self, graph: Graph) -> Array:
-        """Whether the sphere of wave vectors does not fit into the box."""
-        lengths = jnp.sqrt(jnp.sum(completed_cell(graph.cell, self.pbc, self.length) ** 2, axis=1))
-        return ~jnp.all(2 * np.pi * (np.asarray(self.grid) + 1) >= self.k_cutoff * lengths * (1 - _SLACK))
-
     def _room(self) -> Array:
-        return 0.5 * self.length - (self.k_cutoff * self.width + 2) * self.width
-
-    def _too_long(self, graph: Graph) -> Array:
-        return jnp.zeros((), bool) if all(self.pbc) else ~(extent(graph, self.pbc) <= self._room() * (1 + _SLACK))
+        return jnp.zeros(()) if self.length is None else 0.5 * self.length - (self.k_cutoff * self.width + 2) * self.width
 
     def far_error(self, interaction: Interaction, graph: Graph) -> Array:
         return box_error(interaction, self.width, self.grid, graph.cell, self.pbc, self.length)
 
     def lost(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
-        return self._outgrown(graph) | self._too_long(graph) | unlike(graph, self.pbc) | self._undefined(interaction, q)
+        return self.outgrown(graph) | self.too_long(graph, self._room()) | unlike(graph, self.pbc) | self._undefined(interaction, q)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
-        remedy, found = "write jaxpot.longrange.sum_for(frames)", []
-        if bool(unlike(graph, self.pbc)):
-            return (f"this Ewald is for pbc = {self.pbc}, and the structure has pbc = {tuple(np.asarray(graph.pbc).tolist())}; {remedy}",)
-        if bool(self._outgrown(graph)):
-            lengths = np.linalg.norm(np.asarray(completed_cell(graph.cell, self.pbc, self.length)), axis=1).round(3).tolist()
-            found.append(f"the cell, of lengths {lengths} Å, has outgrown the grid {self.grid} of Ewald; {remedy}")
-        if bool(self._too_long(graph)):
-            room, length = max(float(self._room()), 0.0), float(extent(graph, self.pbc))
-            found.append(f"across its periodic directions the structure is up to {length:.4g} Å long, and Ewald has room for {room:.4g}; {remedy}")
-        return tuple(found)
+        return self.why_lost(graph, self._room(), "write jaxpot.longrange.sum_for(frames)")
 
 
 def reciprocal_potential(kernel: Array, m: list[np.ndarray], fractions: Array, q: Array) -> Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.graph import Graph
+from jaxpot.interface import Interface
 from jaxpot.longrange.interactions import Interaction
 from jaxpot.math.linalg import einsum
 
@@ -14,6 +15,56 @@ Array = jax.Array
 
 # of the trapezoid rule for K₀ and K₁, whose error is exp(−π²/step)
 _STEP, _N_STEPS = 0.2, 64
+_SLACK = 1e-6  # relative; a cell that equals the one a grid was made for, up to round-off, is covered
+
+
+class WaveBox(Interface):
+    r"""Interface: a fixed box of wave vectors :math:`2\pi\, m A^{-1}`, for structures of one periodicity.
+
+    Attributes:
+      grid: largest \|m\| along each of the three reciprocal directions, static.
+      k_cutoff: what the box must contain, in 1/Å.
+      pbc: the periodic directions of the structures, static.
+      length: of the cell along the other directions, in Å; None for crystals.
+    """
+
+    grid: tuple[int, int, int]
+    k_cutoff: Array
+    pbc: tuple[bool, bool, bool]
+    length: Array | None
+
+    def check_box(self, remedy: str) -> None:
+        """Raises ValueError unless grid, periodicity and length go together."""
+        name, grid, pbc = type(self).__name__, self.grid, self.pbc
+        if not (isinstance(grid, tuple) and len(grid) == 3 and all(isinstance(m, int) and m >= 1 for m in grid)):
+            raise ValueError(f"{name}: grid must be a tuple of three positive integers, got {grid!r}")
+        if not (isinstance(pbc, tuple) and len(pbc) == 3 and all(isinstance(periodic, bool) for periodic in pbc)):
+            raise ValueError(f"{name}: pbc must be a tuple of three of True and False, got {pbc!r}")
+        if all(pbc) != (self.length is None):
+            hint = "leave length out, since it is for directions that are not" if all(pbc) else "give length=..., of the cell along the others, in Å"
+            raise ValueError(f"{name}: periodic along {pbc} and length {self.length}; {hint}; jaxpot.longrange.{remedy} chooses it")
+
+    def outgrown(self, graph: Graph) -> Array:
+        """Whether the sphere of wave vectors does not fit into the box, []."""
+        lengths = jnp.sqrt(jnp.sum(completed_cell(graph.cell, self.pbc, self.length) ** 2, axis=1))
+        return ~jnp.all(2 * np.pi * (np.asarray(self.grid) + 1) >= self.k_cutoff * lengths * (1 - _SLACK))
+
+    def too_long(self, graph: Graph, room: Array) -> Array:
+        """Whether a structure is longer across its periodic directions than there is room, []."""
+        return jnp.zeros((), bool) if all(self.pbc) else ~(extent(graph, self.pbc) <= room * (1 + _SLACK))
+
+    def why_lost(self, graph: Graph, room: Array, remedy: str) -> tuple[str, ...]:
+        """Why a structure does not suit the box, in words."""
+        name, found = type(self).__name__, []
+        if bool(unlike(graph, self.pbc)):
+            return (f"this {name} is for pbc = {self.pbc}, and the structure has pbc = {tuple(np.asarray(graph.pbc).tolist())}; {remedy}",)
+        if bool(self.outgrown(graph)):
+            lengths = np.linalg.norm(np.asarray(completed_cell(graph.cell, self.pbc, self.length)), axis=1).round(3).tolist()
+            found.append(f"the cell, of lengths {lengths} Å, has outgrown the grid {self.grid} of {name}; {remedy}")
+        if bool(self.too_long(graph, room)):
+            length, room = float(extent(graph, self.pbc)), max(float(room), 0.0)
+            found.append(f"across its periodic directions the structure is up to {length:.4g} Å long, and {name} has room for {room:.4g}; {remedy}")
+        return tuple(found)
 
 
 def completed_cell(cell: Array, pbc: tuple[bool, ...], length: Array) -> Array:
@@ -66,6 +117,11 @@ def wave_vectors(m: list[np.ndarray], inverse: Array, axes: tuple[bool, ...] = (
     return functools.reduce(jnp.add, parts)
 
 
+def is_zero(m: list[np.ndarray]) -> np.ndarray:
+    """Which of a box of integers are zero along all axes, [a, b, c]."""
+    return np.all(np.stack(np.meshgrid(*(of_axis == 0 for of_axis in m), indexing="ij")), axis=0)
+
+
 def _along(values, axis: int):
     """[n] as [n, 1, 1], [1, n, 1] or [1, 1, n]."""
     return values.reshape([-1 if i == axis else 1 for i in range(3)])
@@ -87,7 +143,7 @@ def far_kernel(interaction: Interaction, width: Array, m: list[np.ndarray], inve
     References:
       Rozzi, Varsano, Marini, Gross, Rubio, "Exact Coulomb cutoff technique for supercell calculations", Phys. Rev. B 73, 205119 (2006).
     """
-    zero = np.all(np.stack(np.meshgrid(*(of_axis == 0 for of_axis in m), indexing="ij")), axis=0)
+    zero = is_zero(m)
     k2 = jnp.sum(wave_vectors(m, inverse) ** 2, axis=-1)
     far = interaction.far(jnp.where(zero, 1, k2), width)
     if all(pbc):

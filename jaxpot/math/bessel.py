@@ -1,4 +1,4 @@
-"""Modified spherical Bessel functions of the first kind, scaled by exp(−x), for the overlap of Gaussians."""
+"""Spherical Bessel functions: modified ones, scaled by exp(−x), for the overlap of Gaussians; and ordinary ones, for plane waves."""
 
 import functools
 import math
@@ -86,3 +86,68 @@ def _scaled_spherical_bessel_jvp(l_max, primals, tangents):
     up = jnp.asarray((l + 1) / (2 * l + 1), x.dtype).reshape(*lead, -1)
     slope = down * lower + up * values[..., 1:] - values[..., : l_max + 1]
     return values[..., : l_max + 1], slope * dx[..., None]
+
+
+@functools.cache
+def _wave_plan(l_max: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the recursion upwards becomes stable for every order, and the power series below.
+
+    The recursion loses what y_l gains, so it serves from where |y_l| ~ (2l−1)!!/x^(l+1) has come down to 1; the series has lost few digits there.
+    """
+    switch = np.array([max(1.0, float(np.prod(np.arange(2 * l - 1, 0, -2, dtype=float))) ** (1 / (l + 1))) for l in range(l_max + 1)])
+    columns = []
+    for l in range(l_max + 1):
+        terms, k = [1 / np.prod(np.arange(2 * l + 1, 0, -2, dtype=float))], 0
+        while abs(terms[-1]) > 1e-18 * abs(terms[0]):
+            k += 1
+            terms.append(-terms[-1] * (switch[l] ** 2 / 2) / (k * (2 * l + 2 * k + 1)))
+        columns.append(terms)
+    n = max(map(len, columns))
+    return switch, np.array([c + [0.0] * (n - len(c)) for c in columns])
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def spherical_bessel(x: Array, l_max: int) -> Array:
+    r"""j_l(x) for l = 0 … l_max.
+
+    .. math:: j_0 = \sin x / x, \qquad j_{l+1} = \frac{2l+1}{x}\, j_l - j_{l-1}
+
+    The recursion for large x, power series for small; derivatives of every order are exact, at x = 0 too.
+
+    Args:
+      x: non-negative, shape [...].
+      l_max: highest order, included.
+
+    Returns:
+      Shape [..., l_max + 1].
+
+    Example:
+      >>> spherical_bessel(jnp.array(0.0), 2).tolist()
+      [1.0, 0.0, 0.0]
+    """
+    x = jnp.asarray(x)
+    switch, series = (jnp.asarray(t, x.dtype) for t in _wave_plan(l_max))
+    switch = switch.reshape((1,) * x.ndim + (-1,))
+    small = jnp.minimum(x[..., None], switch)
+    low = einsum("...lk,lk->...l", powers((small / switch) ** 2, series.shape[1]), series)
+    low = low * jnp.stack([small[..., l] ** l for l in range(l_max + 1)], axis=-1)
+
+    large = jnp.maximum(x, 1.0)
+    high = [jnp.sin(large) / large]
+    high.append((high[0] - jnp.cos(large)) / large)
+    for l in range(1, l_max):
+        high.append((2 * l + 1) / large * high[l] - high[l - 1])
+    return jnp.where(x[..., None] < switch, low, jnp.stack(high[: l_max + 1], axis=-1))
+
+
+@spherical_bessel.defjvp
+def _spherical_bessel_jvp(l_max, primals, tangents):
+    (x,), (dx,) = primals, tangents
+    x = jnp.asarray(x)
+    values = spherical_bessel(x, l_max + 1)  # d j_l/dx = (l j_{l−1} − (l+1) j_{l+1}) / (2l+1)
+    l = np.arange(l_max + 1)
+    lower = jnp.concatenate([jnp.zeros_like(values[..., :1]), values[..., :l_max]], axis=-1)
+    lead = (1,) * x.ndim
+    down = jnp.asarray(l / (2 * l + 1), x.dtype).reshape(*lead, -1)
+    up = jnp.asarray((l + 1) / (2 * l + 1), x.dtype).reshape(*lead, -1)
+    return values[..., : l_max + 1], (down * lower - up * values[..., 1:]) * dx[..., None]

@@ -181,6 +181,9 @@ class GraphPotential(DescribedPotential, Potential):
     def weighted(self, graph: Graph, weights: Array | None = None) -> tuple[Array, Array, Array]:
         return self.descriptor(graph), environments(graph, 0.0, self.species).center, counts(graph, weights)
 
+    def causes(self, graph: Graph) -> tuple[str, ...]:
+        return self.descriptor.causes(graph)
+
 
 def counts(graph: Graph, weights: Array | None) -> Array:
     """How often each atom counts, shape [N]: 0 for padding, and else 1 or what the weights say."""

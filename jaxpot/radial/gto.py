@@ -28,6 +28,15 @@ def _gto_tables(n_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return width, norm, inverse_root(0.5 * np.outer(norm, norm) * b**-half * gamma(half))
 
 
+@functools.cache
+def _gto_end(n_max: int) -> float:
+    """Beyond which the functions of basis radius 1 are nothing beside round-off."""
+    width, norm, mixing = _gto_tables(n_max)
+    x = np.linspace(0, 12, 2401)[:, None]
+    sizes = (x ** np.arange(n_max) * np.exp(-(x**2) / (2 * width**2)) * norm) @ np.abs(mixing)
+    return float(x[np.flatnonzero((x**2 * sizes > 1e-17 * np.max(x**2 * sizes)).any(axis=1))[-1], 0])
+
+
 @pytree
 class GTO(Radial):
     r"""Gaussian-type orbitals of librascal and featomic ("type 1"), the same for every l, Löwdin-orthonormalised on [0, ∞).
@@ -60,7 +69,7 @@ class GTO(Radial):
         return einsum("...k,kn->...n", powers(r / scale, self.n_max) * gaussians, norm[:, None] * mixing) / scale**1.5
 
     def end(self, radius):
-        return np.inf
+        return _gto_end(self.n_max) * self._scale(radius)
 
 
 @pytree
@@ -97,7 +106,8 @@ class SolidGTO(RadialByDegree):
         return _combined(r, alpha, alpha, jnp.ones_like(alpha))
 
     def end(self, radius):
-        return np.inf
+        # where (r/r_c)^l exp(−6.9 r²/r_c²) of the widest is nothing beside round-off
+        return 3.0 * jnp.maximum(jnp.asarray(radius if self.radius is None else self.radius), 1.0)
 
 
 @smeared.register
