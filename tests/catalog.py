@@ -105,6 +105,7 @@ from jaxpot.longrange import (
     ConjugateGradients,
     Coulomb,
     D3Tables,
+    Dense,
     Direct,
     Dispersion,
     Electrostatics,
@@ -116,11 +117,13 @@ from jaxpot.longrange import (
     LocalCharges,
     OverlapWeighted,
     PairsOfCharges,
+    Polarizable,
     QEq,
     RationalDamping,
     Screening,
     SelfConsistent,
     TangToennies,
+    Thole,
     Uniform,
     Weighted,
     ZeroDamping,
@@ -483,6 +486,12 @@ def _d3(damping, covalent):  # radii at which the counting function is not too s
     return D3(tables, damping, cutoff=POLYNOMIAL, counting=COSINE) + AxilrodTeller(tables, cutoff=POLYNOMIAL, counting=COSINE, s9=0.8)
 
 
+def _polarizable(sum, solver):
+    charges, alpha = Balanced(FixedCharges(SPECIES, values=[0.8, -1.2])), [1.1, 2.3]
+    interactions = Thole(SPECIES, polarizability=[1.0, 2.0], a=0.9), Thole(SPECIES, polarizability=[1.2, 2.5], a=0.3, power=4)
+    return Polarizable(charges, alpha, sum, *interactions, solver=solver)
+
+
 def _dispersion(sum, damping):
     return Dispersion(SPECIES, c6=[25.0, 90.0], sum=sum, interaction=damping)
 
@@ -491,6 +500,7 @@ MOLECULAR = {
     "dispersion-direct": lambda: _dispersion(Direct(), TangToennies(SPECIES, b=[2.2, 1.9])),
     "d3-zero": lambda: _d3(ZeroDamping(s8=0.7, r6=0.5, r8=0.6), [1.3, 1.6]),
     "electrostatics-direct": lambda: _electrostatics(Direct()),
+    "polarizable-direct": lambda: _polarizable(Direct(), Dense()),
     "pip": lambda: _fitted(PIP(SPECIES, [range(5)], MorseTransform(1.6, decay=1.3), degree=2, symmetry=exchanges(_SYMBOLS))),
     "sgdml": _sgdml,
     "bonded": _bonded,
@@ -505,6 +515,7 @@ CRYSTALLINE = {
     "d3": lambda: _d3(BeckeJohnson(s8=0.8, a1=0.4, a2=1.2), [1.0, 1.5]),
     "electrostatics": lambda: _electrostatics(_ewald(), GaussianCoulomb(SPECIES, sigma=[0.5, 0.7])),
     "inverse-power": lambda: _electrostatics(_ewald(), InversePower(6)),
+    "polarizable": lambda: _polarizable(_ewald(), ConjugateGradients(1e-14)),
     "charges-crystal": _charged_crystal,
     "sine-matrix": lambda: _crystal(SineMatrix(SPECIES, 6), 30.0),
     "sine-spectrum": lambda: _crystal(PerAtom(SineSpectrum(SPECIES, 6)), 6.0),

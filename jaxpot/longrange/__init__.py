@@ -17,16 +17,19 @@ from jaxpot.longrange.local_charges import Correction, LocalCharges, Uniform, We
 from jaxpot.longrange.mesh import ParticleMesh
 from jaxpot.longrange.mesh_choice import mesh_for
 from jaxpot.longrange.overlap import OverlapWeighted
+from jaxpot.longrange.polarizable import Polarizable, polarizability
 from jaxpot.longrange.qeq import QEq
 from jaxpot.longrange.self_consistent import SelfConsistent
 from jaxpot.longrange.solvers import ConjugateGradients, Dense, Solver
 from jaxpot.longrange.split import SplitSum
 from jaxpot.longrange.sums import Direct, PairSum
+from jaxpot.longrange.thole import Thole
 
 __all__ = [
     "D3", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel", "ChargePotential", "ChargedAtoms",
-    "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower", "Dense", "Direct", "Dispersion",
-    "Electrostatics", "Ewald", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower", "LocalCharges", "OverlapWeighted",
-    "PairSum", "PairsOfCharges", "ParticleMesh", "QEq", "RationalDamping", "Screening", "SelfConsistent", "Solver", "SplitSum", "TangToennies",
-    "Totals", "Uniform", "Weighted", "WholeStructure", "ZeroDamping", "born_charges", "coordination_numbers", "mesh_for", "sum_for",
+    "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower", "Dense", "Direct",
+    "Dispersion", "Electrostatics", "Ewald", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower", "LocalCharges",
+    "OverlapWeighted", "PairSum", "PairsOfCharges", "ParticleMesh", "Polarizable", "QEq", "RationalDamping", "Screening", "SelfConsistent",
+    "Solver", "SplitSum", "TangToennies", "Thole", "Totals", "Uniform", "Weighted", "WholeStructure", "ZeroDamping", "born_charges",
+    "coordination_numbers", "mesh_for", "polarizability", "sum_for",
 ]  # fmt: skip
