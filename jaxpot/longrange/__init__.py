@@ -24,9 +24,10 @@ from jaxpot.longrange.solvers import ConjugateGradients, Dense, Solver
 from jaxpot.longrange.split import SplitSum
 from jaxpot.longrange.sums import Direct, PairSum
 from jaxpot.longrange.thole import Thole
+from jaxpot.longrange.ttm import TTM4F
 
 __all__ = [
-    "D3", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel", "ChargePotential", "ChargedAtoms",
+    "D3", "TTM4F", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel", "ChargePotential", "ChargedAtoms",
     "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower", "Dense", "Direct",
     "Dispersion", "Electrostatics", "Ewald", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower", "LocalCharges",
     "OverlapWeighted", "PairSum", "PairsOfCharges", "ParticleMesh", "Polarizable", "QEq", "RationalDamping", "Screening", "SelfConsistent",

@@ -1,6 +1,7 @@
 """Polarizable atoms: dipoles that the field of charges, of each other and an outer one induce."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +100,8 @@ class Polarizable(Potential):
 
     def field(self, graph: Graph, q: Array) -> Array:
         """Of charges [N], and the outer one, at every atom, [N, 3], in V/Å."""
-        return field_of_charges(self.sum, self.interaction, graph, q, jnp.zeros_like(graph.positions)) + graph.field[None, :]
+        between = functools.partial(self.sum.between, self.interaction, graph)
+        return field_of_charges(between, q, jnp.zeros_like(graph.positions)) + graph.field[None, :]
 
     def induced(self, graph: Graph, field: Array) -> Array:
         """The dipoles [N, 3] in e·Å that a field [N, 3] induces, each other's fields included."""
@@ -125,7 +127,7 @@ class Polarizable(Potential):
 
 def _response(parameters: tuple[Polarizable, Graph], dipoles: Array) -> Array:
     model, graph = parameters
-    return field_of_dipoles(model.sum, model.dipoles, graph, dipoles)
+    return field_of_dipoles(functools.partial(model.sum.between, model.dipoles, graph), dipoles)
 
 
 @energies_and_more.register

@@ -1,5 +1,7 @@
 """Induced dipoles: closed forms, damping, lattices, sums that agree, and what has no minimum."""
 
+import functools
+
 import catalog
 import jax
 import jax.numpy as jnp
@@ -157,7 +159,7 @@ def test_lattice_of_dipoles_is_the_limit_of_charges():
     """The field of dipoles by differences of potentials of unit charges that are moved, with all images."""
     graph, h = from_atoms(CRYSTAL, 6.5), 1e-2
     dipoles = np.random.default_rng(2).normal(size=(4, 3))
-    found = quick_jit(lambda p: field_of_dipoles(crystal(), Coulomb(), graph, p))(dipoles)
+    found = quick_jit(lambda p: field_of_dipoles(functools.partial(crystal().between, Coulomb(), graph), p))(dipoles)
     potential = quick_jit(lambda at, of: crystal().between(Coulomb(), graph, jnp.ones(4), at, of))
     for axis in range(3):
         step = np.zeros((4, 3)) + np.eye(3)[axis]
@@ -167,7 +169,7 @@ def test_lattice_of_dipoles_is_the_limit_of_charges():
 
 def test_field_of_charges_is_the_force_over_the_charge():
     graph, q = from_atoms(CRYSTAL, 6.5), np.array([1.0, -1.0, 1.0, -1.0])
-    field = quick_jit(lambda q: field_of_charges(crystal(), Coulomb(), graph, q, jnp.zeros((4, 3))))(q)
+    field = quick_jit(lambda q: field_of_charges(functools.partial(crystal().between, Coulomb(), graph), q, jnp.zeros((4, 3))))(q)
     np.testing.assert_allclose(q[:, None] * field, evaluate(Electrostatics(NEUTRAL, crystal()), graph).forces, atol=1e-11)
 
 
