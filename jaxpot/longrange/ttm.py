@@ -120,7 +120,7 @@ class TTM4F(Potential):
         gamma = jnp.asarray(self.gamma).astype(q.dtype)
         shift = jnp.zeros_like(graph.positions).at[first].set(0.5 * gamma * (bonds[0] + bonds[1]))
         share = 0.5 * gamma / (1 - gamma) * (q[first + 1] + q[first + 2])
-        sites = q.at[first].multiply(1 / (1 - gamma)).at[first + 1].add(share).at[first + 2].add(share)
+        sites = q.at[first].set(q[first] / (1 - gamma)).at[first + 1].add(share).at[first + 2].add(share)
         return jnp.where(graph.numbers > 0, sites, 0), shift
 
     def apart(self, graph: Graph) -> Callable[[Array, Array, Array], Array]:
