@@ -58,7 +58,9 @@ class Thole(Interaction):
             raise ValueError(f"Thole: power must be an integer from 2, got {self.power}")
 
     def _steepness(self, own: Array, other: Array) -> Array:
-        return jnp.asarray(self.a) ** (1 / self.power) / (own[..., 0] * other[..., 0])
+        size = own[..., 0] * other[..., 0]
+        # empty slots of neighbour lists carry 0
+        return jnp.asarray(self.a) ** (1 / self.power) / jnp.where(size > 0, size, 1)
 
     def bare(self, r: Array, own: Array, other: Array) -> Array:
         return COULOMB * screened(self.power, r, self._steepness(own, other))

@@ -72,7 +72,7 @@ def test_an_atom_in_a_field():
 
 def test_energy_in_a_field_is_that_of_the_dipole():
     """Minus the dipole is the derivative of the energy by the outer field, and minus the polarizability the second one."""
-    model, graph = catalog.molecular("polarizable-direct"), from_atoms(MOLECULE, catalog.LIST, max_atoms=6, field=(0.2, -0.3, 0.1))
+    model, graph = catalog.molecular("polarizable"), from_atoms(MOLECULE, catalog.LIST, max_atoms=6, field=(0.2, -0.3, 0.1))
     of = lambda field: model(graph.replace(field=field))  # noqa: E731
     np.testing.assert_allclose(-quick_jit(jax.grad(of))(graph.field), evaluate(model, graph).dipole, atol=1e-13)
     np.testing.assert_allclose(-COULOMB * quick_jit(jax.hessian(of))(graph.field), response(model, graph), atol=1e-11)
