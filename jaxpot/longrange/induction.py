@@ -15,7 +15,7 @@ Response = Callable[[Any, Array], Array]
 
 
 def roots_of(polarizability: Array) -> Array:
-    """√(α/k) of polarizabilities in Å³, in e·√(Å/eV)·√Å, with derivative 0 where there is none."""
+    """√(α/k) of polarizabilities in Å³, in e·Å/√eV, with derivative 0 where there is none."""
     some = polarizability > 0
     return jnp.where(some, jnp.sqrt(jnp.where(some, polarizability, 1) / COULOMB), 0 * polarizability)
 
@@ -38,7 +38,7 @@ def induced(solver: Solver, response: Response, parameters: Any, roots: Array, f
 
 def why_not_induced(solver: Solver, response: Response, parameters: Any, roots: Array, field: Array) -> tuple[str, ...]:
     """Why there are no such dipoles, in words; nothing where there are."""
-    if bool(jnp.all(jnp.isfinite(induced(solver, response, parameters, roots, field)))):
+    if not bool(jnp.all(jnp.isfinite(field))) or bool(jnp.all(jnp.isfinite(induced(solver, response, parameters, roots, field)))):
         return ()
     causes = solver.causes(functools.partial(_operator, response), (roots, parameters), (roots[:, None] * field).reshape(-1))
     return tuple(f"the induced dipoles amplify each other without end, of 1 - √α T √α: {cause}; write a damping, such as Thole(...)" for cause in causes)
