@@ -108,6 +108,7 @@ from jaxpot.longrange import (
     ConjugateGradients,
     Coulomb,
     D3Tables,
+    Dense,
     Direct,
     Dispersion,
     Electrostatics,
@@ -119,11 +120,13 @@ from jaxpot.longrange import (
     LocalCharges,
     OverlapWeighted,
     PairsOfCharges,
+    Polarizable,
     QEq,
     RationalDamping,
     Screening,
     SelfConsistent,
     TangToennies,
+    Thole,
     Uniform,
     Waves,
     Weighted,
@@ -155,7 +158,7 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
     "acsf-narrow", "ace-alchemical", "ace-smeared", "bispectrum-by-element", "by-distance", "charges-crystal", "chunked", "committee", "d3-zero", "edip", "ewald-sum-spectrum",
-    "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "lode-ace", "lode-exterior", "local-mbtr",
+    "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "lode-ace", "lode-exterior", "local-mbtr", "polarizable-crystal",
     "self-consistent", "self-consistent-crystal", "sine-matrix", "soap-compressed", "soap-no-center", "soap-solid-gto", "stillinger-weber-modified", "structure-best-match",
     "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "vashishta",
 }
@@ -496,6 +499,12 @@ def _multi_scale():
     return _fitted(AtomicPotential(MultiScale(Density(SPECIES, COSINE, Bessel(2), 1, sigma=0.5), far), Linear()))
 
 
+def _polarizable(sum, solver):
+    charges, alpha = Balanced(FixedCharges(SPECIES, values=[0.8, -1.2])), [0.5, 0.9]
+    interactions = Thole(SPECIES, polarizability=[1.0, 2.0], a=0.9), Thole(SPECIES, polarizability=[1.2, 2.5], a=0.3, power=4)
+    return Polarizable(charges, alpha, sum, *interactions, solver=solver)
+
+
 def _dispersion(sum, damping):
     return Dispersion(SPECIES, c6=[25.0, 90.0], sum=sum, interaction=damping)
 
@@ -506,6 +515,7 @@ MOLECULAR = {
     "multi-scale": _multi_scale,
     "lode-ace": lambda: _fitted(AtomicPotential(ACE(_lode(AllPairs(), channels=[[1.0], [-0.6]]), TotalDegree((2, 2, 2))), Linear())),
     "electrostatics-direct": lambda: _electrostatics(Direct()),
+    "polarizable": lambda: _polarizable(Direct(), Dense()),
     "pip": lambda: _fitted(PIP(SPECIES, [range(5)], MorseTransform(1.6, decay=1.3), degree=2, symmetry=exchanges(_SYMBOLS))),
     "sgdml": _sgdml,
     "bonded": _bonded,
@@ -522,6 +532,7 @@ CRYSTALLINE = {
     "lode-exterior": lambda: _fitted(AtomicPotential(SOAP(_lode(Waves(grid=(3, 3, 3), k_cutoff=4.5), power=5, interior=POLYNOMIAL), normalize=False), Linear())),
     "electrostatics": lambda: _electrostatics(_ewald(), GaussianCoulomb(SPECIES, sigma=[0.5, 0.7])),
     "inverse-power": lambda: _electrostatics(_ewald(), InversePower(6)),
+    "polarizable-crystal": lambda: _polarizable(_ewald(), ConjugateGradients(1e-14)),
     "charges-crystal": _charged_crystal,
     "sine-matrix": lambda: _crystal(SineMatrix(SPECIES, 6), 30.0),
     "sine-spectrum": lambda: _crystal(PerAtom(SineSpectrum(SPECIES, 6)), 6.0),

@@ -19,17 +19,20 @@ from jaxpot.longrange.lode import LODE
 from jaxpot.longrange.mesh import ParticleMesh
 from jaxpot.longrange.mesh_choice import mesh_for
 from jaxpot.longrange.overlap import OverlapWeighted
+from jaxpot.longrange.polarizable import Polarizable, polarizability
 from jaxpot.longrange.qeq import QEq
 from jaxpot.longrange.self_consistent import SelfConsistent
 from jaxpot.longrange.solvers import ConjugateGradients, Dense, Solver
 from jaxpot.longrange.split import SplitSum
 from jaxpot.longrange.sums import Direct, PairSum
+from jaxpot.longrange.thole import Thole
+from jaxpot.longrange.ttm import TTM4F
 
 __all__ = [
-    "D3", "LODE", "AllPairs", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel", "ChargePotential",
-    "ChargedAtoms", "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower", "Dense", "Direct",
-    "Dispersion", "Electrostatics", "Ewald", "Field", "FieldSum", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction", "InversePower",
-    "LocalCharges", "OverlapWeighted", "PairSum", "PairsOfCharges", "ParticleMesh", "QEq", "RationalDamping", "Screening", "SelfConsistent", "Solver",
-    "SplitSum", "TangToennies", "Totals", "Uniform", "Waves", "Weighted", "WholeStructure", "ZeroDamping", "born_charges", "coordination_numbers",
-    "field_sum_for", "mesh_for", "sum_for",
+    "D3", "LODE", "TTM4F", "AllPairs", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel",
+    "ChargePotential", "ChargedAtoms", "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower",
+    "Dense", "Direct", "Dispersion", "Electrostatics", "Ewald", "Field", "FieldSum", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction",
+    "InversePower", "LocalCharges", "OverlapWeighted", "PairSum", "PairsOfCharges", "ParticleMesh", "Polarizable", "QEq", "RationalDamping", "Screening",
+    "SelfConsistent", "Solver", "SplitSum", "TangToennies", "Thole", "Totals", "Uniform", "Waves", "Weighted", "WholeStructure", "ZeroDamping",
+    "born_charges", "coordination_numbers", "field_sum_for", "mesh_for", "polarizability", "sum_for",
 ]  # fmt: skip

@@ -58,7 +58,7 @@ def born_charges(model: Model, graph: Graph) -> Array:
 
     def add_flow(flow, j):
         (slopes,) = pull((jax.nn.one_hot(j, len(q), dtype=q.dtype), jnp.zeros_like(dipoles)))
-        return flow + slopes[:, :, None] * _nearest(graph, positions[j][None] - positions)[:, None, :], None
+        return flow + slopes[:, :, None] * nearest(graph, positions[j][None] - positions)[:, None, :], None
 
     eye = jnp.eye(3, dtype=q.dtype)
     flow, _ = jax.lax.scan(add_flow, jnp.zeros((len(q), 3, 3), q.dtype), jnp.arange(len(q)))
@@ -67,11 +67,11 @@ def born_charges(model: Model, graph: Graph) -> Array:
     return jnp.where(real[:, :, None], born, 0)
 
 
-def _nearest(graph: Graph, vectors: Array) -> Array:
+def nearest(graph: Graph, vectors: Array) -> Array:
     """The same vectors [N, 3] to the nearest images, by fractions of the cell in its periodic directions."""
     cell = jnp.where(jnp.asarray(graph.pbc)[:, None], graph.cell, 0)
-    fractions = einsum("nx,xs->ns", vectors, jnp.linalg.pinv(cell))
-    return vectors - einsum("ns,sx->nx", jnp.round(fractions), cell)
+    fractions = einsum("nx,xs->ns", vectors, jnp.linalg.pinv(jax.lax.stop_gradient(cell)))
+    return vectors - einsum("ns,sx->nx", jax.lax.stop_gradient(jnp.round(fractions)), cell)
 
 
 @functools.singledispatch

@@ -1,6 +1,5 @@
 """Ewald's sum: near pairs in real space, the far part in reciprocal space, for crystals, slabs, wires and molecules."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,18 +79,21 @@ class Ewald(SplitSum, WaveBox):
             raise ValueError(f"Ewald: depolarisation is of crystals, and pbc is {self.pbc}; leave it out")
 
     def far(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
+        return self.far_between(interaction, graph, q, graph.positions, graph.positions)
+
+    def far_between(self, interaction: Interaction, graph: Graph, q: Array, at: Array, of: Array) -> Array:
         cell = completed_cell(graph.cell, self.pbc, self.length)
         inverse, m = jnp.linalg.inv(cell), integers(self.grid)
         kernel = far_kernel(interaction, jnp.asarray(self.width), m, inverse, self.pbc, self.length) / jnp.abs(jnp.linalg.det(cell))
         # half of all wave vectors stand for both ±k
         kernel = kernel * np.where(m[0] > 0, 2, 1)[:, None, None]
-        found = reciprocal_potential(kernel, m, einsum("nx,xs->ns", graph.positions, inverse), q)
-        return found + self._of_surface(interaction, graph, q) if all(self.pbc) else found
+        found = reciprocal_potential(kernel, m, einsum("nx,xs->ns", of, inverse), q, None if at is of else einsum("nx,xs->ns", at, inverse))
+        return found + self._of_surface(interaction, graph, q, at, of) if all(self.pbc) else found
 
-    def _of_surface(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
-        field = (4 * np.pi / 3) * einsum("n,nx->x", q, graph.positions) / jnp.abs(jnp.linalg.det(graph.cell))
+    def _of_surface(self, interaction: Interaction, graph: Graph, q: Array, at: Array, of: Array) -> Array:
+        field = (4 * np.pi / 3) * einsum("n,nx->x", q, of) / jnp.abs(jnp.linalg.det(graph.cell))
         # others than 1/r fall off too fast for surroundings to matter
-        return jnp.asarray(self.depolarisation) * (interaction.strength() or 0.0) * einsum("nx,x->n", graph.positions, field)
+        return jnp.asarray(self.depolarisation) * (interaction.strength() or 0.0) * einsum("nx,x->n", at, field)
 
     def _undefined(self, interaction: Interaction, q: Array) -> Array:
         of_surface = (jnp.asarray(self.depolarisation) != 0) & has_net(q) & (interaction.strength() is not None)
@@ -110,8 +112,9 @@ class Ewald(SplitSum, WaveBox):
         return self.why_lost(graph, self._room(), "write jaxpot.longrange.sum_for(frames)")
 
 
-def reciprocal_potential(kernel: Array, m: list[np.ndarray], fractions: Array, q: Array) -> Array:
-    """Re Σ_k kernel(k) exp(i k R_i) Σ_j q_j exp(−i k R_j), [N], of atoms at fractions [N, 3] of the cell, over a box of wave vectors.
+def reciprocal_potential(kernel: Array, m: list[np.ndarray], fractions: Array, q: Array, at: Array | None = None) -> Array:
+    """Re Σ_k kernel(k) exp(i k r_i) Σ_j q_j exp(−i k R_j), [N], of sources at fractions R [N, 3] of the cell, over a box of wave vectors; r is R
+    unless said.
 
     The waves of the first two axes are multiplied out, [block, a b], so both sums are matrix products.
     """
@@ -134,7 +137,7 @@ def reciprocal_potential(kernel: Array, m: list[np.ndarray], fractions: Array, q
         return jnp.sum(jnp.real(einsum("np,pc->nc", of_plane, weighted) * of_line), axis=1)
 
     # the blocks' own sums are written down again in a reverse pass: they are cheap beside what they would take to keep
-    return map_blocks(jax.checkpoint(back) if n > block else back, fractions, block)
+    return map_blocks(jax.checkpoint(back) if n > block else back, fractions if at is None else at, block)
 
 
 def sum_blocks(function, stack, block: int) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxpot.graph import Graph
 from jaxpot.leaves import Leaf
-from jaxpot.longrange.influence import Axis, axes, waves
+from jaxpot.longrange.influence import Axis, Waves, axes, waves
 from jaxpot.longrange.interactions import Interaction
 from jaxpot.longrange.mesh_points import read, shares, spread
 from jaxpot.longrange.split import SplitSum, undefined
@@ -81,16 +81,29 @@ class ParticleMesh(SplitSum):
         return CRYSTAL
 
     def far(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
-        inverse, volume = jnp.linalg.inv(graph.cell), jnp.abs(jnp.linalg.det(graph.cell))
-        of_axes, first = shares(einsum("nx,xs->ns", graph.positions, inverse), self.grid, self.order)
-        along = axes(self.grid, self.order)
-        k, background = waves(interaction, jnp.asarray(self.width), along, inverse), interaction.background(jnp.asarray(self.width))
+        k, influence, background = self._influence(interaction, graph)
+        of_axes, first = self._shares(graph, graph.positions)
+        found = read(of_axes, first, self._mesh(influence, of_axes, first, q))
+        alone = own_potential(of_axes, influence * k.copies, axes(self.grid, self.order), self.grid)
+        return found + ((jnp.sum(k.copies * k.total) + background) / jnp.abs(jnp.linalg.det(graph.cell)) - alone) * q
+
+    def far_between(self, interaction: Interaction, graph: Graph, q: Array, at: Array, of: Array) -> Array:
+        _, influence, _ = self._influence(interaction, graph)
+        return read(*self._shares(graph, at), self._mesh(influence, *self._shares(graph, of), q))
+
+    def _shares(self, graph: Graph, places: Array) -> tuple[Array, Array]:
+        return shares(einsum("nx,xs->ns", places, jnp.linalg.inv(graph.cell)), self.grid, self.order)
+
+    def _influence(self, interaction: Interaction, graph: Graph) -> tuple[Waves, Array, Array]:
+        """What waves of the mesh make of their sources, that per volume, and of a net source."""
+        k = waves(interaction, jnp.asarray(self.width), axes(self.grid, self.order), jnp.linalg.inv(graph.cell))
+        background = interaction.background(jnp.asarray(self.width))
         background = jnp.where(jnp.isfinite(background), background, 0)
-        influence = jnp.where(k.is_zero, background, k.influence) / volume
+        return k, jnp.where(k.is_zero, background, k.influence) / jnp.abs(jnp.linalg.det(graph.cell)), background
+
+    def _mesh(self, influence: Array, of_axes: Array, first: Array, q: Array) -> Array:
         mesh = jnp.fft.rfftn(spread(of_axes, first, q, self.grid))
-        mesh = jnp.fft.irfftn(influence * mesh, s=self.grid) * float(np.prod(self.grid))
-        alone = own_potential(of_axes, influence * k.copies, along, self.grid)
-        return read(of_axes, first, mesh) + ((jnp.sum(k.copies * k.total) + background) / volume - alone) * q
+        return jnp.fft.irfftn(influence * mesh, s=self.grid) * float(np.prod(self.grid))
 
     def _outgrown(self, graph: Graph) -> Array:
         lengths = jnp.sqrt(jnp.sum(graph.cell**2, axis=1))

@@ -1,6 +1,7 @@
 """Sums of two parts: near pairs in real space, and a far part that is smooth and summed as a whole."""
 
 import abc
+import math
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,10 @@ class SplitSum(PairSum):
         """The far part [N] of sources [N], with that of each at its own place; entries of padding atoms mean nothing."""
 
     @abc.abstractmethod
+    def far_between(self, interaction: Interaction, graph: Graph, q: Array, at: Array, of: Array) -> Array:
+        """The far part [N] at places [N, 3] of sources [N] at places [N, 3], with that of each atom's own source."""
+
+    @abc.abstractmethod
     def far_error(self, interaction: Interaction, graph: Graph) -> Array:
         """What the far part of a pair of unit sources lacks, ∫ |Δf|² d³r over the cell, []."""
 
@@ -60,6 +65,17 @@ class SplitSum(PairSum):
         found = found + (interaction.itself(own) - interaction.origin(width)) * q
         return poison(jnp.where(real, found, 0), self.lost(interaction, graph, q))
 
+    def between(self, interaction: Interaction, graph: Graph, q: Array, at: Array, of: Array) -> Array:
+        if (strength := interaction.strength()) is None:
+            raise TypeError(f"{type(self).__name__}: {type(interaction).__name__} is not of 1/r far away; fields are known of such as Coulomb()")
+        real = graph.numbers > 0
+        q = jnp.where(real, q, 0)
+        own, width = interaction.sources(graph.numbers).astype(q.dtype), jnp.asarray(self.width)
+        found = near_potential(interaction, self.cutoff, width, graph, q, own, at, of)
+        found = found + self.far_between(interaction, graph, q, graph.positions + at, graph.positions + of)
+        found = found - strength * smeared(jnp.sum((of - at) ** 2, axis=1), width) * q
+        return poison(jnp.where(real, found, 0), self.lost(interaction, graph, jnp.zeros_like(q)))
+
     def error(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         q = jnp.where(graph.numbers > 0, q, 0)
         near = near_errors(interaction, self.cutoff, jnp.asarray(self.width), graph.numbers, q)
@@ -71,20 +87,45 @@ def has_net(q: Array) -> Array:
     return jnp.abs(jnp.sum(q)) > 1e-9 * jnp.sum(jnp.abs(q))
 
 
-
 def undefined(interaction: Interaction, width: Array, q: Array) -> Array:
     """Whether sources have a net strength for which a periodic sum has no value, []."""
     return ~jnp.isfinite(interaction.background(jnp.asarray(width))) & has_net(q)
 
 
-def near_potential(interaction: Interaction, cutoff: Cutoff, width: Array, graph: Graph, q: Array, own: Array) -> Array:
-    """Σ_j of the near part [N] over the neighbours within a cutoff."""
-    envs = environments(graph, cutoff.radius, _ALL, carried=jnp.concatenate([q[:, None], own.astype(q.dtype)], axis=1))
+def near_potential(
+    interaction: Interaction,
+    cutoff: Cutoff,
+    width: Array,
+    graph: Graph,
+    q: Array,
+    own: Array,
+    at: Array | None = None,
+    of: Array | None = None,
+) -> Array:
+    """Σ_j of the near part [N] over the neighbours within a cutoff, of points and sources that are displaced [N, 3]; None is not."""
+    moved = [] if at is None else [of, at]
+    carried = [q[:, None], *moved, own]
+    envs = environments(graph, cutoff.radius, _ALL, carried=jnp.concatenate([x.astype(q.dtype) for x in carried], axis=1))
+    start = 1 + 3 * len(moved)
 
     def of_atoms(envs):
-        r = safe_norm(envs.vectors)
-        values = interaction.near(r, jnp.asarray(width), envs.center_carried[:, None, 1:], envs.carried[:, :, 1:]) * cutoff(r)
+        vectors = envs.vectors if at is None else envs.vectors + envs.carried[:, :, 1:4] - envs.center_carried[:, None, 4:7]
+        r = safe_norm(vectors)
+        values = interaction.near(r, jnp.asarray(width), envs.center_carried[:, None, start:], envs.carried[:, :, start:]) * cutoff(r)
         return jnp.sum(jnp.where(envs.mask, values, 0) * envs.carried[:, :, 0], axis=1)
 
     # in blocks whose distances stay in the cache, and are computed again rather than kept
     return map_blocks(jax.checkpoint(of_atoms), envs, atoms_at_once(_NEAR_BLOCK))
+
+
+_TERMS = 12  # of the series below, to round-off where x < 1/4
+
+
+def smeared(square: Array, width: Array) -> Array:
+    r"""erf(d/√2s)/d of squares of distances [...], smooth at 0."""
+    x = square / (2 * width**2)
+    near = x < 0.25
+    small, large = jnp.where(near, x, 0), jnp.where(near, 1, x)
+    series = sum((-small) ** k / (math.factorial(k) * (2 * k + 1)) for k in range(_TERMS))
+    closed = 0.5 * jnp.sqrt(math.pi / large) * jax.lax.erf(jnp.sqrt(large))
+    return math.sqrt(2 / math.pi) / width * jnp.where(near, series, closed)

@@ -35,6 +35,26 @@ class PairSum(Interface):
         """Φ [N] of sources q [N]; those of padding atoms do not count, and have none."""
 
     @abc.abstractmethod
+    def between(self, interaction: Interaction, graph: Graph, q: Array, at: Array, of: Array) -> Array:
+        r"""The potential at displaced points of displaced sources, whose derivatives are fields, and potentials and fields of dipoles.
+
+        .. math:: \Phi_i = \sum_{j, n}{}' \phi(|R_j + d_j + n - R_i - u_i|)\, q_j
+
+        Nothing is left out but an atom's own source in the same cell. A net source is not looked at: derivatives do not feel it. Neighbour
+        lists must cover the near cutoff and both displacements.
+
+        Args:
+          interaction: between two sources, one of 1/r far away.
+          graph: one structure.
+          q: sources, shape [N].
+          at: u, where the potential is taken, from the atoms on, shape [N, 3], in Å.
+          of: d, where the sources are, likewise.
+
+        Returns:
+          Shape [N]; sources of padding atoms do not count, and have none.
+        """
+
+    @abc.abstractmethod
     def error(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         """The rms error of the forces that it expects of these charges, [] in eV/Å, with charges at random places in mind."""
 
@@ -62,19 +82,27 @@ class Direct(PairSum):
 
     def potential(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         real = graph.numbers > 0
+        own = interaction.sources(graph.numbers).astype(q.dtype)
+        itself = jnp.where(real, interaction.itself(own) * jnp.where(real, q, 0), 0)
+        return self._between(interaction, graph, q, graph.positions, graph.positions) + itself
+
+    def between(self, interaction: Interaction, graph: Graph, q: Array, at: Array, of: Array) -> Array:
+        return self._between(interaction, graph, q, graph.positions + at, graph.positions + of)
+
+    def _between(self, interaction: Interaction, graph: Graph, q: Array, at: Array, of: Array) -> Array:
+        """The potential at places [N, 3] of sources at places [N, 3]."""
+        real = graph.numbers > 0
         q = jnp.where(real, q, 0)
         own = interaction.sources(graph.numbers).astype(q.dtype)
 
         def of_atoms(atoms):
             place, at, source, here = atoms
             apart = (jnp.arange(len(real))[None, :] != place[:, None]) & real[None, :] & here[:, None]
-            r = safe_norm(jnp.where(apart[:, :, None], graph.positions[None, :, :] - at[:, None, :], 1.0))
+            r = safe_norm(jnp.where(apart[:, :, None], of[None, :, :] - at[:, None, :], 1.0))
             values = interaction.bare(r, source[:, None, :], own[None, :, :])
             return einsum("nm,m->n", jnp.where(apart, values, 0), q)
 
-        block = atoms_at_once()
-        stack = jnp.arange(len(real)), graph.positions, own, real
-        found = map_blocks(jax.checkpoint(of_atoms), stack, block) + jnp.where(real, interaction.itself(own) * q, 0)
+        found = map_blocks(jax.checkpoint(of_atoms), (jnp.arange(len(real)), at, own, real), atoms_at_once())
         return poison(found, jnp.any(graph.pbc))
 
     def error(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
