@@ -99,11 +99,11 @@ def test_evidence_finds_the_hardness():
     """It is larger for the hardness that labels come from than for others, and its gradient is that of differences."""
     data = labelled(6, Properties(charges=0.0003))
     evidence = quick_jit(jax.value_and_grad(lambda s: jaxpot.fit.log_evidence(MODEL.replace(hardness=s * jnp.asarray(MODEL.hardness)), data)))
-    h = 1e-3
+    h = 5e-4
     values = {step: evidence(1.0 + step * h)[0] for step in (-2, -1, 1, 2)}
     expected = (8 * (values[1] - values[-1]) - values[2] + values[-2]) / (12 * h)
     value, slope = evidence(1.0)
-    np.testing.assert_allclose(slope, expected, rtol=1e-7)
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
     assert value > max(evidence(0.7)[0], evidence(1.5)[0])
 
 
@@ -153,7 +153,7 @@ def test_fit_finds_energies_at_charges():
         atoms.info["total"] = float(seed % 2)
         found = evaluate(true, graph_of(atoms, charge=atoms.info["total"]))
         atoms.info["energy"], atoms.arrays["forces"] = float(found.energy), np.asarray(found.forces)
-    data = Dataset.from_atoms(frames, CUTOFF, sigma=Properties(energy=1e-6, forces=1e-6), keys={"charge": "total"})
+    data = Dataset.from_atoms(frames, CUTOFF, sigma=Properties(energy=1e-6, forces=1e-6), keys={name: name for name in ("energy", "forces")} | {"charge": "total"})
     fitted = jaxpot.fit.linear(model, data, progress=False)
     graph = graph_of(water(102), charge=-1.0)
     np.testing.assert_allclose(evaluate(fitted, graph).forces, evaluate(true, graph).forces, atol=1e-3)
