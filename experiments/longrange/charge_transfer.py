@@ -30,7 +30,8 @@ import datasets  # noqa: E402
 import jaxpot as jp  # noqa: E402
 from jaxpot import longrange  # noqa: E402
 from jaxpot.cutoffs import PowerCutoff  # noqa: E402
-from jaxpot.descriptors import ChargePowers, Constant, Joined  # noqa: E402
+from jaxpot.descriptors import ChargePowers, Constant, Joined, OwnCharge  # noqa: E402
+from jaxpot.heads import SharedLinear  # noqa: E402
 
 KEYS = {"energy": "energy", "forces": "forces", "charges": "mulliken_charge", "charge": "total_charge"}
 LEFT_OUT = 6  # the trajectory on which settings are chosen
@@ -85,6 +86,11 @@ class Ladder:
         pairs = longrange.PairsOfCharges(self.species, longrange.Direct(), interaction)
         return self.atoms + longrange.ChargedPotential(charges, (longrange.Carried(constant), longrange.Carried(ace), pairs))
 
+    def of_minimum(self, qeq: longrange.QEq) -> jp.potentials.Sum:
+        """Rung 5: beside the energy that charges minimise, whose electronegativities charges say up to a constant."""
+        constant = jp.AtomicPotential(OwnCharge(self.species), SharedLinear(scale=10.0))
+        return self.short() + longrange.ChargeEquilibration(qeq) + longrange.ChargedPotential(qeq, (longrange.Carried(constant),))
+
 
 def dataset(frames: list[Atoms], settings: dict, *names: str) -> jp.Dataset:
     """With labels of these names."""
@@ -125,7 +131,7 @@ def chosen(ladder: Ladder, frames: list[Atoms]) -> tuple[longrange.QEq, dict]:
     return ladder.equilibrated(*best), {f"hardness × {j}, widths × {s}": error for (j, s), error in tried.items()}
 
 
-def run(train: list[Atoms], test: list[Atoms], settings: dict, rungs: tuple[int, ...] = (1, 3, 4), show=lambda results: None) -> dict:
+def run(train: list[Atoms], test: list[Atoms], settings: dict, rungs: tuple[int, ...] = (1, 3, 4, 5), show=lambda results: None) -> dict:
     """Errors of the rungs on the test frames."""
     frames = train[:: settings["stride"]]
     ladder, results, began = Ladder(frames, settings), {"training frames": len(frames), "test frames": len(test)}, time.perf_counter()
@@ -150,6 +156,9 @@ def run(train: list[Atoms], test: list[Atoms], settings: dict, rungs: tuple[int,
         local = fitted(ladder.local(), "charges")
         model = fitted(ladder.with_charges(local, qeq.interaction), "energy", "forces")
         keep("rung 3", model, errors(model, test, settings))
+    if 5 in rungs:
+        model = fitted(ladder.of_minimum(qeq), "energy", "forces")
+        keep("rung 5", model, errors(model, test, settings))
     return results
 
 
@@ -161,7 +170,7 @@ def settings_of(name: str) -> dict:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+")
-    parser.add_argument("--rungs", type=int, nargs="+", default=[1, 3, 4])
+    parser.add_argument("--rungs", type=int, nargs="+", default=[1, 3, 4, 5])
     arguments = parser.parse_args()
     (HERE / "results").mkdir(exist_ok=True)
     for name in arguments.sets:
