@@ -35,6 +35,7 @@ from jaxpot.descriptors import (
     BumpCore,
     CarriedDensity,
     CarriedFunctions,
+    ChargePowers,
     ClusterPIP,
     CompactNarrow,
     CompactRadial,
@@ -560,7 +561,9 @@ def _self_consistent(sum):
 def _fourth_generation():
     qeq = QEq(SPECIES, IsolatedAtoms({"C": 1.5, "Si": -0.7}), hardness=[9.0, 7.0], sigma=[0.7, 0.9], sum=Direct())
     network = AtomicPotential(Joined((ACSF(SPECIES, (G2(POLYNOMIAL, eta=[0.5, 1.0]),)), OwnCharge(SPECIES))), MLP((3,)))
-    return ChargedPotential(qeq, (PairsOfCharges(SPECIES, qeq.sum, qeq.interaction), Carried(Screening(qeq.interaction, COSINE)), Carried(network)))
+    powers = _fitted(AtomicPotential(ChargePowers(ACSF(SPECIES, (G2(COSINE, eta=[0.5, 1.0]),)), 2, origin=[0.2, -0.1]), Linear()))
+    pairs = PairsOfCharges(SPECIES, qeq.sum, qeq.interaction)
+    return ChargedPotential(qeq, (pairs, Carried(Screening(qeq.interaction, COSINE)), Carried(network), Carried(powers)))
 
 
 MOLECULAR |= {"fourth-generation": _fourth_generation, "self-consistent": lambda: _self_consistent(Direct())}

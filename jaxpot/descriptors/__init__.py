@@ -6,7 +6,7 @@ from jaxpot.descriptors.aev import AEV
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.bond_density import BondDensity
-from jaxpot.descriptors.carried import CarriedDensity, CarriedFunctions, OwnCharge
+from jaxpot.descriptors.carried import CarriedDensity, CarriedFunctions, ChargePowers, OwnCharge
 from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, Instances, ThreeBody, Triangles, TwoBody
 from jaxpot.descriptors.compact_functions import CompactNarrow, CompactRadial, CompactWide
 from jaxpot.descriptors.compressed_soap import CompressedSOAP, sensitivity
@@ -39,11 +39,11 @@ from jaxpot.math.compact import AsymmetricCore, BumpCore, PolynomialCore
 
 __all__ = [
     "ACE", "ACSF", "AEV", "FCHL19", "G2", "G3", "G4", "G5", "MBTR", "MTP", "SLATM", "SOAP", "AngleFunction", "AngleInDegrees", "AsymmetricCore",
-    "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "CarriedDensity", "CarriedFunctions", "ClusterDescriptor", "ClusterPIP", "CompactNarrow",
-    "CompactRadial", "CompactTriangles", "CompactWide", "CompressedSOAP", "Constant", "CosineOfAngle", "CoulombMatrix", "CoulombSpectrum",
-    "CrystalDescriptor", "DeepPotSE", "Density", "Descriptor", "EwaldSumMatrix", "EwaldSumSpectrum", "Expansion", "GlobalSOAP", "GraphExpansion",
-    "Histogram", "Instances", "Invariants", "InverseDistances", "Joined", "LambdaSOAP", "Listed", "LocalDescriptor", "LocalExpansion", "LocalMBTR",
-    "LocalSLATM", "MolecularDescriptor", "MultiScale", "NeighborDensity", "OwnCharge", "PerAtom", "PerOrder", "PolynomialCore", "PurifiedACE",
-    "Selection", "SineMatrix", "SineSpectrum", "StarPIP", "StructureDescriptor", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity", "TwoBody",
-    "UnitLength", "ValleOganov", "power_spectrum", "sensitivity",
+    "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "CarriedDensity", "CarriedFunctions", "ChargePowers", "ClusterDescriptor", "ClusterPIP",
+    "CompactNarrow", "CompactRadial", "CompactTriangles", "CompactWide", "CompressedSOAP", "Constant", "CosineOfAngle", "CoulombMatrix",
+    "CoulombSpectrum", "CrystalDescriptor", "DeepPotSE", "Density", "Descriptor", "EwaldSumMatrix", "EwaldSumSpectrum", "Expansion", "GlobalSOAP",
+    "GraphExpansion", "Histogram", "Instances", "Invariants", "InverseDistances", "Joined", "LambdaSOAP", "Listed", "LocalDescriptor", "LocalExpansion",
+    "LocalMBTR", "LocalSLATM", "MolecularDescriptor", "MultiScale", "NeighborDensity", "OwnCharge", "PerAtom", "PerOrder", "PolynomialCore",
+    "PurifiedACE", "Selection", "SineMatrix", "SineSpectrum", "StarPIP", "StructureDescriptor", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity",
+    "TwoBody", "UnitLength", "ValleOganov", "power_spectrum", "sensitivity",
 ]  # fmt: skip

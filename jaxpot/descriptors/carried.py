@@ -6,11 +6,14 @@ import numpy as np
 
 from jaxpot.checks import is_concrete, species_tuple
 from jaxpot.descriptors.angular_pairs import Neighbors, Pairs
-from jaxpot.descriptors.base import LocalDescriptor
+from jaxpot.descriptors.base import Descriptor, LocalDescriptor, features
+from jaxpot.descriptors.blocks import block_size
 from jaxpot.descriptors.density import NeighborDensity
+from jaxpot.descriptors.expansion import is_local
 from jaxpot.descriptors.symmetry_functions import SymmetryFunctions
 from jaxpot.graph import Environment
-from jaxpot.trees import pytree, static
+from jaxpot.leaves import Leaf
+from jaxpot.trees import leaf, pytree, static
 
 Array = jax.Array
 
@@ -64,6 +67,63 @@ class OwnCharge(LocalDescriptor):
 
     def environment(self, env: Environment) -> Array:
         return carried_channel("OwnCharge", jnp.asarray(env.center_carried), self.channel)[None]
+
+
+@pytree
+class ChargePowers(LocalDescriptor):
+    r"""Features times powers of what the centre carries, such as its charge: with a `Linear` head energies are polynomials of it.
+
+    .. math:: x_{i, df} = (q_i - q^0_{z_i})^d\, x_{if}, \qquad d = 0 \dots D
+
+    Args:
+      descriptor: the features x.
+      degree: D, static.
+      origin: q⁰ of every element, shape [S], in e, near its usual charge, so that powers differ.
+      channel: which of the numbers that atoms carry, static; the charge is the first.
+
+    Raises:
+      ValueError: for a descriptor that needs the whole structure.
+
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> from jaxpot.descriptors import ACSF, G2
+      >>> radial = ACSF(("Na", "Cl"), (G2.centered(CosineCutoff(5.0), 4),))
+      >>> radial.n_features, ChargePowers(radial, degree=2, origin=[0.8, -0.8]).n_features
+      (10, 30)
+    """
+
+    descriptor: Descriptor
+    degree: int = static(most=20)
+    origin: Leaf = leaf(shape="[S]")
+    channel: int = static(default=0, most=100)
+
+    def __post_init__(self):
+        if not is_local(self.descriptor):
+            raise ValueError(f"ChargePowers: {type(self.descriptor).__name__} does not follow from an atom's own neighbours; give one that does")
+        if np.shape(self.origin) != (len(self.species),):
+            raise ValueError(f"ChargePowers: expected a charge for each of {', '.join(self.species)}, got shape {np.shape(self.origin)}")
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.descriptor.species
+
+    @property
+    def reach(self) -> Array:
+        return self.descriptor.reach
+
+    @property
+    def n_features(self) -> int:
+        return (self.degree + 1) * self.descriptor.n_features
+
+    def environment(self, env: Environment) -> Array:
+        x = features(self.descriptor, jax.tree_util.tree_map(lambda leaf: leaf[None], env))[0]
+        q = carried_channel("ChargePowers", jnp.asarray(env.center_carried), self.channel) - jnp.asarray(self.origin)[env.center]
+        return jnp.concatenate([q.astype(x.dtype) ** d * x for d in range(self.degree + 1)])
+
+
+@block_size.register
+def _of_features(powers: ChargePowers, n_neighbors: int) -> int:
+    return block_size(powers.descriptor, n_neighbors)
 
 
 @pytree

@@ -18,7 +18,7 @@ from jaxpot.fit.design_matrix import design
 from jaxpot.graph import Graph
 from jaxpot.math.cartesian import spherical_basis
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.base import Model, Potential, Sum, evaluate, predicts_more, terms_of
+from jaxpot.potentials.base import Model, Potential, evaluate, predicts_more, terms_of, with_terms
 from jaxpot.potentials.linear import constant_of
 from jaxpot.properties import OBSERVABLES, Properties
 
@@ -29,9 +29,10 @@ _ASYMMETRY = 1e-3  # relative; smaller deviations from the symmetry of a label a
 
 
 def fixed_part(model: Model, linear: tuple[int, ...]) -> Model | None:
-    """What is subtracted from the data before the fit: the terms that are not linear, or what a linear model predicts without coefficients."""
-    terms = tuple(t for i, t in enumerate(terms_of(model)) if i not in linear)
-    return Sum(terms) if terms else constant_of(model)
+    """What is subtracted from the data before the fit: terms that are not linear, and what linear ones predict without coefficients."""
+    terms = tuple(constant_of(term) if i in linear else term for i, term in enumerate(terms_of(model)))
+    terms = tuple(term for term in terms if term is not None)
+    return with_terms(model, terms) if terms else None
 
 
 def held(properties: Properties) -> tuple[str, ...]:

@@ -15,7 +15,11 @@ from jaxpot.longrange.interactions import GaussianCoulomb
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import safe_norm
 from jaxpot.passes import condense
+from jaxpot.potentials.atomic import DescribedPotential
 from jaxpot.potentials.base import LocalPotential, energies_carrying
+from jaxpot.potentials.linear import LinearModel, constant_of, is_linear, lacking
+from jaxpot.potentials.rows import energies_rows, generic_rows
+from jaxpot.properties import Properties
 from jaxpot.trees import leaf, pytree, static
 from jaxpot.units import ATOMIC_NUMBERS
 
@@ -51,9 +55,17 @@ class Carried(ChargeEnergy):
         return self.potential.causes(graph)
 
 
+@is_linear.register
+def _linear_energies(term: Carried) -> bool:
+    return isinstance(term.potential, DescribedPotential) and is_linear(term.potential)
+
+
 @pytree
-class ChargedPotential(ChargePotential):
+class ChargedPotential(ChargePotential, LinearModel):
     """A potential whose atomic energies see the charges of a model; the charges are made once for all terms.
+
+    Where a term carries a potential of a linear head, such as `Carried(AtomicPotential(descriptor, Linear()))`, it is a linear model in its
+    coefficients, which `fit.linear` fits to energies, forces and virials at the charges as they are: `fit.linear` of the charge model comes first.
 
     Args:
       charges: where the charges come from.
@@ -91,8 +103,55 @@ class ChargedPotential(ChargePotential):
     def at(self, graph: Graph, q: Array) -> Array:
         return total(self.terms, graph, q[:, None])
 
+    @property
+    def _linear(self) -> tuple[Carried, ...]:
+        return tuple(filter(is_linear, self.terms))
+
+    @property
+    def n_coefficients(self) -> int:
+        return sum(term.potential.n_coefficients for term in self._linear)
+
+    def basis(self, graph: Graph) -> Properties:
+        ready = [condense(term.potential) for term in self._linear]
+
+        def energies(graph):
+            carried = self.charges.charges(graph)[:, None]
+            return jnp.concatenate([energies_rows(potential, graph, carried) for potential in ready], axis=1)
+
+        # forces hold how charges follow the positions, so rows are derivatives of the whole structure
+        rows = generic_rows(lambda graph: jnp.sum(energies(graph), axis=0), graph)
+        return rows.replace(energies=energies(graph))
+
+    def precision(self) -> Array:
+        return jax.scipy.linalg.block_diag(*(term.potential.precision() for term in self._linear))
+
+    def with_coefficients(self, w: Array) -> "ChargedPotential":
+        terms, start = [], 0
+        for term in self.terms:
+            if is_linear(term):
+                own = slice(start, start + term.potential.n_coefficients)
+                term, start = term.replace(potential=term.potential.with_coefficients(w[own])), own.stop
+            terms.append(term)
+        return self.replace(terms=tuple(terms))
+
     def causes(self, graph: Graph) -> tuple[str, ...]:
         return (*self.charges.causes(graph), *why_total(self.charges, graph), *(cause for term in self.terms for cause in term.causes(graph)))
+
+
+@is_linear.register
+def _linear_term(potential: ChargedPotential) -> bool:
+    return any(map(is_linear, potential.terms))
+
+
+@lacking.register
+def _of_carried(potential: ChargedPotential) -> str:
+    return next(filter(None, (lacking(term.potential) for term in potential.terms if is_linear(term))), "")
+
+
+@constant_of.register
+def _of_other_terms(potential: ChargedPotential) -> ChargedPotential | None:
+    others = tuple(term for term in potential.terms if not is_linear(term))
+    return potential.replace(terms=others) if others else None
 
 
 def check_terms(owner: str, terms: tuple[ChargeEnergy, ...], species: tuple[str, ...]) -> None:

@@ -1,6 +1,7 @@
 """Charge equilibration: charges that minimise an energy of electronegativity, hardness and Coulomb's interaction."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +10,23 @@ import numpy as np
 from jaxpot.checks import species_tuple
 from jaxpot.graph import Graph, by_element
 from jaxpot.leaves import Leaf
-from jaxpot.longrange.charges import ChargeModel
+from jaxpot.longrange.charges import ChargeModel, observed
 from jaxpot.longrange.fragments import Totals, WholeStructure
 from jaxpot.longrange.interactions import GaussianCoulomb
 from jaxpot.longrange.solvers import Dense, Solver
 from jaxpot.longrange.sums import PairSum
 from jaxpot.math.linalg import einsum
+from jaxpot.passes import condense
 from jaxpot.potentials.base import Potential
+from jaxpot.potentials.linear import LinearModel, constant_of, is_linear
+from jaxpot.properties import Properties
 from jaxpot.trees import positive, pytree, static
 
 Array = jax.Array
 
 
 @pytree
-class QEq(ChargeModel):
+class QEq(ChargeModel, LinearModel):
     r"""Charge equilibration with Gaussian charges.
 
     .. math:: E(q) = \sum_i \left(\chi_i - E \cdot R_i\right) q_i + \tfrac12 J_i q_i^2 + \tfrac12 q_i \Phi_i(q), \qquad
@@ -36,6 +40,10 @@ class QEq(ChargeModel):
     Charge flows at any distance: molecules that are far apart keep charges on them which they should not have, as electronegativities of
     molecules differ and nothing but the hardness holds charge back. Give the charges of fragments with `totals=Fragments(...)`, or
     electronegativities that feel only what overlaps, `OverlapWeighted`.
+
+    With an electronegativity that is linear in coefficients, such as `AtomicPotential(descriptor, Linear())`, so are the charges: `fit.linear`,
+    `fit.posterior` and `fit.log_evidence` fit them to labels of charges, of dipoles, or of both, and `fit.maximise_evidence` finds hardness
+    and widths.
 
     Args:
       species: chemical symbols.
@@ -101,6 +109,25 @@ class QEq(ChargeModel):
         even = groups.shared(groups.totals.astype(real.dtype), real)
         return even + groups.without_sums(self.solver.solve(self._projected, (self, graph), self._unbalance(graph, even)))
 
+    @property
+    def n_coefficients(self) -> int:
+        return self.electronegativity.n_coefficients
+
+    def basis(self, graph: Graph) -> Properties:
+        """Derivatives by the coefficients of charges, shape [N, P], and of the dipole, [3, P]."""
+        groups = self.totals.groups(graph)
+        rows = condense(self.electronegativity).basis(graph).energies
+        # what a coefficient pulls is one right-hand side; all have the same matrix
+        solve = functools.partial(self.solver.solve, self._projected, (self, graph))
+        rows = jax.vmap(lambda pull: groups.without_sums(solve(-groups.without_sums(pull))), 1, 1)(rows)
+        return jax.vmap(functools.partial(observed, graph), 1, -1)(rows)
+
+    def precision(self) -> Array:
+        return self.electronegativity.precision()
+
+    def with_coefficients(self, w: Array) -> "QEq":
+        return self.replace(electronegativity=self.electronegativity.with_coefficients(w))
+
     def _unbalance(self, graph: Graph, q: Array) -> Array:
         """What these charges lack to a minimum."""
         return -self.totals.groups(graph).without_sums(self.pull(graph) + self.response(graph, q))
@@ -128,3 +155,14 @@ class QEq(ChargeModel):
                 for cause in self.solver.causes(self._projected, (self, graph), self._unbalance(graph, even))
             ]
         return tuple(found)
+
+
+@is_linear.register
+def _linear_electronegativity(model: QEq) -> bool:
+    return is_linear(model.electronegativity)
+
+
+@constant_of.register
+def _of_what_is_given(model: QEq) -> QEq:
+    """Charges of the total and of electronegativities without coefficients."""
+    return model.with_coefficients(jnp.zeros(model.n_coefficients))

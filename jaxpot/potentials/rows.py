@@ -43,22 +43,22 @@ def _with_derivatives(descriptor: Descriptor, term: Any, graph: Graph) -> Proper
     return waist_rows(term, waist, graph) if waist is not None and isinstance(term.head, Linear) and n <= 3 * k else atomic_rows(term, graph)
 
 
-def energies_rows(term: Any, graph: Graph) -> Array:
-    """The rows of atomic energies, shape [N, P]; zero for padding atoms."""
-    return jnp.where((graph.centers > 0)[:, None], _of_atoms(term.descriptor, term, graph), 0)
+def energies_rows(term: Any, graph: Graph, carried: Array | None = None) -> Array:
+    """The rows of atomic energies of atoms that carry [N, C], shape [N, P]; zero for padding atoms."""
+    return jnp.where((graph.centers > 0)[:, None], _of_atoms(term.descriptor, term, graph, carried), 0)
 
 
 @functools.singledispatch
-def _of_atoms(descriptor: Descriptor, term: Any, graph: Graph) -> Array:
+def _of_atoms(descriptor: Descriptor, term: Any, graph: Graph, carried: Array | None) -> Array:
     if not is_local(descriptor):
         return term.head.basis(descriptor(graph), environments(graph, 0.0, term.species).center)
-    stack = environments(graph, term.reach, term.species)
+    stack = environments(graph, term.reach, term.species, carried)
     return term.head.basis(features_of_stack(descriptor, stack), stack.center)
 
 
 @_of_atoms.register
-def _of_all_instances(clusters: ClusterDescriptor, term: Any, graph: Graph) -> Array:
-    coordinates, kind, weight = clusters.instances_of_stack(environments(graph, term.reach, term.species))
+def _of_all_instances(clusters: ClusterDescriptor, term: Any, graph: Graph, carried: Array | None) -> Array:
+    coordinates, kind, weight = clusters.instances_of_stack(environments(graph, term.reach, term.species, carried))
     rows = term.head.basis(coordinates, kind)
     return einsum("ni,nip->np", weight, rows.reshape(*weight.shape, -1))
 

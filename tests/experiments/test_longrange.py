@@ -1,0 +1,67 @@
+"""The experiments of long range, on a few small frames."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+import jaxpot as jp
+from jaxpot import longrange
+
+HERE = Path(__file__).resolve().parents[2] / "experiments" / "longrange"
+
+
+def load(name, monkeypatch):
+    monkeypatch.delitem(sys.modules, "datasets", raising=False)
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_charges_of_an_ion_gas(monkeypatch):
+    """They are found from energies and forces alone, and with them the forces."""
+    gas = load("ion_gas", monkeypatch)
+    small = {"ions": 16, "length": 9.0, "n_train": 12, "n_test": 2, "n_evidence": 3, "cutoff": 4.4, "n_radial": 5, "degrees": (5,)}
+    results = gas.run(gas.SETTINGS | small)
+    assert abs(results["charge, e"] - 1) < 0.05
+    assert results["rung 3"]["forces mae"] < 0.5 * results["rung 1"]["forces mae"]
+
+
+def labelled(n_frames: int) -> list[Atoms]:
+    """Trimers of both charges, whose charges and energies are those of a charge equilibration."""
+    qeq = longrange.QEq(("Ag", "Na"), jp.IsolatedAtoms({"Ag": 4.0, "Na": 3.0}), hardness=[6.0, 5.0], sigma=[1.4, 1.6], sum=longrange.Direct())
+    potential, evaluate, rng, frames = longrange.ChargeEquilibration(qeq), jax.jit(jp.evaluate), np.random.default_rng(0), []
+    for k in range(n_frames):
+        atoms = Atoms("Ag2Na", positions=[[0, 0, 0], [2.7, 0, 0], [0, 2.9, 0]] + 0.2 * rng.normal(size=(3, 3)))
+        atoms.info |= {"total_charge": 2 * (k % 2) - 1, "system": "+-"[k % 2], "trajectory": 6 if k % 5 == 4 else 0}
+        found = evaluate(potential, jp.from_atoms(atoms, 6.0, charge=atoms.info["total_charge"]))
+        atoms.arrays["mulliken_charge"] = np.asarray(found.charges)
+        atoms.calc = SinglePointCalculator(atoms, energy=float(found.energy), forces=np.asarray(found.forces))
+        frames.append(atoms)
+    return frames
+
+
+@pytest.mark.slow
+def test_ladder(monkeypatch):
+    """What is left out chooses hardness and widths; equilibrated charges are those of the labels, and energies with them better than without."""
+    ladder = load("charge_transfer", monkeypatch)
+    settings = {
+        "stride": 1, "hardness": {"Ag": 6.0, "Na": 5.0}, "sigma": {"Ag": 1.4, "Na": 1.6}, "nearest": 2.7, "cutoff": 6.0, "n_radial": 4, "degrees": [4], "l_max": 1,
+        "factors": [1.0, 1.6], "powers": 2, "sigma_charges": 1e-4, "sigma_energy": 1e-3, "sigma_forces": 0.01, "scale_charges": 3.0, "scale_energy": 3.0,
+    }  # fmt: skip
+    frames = labelled(24)
+    results = ladder.run(frames[:20], frames[20:], settings)
+    assert min(results["tried"], key=results["tried"].get) == "hardness × 1.0, widths × 1.0"
+    assert results["equilibrated charges"]["all"]["charges"] < 1.0
+    for rung in (4, 5):
+        assert results[f"rung {rung}"]["all"]["forces"] < 0.5 * results["rung 1"]["all"]["forces"]
+    assert set(results["rung 3"]) >= {"all", "+", "-", "coefficients"}
+    for name in ("ag3", "nacl", "carbon_chains", "au2_mgo"):
+        assert set(ladder.settings_of(name)) == set(settings)
