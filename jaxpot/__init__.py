@@ -33,12 +33,15 @@ from jaxpot.radial.gto import GTO
 from jaxpot.trees import free, leaf, positive, pytree, static
 
 if TYPE_CHECKING:
-    from jaxpot import md, sharding, testing
+    from jaxpot import md, sharding, testing, trajectories
     from jaxpot.calculator import Calculator
 
 __version__ = "0.1.0"
 
-_LAZY = {"Calculator": "jaxpot.calculator", "md": "jaxpot.md", "sharding": "jaxpot.sharding", "testing": "jaxpot.testing"}
+_LAZY = {
+    "Calculator": "jaxpot.calculator", "md": "jaxpot.md", "sharding": "jaxpot.sharding", "testing": "jaxpot.testing",
+    "trajectories": "jaxpot.trajectories",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -60,6 +63,7 @@ __all__ = [
     "descriptors", "diagnose", "empirical", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "heads", "io", "kernels", "leaf",
     "load", "longrange", "md", "molecules", "noise_levels", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation", "rotate", "save",
     "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing",
+    "trajectories",
 ]  # fmt: skip
 
 _SPACES = ("cutoffs", "descriptors", "empirical", "fit", "heads", "io", "kernels", "longrange", "molecules", "potentials", "radial", "tensors")

@@ -136,15 +136,33 @@ def _triangular(matrix: Array) -> Array:
 
 
 @jax.custom_jvp
-def _to_real(matrix: Array, fractional: Array) -> Array:
+def to_real(matrix: Array, fractional: Array) -> Array:
+    """Fractional positions [N, 3] in Å, in a box of columns [3, 3]; derivatives by fractional positions are those in Å, as everywhere in jax-md."""
     return einsum("xs,ns->nx", matrix, fractional)
 
 
-@_to_real.defjvp
-def _to_real_jvp(primals, tangents):
+@to_real.defjvp
+def to_real_jvp(primals, tangents):
     """As in `jax_md.space.transform`, but in full precision: tangents of fractional positions live in real space already."""
     matrix, fractional = primals
-    return _to_real(matrix, fractional), tangents[1] + einsum("xs,ns->nx", tangents[0], fractional)
+    return to_real(matrix, fractional), tangents[1] + einsum("xs,ns->nx", tangents[0], fractional)
+
+
+@jax.custom_jvp
+def moved(matrix: Array, fractional: Array, step: Array) -> Array:
+    """Fractional positions [N, 3] in the cell, moved by steps [N, 3] in Å in a box of columns [3, 3].
+
+    Unlike that of `jax_md.space.periodic_general` its derivative by the box is right, and in real space as well.
+    """
+    return jnp.mod(fractional + _to_fractional(matrix, step), 1.0)
+
+
+@moved.defjvp
+def _moved_jvp(primals, tangents):
+    matrix, fractional, step = primals
+    # a step stays what it is in Å, and so does not follow the box as fractional positions do
+    follows = einsum("xs,ns->nx", tangents[0], _to_fractional(matrix, step))
+    return moved(matrix, fractional, step), tangents[1] + tangents[2] - follows
 
 
 def _to_fractional(matrix: Array, real: Array) -> Array:
@@ -255,7 +273,7 @@ def _periodic_graph(
     fractional_coordinates: bool,
     max_neighbors: int | None,
 ) -> Graph:
-    positions = _to_real(matrix, R) if fractional_coordinates else R
+    positions = to_real(matrix, R) if fractional_coordinates else R
     now = jax.lax.stop_gradient(R if fractional_coordinates else _to_fractional(jax.lax.stop_gradient(matrix), R))
     reference = jax.lax.stop_gradient(neighbor.reference_position).astype(R.dtype)
     in_cell = fractional_coordinates or hasattr(neighbor.update_fn, "wraps")

@@ -3,6 +3,10 @@
 from jaxpot.jaxmd import neighbor_list_energy
 from jaxpot.md.driver import blocks, run
 from jaxpot.md.ensembles import NPT, NVE, NVT, CellEnsemble, Ensemble, Mechanics
+from jaxpot.md.stochastic import CSVR, Langevin
 from jaxpot.md.system import Observation, State, System
 
-__all__ = ["NPT", "NVE", "NVT", "CellEnsemble", "Ensemble", "Mechanics", "Observation", "State", "System", "blocks", "neighbor_list_energy", "run"]
+__all__ = [
+    "CSVR", "NPT", "NVE", "NVT", "CellEnsemble", "Ensemble", "Langevin", "Mechanics", "Observation", "State", "System", "blocks",
+    "neighbor_list_energy", "run",
+]  # fmt: skip

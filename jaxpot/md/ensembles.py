@@ -14,8 +14,8 @@ from jax_md import simulate
 
 from jaxpot.checks import is_concrete
 from jaxpot.interface import Interface
+from jaxpot.jaxmd_lists import moved
 from jaxpot.leaves import Leaf
-from jaxpot.math.linalg import einsum
 from jaxpot.trees import pytree
 from jaxpot.units import BOLTZMANN, FEMTOSECOND, GPA
 
@@ -36,6 +36,7 @@ class Mechanics(NamedTuple):
       mass: [N] amu.
       box: [3, 3] Å at the start, lattice vectors as columns; None in free space.
       degrees_of_freedom: those that move, less the conserved momentum of the whole.
+      free: momenta [N, 3] -> those without what is held and without the motion of the whole where it is conserved.
     """
 
     energy: Callable[..., Array]
@@ -44,6 +45,7 @@ class Mechanics(NamedTuple):
     mass: Array
     box: Array | None
     degrees_of_freedom: int
+    free: Callable[[Array], Array]
 
 
 class Ensemble(Interface):
@@ -94,7 +96,7 @@ class NVE(Ensemble):
     timestep: Leaf = 1.0
 
     def __post_init__(self):
-        _check_numbers(self)
+        check_numbers(self)
 
     def init(self, key: Array, mechanics: Mechanics, R: Array, momenta: Array) -> Any:
         return self._integrator(mechanics, R)[0](key, R, kT=0.0, mass=mechanics.mass, momenta=momenta)
@@ -106,7 +108,7 @@ class NVE(Ensemble):
         return jnp.zeros((), motion.position.dtype)
 
     def _integrator(self, mechanics: Mechanics, R: Array) -> Any:
-        return simulate.nve(mechanics.energy_or_force, mechanics.shift, _time(self, R))
+        return simulate.nve(mechanics.energy_or_force, mechanics.shift, time_step(self, R))
 
 
 @pytree
@@ -125,10 +127,10 @@ class NVT(Ensemble):
     timestep: Leaf = 1.0
 
     def __post_init__(self):
-        _check_numbers(self)
+        check_numbers(self)
 
     def check(self, momenta: np.ndarray, drift: float, kinetic: float) -> None:
-        _check_heat(self, momenta, drift, kinetic)
+        check_heat(self, momenta, drift, kinetic)
 
     def init(self, key: Array, mechanics: Mechanics, R: Array, momenta: Array) -> Any:
         motion = self._integrator(mechanics, R)[0](key, R, mass=mechanics.mass, momenta=momenta)
@@ -138,10 +140,10 @@ class NVT(Ensemble):
         return self._integrator(mechanics, motion.position)[1](motion)
 
     def reservoir(self, motion: Any) -> Array:
-        return _chain_energy(motion.chain, _thermal(self, motion.position), motion.chain.degrees_of_freedom)
+        return _chain_energy(motion.chain, thermal(self, motion.position), motion.chain.degrees_of_freedom)
 
     def _integrator(self, mechanics: Mechanics, R: Array) -> Any:
-        return simulate.nvt_nose_hoover(mechanics.energy_or_force, mechanics.shift, _time(self, R), _thermal(self, R))
+        return simulate.nvt_nose_hoover(mechanics.energy_or_force, mechanics.shift, time_step(self, R), thermal(self, R))
 
 
 @pytree
@@ -162,12 +164,12 @@ class NPT(CellEnsemble):
     timestep: Leaf = 1.0
 
     def __post_init__(self):
-        _check_numbers(self)
+        check_numbers(self)
         if is_concrete(self.pressure) and not _is_number(self.pressure):
             raise ValueError(f"pressure must be a number of GPa, got {self.pressure}")
 
     def check(self, momenta: np.ndarray, drift: float, kinetic: float) -> None:
-        _check_heat(self, momenta, drift, kinetic)
+        check_heat(self, momenta, drift, kinetic)
 
     def init(self, key: Array, mechanics: Mechanics, R: Array, momenta: Array) -> Any:
         motion = self._integrator(mechanics, R, mechanics.shift)[0](key, R, mechanics.box, mass=mechanics.mass, momenta=momenta)
@@ -177,7 +179,7 @@ class NPT(CellEnsemble):
         return self._integrator(mechanics, motion.position, _fractional_shift(self.box(motion)))[1](motion)
 
     def reservoir(self, motion: Any) -> Array:
-        kT, box = _thermal(self, motion.position), self.box(motion)
+        kT, box = thermal(self, motion.position), self.box(motion)
         chains = _chain_energy(motion.thermostat, kT, motion.thermostat.degrees_of_freedom) + _chain_energy(motion.barostat, kT, 1)
         return chains + motion.box_momentum**2 / (2 * motion.box_mass) + self._pressure(motion.position) * jnp.linalg.det(box)
 
@@ -188,15 +190,15 @@ class NPT(CellEnsemble):
         return GPA * jnp.asarray(self.pressure, R.dtype)
 
     def _integrator(self, mechanics: Mechanics, R: Array, shift: Callable[..., Array]) -> Any:
-        return simulate.npt_nose_hoover(mechanics.energy, shift, _time(self, R), self._pressure(R), _thermal(self, R))
+        return simulate.npt_nose_hoover(mechanics.energy, shift, time_step(self, R), self._pressure(R), thermal(self, R))
 
 
-def _time(ensemble: Ensemble, R: Array) -> Array:
+def time_step(ensemble: Ensemble, R: Array) -> Array:
     """The time step in ASE's unit, in the floating type of R."""
     return FEMTOSECOND * jnp.asarray(ensemble.timestep, R.dtype)
 
 
-def _thermal(ensemble: Ensemble, R: Array) -> Array:
+def thermal(ensemble: Ensemble, R: Array) -> Array:
     """kT in eV, in the floating type of R."""
     return BOLTZMANN * jnp.asarray(ensemble.temperature, R.dtype)
 
@@ -222,8 +224,7 @@ def _fractional_shift(before: Array) -> Callable[..., Array]:
 
     def shift(R, dR, *, box, **kwargs):
         growth = jnp.cbrt(jnp.linalg.det(box) / jnp.linalg.det(before))
-        moved = R + einsum("sx,nx->ns", jnp.linalg.inv(box), dR - R * (growth - 1))
-        return moved - jnp.floor(moved)
+        return moved(box, R, dR - R * (growth - 1))
 
     return shift
 
@@ -232,8 +233,9 @@ def _is_number(value: Any) -> bool:
     return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf" and bool(abs(value) < _LARGEST)
 
 
-def _check_numbers(ensemble: Ensemble) -> None:
-    for name, unit in (("temperature", "K"), ("timestep", "fs")):
+def check_numbers(ensemble: Ensemble, *more: tuple[str, str]) -> None:
+    """Raises unless temperature, time step and these further numbers, each with its unit, are positive."""
+    for name, unit in (("temperature", "K"), ("timestep", "fs"), *more):
         value = getattr(ensemble, name)
         if is_concrete(value) and not (_is_number(value) and value > 0):
             raise ValueError(f"{name} must be a positive number of {unit}, got {value}")
@@ -241,7 +243,7 @@ def _check_numbers(ensemble: Ensemble) -> None:
         raise ValueError(f"temperature must be at most {_HOTTEST:g} K, got {ensemble.temperature}")
 
 
-def _check_heat(ensemble: Ensemble, momenta: np.ndarray, drift: float, kinetic: float) -> None:
+def check_heat(ensemble: Ensemble, momenta: np.ndarray, drift: float, kinetic: float) -> None:
     """Raises for momenta that a thermostat of this kind cannot warm, or takes for heat."""
     name = type(ensemble).__name__.lower()
     if not np.any(momenta):

@@ -14,9 +14,8 @@ from jax_md import quantity, space
 
 from jaxpot.graph import Graph
 from jaxpot.jaxmd import energy
-from jaxpot.jaxmd_lists import neighbor_list_graph
+from jaxpot.jaxmd_lists import moved, neighbor_list_graph, to_real
 from jaxpot.leaves import Leaf, OptionalLeaf, Tree
-from jaxpot.math.linalg import einsum
 from jaxpot.md.ensembles import CellEnsemble, Ensemble, Mechanics
 from jaxpot.potentials.base import Potential
 from jaxpot.trees import code, pytree, static
@@ -73,16 +72,16 @@ class _Functions(NamedTuple):
 
     allocate: Callable[..., Any]
     graph: Callable[..., Graph]
-    shift: Callable[..., Array]
 
 
 @pytree
 class System(Tree):
     """A structure and the ensemble in which it moves.
 
-    `init`, `step` and `observe` are pure. Where a neighbour list no longer holds, forces and all that follows are NaN, and `overflow`
-    says so. The numbers of the ensemble, the masses, and total charge and outer field of the graph are leaves:
-    `system.replace(ensemble=NVT(600.0))` moves on at another temperature.
+    `init`, `step` and `observe` are pure, and differentiable by all leaves and states. Where a neighbour list no longer holds, forces and all
+    that follows are NaN, and `overflow` says so. The numbers of the ensemble, the masses, the box, and total charge and outer field of the
+    graph are leaves: `system.replace(ensemble=NVT(600.0))` moves on at another temperature. Positions of a motion are fractional in a
+    periodic system, and derivatives by them nevertheless in Å, as everywhere in jax-md; `structure` has them in Å.
 
     Args:
       graph: a structure, periodic in all directions or in none, with its total charge and outer field; its cutoff is what a potential may
@@ -152,12 +151,11 @@ class System(Tree):
         neighbor_fn, graph_fn = neighbor_list_graph(
             box, numbers, cutoff=cutoff, skin=skin, fractional_coordinates=periodic, multi_image=small
         )  # fmt: skip
-        shift = (space.periodic_general(box) if periodic else space.free())[1]
         values = {
             "ensemble": ensemble, "numbers": numbers, "masses": jnp.asarray(masses, dtype), "positions": jnp.asarray(R, dtype),
             "momenta": None if momenta is None else jnp.asarray(momenta, dtype), "mobile": mobile, "box": box,
             "charge": graph.charge, "field": graph.field,
-            "neighbors": neighbor_fn.allocate(jnp.asarray(R, dtype)), "functions": _Functions(neighbor_fn.allocate, graph_fn, shift),
+            "neighbors": neighbor_fn.allocate(jnp.asarray(R, dtype)), "functions": _Functions(neighbor_fn.allocate, graph_fn),
             "degrees_of_freedom": int(np.sum(free)) - conserved,
         }  # fmt: skip
         for name, value in values.items():
@@ -208,8 +206,8 @@ class System(Tree):
         R = state.motion.position
         if self.box is None:
             return R, jnp.zeros((3, 3), R.dtype)
-        cell = self._box(state.motion).get("box", self.box).T
-        return einsum("ns,sx->nx", R, cell), cell
+        box = self._box(state.motion)["box"]
+        return to_real(box, R), box.T
 
     def reallocated(self, state: State, extra: int = 0) -> State:
         """The same state with a new neighbour list that has room for it, and for `extra` neighbours more; not under jit.
@@ -218,27 +216,31 @@ class System(Tree):
           ValueError: for a box that has become too narrow.
         """
         motion = state.motion
-        return State(motion, self.functions.allocate(motion.position, extra, **self._box(motion)))
+        return State(motion, self.functions.allocate(motion.position, extra, **self._moving_box(motion)))
+
+    def _moving_box(self, motion: Any) -> dict[str, Array]:
+        return {"box": self.ensemble.box(motion)} if isinstance(self.ensemble, CellEnsemble) else {}
 
     def _box(self, motion: Any) -> dict[str, Array]:
-        return {"box": self.ensemble.box(motion)} if isinstance(self.ensemble, CellEnsemble) else {}
+        return self._moving_box(motion) or ({} if self.box is None else {"box": self.box})
 
     def _graph(self, R: Array, neighbors: Any, **box: Any) -> Graph:
         outer = {name: jnp.asarray(getattr(self, name), R.dtype) for name in ("charge", "field")}
         return self.functions.graph(R, neighbors, **box).replace(**outer)
 
     def _updated(self, state: State) -> Any:
-        return state.neighbors.update(state.motion.position, **self._box(state.motion))
+        return state.neighbors.update(state.motion.position, **self._moving_box(state.motion))
 
     def _mechanics(self, neighbors: Any, potential: Potential) -> Mechanics:
         def energy_of(R: Array, *, box: Array | None = None, perturbation: Array | None = None) -> Array:
-            return energy(potential, self._graph(R, neighbors, box=box, perturbation=perturbation))
+            return energy(potential, self._graph(R, neighbors, box=self.box if box is None else box, perturbation=perturbation))
 
         def force(R: Array) -> Array:
             return quantity.force(energy_of)(R) * self.mobile
 
         moving = energy_of if self.mobile is None else force
-        return Mechanics(energy_of, moving, self.functions.shift, self.masses, self.box, self.degrees_of_freedom)
+        shift = space.free()[1] if self.box is None else lambda R, dR, **_: moved(self.box, R, dR)
+        return Mechanics(energy_of, moving, shift, self.masses, self.box, self.degrees_of_freedom, self._free)
 
     @property
     def _drifting(self) -> Array:
@@ -246,6 +248,11 @@ class System(Tree):
         if len(self.positions) == 1:
             return jnp.zeros(3, bool)
         return jnp.ones(3, bool) if self.mobile is None else jnp.all(self.mobile, axis=0)
+
+    def _free(self, momenta: Array) -> Array:
+        masses = jnp.reshape(self.masses, (-1, 1))
+        momenta = momenta if self.mobile is None else momenta * self.mobile
+        return momenta - masses / jnp.sum(masses) * jnp.sum(momenta, axis=0, keepdims=True) * self._drifting[None]
 
     def _kinetic(self, momenta: Array, masses: Array) -> tuple[Array, Array]:
         """The kinetic energy, and that of the motion of the whole, in eV."""
