@@ -40,7 +40,7 @@ class Thole(Interaction):
       >>> own = damped.sources(jnp.array([8]))
       >>> pair = lambda r: damped.bare(r, own, own)[0]
       >>> [round(float(-jax.grad(pair)(r) * r**2 / 14.399645), 6) for r in (0.5, 1.0, 3.0)]
-      [0.056579, 0.372462, 0.999997]
+      [0.05658, 0.372461, 0.999997]
 
     References:
       Thole, "Molecular polarizabilities calculated with a modified dipole interaction", Chem. Phys. 59, 341 (1981).
