@@ -1,7 +1,6 @@
 """Ensembles whose thermostats draw: they sample the canonical ensemble whatever moves, a single harmonic atom included."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -128,8 +127,10 @@ class CSVR(Ensemble):
 
 
 def _at_start(ensemble: Ensemble, key: Array, mechanics: Mechanics, R: Array, momenta: Array) -> Drawn:
-    force: Callable[..., Array] = jax_md.quantity.canonicalize_force(mechanics.energy_or_force)
-    return Drawn(R, momenta, force(R), jnp.reshape(mechanics.mass, (-1, 1)).astype(R.dtype), jax.random.key_data(jax.random.fold_in(key, 1)), jnp.zeros((), R.dtype))
+    force = jax_md.quantity.canonicalize_force(mechanics.energy_or_force)
+    mass = jnp.reshape(mechanics.mass, (-1, 1)).astype(R.dtype)
+    own = jax.random.key_data(jax.random.fold_in(key, 1))  # the key itself has drawn the momenta
+    return Drawn(R, momenta, force(R), mass, own, jnp.zeros((), R.dtype))
 
 
 def _split(motion: Drawn, number: int) -> Array:
