@@ -83,9 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     md = command("md", _md, "Molecular dynamics with jax-md.")
     md.add_argument("model", metavar="MODEL.npz")
     md.add_argument("start", metavar="START", help="a structure; of several the last; its momenta are used if it has any, and fixed atoms (move_mask) stay")
-    md.add_argument("--ensemble", choices=("nve", "nvt", "npt"), default="nvt", help="(default: %(default)s)")
+    md.add_argument("--ensemble", choices=("nve", "nvt", "langevin", "csvr", "npt"), default="nvt", help="(default: %(default)s)")
     md.add_argument("--temperature", type=float, default=300.0, help="K (default: %(default)s)")
     md.add_argument("--pressure", type=float, default=0.0, help="GPa, for npt (default: %(default)s)")
+    md.add_argument("--friction", type=float, default=0.01, help="1/fs, for langevin (default: %(default)s)")
+    md.add_argument("--relaxation", type=float, default=100.0, help="fs, for csvr (default: %(default)s)")
     md.add_argument("--timestep", type=float, default=1.0, help="fs (default: %(default)s)")
     md.add_argument("--steps", type=int, required=True, help="of the whole trajectory, a restarted one's earlier part included")
     md.add_argument("--output", metavar="TRAJ", required=True, help="extended XYZ; the restart state is kept beside it")
@@ -354,7 +356,13 @@ def _md(args: argparse.Namespace) -> int:
     from jaxpot import md
     from jaxpot.io.frames import read_frames
 
-    kinds = {"nve": md.NVE, "nvt": md.NVT, "npt": functools.partial(md.NPT, pressure=args.pressure)}
+    kinds = {
+        "nve": md.NVE,
+        "nvt": md.NVT,
+        "langevin": functools.partial(md.Langevin, friction=args.friction),
+        "csvr": functools.partial(md.CSVR, relaxation=args.relaxation),
+        "npt": functools.partial(md.NPT, pressure=args.pressure),
+    }
     ensemble = kinds[args.ensemble](temperature=args.temperature, timestep=args.timestep)
     model = _potential(args.model)
     frames, origins = read_frames([args.start])

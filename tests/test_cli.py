@@ -231,7 +231,7 @@ def test_evaluate_without_labels_and_with_mixed_sizes(folder, tmp_path, capsys):
     np.testing.assert_allclose(found[3].arrays["lj_forces"].sum(0), 0, atol=1e-8)
 
 
-@pytest.mark.parametrize("ensemble", [pytest.param("nvt", marks=pytest.mark.slow), "npt"])
+@pytest.mark.parametrize("ensemble", [pytest.param("nvt", marks=pytest.mark.slow), "langevin", "npt"])
 def test_md_and_its_restart(folder, tmp_path, capsys, ensemble):
     def command(name, steps, *more):
         return ["md", str(folder / "lj.npz"), str(folder / "start.xyz"), "--ensemble", ensemble, "--temperature", "50", "--interval", "4",

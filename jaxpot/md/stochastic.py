@@ -1,7 +1,6 @@
 """Ensembles whose thermostats draw: they sample the canonical ensemble whatever moves, a single harmonic atom included."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,7 +23,7 @@ class Drawn:
 
     Args:
       position, momentum, force, mass: as of jax-md's motions.
-      key: of the next random numbers.
+      key: of the next random numbers, as `jax.random.key_data` has it.
       heat: what the thermostat has taken since the start, shape [], in eV.
     """
 
@@ -70,7 +69,7 @@ class Langevin(Ensemble):
         half, force = 0.5 * time_step(self, motion.position), jax_md.quantity.canonicalize_force(mechanics.energy_or_force)
         motion = simulate.momentum_step(motion, half)
         motion = simulate.position_step(motion, mechanics.shift, half)
-        key, now = jax.random.split(motion.key)
+        key, now = _split(motion, 2)
         kept = jnp.exp(-jnp.asarray(self.friction, motion.position.dtype) / FEMTOSECOND * 2 * half)
         noise = jax.random.normal(now, motion.momentum.shape, motion.momentum.dtype)
         width = jnp.sqrt((1 - kept**2) * thermal(self, motion.position) * motion.mass)
@@ -113,7 +112,7 @@ class CSVR(Ensemble):
     def step(self, motion: Drawn, mechanics: Mechanics) -> Drawn:
         force = jax_md.quantity.canonicalize_force(mechanics.energy_or_force)
         motion = simulate.velocity_verlet(force, mechanics.shift, time_step(self, motion.position), motion)
-        key, one, others = jax.random.split(motion.key, 3)
+        key, one, others = _split(motion, 3)
         dtype, n = motion.momentum.dtype, mechanics.degrees_of_freedom
         along = jax.random.normal(one, (), dtype)
         squares = along**2 + (2 * jax.random.gamma(others, 0.5 * (n - 1), (), dtype) if n > 1 else 0)
@@ -128,8 +127,14 @@ class CSVR(Ensemble):
 
 
 def _at_start(ensemble: Ensemble, key: Array, mechanics: Mechanics, R: Array, momenta: Array) -> Drawn:
-    force: Callable[..., Array] = jax_md.quantity.canonicalize_force(mechanics.energy_or_force)
-    return Drawn(R, momenta, force(R), jnp.reshape(mechanics.mass, (-1, 1)).astype(R.dtype), jax.random.fold_in(key, 1), jnp.zeros((), R.dtype))
+    force = jax_md.quantity.canonicalize_force(mechanics.energy_or_force)
+    mass = jnp.reshape(mechanics.mass, (-1, 1)).astype(R.dtype)
+    own = jax.random.key_data(jax.random.fold_in(key, 1))  # the key itself has drawn the momenta
+    return Drawn(R, momenta, force(R), mass, own, jnp.zeros((), R.dtype))
+
+
+def _split(motion: Drawn, number: int) -> Array:
+    return jax.random.split(jax.random.wrap_key_data(motion.key), number)
 
 
 def _kinetic(motion: Drawn) -> Array:
@@ -138,5 +143,5 @@ def _kinetic(motion: Drawn) -> Array:
 
 def _exchanged(motion: Drawn, momentum: Array, key: Array) -> Drawn:
     """With other momenta, whose energy comes from the thermostat."""
-    after = motion.set(momentum=momentum, key=key)
+    after = motion.set(momentum=momentum, key=jax.random.key_data(key))
     return after.set(heat=motion.heat + _kinetic(motion) - _kinetic(after))
