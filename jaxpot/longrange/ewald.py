@@ -1,6 +1,5 @@
 """Ewald's sum: near pairs in real space, the far part in reciprocal space, for crystals, slabs, wires and molecules."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
