@@ -78,16 +78,14 @@ def main():
     for atoms in frames:
         atoms.set_pbc(False)
     y = np.array([atoms.info["interaction_energy"] for atoms in frames])
-    pairs = np.array([f"{atoms.info['energyA']:.6f} {atoms.info['energyB']:.6f}" for atoms in frames])
-    distances = np.array([atoms.info["distance"] for atoms in frames])
-    rank = np.array([np.sum(distances[pairs == p] < d) for p, d in zip(pairs, distances, strict=True)])
-    names, which = np.unique(pairs, return_inverse=True)
+    which, rank = np.divmod(np.arange(len(frames)), 10)  # pair after pair, by increasing distance
+    parts = [first_fragment(frames[10 * pair + 9]) for pair in which]
     for name, descriptor in descriptors().items():
         x = sums(descriptor, frames)
         for is_first in (True, False):
-            x = x - sums(descriptor, [atoms[first_fragment(atoms) == is_first] for atoms in frames])
+            x = x - sums(descriptor, [atoms[part == is_first] for atoms, part in zip(frames, parts, strict=True)])
         far = error(x, y, which, np.flatnonzero(rank < 7), np.flatnonzero(rank >= 7)) / np.std(y[rank >= 7])
-        squares = [error(x, y, which, np.flatnonzero(which != p), np.flatnonzero(which == p)) ** 2 for p in range(len(names))]
+        squares = [error(x, y, which, np.flatnonzero(which != p), np.flatnonzero(which == p)) ** 2 for p in np.unique(which)]
         print(f"{name}: {100 * far:.1f} % at larger distances, {100 * np.sqrt(np.mean(squares)) / np.std(y):.1f} % of other pairs", flush=True)
 
 

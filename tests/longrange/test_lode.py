@@ -318,6 +318,17 @@ def test_equivariants():
     np.testing.assert_allclose(after, before @ turn.T, rtol=0, atol=1e-11)
 
 
+def test_rows():
+    """What a fit sees of energy, forces and virial is what the model predicts."""
+    far = LODE(SALT, 2.0, GTO(2), 1, 0.9, field_sum_for(CRYSTAL, sigma=0.9), channels=ION)
+    descriptor = MultiScale(Density(SALT, CosineCutoff(3.0), GTO(2), 1, sigma=0.5), far)
+    model = AtomicPotential(descriptor, Linear(coefficients=np.random.default_rng(0).normal(size=2 * descriptor.n_features)))
+    graph = from_atoms(CRYSTAL, 3.0)
+    rows, found = quick_jit(lambda model, graph: (fit.design(model, graph), jaxpot.evaluate(model, graph)))(model, graph)
+    for name in ("energy", "forces", "virial"):
+        np.testing.assert_allclose(getattr(rows, name) @ model.head.coefficients.reshape(-1), getattr(found, name), rtol=1e-10, atol=1e-10)
+
+
 def random_salt(rng, n_pairs=2, length=6.0, least=2.2):
     """Charges at random places of a cubic cell, no two nearer than this."""
     while True:
