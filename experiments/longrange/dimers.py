@@ -2,9 +2,9 @@
 
     JAXPOT_DATA=/path/to/shared python experiments/longrange/dimers.py
 
-Binding energies of 13 pairs of fragments at 10 distances, HSE06 + MBD (data/charged_dimers). Each model is linear in its features of the pair less
+Binding energies of 10 pairs of fragments at 13 distances, HSE06 + MBD (data/charged_dimers). Each model is linear in its features of the pair less
 those of the fragments alone; its only hyper-parameter, the ridge, is chosen by leaving out one pair after the other of the training set. Two tests:
-the three largest distances of all pairs, from the seven smaller ones; and all distances of pairs that were left out.
+the four largest distances of all pairs, from the nine smaller ones; and all distances of pairs that were left out.
 """
 
 import os
@@ -20,7 +20,7 @@ from jaxpot.descriptors import MultiScale
 from jaxpot.longrange import LODE, AllPairs
 
 jax.config.update("jax_enable_x64", True)
-SPECIES, CUTOFF = ("C", "H", "N", "O"), 3.0
+SPECIES, CUTOFF, N_DISTANCES = ("C", "H", "N", "O"), 3.0, 13
 FILE = "data/charged_dimers/charge_charge_130.extxyz"
 
 
@@ -78,13 +78,13 @@ def main():
     for atoms in frames:
         atoms.set_pbc(False)
     y = np.array([atoms.info["interaction_energy"] for atoms in frames])
-    which, rank = np.divmod(np.arange(len(frames)), 10)  # pair after pair, by increasing distance
-    parts = [first_fragment(frames[10 * pair + 9]) for pair in which]
+    which, rank = np.divmod(np.arange(len(frames)), N_DISTANCES)  # pair after pair, by increasing distance
+    parts = [first_fragment(frames[N_DISTANCES * pair + N_DISTANCES - 1]) for pair in which]
     for name, descriptor in descriptors().items():
         x = sums(descriptor, frames)
         for is_first in (True, False):
             x = x - sums(descriptor, [atoms[part == is_first] for atoms, part in zip(frames, parts, strict=True)])
-        far = error(x, y, which, np.flatnonzero(rank < 7), np.flatnonzero(rank >= 7)) / np.std(y[rank >= 7])
+        far = error(x, y, which, np.flatnonzero(rank < 9), np.flatnonzero(rank >= 9)) / np.std(y[rank >= 9])
         squares = [error(x, y, which, np.flatnonzero(which != p), np.flatnonzero(which == p)) ** 2 for p in np.unique(which)]
         print(f"{name}: {100 * far:.1f} % at larger distances, {100 * np.sqrt(np.mean(squares)) / np.std(y):.1f} % of other pairs", flush=True)
 
