@@ -496,7 +496,7 @@ def _lode(sum, **changes):
 
 
 def _multi_scale():
-    far = _lode(AllPairs(), power=2, interior=POLYNOMIAL)
+    far = _lode(AllPairs(), power=1, interior=POLYNOMIAL)
     return _fitted(AtomicPotential(MultiScale(Density(SPECIES, COSINE, Bessel(2), 1, sigma=0.5), far), Linear()))
 
 

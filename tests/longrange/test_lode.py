@@ -51,8 +51,16 @@ def as_of_featomic(case, found, n_species):
     return out * (np.pi * case["smearing"] ** 2) ** -0.75 if case["exponent"] == 0 else out
 
 
-@pytest.mark.parametrize("name", ["tric_sic", "gaas8", pytest.param("nacl8", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("key", CASES)
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [*((key, "tric_sic") for key in CASES), ("p1", "gaas8"), ("p6", "nacl8")]
+    + [
+        pytest.param(key, name, marks=pytest.mark.slow)
+        for key in CASES
+        for name in ("gaas8", "nacl8")
+        if (key, name) not in (("p1", "gaas8"), ("p6", "nacl8"))
+    ],
+)
 def test_another_code(name, key):
     """Values, and of the triclinic cell derivatives by positions, of powers 0, 1, 3 and 6."""
     case = CASES[key]
@@ -112,7 +120,7 @@ def smeared_power(r, power, sigma):
 MOLECULE = Atoms("NaClNa", positions=[[0, 0, 0], [1.4, 0.5, -0.6], [-2.0, 3.1, 1.7]])
 
 
-@pytest.mark.parametrize("power", [0, 1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("power", [2, 4, 5, *(pytest.param(power, marks=pytest.mark.slow) for power in (0, 1, 3, 6))])
 def test_molecules_by_quadrature(power):
     """The potential of three atoms, near and far, over a sphere around each."""
     radial, radius, sigma = Bessel(3), 2.5, 0.7
@@ -130,7 +138,9 @@ def test_molecules_by_quadrature(power):
             np.testing.assert_allclose(found[i, d], by_quadrature(potential, radial, radius, radius, 3), rtol=0, atol=1e-10)
 
 
-CRYSTAL = Atoms("NaClCl", positions=[[0.1, 0.2, 0.3], [1.5, 1.4, 1.1], [0.3, 2.2, 2.0]], cell=[[3.0, 0.2, -0.1], [0.7, 2.8, 0.3], [-0.4, 0.5, 3.2]], pbc=True)
+CRYSTAL = Atoms(
+    "NaClCl", positions=[[0.1, 0.2, 0.3], [1.5, 1.4, 1.1], [0.3, 2.2, 2.0]], cell=[[3.0, 0.2, -0.1], [0.7, 2.8, 0.3], [-0.4, 0.5, 3.2]], pbc=True
+)
 
 
 @pytest.mark.parametrize("power", [2, 4, 5])
@@ -165,7 +175,12 @@ def transform_of_power(k, power, sigma):
 
 
 SALT = ("Na", "Cl")
-SLAB = Atoms("NaClClNa", positions=[[0, 0, 0], [2.0, 0.1, 0.3], [0.2, 1.9, -0.2], [2.1, 2.0, 0.1]], cell=[[4.0, 0, 0], [0.3, 3.9, 0], [0, 0, 1]], pbc=(True, True, False))
+SLAB = Atoms(
+    "NaClClNa",
+    positions=[[0, 0, 0], [2.0, 0.1, 0.3], [0.2, 1.9, -0.2], [2.1, 2.0, 0.1]],
+    cell=[[4.0, 0, 0], [0.3, 3.9, 0], [0, 0, 1]],
+    pbc=(True, True, False),
+)
 ION = np.array([[1.0], [-1.0]])  # channels: the potential of charges
 
 
@@ -207,9 +222,9 @@ def test_density_of_gaussians():
 def test_value_at_the_centre():
     """In a small sphere there is one number, the electrostatic potential there, and that of the centre's own smeared charge."""
     sigma, radius = 0.25, 1e-3
-    lode = LODE(SALT, radius, Bessel(1), 0, sigma, field_sum_for(CRYSTAL[:2], sigma=sigma, accuracy=1e-9), channels=ION, center_weight=0.0)
+    lode = LODE(SALT, radius, Bessel(1), 0, sigma, field_sum_for(CRYSTAL[:2], sigma=sigma, accuracy=1e-8), channels=ION, center_weight=0.0)
     graph, q = from_atoms(CRYSTAL[:2], 1.0), jnp.array([1.0, -1.0])
-    sum = sum_for(CRYSTAL[:2], accuracy=1e-9)
+    sum = sum_for(CRYSTAL[:2], accuracy=1e-7)
     expected = sum.potential(Coulomb(), from_atoms(CRYSTAL[:2], float(sum.reach)), q) / jaxpot.units.COULOMB
     r, w_r = sphere(radius, 2)[2:4]
     norm = np.sum(w_r * np.asarray(Bessel(1)(jnp.asarray(r), radius, 0))[:, 0, 0]) * np.sqrt(4 * np.pi)
@@ -230,7 +245,9 @@ def test_without_what_is_near():
     pair = lambda r: from_atoms(Atoms("NaCl", positions=[[0, 0, 0], [0, 0.6 * r, 0.8 * r]]), 4.0)  # noqa: E731
     for r in (0.8, 2.2, 5.0):
         whole = coefficients(everything.replace(center_weight=0.0), pair(r))
-        np.testing.assert_allclose(coefficients(everything.replace(interior=cutoff), pair(r)), (1 - float(cutoff(jnp.asarray(r)))) * whole, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(
+            coefficients(everything.replace(interior=cutoff), pair(r)), (1 - float(cutoff(jnp.asarray(r)))) * whole, rtol=0, atol=1e-11
+        )
     crystal = everything.replace(sum=field_sum_for(CRYSTAL, sigma=0.7, accuracy=1e-13))
     step = crystal.replace(interior=Step(3.5))
     graph = from_atoms(CRYSTAL, 3.5)
@@ -245,7 +262,9 @@ def test_smooth_in_the_cell():
     lode = LODE(SALT, 2.0, GTO(2), 1, 0.9, field_sum_for(CRYSTAL, sigma=0.9, accuracy=1e-6, growth=0.02))
     graph = from_atoms(CRYSTAL, 1.0)
     scale = np.linspace(0.99, 1.01, 41)
-    scan = quick_jit(jax.vmap(lambda s: lode.coefficients(graph.replace(positions=s * graph.positions, cell=s * graph.cell)).reshape(-1)))(jnp.asarray(scale))
+    scan = quick_jit(jax.vmap(lambda s: lode.coefficients(graph.replace(positions=s * graph.positions, cell=s * graph.cell)).reshape(-1)))(
+        jnp.asarray(scale)
+    )
     third = np.diff(scan, 3, axis=0)
     assert np.max(np.abs(third)) < 1e-4 * np.max(np.abs(np.diff(scan, axis=0)))
     large = graph.replace(cell=1.5 * graph.cell)
@@ -297,6 +316,17 @@ def test_equivariants():
     before, after = (quick_jit(lambda d, g: d(g))(descriptor, g) for g in (graph, jaxpot.rotate(graph, rotation)))
     turn = rotation[np.ix_([1, 2, 0], [1, 2, 0])]  # harmonics of degree 1 are y, z, x
     np.testing.assert_allclose(after, before @ turn.T, rtol=0, atol=1e-11)
+
+
+def test_rows():
+    """What a fit sees of energy, forces and virial is what the model predicts."""
+    far = LODE(SALT, 2.0, GTO(2), 1, 0.9, field_sum_for(CRYSTAL, sigma=0.9), channels=ION)
+    descriptor = MultiScale(Density(SALT, CosineCutoff(3.0), GTO(2), 1, sigma=0.5), far)
+    model = AtomicPotential(descriptor, Linear(coefficients=np.random.default_rng(0).normal(size=2 * descriptor.n_features)))
+    graph = from_atoms(CRYSTAL, 3.0)
+    rows, found = quick_jit(lambda model, graph: (fit.design(model, graph), jaxpot.evaluate(model, graph)))(model, graph)
+    for name in ("energy", "forces", "virial"):
+        np.testing.assert_allclose(getattr(rows, name) @ model.head.coefficients.reshape(-1), getattr(found, name), rtol=1e-10, atol=1e-10)
 
 
 def random_salt(rng, n_pairs=2, length=6.0, least=2.2):
