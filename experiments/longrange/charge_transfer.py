@@ -2,8 +2,8 @@
 
     python experiments/longrange/charge_transfer.py ag3 nacl carbon_chains au2_mgo
 
-For each set the factors of hardness and widths are chosen on one trajectory of the training frames; the tests are on the set's own, which nothing
-else looks at. Needs the data sets (JAXPOT_DATA). Results go to `results/`, set by set.
+For each set the factors of hardness and widths are chosen on one trajectory of the training frames; errors are those of the set's own test
+frames, which nothing else looks at. Needs the data sets (JAXPOT_DATA). Results go to `results/`, set by set.
 """
 
 import argparse
@@ -59,20 +59,22 @@ class Ladder:
     def linear(self, scale: float, copies: int = 1) -> jp.Linear:
         return jp.Linear(scale=scale, roughness=np.tile(self.ace.smoothness(), copies))
 
+    def constants(self) -> jp.AtomicPotential:
+        return jp.AtomicPotential(self.constant, jp.Linear(scale=10.0))
+
     def equilibrated(self, hardness: float, sigma: float) -> longrange.QEq:
         """Not fitted, with these factors of hardness and widths."""
-        chi = jp.AtomicPotential(self.constant, jp.Linear(scale=10.0)) + jp.AtomicPotential(self.ace, self.linear(self.settings["scale_charges"]))
+        chi = self.constants() + jp.AtomicPotential(self.ace, self.linear(self.settings["scale_charges"]))
         columns = (factor * np.array(list(self.settings[name].values())) for factor, name in ((hardness, "hardness"), (sigma, "sigma")))
         return longrange.QEq(self.species, chi, *columns, longrange.Direct())
 
     def local(self) -> longrange.LocalCharges:
-        roughness = np.concatenate([[0.1], self.ace.smoothness()])
-        return longrange.LocalCharges(Joined((self.constant, self.ace)), jp.Linear(scale=0.1 * self.settings["scale_charges"], roughness=roughness))
+        head = jp.Linear(scale=0.1 * self.settings["scale_charges"], roughness=np.concatenate([[0.1], self.ace.smoothness()]))
+        return longrange.LocalCharges(Joined((self.constant, self.ace)), head)
 
     def short(self) -> jp.potentials.Sum:
         """Rung 1."""
-        parts = jp.AtomicPotential(self.constant, jp.Linear(scale=10.0)), jp.AtomicPotential(self.ace, self.linear(self.settings["scale_energy"]))
-        return self.atoms + parts[0] + parts[1]
+        return self.atoms + self.constants() + jp.AtomicPotential(self.ace, self.linear(self.settings["scale_energy"]))
 
     def with_charges(self, charges: longrange.LocalCharges, interaction: longrange.GaussianCoulomb) -> jp.potentials.Sum:
         """Rung 3: beside the electrostatics of local charges."""

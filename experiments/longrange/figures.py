@@ -33,7 +33,8 @@ def ladder(results: dict[str, dict], path: Path) -> None:
 
 def table(results: dict[str, dict]) -> str:
     """Errors of energy (meV/atom), forces (eV/Å) and charges (me), and the first two over those of rung 1."""
-    lines = ["| set | model | coefficients | energy, meV/atom | forces, eV/Å | charges, me | energy over rung 1 | forces over rung 1 |", "|" + "---|" * 8]
+    head = ("set", "model", "coefficients", "energy, meV/atom", "forces, eV/Å", "charges, me", "energy over rung 1", "forces over rung 1")
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, found in results.items():
         for rung in sorted(key for key in found if key.startswith("rung")):
             own, short = found[rung]["all"], found["rung 1"]["all"]
