@@ -1,4 +1,4 @@
-"""Figures of the results that charge_transfer.py and ion_gas.py have left in `results/`.
+"""Figure and table of the results that charge_transfer.py has left in `results/`.
 
     python experiments/longrange/figures.py
 """
@@ -31,6 +31,21 @@ def ladder(results: dict[str, dict], path: Path) -> None:
     plt.close(figure)
 
 
+def table(results: dict[str, dict]) -> str:
+    """Errors of energy (meV/atom), forces (eV/Å) and charges (me), and the first two over those of rung 1."""
+    head = ("set", "model", "coefficients", "energy, meV/atom", "forces, eV/Å", "charges, me", "energy over rung 1", "forces over rung 1")
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, found in results.items():
+        for rung in sorted(key for key in found if key.startswith("rung")):
+            own, short = found[rung]["all"], found["rung 1"]["all"]
+            charges = f"{own['charges']:.1f}" if "charges" in own else ""
+            ratios = [f"{own[kind] / short[kind]:.3g}" if rung != "rung 1" else "" for kind in ("energy", "forces")]
+            cells = (name, rung, found[rung]["coefficients"], f"{own['energy']:.3g}", f"{own['forces']:.3g}", charges, *ratios)
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     results = {name: json.loads(path.read_text()) for name in SETS if (path := HERE / "results" / f"{name}.json").exists()}
     ladder(results, HERE / "ladder.png")
+    print(table(results))

@@ -3,8 +3,8 @@
     python experiments/longrange/ion_gas.py                 # 900 training frames; minutes
     python experiments/longrange/ion_gas.py --frames 100
 
-The frames are made in the run: 64 ions of +1 e and 64 of −1 e at random in a periodic box, none nearer to another than 2.2 Å, with energies
-and forces of point charges and of the repulsion of Lennard-Jones. No label says what the charges are.
+The frames are made in the run: 64 ions of +1 e and 64 of −1 e at random in a periodic box, none nearer to another than 2.2 Å, with
+energies and forces of point charges and of the repulsion of Lennard-Jones. No label says what the charges are.
 """
 
 import argparse
