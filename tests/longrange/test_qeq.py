@@ -14,7 +14,7 @@ from catalog import quick_jit
 import jaxpot
 from jaxpot import IsolatedAtoms, diagnose, from_atoms
 from jaxpot.cutoffs import CosineCutoff
-from jaxpot.longrange import ChargeEquilibration, ConjugateGradients, Dense, Direct, Electrostatics, Fragments, OverlapWeighted, QEq, sum_for
+from jaxpot.longrange import ChargeEquilibration, ConjugateGradients, Dense, Direct, Electrostatics, Ewald, Fragments, OverlapWeighted, QEq, sum_for
 from jaxpot.trees import with_leaves
 from jaxpot.units import COULOMB
 
@@ -174,8 +174,10 @@ def test_conjugate_gradients_of_five_cells(n):
     atoms = box(n, 0)
     model, graph = crystal_of(atoms, 1e-2)
     q = jax.jit(QEq.charges)(model, graph)
-    grid = model.sum.grid  # with all wave vectors of the smaller cell, and others between, which are of nothing
-    many = model.replace(sum=model.sum.replace(grid=(5 * grid[0] + 4, *grid[1:])), solver=ConjugateGradients())
+    grid = model.sum.grid
+    # all wave vectors of the smaller cell, and others between, which are of nothing; or a mesh with the same points
+    along = 5 * grid[0] + 4 if isinstance(model.sum, Ewald) else 5 * grid[0]
+    many = model.replace(sum=model.sum.replace(grid=(along, *grid[1:])), solver=ConjugateGradients())
     found = jax.jit(QEq.charges)(many, from_atoms(atoms.repeat((5, 1, 1)), float(model.reach) + 1e-3))
     np.testing.assert_allclose(found, np.tile(q, 5), atol=1e-8)
 
