@@ -34,7 +34,7 @@ class MultiScale(Invariants):
       >>> from jaxpot.longrange import LODE, AllPairs
       >>> density = Density(("H", "O"), CosineCutoff(3.0), GTO(n_max=2), l_max=2, sigma=0.3)
       >>> far = LODE(("H", "O"), 3.0, GTO(n_max=2), l_max=2, sigma=0.5, sum=AllPairs())
-      >>> MultiScale(density, far)(from_atoms(molecule("H2O"), cutoff=3.0)).shape
+      >>> jax.eval_shape(MultiScale(density, far), from_atoms(molecule("H2O"), cutoff=3.0)).shape
       (3, 48)
 
     References:

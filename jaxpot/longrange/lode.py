@@ -74,7 +74,7 @@ class LODE(GraphExpansion):
       >>> from jaxpot.longrange import field_sum_for
       >>> salt = ase.build.bulk("NaCl", "rocksalt", a=5.64)
       >>> lode = LODE(("Na", "Cl"), 3.0, GTO(n_max=3), l_max=2, sigma=1.0, sum=field_sum_for(salt, sigma=1.0))
-      >>> SOAP(lode)(from_atoms(salt, cutoff=1.0)).shape
+      >>> jax.eval_shape(SOAP(lode), from_atoms(salt, cutoff=1.0)).shape
       (2, 63)
 
     References:

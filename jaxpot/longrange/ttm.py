@@ -69,12 +69,13 @@ class TTM4F(Potential):
     Example:
       >>> from ase import Atoms
       >>> from jaxpot import from_atoms
-      >>> from jaxpot.longrange import Direct, FixedCharges, polarizability
+      >>> from jaxpot.longrange import Direct, FixedCharges
       >>> model = TTM4F(FixedCharges(("O", "H"), values=[-0.6552, 0.3276]), Direct())
       >>> water = Atoms("OH2", positions=[[0, 0, 0], [0.7693, 0, 0.5935], [-0.7693, 0, 0.5935]])
       >>> graph = from_atoms(water, cutoff=1.0)
-      >>> round(float(jnp.trace(polarizability(model, graph)) / 3), 3)
-      1.43
+      >>> charges, shift = model.sites(graph, model.charges.charges(graph))
+      >>> charges.round(4).tolist(), round(float(shift[0, 2]), 4)  # of M and both hydrogens, and how far M is from the oxygen
+      ([-1.1429, 0.5714, 0.5714], 0.2533)
 
     References:
       Burnham, Anick, Mankoo, Reiter, "The vibrational proton potential in bulk liquid water and ice", J. Chem. Phys. 128, 154519 (2008).
