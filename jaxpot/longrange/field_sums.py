@@ -189,7 +189,7 @@ def field_sum_for(frames: Any, *, sigma: float, end: float = 0.0, accuracy: floa
     Example:
       >>> import ase.build
       >>> field_sum_for(ase.build.bulk("NaCl", "rocksalt", a=5.64), sigma=1.0).grid
-      (4, 4, 4)
+      (3, 3, 3)
     """
     frames = [frames] if hasattr(frames, "positions") else list(frames)
     if not frames:

@@ -162,7 +162,7 @@ def polarizability(model: Model, graph: Graph) -> Array:
       >>> argon = Polarizable(FixedCharges(("Ar",), values=[0.0]), polarizability=[1.64], sum=Direct())
       >>> pair = polarizability(argon, from_atoms(Atoms("Ar2", positions=[[0, 0, 0], [4, 0, 0]]), cutoff=1.0))
       >>> jnp.diagonal(pair).round(6).tolist(), [round(2 / (1 / 1.64 + n / 4**3), 6) for n in (-2, 1, 1)]
-      ([3.457181, 3.198049, 3.198049], [3.457181, 3.198049, 3.198049])
+      ([3.457181, 3.19805, 3.19805], [3.457181, 3.19805, 3.19805])
     """
     own, graph = promoted_pair(model, graph)
     own = prepare(own)

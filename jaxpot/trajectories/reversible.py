@@ -57,7 +57,7 @@ def rollout_reversible(
       >>> start = system.init(jax.random.key(0), argon)
       >>> end, _ = rollout_reversible(system, start, argon, steps=10)
       >>> again, _ = rollout_reversible(backwards(system), end, argon, steps=10)
-      >>> bool(abs(again.motion.position - start.motion.position).max() < 1e-12)
+      >>> bool(abs(again.motion.momentum - start.motion.momentum).max() < 1e-12)
       True
     """
     count = intervals(steps, interval, "rollout_reversible")
