@@ -158,8 +158,8 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 # differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
 VARIANTS = {
-    "acsf-narrow", "ace-alchemical", "ace-smeared", "bispectrum-by-element", "by-distance", "charges-crystal", "chunked", "committee", "d3-zero", "edip", "ewald-sum-spectrum",
-    "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "lode-ace", "lode-exterior", "local-mbtr", "polarizable-crystal",
+    "acsf-narrow", "ace-alchemical", "ace-smeared", "bispectrum-by-element", "by-distance", "charges", "charges-crystal", "chunked", "committee", "d3-zero", "edip", "ewald-sum-spectrum",
+    "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "lode-ace", "lode-exterior", "local-mbtr", "multi-scale", "polarizable-crystal",
     "self-consistent", "self-consistent-crystal", "sine-matrix", "soap-compressed", "soap-no-center", "soap-solid-gto", "stillinger-weber-modified", "structure-best-match",
     "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "vashishta",
 }
