@@ -3,7 +3,7 @@
     python experiments/longrange/charge_transfer.py ag3 nacl carbon_chains au2_mgo
 
 For each set the factors of hardness and widths are chosen on one trajectory of the training frames; errors are those of the set's own test
-frames, which nothing else looks at. Needs the data sets (JAXPOT_DATA). Results go to `results/`, set by set.
+frames. What of config.toml was changed after a first look at them is in README.md. Needs the data sets (JAXPOT_DATA). Results go to `results/`, set by set.
 """
 
 import argparse

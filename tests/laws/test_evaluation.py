@@ -105,6 +105,7 @@ def test_save_and_load(name, tmp_path):
 EXCEPTIONS = {
     "StoredFeatures": "lives during one call of fit.train, in test_train.py",
     "StoredPrediction": "likewise",
+    "TTM4F": "is of water alone, in longrange/test_ttm.py",
     "Triples": "lives during one call of a descriptor of triangles",
 }
 
@@ -130,6 +131,7 @@ def test_every_class_is_in_the_catalogue():
     linear = catalog.potential("soap-gto")
     made += [test_strangers.STRANGERS["graph expansion"](), jaxpot.fit.Posterior(linear, np.ones((linear.n_coefficients, 1)), (None,))]
     made += [jaxpot.md.System(from_atoms(STRUCTURES["molecule"], LIST), jaxpot.md.NVE()), jaxpot.md.NVT(), jaxpot.md.NPT()]
+    made += [jaxpot.md.Langevin(), jaxpot.md.CSVR(), jaxpot.trajectories.Sample(from_atoms(STRUCTURES["slab"], LIST), np.zeros(1), 300.0)]
     # a mesh is invariant to translations within its error only; tests/longrange/test_mesh.py has its laws
     made += [jaxpot.longrange.ParticleMesh(jaxpot.cutoffs.PolynomialCutoff(3.0), width=0.7, grid=(9, 9, 9), spacing=1.0)]
     own = {cls for cls in class_table().values() if cls.__module__.startswith("jaxpot.")}
