@@ -10,7 +10,7 @@ from jaxpot.md.ensembles import NVE, NVT
 from jaxpot.md.system import State, System
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential
-from jaxpot.trajectories.rollout import intervals
+from jaxpot.trajectories.checkpoints import intervals
 from jaxpot.trees import set_fields
 
 Array = jax.Array
