@@ -160,7 +160,7 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 VARIANTS = {
     "acsf-narrow", "ace-alchemical", "ace-smeared", "bispectrum-by-element", "by-distance", "charges", "charges-crystal", "chunked", "committee", "d3-zero", "edip", "ewald-sum-spectrum",
     "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "lode-ace", "lode-exterior", "local-mbtr", "multi-scale", "polarizable-crystal",
-    "self-consistent", "self-consistent-crystal", "sine-matrix", "soap-compressed", "soap-no-center", "soap-solid-gto", "stillinger-weber-modified", "structure-best-match",
+    "self-consistent", "self-consistent-crystal", "sine-matrix", "soap-alchemical", "soap-compressed", "soap-no-center", "soap-solid-gto", "stillinger-weber-modified", "structure-best-match",
     "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "vashishta",
 }
 

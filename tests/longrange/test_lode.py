@@ -338,6 +338,7 @@ def random_salt(rng, n_pairs=2, length=6.0, least=2.2):
             return atoms
 
 
+@pytest.mark.slow
 def test_charges_at_random_places():
     """What LODE is for: energies and forces of charges without neighbours within the cutoff, by a linear model that is fitted to both."""
     rng = np.random.default_rng(0)

@@ -125,6 +125,7 @@ def test_derivatives_are_those_of_the_energy(interaction):
     np.testing.assert_allclose(by_charge, found, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_second_derivatives_in_both_modes():
     """Forward over reverse, reverse over reverse, and differences of forces."""
     atoms, q = gas(6, n=10)
@@ -217,6 +218,7 @@ def test_accelerators_take_all_atoms_at_once(monkeypatch):
         np.testing.assert_allclose(one, two, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_choice():
     """Its accuracy is kept, for grown cells as well, and results beyond are NaN with a reason."""
     atoms, q = gas(9, n=200)
@@ -246,6 +248,7 @@ def test_what_is_refused():
         mesh_for(ase.build.molecule("H2O"))
 
 
+@pytest.mark.slow
 def test_single_precision():
     atoms, q = gas(13, n=12)
     sum, graph = mesh(atoms), from_atoms(atoms, 6.0)

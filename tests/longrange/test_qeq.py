@@ -21,7 +21,7 @@ from jaxpot.units import COULOMB
 ORACLE = np.load(Path(__file__).parent.parent / "oracles" / "qeq.npz")
 INFO = json.loads(str(ORACLE["info"]))
 UNIT = COULOMB / INFO["ke"]  # the oracle's constant has more digits; in its unit of energy the charges are the same
-CASES = [("water3", 0), ("water3", 1), ("nacl8", 0), ("gaas8", 0), ("tric_sic", 0)]
+CASES = [("water3", 0), ("water3", 1), ("nacl8", 0), *(pytest.param(name, 0, marks=pytest.mark.slow) for name in ("gaas8", "tric_sic"))]
 
 
 def oracle_atoms(structure):
