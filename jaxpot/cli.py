@@ -154,7 +154,7 @@ def _comparable(
     for name, reason in bad.items():
         print(f"not every {name} label of the test structures is compared, since none was asked for: {reason}")
     there = {name for found in present.values() for name in found}
-    for name in (SOURCES[key] for key in (keys or ()) if asked is None):
+    for name in (SOURCES[key] for key in (keys or ()) if asked is None and key in SOURCES):
         if name in names and name not in there:
             raise ValueError(missing(name, frames, keys))
 

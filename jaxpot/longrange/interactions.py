@@ -58,22 +58,8 @@ class Interaction(Interface):
         return jnp.zeros(own.shape[:-1], own.dtype)
 
 
-@pytree
-class Coulomb(Interaction):
-    r"""Point charges in vacuum.
-
-    .. math:: \phi(r) = \frac{e^2}{4\pi\varepsilon_0\, r}
-
-    Example:
-      >>> float(Coulomb().bare(jnp.asarray(2.0), None, None))
-      7.1998225
-    """
-
-    def bare(self, r: Array, own: Array, other: Array) -> Array:
-        return COULOMB / r
-
-    def near(self, r: Array, width: Array, own: Array, other: Array) -> Array:
-        return COULOMB * jax.lax.erfc(r / (math.sqrt(2.0) * width)) / r
+class OfCharges(Interaction):
+    """Interface: between charges, which from afar are points. A new one writes `bare` and `near`."""
 
     def far(self, k2: Array, width: Array) -> Array:
         return COULOMB * 4 * np.pi / k2 * jnp.exp(-0.5 * k2 * width**2)
@@ -89,7 +75,25 @@ class Coulomb(Interaction):
 
 
 @pytree
-class GaussianCoulomb(Interaction):
+class Coulomb(OfCharges):
+    r"""Point charges in vacuum.
+
+    .. math:: \phi(r) = \frac{e^2}{4\pi\varepsilon_0\, r}
+
+    Example:
+      >>> float(Coulomb().bare(jnp.asarray(2.0), None, None))
+      7.1998225
+    """
+
+    def bare(self, r: Array, own: Array, other: Array) -> Array:
+        return COULOMB / r
+
+    def near(self, r: Array, width: Array, own: Array, other: Array) -> Array:
+        return COULOMB * jax.lax.erfc(r / (math.sqrt(2.0) * width)) / r
+
+
+@pytree
+class GaussianCoulomb(OfCharges):
     r"""Charges smeared by Gaussians, whose width is the element's.
 
     .. math:: \phi_{ij}(r) = \frac{e^2}{4\pi\varepsilon_0} \frac{\operatorname{erf}\!\left(r/\sqrt{2(\sigma_i^2 + \sigma_j^2)}\right)}{r}
@@ -124,18 +128,6 @@ class GaussianCoulomb(Interaction):
 
     def near(self, r: Array, width: Array, own: Array, other: Array) -> Array:
         return COULOMB * (jax.lax.erfc(r / (math.sqrt(2.0) * width)) - jax.lax.erfc(self._screened(r, own, other))) / r
-
-    def far(self, k2: Array, width: Array) -> Array:
-        return Coulomb().far(k2, width)
-
-    def origin(self, width: Array) -> Array:
-        return Coulomb().origin(width)
-
-    def background(self, width: Array) -> Array:
-        return Coulomb().background(width)
-
-    def strength(self) -> float | None:
-        return COULOMB
 
     def sources(self, numbers: Array) -> Array:
         return by_element(self.sigma, self.species, numbers, padding=1.0)[:, None]

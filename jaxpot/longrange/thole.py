@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxpot.checks import species_tuple
 from jaxpot.graph import by_element
 from jaxpot.leaves import Leaf
-from jaxpot.longrange.interactions import Coulomb, Interaction
+from jaxpot.longrange.interactions import Coulomb, OfCharges
 from jaxpot.trees import positive, pytree, static
 from jaxpot.units import COULOMB
 
@@ -17,7 +17,7 @@ Array = jax.Array
 
 
 @pytree
-class Thole(Interaction):
+class Thole(OfCharges):
     r"""Point charges and dipoles with Thole's damping, whose range grows with the polarizabilities of both atoms.
 
     .. math:: \phi(r) = \frac{e^2}{4\pi\varepsilon_0\, r} \left[1 - e^{-a x^m} + a^{1/m} x\, \Gamma\!\left(1 - \tfrac1m, a x^m\right)\right],
@@ -67,18 +67,6 @@ class Thole(Interaction):
 
     def near(self, r: Array, width: Array, own: Array, other: Array) -> Array:
         return Coulomb().near(r, width, own, other) + (self.bare(r, own, other) - COULOMB / r)
-
-    def far(self, k2: Array, width: Array) -> Array:
-        return Coulomb().far(k2, width)
-
-    def origin(self, width: Array) -> Array:
-        return Coulomb().origin(width)
-
-    def background(self, width: Array) -> Array:
-        return Coulomb().background(width)
-
-    def strength(self) -> float | None:
-        return COULOMB
 
     def sources(self, numbers: Array) -> Array:
         return by_element(jnp.asarray(self.polarizability) ** (1 / 6), self.species, numbers, padding=1.0)[:, None]

@@ -78,14 +78,19 @@ def scaled_spherical_bessel(x: Array, l_max: int) -> Array:
 def _scaled_spherical_bessel_jvp(l_max, primals, tangents):
     (x,), (dx,) = primals, tangents
     x = jnp.asarray(x)
-    values = scaled_spherical_bessel(x, l_max + 1)  # d i_l/dx = (l i_{l−1} + (l+1) i_{l+1}) / (2l+1)
-    l = np.arange(l_max + 1)
-    lower = jnp.concatenate([jnp.zeros_like(values[..., :1]), values[..., :l_max]], axis=-1)
-    lead = (1,) * x.ndim
-    down = jnp.asarray(l / (2 * l + 1), x.dtype).reshape(*lead, -1)
-    up = jnp.asarray((l + 1) / (2 * l + 1), x.dtype).reshape(*lead, -1)
-    slope = down * lower + up * values[..., 1:] - values[..., : l_max + 1]
+    values = scaled_spherical_bessel(x, l_max + 1)
+    slope = _slopes(values, 1) - values[..., : l_max + 1]
     return values[..., : l_max + 1], slope * dx[..., None]
+
+
+def _slopes(values: Array, sign: int) -> Array:
+    """(l f_{l−1} ± (l+1) f_{l+1}) / (2l+1) of f_l for l = 0 … l_max + 1, [..., l_max + 1]: derivatives of i_l with plus, of j_l with minus."""
+    l = np.arange(values.shape[-1] - 1)
+    lower = jnp.concatenate([jnp.zeros_like(values[..., :1]), values[..., :-2]], axis=-1)
+    lead = (1,) * (values.ndim - 1)
+    down = jnp.asarray(l / (2 * l + 1), values.dtype).reshape(*lead, -1)
+    up = jnp.asarray(sign * (l + 1) / (2 * l + 1), values.dtype).reshape(*lead, -1)
+    return down * lower + up * values[..., 1:]
 
 
 @functools.cache
@@ -144,10 +149,5 @@ def spherical_bessel(x: Array, l_max: int) -> Array:
 def _spherical_bessel_jvp(l_max, primals, tangents):
     (x,), (dx,) = primals, tangents
     x = jnp.asarray(x)
-    values = spherical_bessel(x, l_max + 1)  # d j_l/dx = (l j_{l−1} − (l+1) j_{l+1}) / (2l+1)
-    l = np.arange(l_max + 1)
-    lower = jnp.concatenate([jnp.zeros_like(values[..., :1]), values[..., :l_max]], axis=-1)
-    lead = (1,) * x.ndim
-    down = jnp.asarray(l / (2 * l + 1), x.dtype).reshape(*lead, -1)
-    up = jnp.asarray((l + 1) / (2 * l + 1), x.dtype).reshape(*lead, -1)
-    return values[..., : l_max + 1], (down * lower - up * values[..., 1:]) * dx[..., None]
+    values = spherical_bessel(x, l_max + 1)
+    return values[..., : l_max + 1], _slopes(values, -1) * dx[..., None]

@@ -44,7 +44,8 @@ class Langevin(Ensemble):
 
     .. math:: \dot p = F - \gamma p + \sqrt{2 m \gamma k T}\, \xi(t)
 
-    Friction slows diffusion down; means do not depend on it. The motion of the whole stays as it was where it is conserved.
+    Friction slows diffusion down; means do not depend on it. Where the motion of the whole is conserved in other ensembles, nothing random
+    acts on it, so that friction ends it.
 
     Args:
       temperature: in K.
@@ -85,7 +86,7 @@ class Langevin(Ensemble):
 class CSVR(Ensemble):
     r"""Constant volume and temperature: velocity Verlet, and momenta that are scaled so that the kinetic energy is canonical.
 
-    Scaling changes no direction, so that diffusion and vibrations are nearly those of constant energy.
+    Scaling changes no direction, but for a rare reversal of all, so that diffusion and vibrations are nearly those of constant energy.
 
     Args:
       temperature: in K.

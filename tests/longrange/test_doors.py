@@ -165,3 +165,15 @@ def test_total_charge_and_field_reach_every_door(tmp_path):
     np.testing.assert_allclose(first.get_potential_energy(), whole.energy, atol=1e-6)
     with pytest.raises(ValueError, match="charge was 1.0 and is now None"):
         md.run(model, ion, tmp_path / "ion.xyz", ensemble=md.NVE(timestep=0.5), steps=20, restart=True)
+
+
+def test_evaluation_of_ions_on_the_command_line(tmp_path, capsys):
+    ion = Atoms("Na2Cl", positions=[[0, 0, 0], [2.6, 0.2, 0], [-1.2, 2.2, 0.4]], info={"ion_charge": 1.0})
+    model = longrange.Electrostatics(longrange.FixedCharges(SPECIES, values=[1.0, -1.0]), longrange.Direct())
+    ion.info["ion_energy"] = float(model(jp.from_atoms(ion, 1.0, charge=1.0)))
+    jp.save(tmp_path / "model.npz", model)
+    ase.io.write(tmp_path / "ion.xyz", ion)
+    command = ["evaluate", str(tmp_path / "model.npz"), str(tmp_path / "ion.xyz"), "--output", str(tmp_path / "errors.json"), "--keys"]
+    assert main([*command, "energy=ion_energy,charge=ion_charge"]) == 0
+    assert json.loads((tmp_path / "errors.json").read_text())["all"]["energy"]["rmse"] < 1e-7
+    assert main([*command, "energy=ion_energy"]) != 0 and "total charge of 0 e" in capsys.readouterr().err
