@@ -11,7 +11,7 @@ from jaxpot.descriptors.base import BlockDescriptor, Descriptor, LocalDescriptor
 from jaxpot.descriptors.blocks import atoms_at_once, block_size, map_blocks
 from jaxpot.graph import Environment, Graph, environments
 from jaxpot.interface import Interface
-from jaxpot.passes import prepare
+from jaxpot.passes import Fast, prepare
 from jaxpot.precision import promoted_pair
 
 Array = jax.Array
@@ -36,6 +36,36 @@ class Expansion(Interface):
     @property
     def n_max(self) -> int:
         return self.n_channels
+
+
+class FastExpansion(Expansion, Fast):
+    """Interface: the fast form of an expansion.
+
+    Attributes:
+      plain: whose place it takes: it has the same coefficients.
+    """
+
+    plain: Expansion
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.plain.species
+
+    @property
+    def l_max(self) -> int:
+        return self.plain.l_max
+
+    @property
+    def n_channels(self) -> int:
+        return self.plain.n_channels
+
+    @property
+    def n_max(self) -> int:
+        return self.plain.n_max
+
+    @property
+    def reach(self) -> Array:
+        return self.plain.reach
 
 
 class LocalExpansion(Expansion):

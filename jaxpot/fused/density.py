@@ -8,12 +8,13 @@ import numpy as np
 
 from jaxpot.checks import poison
 from jaxpot.descriptors.density import Density, NeighborDensity
+from jaxpot.descriptors.expansion import FastExpansion
 from jaxpot.descriptors.turbo import TurboDensity
 from jaxpot.graph import Environment
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum, safe_norm, transposed_product
 from jaxpot.math.spherical import spherical_harmonics
-from jaxpot.passes import Fast, condensing, tabulating
+from jaxpot.passes import condensing, tabulating
 from jaxpot.radial.base import from_table, interpolated, tabulate, tail
 from jaxpot.radial.tabulated import Tabulated, tabulated
 from jaxpot.trees import pytree
@@ -21,30 +22,14 @@ from jaxpot.trees import pytree
 Array = jax.Array
 
 
-class _OfDensity(NeighborDensity, Fast):
-    """What is the plain density's own in all fast forms of it."""
+class _OfDensity(FastExpansion, NeighborDensity):
+    """A fast form of a density.
+
+    Attributes:
+      plain: the density.
+    """
 
     plain: NeighborDensity
-
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.plain.species
-
-    @property
-    def l_max(self) -> int:
-        return self.plain.l_max
-
-    @property
-    def n_channels(self) -> int:
-        return self.plain.n_channels
-
-    @property
-    def n_max(self) -> int:
-        return self.plain.n_max
-
-    @property
-    def reach(self) -> Array:
-        return self.plain.reach
 
 
 @pytree

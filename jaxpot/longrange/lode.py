@@ -17,7 +17,7 @@ import numpy as np
 from jaxpot.checks import is_concrete, poison, species_tuple
 from jaxpot.descriptors.blocks import atoms_at_once, map_blocks
 from jaxpot.descriptors.density import product
-from jaxpot.descriptors.expansion import GraphExpansion
+from jaxpot.descriptors.expansion import FastExpansion, GraphExpansion
 from jaxpot.graph import Graph, by_element, environments
 from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.longrange.field_sums import Field, FieldSum
@@ -27,7 +27,7 @@ from jaxpot.math.bessel import spherical_bessel
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.math.spherical import spherical_harmonics
-from jaxpot.passes import Fast, condensing
+from jaxpot.passes import condensing
 from jaxpot.radial.base import RadialBasis, check_form, from_table, gauss_legendre, interpolated, sharp, smeared
 from jaxpot.trees import leaf, positive, pytree, static
 
@@ -208,7 +208,7 @@ class LODE(GraphExpansion):
 
 
 @pytree
-class TableLODE(GraphExpansion, Field, Fast):
+class TableLODE(FastExpansion, GraphExpansion, Field):
     """A LODE with its radial functions as Chebyshev series, exact to round-off; what `condense` puts in its place.
 
     Args:
@@ -222,26 +222,6 @@ class TableLODE(GraphExpansion, Field, Fast):
     of_waves: Leaf
     at_center: Leaf
     of_source: OptionalLeaf
-
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.plain.species
-
-    @property
-    def l_max(self) -> int:
-        return self.plain.l_max
-
-    @property
-    def n_channels(self) -> int:
-        return self.plain.n_channels
-
-    @property
-    def n_max(self) -> int:
-        return self.plain.n_max
-
-    @property
-    def reach(self) -> Array:
-        return self.plain.reach
 
     def transform(self, m: list[np.ndarray], inverse: Array, pbc: tuple[bool, ...], length: Array | None) -> Array:
         return self.plain.transform(m, inverse, pbc, length)
