@@ -149,19 +149,22 @@ _KNOTS = np.array([1.0, 1.6, 2.3, 2.8])
 ALCHEMICAL = np.array([[0.8, -0.3], [0.5, 0.9]])
 
 # unoptimised code compiles five times faster than default code, and laws run it once
-QUICK, OPTIMISED = {"xla_backend_optimization_level": 0}, {"xla_backend_optimization_level": 3}
+QUICK, OPTIMISED = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}, {"xla_backend_optimization_level": 3}
 if jax.__version_info__ < (0, 11):  # later releases have no such option
     QUICK["xla_cpu_use_fusion_emitters"], OPTIMISED["xla_cpu_use_fusion_emitters"] = False, True
 QUICK_FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK.items())  # for processes of their own
 quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 
-# differ from others of the catalogue by what has tests of its own, so their slowest laws are marked slow
+# differ from others of the catalogue by what has tests of its own, so their laws are marked slow
 VARIANTS = {
-    "acsf-narrow", "ace-alchemical", "ace-smeared", "bispectrum-by-element", "by-distance", "charges", "charges-crystal", "chunked", "committee", "d3-zero", "edip", "ewald-sum-spectrum",
-    "finnis-sinclair", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-squared-exponential", "hidden-layer", "linen", "lode-ace", "lode-exterior", "local-mbtr", "multi-scale", "polarizable-crystal",
-    "self-consistent", "self-consistent-crystal", "sine-matrix", "soap-alchemical", "soap-compressed", "soap-no-center", "soap-solid-gto", "stillinger-weber-modified", "structure-best-match",
-    "structure-mbtr", "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "vashishta",
+    "ace-alchemical", "ace-smeared", "acsf-narrow", "bispectrum-by-element", "by-distance", "charges", "charges-crystal", "chunked", "committee",
+    "d3-zero", "dispersion-direct", "edip", "embedding", "ewald-sum-matrix", "ewald-sum-spectrum", "finnis-sinclair", "fourth-generation",
+    "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-polynomial-offset", "gp-squared-exponential", "hidden-layer", "inverse-power", "linen",
+    "local-mbtr", "lode-ace", "lode-exterior", "multi-scale", "nnx", "polarizable-crystal", "quadratic", "self-consistent",
+    "self-consistent-crystal", "sine-matrix", "sine-spectrum", "slatm-molecule", "soap-alchemical", "soap-compressed", "soap-no-center",
+    "soap-solid-gto", "star-pip", "stillinger-weber-modified", "structure-best-match", "structure-global-soap", "structure-mbtr",
+    "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "valle-oganov", "vashishta",
 }
 
 

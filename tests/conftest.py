@@ -7,10 +7,11 @@ import itertools
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
-# unoptimised code compiles three times faster and runs once; laws/test_evaluation.py compares it with optimised code; flags given outside win
+# unoptimised code, in one piece, compiles three times faster and runs once; laws/test_evaluation.py compares it with optimised code; flags given outside win
 os.environ["XLA_FLAGS"] = " ".join(
-    ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
+    ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
     + ["--xla_cpu_use_fusion_emitters=false"] * (tuple(map(int, importlib.metadata.version("jax").split(".")[:2])) < (0, 11))  # then removed
     + [os.environ.get("XLA_FLAGS", "")]
 )
@@ -31,6 +32,16 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.freeze()  # traces are many small objects that live: looking for cycles among them and JAX's own takes a tenth of the time
 gc.set_threshold(50_000, 20, 50)
+
+
+SLOW = set((Path(__file__).parent / "slow.txt").read_text().splitlines())  # tests and parameters of more than 3 s; each has a quicker sibling
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid.removeprefix("tests/") in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 _done = itertools.count(1)

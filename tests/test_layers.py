@@ -92,3 +92,9 @@ def test_import_loads_only_jax_and_numpy():
 def test_files_stay_short():
     long = {str(p): n for p in modules() if (n := len((ROOT / p).read_text().splitlines())) > 450}
     assert not long, f"a concept is hiding in {long}"
+
+
+def test_slow_tests_exist():
+    for line in (ROOT.parent / "tests" / "slow.txt").read_text().splitlines():
+        file, name = line.split("[")[0].split("::")[0], line.split("[")[0].split("::")[-1]
+        assert f"def {name}(" in (ROOT.parent / "tests" / file).read_text(), line

@@ -68,7 +68,7 @@ class StructureGP(Potential, LinearModel):
       >>> soap = SOAP(Density(("Si",), CosineCutoff(4.0, width=1.0), GTO(n_max=2), l_max=1, sigma=0.5))
       >>> graphs = [from_atoms(bulk("Si", a=a), cutoff=4.0) for a in (5.3, 5.5)]
       >>> model = StructureGP(soap, PolynomialKernel(2.0), Average()).with_points(graphs)
-      >>> model.basis(graphs[0]).energy.shape
+      >>> jax.jit(lambda graph: model.basis(graph).energy)(graphs[0]).shape
       (2,)
 
     References:

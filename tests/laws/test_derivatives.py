@@ -144,7 +144,7 @@ def test_continuous_as_an_atom_crosses_the_cutoff(name):
         assert np.max(np.abs(inside.forces - other.forces)) < 10 * delta * slope
 
 
-@each(SHORT)
+@each(variants_slow(SHORT))
 def test_neighbours_beyond_the_cutoff_do_not_count(name):
     model, errors = catalog.potential(name), {}
     for structure, atoms in STRUCTURES.items():

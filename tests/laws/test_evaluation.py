@@ -36,7 +36,7 @@ def test_batch_equals_single_and_padding_changes_nothing(name):
         assert_below(deviations(jax.tree_util.tree_map(lambda x, i=i: x[i], results), single, len(atoms)), 1e-13)
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_what_padding_holds_does_not_matter(name):
     model, graph, n = catalog.potential(name), catalog.graph("slab"), len(STRUCTURES["slab"])
     rng = np.random.default_rng(2)
@@ -152,14 +152,14 @@ def assert_all_nan(name, model, graph):
 LOCAL = [name for name in POTENTIALS if name != "isolated-atoms"]
 
 
-@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("name", variants_slow(LOCAL))
 def test_overflow(name):
     model, graph = catalog.potential(name), catalog.graph("molecule").replace(overflow=jnp.asarray(True))
     assert "overflow" in " ".join(diagnose(model, graph))
     assert_all_nan(name, model, graph)
 
 
-@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("name", variants_slow(LOCAL))
 def test_cutoff_beyond_the_list(name):
     model = catalog.potential(name)
     reach = float(model.reach)
@@ -169,7 +169,7 @@ def test_cutoff_beyond_the_list(name):
     assert_all_nan(name, model, graph)
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_unknown_element(name):
     model = catalog.potential(name)
     atoms = STRUCTURES["molecule"].copy()
@@ -183,14 +183,14 @@ def test_unknown_element(name):
         assert_all_nan(name, model, graph)
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_a_pair_alone(name):
     """One neighbour has no partner: sums over pairs and triplets of neighbours are empty."""
     model, graph = catalog.potential(name), from_atoms(Atoms("SiC", positions=[[0, 0, 0], [0, 0, 1.7]]), LIST)
     assert jax.eval_shape(lambda model, graph: model.energies(graph), model, graph).shape == (2,)
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_nothing_to_diagnose(name):
     for structure in STRUCTURES:
         assert diagnose(catalog.potential(name), catalog.graph(structure)) == ()
@@ -234,7 +234,7 @@ def test_parts_equal_the_whole(name):
     assert_below(deviations(found, evaluate(model, graph), len(graph.numbers)), 1e-12)
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", variants_slow(WHOLE))
 def test_what_cannot_be_cut_is_refused(name):
     mesh = sharding.make_mesh(2)
     with pytest.raises(ValueError, match=f"{type(catalog.potential(name)).__name__} depend"):

@@ -3,7 +3,7 @@
 import catalog
 import jax
 import pytest
-from catalog import POTENTIALS, assert_below, deviations, evaluate
+from catalog import POTENTIALS, assert_below, deviations, evaluate, variants_slow
 
 import jaxpot
 from jaxpot.passes import Fast, Rules, condense, freeze, prepare, tabulate
@@ -55,7 +55,7 @@ def test_condensed_and_frozen_predict_the_same(name):
         assert_below(deviations(evaluate(changed, graph), reference, N["slab"]), 1e-12)
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_passes_keep_what_a_model_is(name):
     """Elements, reach and interface; freezing twice is freezing once."""
     model = catalog.potential(name)

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms
-from catalog import DESCRIPTORS, POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, features, quick_jit, relative, to_graph
+from catalog import DESCRIPTORS, POTENTIALS, STRUCTURES, assert_below, deviations, evaluate, features, quick_jit, relative, to_graph, variants_slow
 
 from jaxpot import environments, random_rotation
 from jaxpot.math.wigner import rotate_coefficients
@@ -38,7 +38,7 @@ def moves(atoms):
     }
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_energy_forces_and_virial(name):
     model, energy, errors = catalog.potential(name), {}, {}
     for structure in NAMES:
@@ -84,7 +84,7 @@ def test_density_is_equivariant(name):
     assert_below(errors, 1e-10)
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 @pytest.mark.parametrize(
     ("structure", "repeat"), [("triclinic", (1, 3, 1)), ("small-cell", (2, 1, 3)), ("slab", (2, 1, 1)), ("left-handed", (3, 1, 1))]
 )
@@ -95,7 +95,7 @@ def test_supercell(name, structure, repeat):
     assert_below(deviations(many, one.replace(energy=copies * one.energy, forces=forces, virial=copies * one.virial), len(forces)), 1e-12)
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_force_and_torque_balance(name):
     for structure, atoms in STRUCTURES.items():
         result = evaluate(catalog.potential(name), catalog.graph(structure))
@@ -110,7 +110,7 @@ def test_force_and_torque_balance(name):
             assert np.max(np.abs(positions.T @ forces - virial)) < 1e-12 * scale
 
 
-@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("name", variants_slow(POTENTIALS))
 def test_forces_exist(name):
     """No law above is satisfied by zeros alone."""
     forces = np.asarray(evaluate(catalog.potential(name), catalog.graph("molecule")).forces)
