@@ -1,5 +1,6 @@
 """What float32 would make wrong is refused, in 32-bit mode too, and what is condensed once is made in float64."""
 
+import functools
 import json
 import os
 import subprocess
@@ -21,16 +22,14 @@ ATOMS.rattle(0.1, seed=1)
 DENSITY = jp.Density(("Si",), jp.CosineCutoff(4.0, width=1.0), jp.GTO(n_max=3), l_max=2, sigma=0.5)
 
 
+@functools.cache
 def gaussian_process(zeta=2.0):
     """A sparse Gaussian process with large coefficients of both signs, as fits have them."""
     soap, rng = jp.SOAP(DENSITY), np.random.default_rng(0)
-    features = np.asarray(soap(jp.from_atoms(ATOMS, 4.0)))
+    features = np.asarray(catalog.features(soap, jp.from_atoms(ATOMS, 4.0)))
     coefficients = rng.normal(size=8) * 1e4
     head = jp.SparseGP(jp.PolynomialKernel(zeta), references=jp.heads.References(features=features, kinds=np.zeros(8, int)), coefficients=coefficients - coefficients.mean())
     return jp.AtomicPotential(soap, head)
-
-
-MODEL = gaussian_process()
 
 
 def structure_gp():
@@ -69,16 +68,16 @@ def test_every_gaussian_process_refuses_less_than_it_was_made_in(name):
 
 
 def test_a_refit_is_made_in_float64_again():
-    single = jp.cast(MODEL, "float32", insist=True)
-    assert single.head.made_in == "float32" and single.with_coefficients(MODEL.head.coefficients).head.made_in == "float64"
-    assert MODEL.with_points(jp.environments(jp.from_atoms(ATOMS, 4.0), 4.0, ("Si",))).head.made_in is None
+    single = jp.cast(gaussian_process(), "float32", insist=True)
+    assert single.head.made_in == "float32" and single.with_coefficients(gaussian_process().head.coefficients).head.made_in == "float64"
+    assert gaussian_process().with_points(jp.environments(jp.from_atoms(ATOMS, 4.0), 4.0, ("Si",))).head.made_in is None
 
 
 def test_results_have_the_promoted_type():
     graph = jp.from_atoms(ATOMS, 4.0)
     single = jp.cast(graph, "float32")
-    mixed, double = catalog.evaluate(MODEL, single), catalog.evaluate(MODEL, jp.cast(single, "float64"))
-    assert mixed.forces.dtype == jnp.float64 and jax.eval_shape(MODEL, single).dtype == jnp.float64
+    mixed, double = catalog.evaluate(gaussian_process(), single), catalog.evaluate(gaussian_process(), jp.cast(single, "float64"))
+    assert mixed.forces.dtype == jnp.float64 and jax.eval_shape(gaussian_process(), single).dtype == jnp.float64
     # two programs, which may contract products and sums in different places
     np.testing.assert_allclose(mixed.forces, double.forces, rtol=1e-13, atol=1e-13 * np.max(np.abs(double.forces)))
 
@@ -151,7 +150,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def in_32_bit_mode(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    jp.save(folder / "gp.npz", MODEL)
+    jp.save(folder / "gp.npz", gaussian_process())
     run = subprocess.run(
         [sys.executable, "-c", IN_32_BIT_MODE, str(folder)], capture_output=True, text=True, check=False,
         env={**os.environ, "JAX_ENABLE_X64": "0", "XLA_FLAGS": catalog.QUICK_FLAGS, "PYTHONPATH": str(Path(jp.__file__).parent.parent)},
@@ -167,10 +166,10 @@ def test_32_bit_mode_is_refused(way, in_32_bit_mode):
 
 def test_32_bit_mode_refuses_to_cast_unless_insisted(in_32_bit_mode):
     assert in_32_bit_mode["cast"].startswith("TypeError: cast: SparseGP")
-    assert abs(in_32_bit_mode["insisted"] - float(catalog.evaluate(MODEL, jp.from_atoms(ATOMS, 4.0)).energy)) > 1e-3
+    assert abs(in_32_bit_mode["insisted"] - float(catalog.evaluate(gaussian_process(), jp.from_atoms(ATOMS, 4.0)).energy)) > 1e-3
 
 
 def test_32_bit_mode_condenses_in_float64(in_32_bit_mode):
-    exact = float(catalog.evaluate(MODEL, jp.from_atoms(ATOMS, 4.0)).energy)
+    exact = float(catalog.evaluate(gaussian_process(), jp.from_atoms(ATOMS, 4.0)).energy)
     assert abs(in_32_bit_mode["collapsed"] - exact) < 1e-5 * abs(exact)
     assert in_32_bit_mode["ace"] <= 1e-9 and in_32_bit_mode["ace features"] < 1e-5
