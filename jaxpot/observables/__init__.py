@@ -9,12 +9,12 @@ from jaxpot.observables.interfaces import PlanarDefect, interface_energy, stacki
 from jaxpot.observables.lattice_waves import dynamical_matrices, frequencies, harmonic_free_energy
 from jaxpot.observables.relaxation import Relaxation, relax
 from jaxpot.observables.springs import force_constants, third_order_force_constants
-from jaxpot.observables.vibrations import Phonons, phonons
+from jaxpot.observables.vibrations import Phonons, ThermalProperties, phonons
 from jaxpot.observables.volumes import EquationOfState, equation_of_state
 
 __all__ = [
-    "Defect", "EquationOfState", "MigrationPath", "Moduli", "Phonons", "PlanarDefect", "Relaxation", "cubic_constants", "dynamical_matrices",
-    "elastic_constants", "equation_of_state", "force_constants", "frequencies", "grueneisen_parameters", "harmonic_free_energy",
-    "interface_energy", "interstitial_energy", "migration_path", "minimum", "moduli", "phonons", "relax", "stacking_fault_energy",
-    "surface_energy", "thermal_expansion", "third_order_force_constants", "vacancy_energy",
+    "Defect", "EquationOfState", "MigrationPath", "Moduli", "Phonons", "PlanarDefect", "Relaxation", "ThermalProperties", "cubic_constants",
+    "dynamical_matrices", "elastic_constants", "equation_of_state", "force_constants", "frequencies", "grueneisen_parameters",
+    "harmonic_free_energy", "interface_energy", "interstitial_energy", "migration_path", "minimum", "moduli", "phonons", "relax",
+    "stacking_fault_energy", "surface_energy", "thermal_expansion", "third_order_force_constants", "vacancy_energy",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from jaxpot.observables.lattice_waves import dynamical_matrices, frequencies, mo
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential
 from jaxpot.precision import promoted_pair
-from jaxpot.units import GPA, TERAHERTZ
+from jaxpot.units import GPA
 
 Array = jax.Array
 

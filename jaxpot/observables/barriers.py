@@ -49,14 +49,15 @@ def migration_path(potential: Potential, start: Any, end: Any, *, images: int = 
       ValueError: for ends that are no minima.
 
     Example:
-      >>> from ase.build import bulk
-      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from ase import Atoms
+      >>> from jaxpot.cutoffs import Step
       >>> from jaxpot.empirical import LennardJones
-      >>> from jaxpot.observables import vacancy_energy
-      >>> argon = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(5.0, width=1.0))
-      >>> crystal = bulk("Ar", a=5.3, cubic=True) * 2
-      >>> start, end = (vacancy_energy(argon, crystal, index=i).atoms for i in (0, 1))
-      >>> end.positions[0] += crystal.positions[1] - crystal.positions[0] - end.cell.array.sum(axis=0) * 0  # doctest: +SKIP
+      >>> argon = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=Step(9.0))
+      >>> r = 2 ** (1 / 6) * 3.405  # an atom passes between two others
+      >>> start, end = (Atoms("Ar3", positions=[[0, h, 0], [-r / 2, 0, 0], [r / 2, 0, 0]]) for h in (0.75**0.5 * r, -(0.75**0.5) * r))
+      >>> path = migration_path(argon, start, end, images=1, tolerance=1e-4)
+      >>> bool(abs(path.barrier / 0.0104 - 0.96888) < 1e-4)
+      True
     """
     from ase.mep import NEB
     from ase.optimize import FIRE
@@ -67,7 +68,9 @@ def migration_path(potential: Potential, start: Any, end: Any, *, images: int = 
     for name, image in (("start", chain[0]), ("end", chain[-1])):
         force = float(np.max(np.linalg.norm(image.get_forces(), axis=1)))
         if not force <= tolerance:
-            raise ValueError(f"migration_path: the largest force of the {name} is {force:.3g} eV/Å, expected at most {tolerance:g}; write relax(potential, {name}).atoms")
+            raise ValueError(
+                f"migration_path: the largest force of the {name} is {force:.3g} eV/Å, expected at most {tolerance:g}; write relax(potential, {name}).atoms"
+            )
     band = NEB(chain, climb=True, method="improvedtangent", allow_shared_calculator=False)
     band.interpolate(mic=bool(np.any(start.pbc)))
     search = FIRE(band, logfile=None)

@@ -1,7 +1,7 @@
 """Phonons by phonopy, from exact force constants."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,11 +10,28 @@ from jaxpot.graph import from_atoms
 from jaxpot.observables.deformation import needed
 from jaxpot.observables.springs import force_constants
 from jaxpot.potentials.base import Potential, evaluate
+from jaxpot.units import KJ_PER_MOL
 
 _constants = jax.jit(force_constants, static_argnames=("of", "at_once"))
 _evaluate = jax.jit(evaluate)
 
 _IMAGINARY = -0.05  # THz; what is above is round-off of motions of the whole
+
+
+class ThermalProperties(NamedTuple):
+    """Of the vibrations of one cell.
+
+    Args:
+      temperatures: in K, shape [T].
+      free_energy: with that of the zero point, in eV, shape [T].
+      entropy: in eV/K, shape [T].
+      heat_capacity: at constant volume, in eV/K, shape [T].
+    """
+
+    temperatures: np.ndarray
+    free_energy: np.ndarray
+    entropy: np.ndarray
+    heat_capacity: np.ndarray
 
 
 class Phonons:
@@ -30,33 +47,32 @@ class Phonons:
     def frequencies(self, points: Sequence[Sequence[float]]) -> np.ndarray:
         """Of wave vectors [Q, 3] in units of the reciprocal vectors: shape [Q, 3n], in THz; imaginary ones are negative."""
         self.phonopy.run_qpoints(np.asarray(points, float))
-        return np.array(self.phonopy.get_qpoints_dict()["frequencies"])
+        return np.array(self.phonopy.qpoints.frequencies)
 
     def density_of_states(self, mesh: Sequence[int] = (20, 20, 20)) -> tuple[np.ndarray, np.ndarray]:
         """Frequencies in THz and modes per THz and cell, by tetrahedra on a mesh."""
         self.phonopy.run_mesh(list(mesh))
         self.phonopy.run_total_dos()
-        found = self.phonopy.get_total_dos_dict()
-        return np.array(found["frequency_points"]), np.array(found["total_dos"])
+        return np.array(self.phonopy.total_dos.frequency_points), np.array(self.phonopy.total_dos.dos)
 
-    def thermal_properties(self, temperatures: Sequence[float], mesh: Sequence[int] = (20, 20, 20)) -> dict[str, np.ndarray]:
-        """Free energy (kJ/mol), entropy and heat capacity at constant volume (J/K/mol) of a cell, at temperatures in K, as phonopy names them.
+    def thermal_properties(self, temperatures: Sequence[float], mesh: Sequence[int] = (20, 20, 20)) -> ThermalProperties:
+        """Of the vibrations at constant volume, at temperatures in K, by a mesh of wave vectors.
 
         Raises:
           ValueError: for imaginary frequencies, at which a crystal has no such properties.
         """
         self.phonopy.run_mesh(list(mesh))
-        found = self.phonopy.get_mesh_dict()
-        lowest = found["frequencies"].min(axis=1)
+        points, lowest = self.phonopy.mesh.qpoints, self.phonopy.mesh.frequencies.min(axis=1)
         if lowest.min() < _IMAGINARY:
-            worst = np.argsort(lowest)[:3]
-            modes = "; ".join(f"{lowest[i]:.3f} THz at q = {np.round(found['qpoints'][i], 4).tolist()}" for i in worst if lowest[i] < _IMAGINARY)
+            worst = [i for i in np.argsort(lowest)[:3] if lowest[i] < _IMAGINARY]
+            modes = "; ".join(f"{lowest[i]:.3f} THz at q = {np.round(points[i], 4).tolist()}" for i in worst)
             raise ValueError(
-                f"thermal_properties: imaginary frequencies, written as negative: {modes}. The crystal is no minimum of energy: "
-                "write relax(model, atoms, cell=True) of a rattled supercell, and take the phonons of what it finds"
+                f"thermal_properties: imaginary frequencies, written as negative: {modes}. The crystal is at no minimum of energy: "
+                "write relax(potential, atoms, cell=True) for a rattled supercell, and take the phonons of what it finds"
             )
         self.phonopy.run_thermal_properties(temperatures=np.asarray(temperatures, float), cutoff_frequency=-_IMAGINARY)
-        return {name: np.array(value) for name, value in self.phonopy.get_thermal_properties_dict().items()}
+        temperatures, energy, entropy, capacity = map(np.array, self.phonopy.thermal_properties.thermal_properties)
+        return ThermalProperties(temperatures, energy * KJ_PER_MOL, 1e-3 * entropy * KJ_PER_MOL, 1e-3 * capacity * KJ_PER_MOL)
 
     def bands(self, points: int = 51) -> dict[str, Any]:
         """Along the path of seekpath through the zone of the crystal as given: `distances` (1/Å) and `frequencies` (THz) of each piece, its
@@ -70,14 +86,14 @@ class Phonons:
 
         pieces, labels, joined = get_band_qpoints_by_seekpath(self.phonopy.primitive, points)
         self.phonopy.run_band_structure(pieces, path_connections=joined, labels=labels)
-        found, labels = self.phonopy.get_band_structure_dict(), iter(labels)
+        found, labels = self.phonopy.band_structure, iter(labels)
         ends, last = [], None
         for goes_on in joined:
             first = next(labels) if last is None else last
             end = next(labels)
             ends.append((_plain(first), _plain(end)))
             last = end if goes_on else None
-        return {"distances": found["distances"], "frequencies": found["frequencies"], "ends": ends, "joined": list(joined)}
+        return {"distances": found.distances, "frequencies": found.frequencies, "ends": ends, "joined": list(joined)}
 
     def plot(self, axes: Any = None, points: int = 51) -> Any:
         """Draws the bands, into matplotlib axes if given; returns the axes."""
