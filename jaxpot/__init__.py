@@ -61,8 +61,8 @@ __all__ = [
     "Graph", "Head", "Invariants", "IsolatedAtoms", "LambdaSOAP", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "LocalExpansion",
     "LocalPotential", "Polarizability", "PolynomialKernel", "Potential", "Properties", "SparseGP", "Sum", "TotalDegree", "cast", "cutoffs",
     "descriptors", "diagnose", "empirical", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "heads", "io", "kernels", "leaf",
-    "load", "longrange", "md", "molecules", "noise_levels", "observables", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation", "rotate", "save",
-    "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing",
+    "load", "longrange", "md", "molecules", "noise_levels", "observables", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation",
+    "rotate", "save", "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing",
     "trajectories",
 ]  # fmt: skip
 

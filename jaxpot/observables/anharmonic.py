@@ -3,12 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from jaxpot.checks import poison
 from jaxpot.graph import Graph
 from jaxpot.math.linalg import einsum
 from jaxpot.observables.deformation import deformed, volume, without_rigid_motion
 from jaxpot.observables.elasticity import elastic_constants, following
-from jaxpot.observables.lattice_waves import dynamical_matrices, frequencies, mode_free_energy, of_matrix
+from jaxpot.observables.lattice_waves import STILL, dynamical_matrices, frequencies, mode_free_energy, of_matrix
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential
 from jaxpot.precision import promoted_pair
@@ -17,7 +16,6 @@ from jaxpot.units import GPA
 Array = jax.Array
 
 _EQUAL = 1e-4  # THz; modes nearer than this share what they have
-_SLOW = 0.01  # THz
 
 
 def grueneisen_parameters(
@@ -58,7 +56,8 @@ def grueneisen_parameters(
         own = einsum("ia,ij,ja->a", vectors.conj(), slope, vectors).real
         nu = frequencies(matrix[None])[0]
         same = (jnp.abs(nu[:, None] - nu[None, :]) < _EQUAL).astype(own.dtype)
-        return nu, jnp.where(jnp.abs(nu) < _SLOW, jnp.nan, -0.5 * (same @ own) / jnp.sum(same, axis=1) / values)
+        moves = jnp.abs(nu) < STILL  # as a whole
+        return nu, jnp.where(moves, jnp.nan, -0.5 * (same @ own) / jnp.sum(same, axis=1) / jnp.where(moves, 1, values))
 
     return jax.vmap(modes)(matrices, slopes[0])
 
@@ -107,7 +106,6 @@ def thermal_expansion(
     def at(temperature: Array) -> Array:
         weights = jax.vmap(lambda matrix: of_matrix(entropy_slope, matrix, temperature))(matrices)
         mixed = einsum("qij,vqji->v", weights, slopes).real / len(matrices)
-        mixed = poison(mixed, jnp.isnan(jnp.sum(jax.vmap(lambda m: mode_free_energy(jnp.linalg.eigvalsh(m), temperature))(matrices))))
         return -compliance @ mixed / (volume(graph.cell) / n_cells)
 
     return jax.lax.map(at, jnp.asarray(temperatures, graph.positions.dtype))

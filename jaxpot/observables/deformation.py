@@ -42,7 +42,7 @@ def without_rigid_motion(graph: Graph) -> Callable[[Array], Array]:
     n_periodic = jnp.sum(graph.pbc)
     along = jnp.sum(jnp.where(graph.pbc[:, None], graph.cell, 0), axis=0)
     along = along / jnp.maximum(jnp.linalg.norm(along), 1e-12)
-    axes = jnp.where(n_periodic == 0, jnp.eye(3), jnp.where(n_periodic == 1, along[:, None] * along[None, :], 0))
+    axes = jnp.where(n_periodic == 0, jnp.eye(3, dtype=real.dtype), jnp.where(n_periodic == 1, along[:, None] * along[None, :], 0))
     axes = jnp.where(jnp.any(graph.field != 0), 0, axes)
     center = jnp.sum(real * graph.positions, axis=0, keepdims=True) / jnp.sum(real)
     arms = graph.positions - center

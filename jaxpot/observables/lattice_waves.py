@@ -17,7 +17,8 @@ from jaxpot.units import BOLTZMANN, PLANCK, TERAHERTZ
 
 Array = jax.Array
 
-_STILL = 0.01  # THz; slower modes are motions of the whole
+STILL = 0.01  # THz; slower modes are motions of the whole
+_SLOWEST = (STILL / TERAHERTZ) ** 2
 
 
 def dynamical_matrices(potential: Potential, graph: Graph, repeats: tuple[int, int, int], *, masses: Array | None = None) -> Array:
@@ -89,21 +90,12 @@ def harmonic_free_energy(matrices: Array, temperature: float | Array) -> Array:
 
 
 def mode_free_energy(square: Array, temperature: Array) -> Array:
-    """Of modes with these squares of frequencies, in eV."""
-    quantum, counts = mode_quantum(square)
+    """Of modes with these squares of frequencies, in eV; zero for motions of the whole, NaN for imaginary ones."""
+    counts = square > _SLOWEST
+    quantum = PLANCK * TERAHERTZ * jnp.sqrt(jnp.where(counts, square, 1))
     kT = BOLTZMANN * temperature
     energy = 0.5 * quantum + kT * jnp.log1p(-jnp.exp(-quantum / kT))
-    return jnp.where(counts, energy, jnp.where(square < 0, jnp.nan, 0) * (jnp.abs(square) > _slowest()))
-
-
-def mode_quantum(square: Array) -> tuple[Array, Array]:
-    """hν in eV, and whether a mode counts: a real frequency that is no motion of the whole."""
-    counts = square > _slowest()
-    return PLANCK * TERAHERTZ * jnp.sqrt(jnp.where(counts, square, 1)), counts
-
-
-def _slowest() -> float:
-    return (_STILL / TERAHERTZ) ** 2
+    return jnp.where(counts, energy, 0) * jnp.where(square < -_SLOWEST, jnp.nan, 1)  # a factor, so that derivatives are NaN too
 
 
 def mean_trace(function: Callable[[Array, Array], Array], matrices: Array, parameter: Array) -> Array:
@@ -131,7 +123,7 @@ def _of_matrix_jvp(function, primals, tangents):
     middle = 0.5 * (values[:, None] + values[None, :])
     slope = jax.jvp(lambda x: function(x, parameter), (middle,), (jnp.ones_like(middle),))[1]
     divided = jnp.where(near, slope, (found[:, None] - found[None, :]) / jnp.where(near, 1, gaps))
-    inside = vectors.conj().T @ step @ vectors
+    inside = einsum("ia,ij,jb->ab", vectors.conj(), step, vectors)
     by_parameter = jax.jvp(lambda p: function(values, p), (parameter,), (change,))[1]
     return _assembled(jnp.diag(found), vectors), _assembled(divided * inside + jnp.diag(by_parameter), vectors)
 
