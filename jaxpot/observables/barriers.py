@@ -31,7 +31,7 @@ class MigrationPath(NamedTuple):
         return axes
 
 
-def migration_path(potential: Potential, start: Any, end: Any, *, images: int = 5, tolerance: float = 0.01, most: int = 500) -> MigrationPath:
+def migration_path(potential: Potential, start: Any, end: Any, *, images: int = 5, tolerance: float = 0.01, most: int = 1000) -> MigrationPath:
     """The path between two minima of the same atoms, with an image that climbs to the saddle point, by ASE's NEB.
 
     Args:
@@ -72,12 +72,13 @@ def migration_path(potential: Potential, start: Any, end: Any, *, images: int = 
                 f"migration_path: the largest force of the {name} is {force:.3g} eV/Å, expected at most {tolerance:g}; write relax(potential, {name}).atoms"
             )
     band = NEB(chain, climb=True, method="improvedtangent", allow_shared_calculator=False)
-    band.interpolate(mic=bool(np.any(start.pbc)))
+    band.interpolate("idpp", mic=bool(np.any(start.pbc)))  # atoms on straight lines may meet
     search = FIRE(band, logfile=None)
     if not search.run(fmax=tolerance, steps=most):
+        force = float(np.max(np.linalg.norm(band.get_forces(), axis=1)))
         raise RuntimeError(
             f"migration_path: the path has not come to rest after {search.nsteps} steps, the largest force across it is "
-            f"{band.get_residual():.3g} eV/Å, expected at most {tolerance:g}; write most={10 * most}, or fewer images"
+            f"{force:.3g} eV/Å, expected at most {tolerance:g}; write most={10 * most}, or fewer images"
         )
     energies = np.array([image.get_potential_energy() for image in chain])
     for image in chain:
