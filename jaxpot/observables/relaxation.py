@@ -47,7 +47,7 @@ def relax(
     most: int = 1000,
     charge: float = 0.0,
 ) -> Relaxation:
-    """Atoms, and on request the cell, moved to a minimum of energy or enthalpy, by ASE's BFGS.
+    """Atoms, and on request the cell, moved to a minimum of energy or enthalpy, by ASE's LBFGS.
 
     From a start of high symmetry the search keeps it and may end at a saddle point: phonons tell, and `atoms.rattle(1e-3)` breaks it.
 
@@ -79,7 +79,7 @@ def relax(
       (True, True)
     """
     from ase.filters import FrechetCellFilter
-    from ase.optimize import BFGS
+    from ase.optimize import LBFGS
 
     if not tolerance > 0:
         raise ValueError(f"relax: tolerance must be a positive number of eV/Å, got {tolerance}")
@@ -95,7 +95,7 @@ def relax(
         atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms)])
     atoms.calc = Calculator(potential, charge=charge)
     moving = FrechetCellFilter(atoms, scalar_pressure=pressure * GPA) if cell else atoms
-    search = BFGS(moving, logfile=None)
+    search = LBFGS(moving, logfile=None)
     done = search.run(fmax=tolerance, steps=most)
     force = float(np.max(np.linalg.norm(atoms.get_forces(), axis=1)))
     stress = None

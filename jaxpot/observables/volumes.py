@@ -55,7 +55,7 @@ def equation_of_state(potential: Potential, atoms: Any, *, strain: float = 0.02,
       The points and the fit. For the bulk modulus as a derivative see `moduli(elastic_constants(...))`.
 
     Raises:
-      ValueError: where the minimum of the fit is not between the volumes.
+      ValueError: where the minimum is not between the volumes.
       RuntimeError: where atoms do not relax.
 
     Example:
@@ -76,11 +76,11 @@ def equation_of_state(potential: Potential, atoms: Any, *, strain: float = 0.02,
         scaled.set_cell(atoms.cell.array * scale, scale_atoms=True)
         volumes.append(scaled.get_volume() / len(atoms))
         energies.append(relax(potential, scaled, tolerance=tolerance).energy / len(atoms))
-    fit = Fit(volumes, energies, eos="birchmurnaghan")
-    volume, energy, bulk_modulus = fit.fit(warn=False)
-    if not min(volumes) < volume < max(volumes):
+    if not 0 < np.argmin(energies) < points - 1:
         raise ValueError(
-            f"equation_of_state: the minimum, {volume:.4g} Å³/atom, is not between the volumes {min(volumes):.4g} and {max(volumes):.4g} Å³/atom; "
+            f"equation_of_state: the lowest energy is at the end of the volumes, {volumes[np.argmin(energies)]:.4g} Å³/atom; "
             "write atoms = relax(potential, atoms, cell=True).atoms, or a larger strain"
         )
+    fit = Fit(volumes, energies, eos="birchmurnaghan")
+    volume, energy, bulk_modulus = fit.fit()
     return EquationOfState(np.array(volumes), np.array(energies), volume, energy, bulk_modulus / GPA, fit.eos_parameters[2])
