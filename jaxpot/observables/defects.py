@@ -101,7 +101,9 @@ def energy_of(potential: Potential, atoms: Any) -> float:
     return float(atoms.get_potential_energy())
 
 
-def _formed(potential, atoms, defective, gone, symbol, relaxed, reservoir, tolerance, name) -> Defect:
+def _formed(
+    potential: Potential, atoms: Any, defective: Any, gone: int, symbol: str, relaxed: bool, reservoir: float | None, tolerance: float, name: str
+) -> Defect:
     """The defect, with `gone` atoms given to the reservoir."""
     whole = energy_of(potential, atoms)
     if reservoir is None:

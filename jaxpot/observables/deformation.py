@@ -1,8 +1,6 @@
 """Structures under displacements and strain, and the motions of the whole that cost no energy."""
 
-import importlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,15 +64,3 @@ def response(slope: Callable[[Array], Array], x: Array, project: Callable[[Array
         return project(jax.jvp(slope, (x,), (project(step),))[1])
 
     return ConjugateGradients().solve(curvature, None, project(b))
-
-
-def needed(module: str, owner: str) -> Any:
-    """A package that the core does without.
-
-    Raises:
-      ImportError: with the line to write.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"{owner} needs {module.partition('.')[0]}, which is not installed; write pip install 'jaxpot[properties]'") from error

@@ -1,5 +1,6 @@
 """Elastic constants with relaxed ions, by automatic differentiation of the energy."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -101,7 +102,7 @@ def elastic_constants(potential: Potential, graph: Graph, *, relaxed: bool = Tru
     return poison(constants, bad)
 
 
-def following(slope, still: Array, project, mixed: Array) -> Array:
+def following(slope: Callable[[Array], Array], still: Array, project: Callable[[Array], Array], mixed: Array) -> Array:
     """How atoms move with what changes their slopes by `mixed` [N, 3, M], at zero force: [N, 3, M]."""
     answers = jax.lax.map(lambda b: response(slope, still, project, b), jnp.moveaxis(mixed, -1, 0))
     return -jnp.moveaxis(answers, 0, -1)

@@ -1,5 +1,7 @@
 """Minima as functions of the model: Newton's method from a minimum nearby, and the implicit derivative."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,15 +79,15 @@ def minimum(
 
     slope = jax.grad(enthalpy)
 
-    def search(slope, x: Array) -> Array:
+    def search(slope: Callable[[Array], Array], x: Array) -> Array:
         def newton(state):
-            x, gradient, n = state
+            x, gradient, done = state
             x = x - response(slope, x, project, gradient)
-            return x, project(slope(x)), n + 1
+            return x, project(slope(x)), done + 1
 
         def unfinished(state):
-            _, gradient, n = state
-            return (jnp.max(jnp.abs(gradient)) > tolerance) & (n < most)
+            _, gradient, done = state
+            return (jnp.max(jnp.abs(gradient)) > tolerance) & (done < most)
 
         x, gradient, _ = jax.lax.while_loop(unfinished, newton, (x, project(slope(x)), 0))
         return poison(x, ~(jnp.max(jnp.abs(gradient)) <= tolerance))

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxpot.calculator import Calculator
 from jaxpot.graph import Graph, from_atoms
-from jaxpot.observables.deformation import needed
+from jaxpot.observables.extras import needed
 from jaxpot.potentials.base import Potential
 from jaxpot.units import GPA
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxpot.graph import from_atoms
-from jaxpot.observables.deformation import needed
+from jaxpot.observables.extras import needed
 from jaxpot.observables.springs import force_constants
 from jaxpot.potentials.base import Potential, evaluate
 from jaxpot.units import KJ_PER_MOL

@@ -51,6 +51,7 @@ def test_no_minimum_gives_nan():
     assert np.isnan(distance(ARGON, pair(3.8, cutoff=9.001))[0]) and np.isfinite(distance(ARGON, pair(3.8))[0])
 
 
+@pytest.mark.slow
 def test_crystal_follows_leaves_and_pressure():
     """Both lattice constants of an hcp crystal, whose cell and atoms move together, against searches anew."""
     found = relax(SMOOTH, HCP, cell=True, pressure=0.05, tolerance=1e-9)
@@ -86,6 +87,7 @@ def test_relaxation_under_pressure():
     assert crystal.cell[0, 0] == 5.2 and crystal.calc is None
 
 
+@pytest.mark.slow
 def test_symmetry_is_kept_on_request():
     pytest.importorskip("spglib")
     found = relax(SMOOTH, HCP, cell=True, symmetric=True, tolerance=1e-5)

@@ -77,6 +77,7 @@ def test_free_energy_equals_that_of_phonopy():
     assert abs(entropy - found.entropy[1]) < 1e-4 * entropy
 
 
+@pytest.mark.slow
 def test_strain_and_temperature():
     """Grüneisen parameters against frequencies, and thermal expansion against free energies, of strained crystals."""
     _, graph = argon()
