@@ -18,9 +18,7 @@ Array = jax.Array
 _EQUAL = 1e-4  # THz; modes nearer than this share what they have
 
 
-def grueneisen_parameters(
-    potential: Potential, graph: Graph, repeats: tuple[int, int, int], *, masses: Array | None = None
-) -> tuple[Array, Array]:
+def grueneisen_parameters(potential: Potential, graph: Graph, repeats: tuple[int, int, int], *, masses: Array | None = None) -> tuple[Array, Array]:
     r"""How frequencies answer to the volume, with atoms that follow.
 
     .. math:: \gamma = -\frac{\partial \ln \nu}{\partial \ln V} = -\frac{V}{2 \lambda}\, e^\dagger \frac{\partial D}{\partial V} e,
@@ -62,9 +60,7 @@ def grueneisen_parameters(
     return jax.vmap(modes)(matrices, slopes[0])
 
 
-def thermal_expansion(
-    potential: Potential, graph: Graph, repeats: tuple[int, int, int], temperatures: Array, *, masses: Array | None = None
-) -> Array:
+def thermal_expansion(potential: Potential, graph: Graph, repeats: tuple[int, int, int], temperatures: Array, *, masses: Array | None = None) -> Array:
     r"""Coefficients of thermal expansion in the quasi-harmonic approximation, at the volume of the minimum.
 
     .. math:: \frac{\partial \epsilon}{\partial T} = -\frac{1}{V} C^{-1} \frac{\partial^2 F}{\partial \epsilon\, \partial T}

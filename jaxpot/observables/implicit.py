@@ -19,9 +19,7 @@ Array = jax.Array
 _SLACK = 1e-6  # of a cutoff, as `environments` allows
 
 
-def minimum(
-    potential: Potential, graph: Graph, *, cell: bool = False, pressure: float | Array = 0.0, tolerance: float = 1e-8, most: int = 20
-) -> Graph:
+def minimum(potential: Potential, graph: Graph, *, cell: bool = False, pressure: float | Array = 0.0, tolerance: float = 1e-8, most: int = 20) -> Graph:
     r"""The minimum of energy or enthalpy near a structure, differentiable by every leaf of the potential and by the pressure.
 
     .. math:: dx = -H^{+}\, d\!\left(\frac{\partial E}{\partial x}\right), \qquad H = \frac{\partial^2 E}{\partial x^2}

@@ -96,9 +96,7 @@ def surface_energy(
     return interface_energy(potential, slab, crystal, relaxed=relaxed, tolerance=tolerance)
 
 
-def stacking_fault_energy(
-    potential: Potential, atoms: Any, shift: Sequence[float], *, relaxed: bool = False, tolerance: float = 1e-3
-) -> PlanarDefect:
+def stacking_fault_energy(potential: Potential, atoms: Any, shift: Sequence[float], *, relaxed: bool = False, tolerance: float = 1e-3) -> PlanarDefect:
     """The energy of a fault at which a crystal is shifted along a plane: one fault per cell.
 
     The shift is added to the third cell vector, so that one side of the cell faces the next cell shifted. A grid of shifts without

@@ -13,9 +13,7 @@ from jaxpot.empirical import StillingerWeber
 from jaxpot.observables import cubic_constants, elastic_constants, minimum, moduli, relax
 from jaxpot.units import GPA
 
-SILICON = StillingerWeber(
-    ("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3, A=7.049556277, B=0.6022245584, p=4.0, q=0.0
-)
+SILICON = StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3, A=7.049556277, B=0.6022245584, p=4.0, q=0.0)
 A_SILICON = 5.430949778405228  # does not depend on λ
 constants = quick_jit(elastic_constants)
 
