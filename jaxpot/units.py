@@ -20,6 +20,8 @@ KBAR = 0.1 * GPA  # eV/Å³
 COULOMB = 14.399645  # e²/(4πε₀), eV Å
 BOLTZMANN = 8.617330337217213e-05  # eV/K
 FEMTOSECOND = 0.09822694788464063  # Å√(amu/eV)
+PLANCK = 0.004135667662340164  # eV/THz
+TERAHERTZ = 1000 * FEMTOSECOND / (2 * np.pi)  # of a frequency, of one radian per Å√(amu/eV)
 DEBYE = 0.20819433442462576  # e Å
 
 
