@@ -33,13 +33,13 @@ from jaxpot.radial.gto import GTO
 from jaxpot.trees import free, leaf, positive, pytree, static
 
 if TYPE_CHECKING:
-    from jaxpot import md, sharding, testing, trajectories
+    from jaxpot import md, observables, sharding, testing, trajectories
     from jaxpot.calculator import Calculator
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Calculator": "jaxpot.calculator", "md": "jaxpot.md", "sharding": "jaxpot.sharding", "testing": "jaxpot.testing",
+    "Calculator": "jaxpot.calculator", "md": "jaxpot.md", "observables": "jaxpot.observables", "sharding": "jaxpot.sharding", "testing": "jaxpot.testing",
     "trajectories": "jaxpot.trajectories",
 }  # fmt: skip
 
@@ -61,8 +61,8 @@ __all__ = [
     "Graph", "Head", "Invariants", "IsolatedAtoms", "LambdaSOAP", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "LocalExpansion",
     "LocalPotential", "Polarizability", "PolynomialKernel", "Potential", "Properties", "SparseGP", "Sum", "TotalDegree", "cast", "cutoffs",
     "descriptors", "diagnose", "empirical", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "heads", "io", "kernels", "leaf",
-    "load", "longrange", "md", "molecules", "noise_levels", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation", "rotate", "save",
-    "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing",
+    "load", "longrange", "md", "molecules", "noise_levels", "observables", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation",
+    "rotate", "save", "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing",
     "trajectories",
 ]  # fmt: skip
 
