@@ -107,9 +107,8 @@ def energies_and_flux(potential: Potential, graph: Graph, velocities: Array) -> 
 @energies_and_flux.register
 def _of_neighbors(potential: LocalPotential, graph: Graph, velocities: Array) -> tuple[Array, Array]:
     """Every slot is given an atom of its own, a ghost, by whose position the one energy that sees it is differentiated."""
-    (n, k), real = graph.neighbors.shape, jnp.arange(len(graph.numbers) + 1) < len(graph.numbers)
-    seen = jnp.minimum(graph.neighbors, n - 1)
-    there = real[graph.neighbors]
+    n, k = graph.neighbors.shape
+    seen, there = jnp.minimum(graph.neighbors, n - 1), graph.neighbors < n
     images = graph.positions[seen] + einsum("nks,sx->nkx", graph.shifts.astype(graph.cell.dtype), graph.cell)
     slots = n + jnp.arange(n * k, dtype=graph.neighbors.dtype).reshape(n, k)
     ghosts = graph.replace(
