@@ -41,7 +41,7 @@ def block_average(values: jax.typing.ArrayLike, *, blocks: int) -> Estimate:
       >>> float(mean), float(error)
       (2.5, 1.0)
     """
-    return of_blocks(in_blocks(jnp.asarray(values), blocks, "block_average"))
+    return of_blocks(jnp.mean(in_blocks(jnp.asarray(values), blocks, "block_average"), axis=1))
 
 
 def in_blocks(values: Array, blocks: int, name: str, least: int = 1) -> Array:

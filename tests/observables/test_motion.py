@@ -224,7 +224,7 @@ def test_harmonic_chain():
     exact = 1e3 * FEMTOSECOND * 2 * np.sqrt(k / m) * np.abs(np.sin(kappa / 2)) / (2 * np.pi)  # THz
     levels = np.unique(exact.round(9))
     for edge in 0.5 * (levels[1:] + levels[:-1]):
-        assert abs(np.interp(edge, nu, below) - np.mean(exact < edge)) < 2e-3
+        assert abs(np.interp(edge, nu, below) - np.mean(exact < edge)) < 8e-3  # lines are 0.1 THz wide, the last two 0.2 THz apart
 
 
 def test_infrared_and_raman():
