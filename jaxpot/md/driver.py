@@ -15,7 +15,7 @@ import numpy as np
 from jaxpot.graph import from_atoms
 from jaxpot.io.start import given_momenta, mobile
 from jaxpot.md.ensembles import NVT, Ensemble
-from jaxpot.md.files import ExtendedXYZ, trajectory_file
+from jaxpot.md.files import TrajectoryFile, trajectory_file
 from jaxpot.md.system import Observation, State, System
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential, diagnose
@@ -249,7 +249,7 @@ def _why(system: System, state: State, potential: Potential) -> str:
     return "; ".join(diagnose(potential, graph)) or fallback
 
 
-def _write(file: ExtendedXYZ, start: Any, found: Observation, log: dict, timestep: float) -> None:
+def _write(file: TrajectoryFile, start: Any, found: Observation, log: dict, timestep: float) -> None:
     """Appends a frame and adds it to the sums of the summary."""
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator

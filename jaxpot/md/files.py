@@ -3,6 +3,7 @@
 Frames are appended one by one, and after each the file is whole. A run that goes on cuts off what was written after its restart state.
 """
 
+import abc
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,41 +17,59 @@ HDF5 = (".h5", ".hdf5", ".h5md")
 _SHOWN = {"temperature": "K", "conserved": "eV", "energy": "eV"}  # numbers per frame, and their units
 
 
-class ExtendedXYZ:
-    """Text, appended in place, and cut by its length."""
+class TrajectoryFile(abc.ABC):
+    """A file to which frames are appended.
+
+    Args:
+      path: where it is.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        self.file: Any = None  # where it is kept open
 
     def begin(self) -> None:
-        """An empty file in place of what is there."""
-        self.path.write_text("")
+        """Nothing in place of what is there."""
+        self.path.unlink(missing_ok=True)
 
+    @abc.abstractmethod
     def cut(self, log: Mapping[str, Any]) -> None:
-        """Only those frames that a restart state knows of.
+        """Only those frames that a restart state knows of: the first `log["n"]`, or `log["bytes"]` of a text.
 
         Raises:
           ValueError: if there are fewer.
         """
+
+    @abc.abstractmethod
+    def append(self, atoms: Any) -> None:
+        """One frame more: `ase.Atoms` with energy and forces, and step, time, temperature and conserved in `info`."""
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+    def too_short(self) -> ValueError:
+        return ValueError(f"{self.path} is shorter than when its restart state was written, so it cannot go on; write --overwrite in place of --restart")
+
+
+class ExtendedXYZ(TrajectoryFile):
+    """Text, cut by its length."""
+
+    def cut(self, log: Mapping[str, Any]) -> None:
         if not self.path.exists() or self.path.stat().st_size < log["bytes"]:
-            raise too_short(self.path)
+            raise self.too_short()
         os.truncate(self.path, log["bytes"])
 
     def append(self, atoms: Any) -> None:
-        """One frame more: `ase.Atoms` with energy and forces, and step, time, temperature and conserved in `info`."""
         import ase.io
 
         ase.io.write(self.path, atoms, format="extxyz", append=True)
 
-    def close(self) -> None:
-        """Nothing more is written."""
 
-
-class AseTrajectory(ExtendedXYZ):
+class AseTrajectory(TrajectoryFile):
     """ASE's own format; a frame that was not written to its end is not in its index."""
-
-    def begin(self) -> None:
-        self.path.unlink(missing_ok=True)
 
     def cut(self, log: Mapping[str, Any]) -> None:
         from ase.io.trajectory import Trajectory
@@ -63,7 +82,7 @@ class AseTrajectory(ExtendedXYZ):
                 for i in range(log["n"]):
                     new.write(old[i])
         except (OSError, IndexError):
-            raise too_short(self.path) from None
+            raise self.too_short() from None
         os.replace(partial, self.path)
 
     def append(self, atoms: Any) -> None:
@@ -73,19 +92,12 @@ class AseTrajectory(ExtendedXYZ):
             trajectory.write(atoms)
 
 
-class H5MD(ExtendedXYZ):
+class H5MD(TrajectoryFile):
     """HDF5 in the layout of H5MD 1.1, written so that a kill leaves a file that can be read ("single writer, multiple readers").
 
     Positions (Å), velocities (Å/fs), forces (eV/Å) and the cell are in /particles/all, energies (eV) and temperatures (K) in /observables;
     times are in fs. Elements are atomic numbers.
     """
-
-    def __init__(self, path: Path):
-        super().__init__(path)
-        self.file = None
-
-    def begin(self) -> None:
-        self.path.unlink(missing_ok=True)
 
     def cut(self, log: Mapping[str, Any]) -> None:
         h5py = _h5py()
@@ -101,7 +113,7 @@ class H5MD(ExtendedXYZ):
                     for frame in range(log["n"]):
                         growing[frame] = before[frame]
         except (OSError, KeyError):
-            raise too_short(self.path) from None
+            raise self.too_short() from None
         os.replace(partial, self.path)
 
     def append(self, atoms: Any) -> None:
@@ -122,13 +134,8 @@ class H5MD(ExtendedXYZ):
             growing[-1] = values[_name(growing)]
             growing.flush()
 
-    def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
-            self.file = None
 
-
-def trajectory_file(path: Path) -> ExtendedXYZ:
+def trajectory_file(path: Path) -> TrajectoryFile:
     """What writes a trajectory of this name.
 
     Raises:
@@ -159,10 +166,6 @@ def numbers_of_frames(path: Path) -> dict[str, np.ndarray]:
 
 def _number(atoms: Any, name: str) -> float:
     return atoms.get_potential_energy() if name == "energy" and atoms.calc is not None else atoms.info[name]
-
-
-def too_short(path: Path) -> ValueError:
-    return ValueError(f"{path} is shorter than when its restart state was written, so it cannot go on; write --overwrite in place of --restart")
 
 
 def _h5py() -> Any:

@@ -20,7 +20,7 @@ from jaxpot.units import FEMTOSECOND
 is_fixed.register(catalog.Balanced, lambda charges: is_fixed(charges.of))
 
 # one of every way in which atomic energies come about; the others differ by functions that other laws look at
-QUICK = {"acsf", "bonded", "charges", "committee", "eam", "electrostatics", "electrostatics-direct", "lennard-jones", "soap-gto", "sum", "tersoff"}
+QUICK = {"d3", "electrostatics", "electrostatics-direct", "lennard-jones", "sum", "tersoff"}
 DEFINED = {"dispersion", "electrostatics", "inverse-power"}  # of crystals
 TOLERANCE = 1e-8
 
