@@ -5,11 +5,10 @@ import subprocess
 import sys
 
 import ase.io
-import jax
 import numpy as np
 import pytest
 from ase.build import bulk
-from catalog import QUICK_FLAGS, quick_jit
+from catalog import QUICK_FLAGS
 
 from jaxpot import md
 from jaxpot.cutoffs import PolynomialCutoff
@@ -19,11 +18,6 @@ from jaxpot.units import FEMTOSECOND
 h5py = pytest.importorskip("h5py")
 LJ = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(5.0, width=1.0))
 ENDINGS = ["xyz", "traj", "h5"]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(jax, "jit", quick_jit)
 
 
 def run(path, **options):

@@ -5,9 +5,9 @@ structure the definition can be differentiated as it stands. Of a periodic one p
 
 .. math:: J = \sum_i v_i e_i + \sum_i \sum_{j, n} (R_i - R_j - n) \left(\frac{\partial \epsilon_i}{\partial R_{j n}} \cdot v_j\right)
 
-where every image of an atom counts for itself. How an atomic energy follows a single image is known of two kinds of terms, which a Sum may mix:
-of local potentials, whatever their body order, where every neighbour is made an atom of its own; and of pairs with fixed strengths, which share
-alike, such as Ewald sums of fixed charges, where it is the derivative by strain.
+where every image of an atom counts for itself. How an atomic energy follows a single image is known of three kinds of terms, which a Sum may
+mix: of local potentials, whatever their body order, where every neighbour is made an atom of its own; of D3, whose neighbours see neighbours;
+and of pairs with fixed strengths, which share alike, such as Ewald sums of fixed charges, where it is the derivative by strain.
 """
 
 import functools
@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.checks import is_concrete
-from jaxpot.graph import Graph, only, strain
+from jaxpot.graph import Graph, environments, only, strain
 from jaxpot.longrange.charges import FixedCharges
+from jaxpot.longrange.d3 import OfCoordination
 from jaxpot.longrange.dispersion import Dispersion
 from jaxpot.longrange.energies import Electrostatics
 from jaxpot.math.linalg import einsum
@@ -39,7 +40,7 @@ def heat_flux(potential: Potential, graph: Graph, momenta: jax.typing.ArrayLike,
 
     Args:
       potential: any potential, of a finite structure. Of a periodic one local potentials, `Electrostatics` of `FixedCharges` with neutral cells in
-        conducting surroundings, `Dispersion`, and sums and committees of these.
+        conducting surroundings, `Dispersion`, `D3` and its triples, and sums and committees of these.
       graph: one structure.
       momenta: shape [N, 3], in ASE's unit.
       masses: shape [N], in amu.
@@ -50,8 +51,8 @@ def heat_flux(potential: Potential, graph: Graph, momenta: jax.typing.ArrayLike,
 
     Raises:
       TypeError: for a periodic structure and a term of another kind. Charges that follow the positions take energy from place to place without
-        moving themselves, and what that means in a lattice depends on the surroundings of the crystal; features of a whole lattice, and
-        energies that see neighbours' neighbours, do not say how they follow a single image.
+        moving themselves, and what that means in a lattice depends on the surroundings of the crystal; features of a whole lattice do not
+        say how they follow a single image.
 
     Example:
       >>> from ase.build import bulk
@@ -90,7 +91,7 @@ def energies_and_flux(potential: Potential, graph: Graph, velocities: Array) -> 
         raise TypeError(
             f"heat_flux: of a periodic structure that of {type(potential).__name__} is not known, since it does not say how an atomic energy follows a "
             "single image of an atom; write it for a finite structure (atoms.pbc = False), or use local potentials, "
-            "Electrostatics(FixedCharges(...), ...) and Dispersion"
+            "Electrostatics(FixedCharges(...), ...), Dispersion and D3"
         )
     real = graph.numbers > 0
 
@@ -124,6 +125,29 @@ def _of_neighbors(potential: LocalPotential, graph: Graph, velocities: Array) ->
     (slopes,) = pull(jnp.where(graph.numbers > 0, 1, 0).astype(energies.dtype))
     power = jnp.where(there, jnp.sum(slopes * velocities[seen], axis=2), 0)
     return energies, -einsum("nk,nkx->x", power, images - graph.positions[:, None, :])
+
+
+@energies_and_flux.register
+def _of_two_shells(potential: OfCoordination, graph: Graph, velocities: Array) -> tuple[Array, Array]:
+    """A neighbour counts by its place and by what it has of its own neighbours: from there energy comes in two steps."""
+    envs = environments(graph, potential.reach, potential.species)
+    (n, k), vectors, real = envs.mask.shape, envs.vectors, (graph.numbers > 0).astype(envs.vectors.dtype)
+    relative = jnp.where(envs.mask[:, :, None], velocities[envs.index] - velocities[:, None, :], 0)
+    slots = envs.replace(index=jnp.arange(n * k, dtype=envs.index.dtype).reshape(n, k))
+
+    def energies_at(vectors, own, theirs):
+        return potential.at(slots.replace(vectors=vectors), own, theirs.reshape(n * k, -1), envs.species.reshape(-1))
+
+    def weights_at(vectors):
+        return potential.weights(envs.replace(vectors=vectors))
+
+    weights, rates = jax.jvp(weights_at, (vectors,), (relative,))
+    energies, pull = jax.vjp(energies_at, vectors, weights, weights[envs.index])
+    by_place, by_own, by_theirs = pull(real)
+    by_theirs = jnp.where(envs.mask[:, :, None], by_theirs, 0)
+    (by_neighbor,) = jax.vjp(weights_at, vectors)[1](by_own.at[envs.index].add(by_theirs))
+    power = jnp.sum((by_place + by_neighbor) * jnp.where(envs.mask[:, :, None], velocities[envs.index], 0), axis=2)
+    return energies, -einsum("nk,nkx->x", power + jnp.sum(by_theirs * rates[envs.index], axis=2), vectors)
 
 
 @energies_and_flux.register

@@ -20,8 +20,8 @@ from jaxpot.units import FEMTOSECOND
 is_fixed.register(catalog.Balanced, lambda charges: is_fixed(charges.of))
 
 # one of every way in which atomic energies come about; the others differ by functions that other laws look at
-QUICK = {"d3", "electrostatics", "electrostatics-direct", "lennard-jones", "sum", "tersoff"}
-DEFINED = {"dispersion", "electrostatics", "inverse-power"}  # of crystals
+QUICK = {"d3", "sine-matrix", "electrostatics", "electrostatics-direct", "lennard-jones", "sum", "tersoff"}
+DEFINED = {"d3", "dispersion", "electrostatics", "inverse-power"}  # of crystals
 TOLERANCE = 1e-8
 
 
