@@ -5,12 +5,13 @@
 
 Lennard-Jones argon (ε/k = 119.8 K, σ = 3.405 Å) at 86 K and 1.418 g/cm³; published simulations and measurements there are about 0.13 W/(m K).
 A crystal is melted at 400 K, cooled by a thermostat, and then left to itself; the heat flux is taken every 20 fs. The integral is read at
-a time that is fixed beforehand, with an error from blocks of the trajectory. Figure and numbers go to `results/`.
+a time that is fixed beforehand, with an error from blocks of the trajectory. Figure and numbers of what there is so far are in `results/`.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -44,7 +45,7 @@ SETTINGS = {
     "cool": 100.0,  # ps at the temperature
     "chunk": 2000,  # fluxes between two looks at the neighbour list
     "read": 2.5,  # ps, the time of integration at which the conductivity is read
-    "longest": 5.0,  # ps
+    "longest": 4.0,  # ps
     "blocks": 10,
 }
 
@@ -65,8 +66,11 @@ def liquid(settings: dict, potential: LennardJones, masses: np.ndarray) -> tuple
     return graph, momenta
 
 
-def fluxes(settings: dict, potential: LennardJones, graph: jp.Graph, momenta: np.ndarray, masses: np.ndarray, picoseconds: float):
-    """Heat fluxes [T, 3] in eV Å/fs and temperatures [T] in K of a trajectory without thermostat."""
+def fluxes(
+    settings: dict, potential: LennardJones, graph: jp.Graph, momenta: np.ndarray, masses: np.ndarray, picoseconds: float
+) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """Of ever more of a trajectory without thermostat: heat fluxes [T, 3] in eV Å/fs, temperatures [T] in K, and by how much its energy drifts, in
+    eV per atom."""
     system = System(graph, NVE(temperature=settings["temperature"], timestep=settings["timestep"]), momenta=momenta)
     state = system.init(jax.random.key(settings["seed"]), potential)
     every, chunk = settings["every"], settings["chunk"]
@@ -80,19 +84,34 @@ def fluxes(settings: dict, potential: LennardJones, graph: jp.Graph, momenta: np
 
         return rollout(system, state, potential, steps=every * chunk, observe=observe, interval=every)
 
-    found = []
-    n_chunks = int(np.ceil(1e3 * picoseconds / (settings["timestep"] * every * chunk)))
-    energies = [float(system.observe(state, potential).conserved)]
-    for _ in tqdm(range(n_chunks), desc="fluxes"):
+    found, start = [], float(system.observe(state, potential).conserved)
+    for _ in tqdm(range(int(np.ceil(1e3 * picoseconds / (settings["timestep"] * every * chunk)))), desc="fluxes"):
         after, shown = advanced(state)
         while bool(after.overflow):
             state = system.reallocated(state, extra=8)
             after, shown = advanced(state)
         state = after
         found.append(jax.tree_util.tree_map(np.asarray, shown))
-    energies.append(float(system.observe(state, potential).conserved))
-    J, kelvin = (np.concatenate(part) for part in zip(*found, strict=True))
-    return J, kelvin, (energies[1] - energies[0]) / len(masses)
+        J, kelvin = (np.concatenate(part) for part in zip(*found, strict=True))
+        yield J, kelvin, (float(system.observe(state, potential).conserved) - start) / len(masses)
+
+
+def report(settings: dict, graph: jp.Graph, J: np.ndarray, kelvin: np.ndarray, output: Path) -> dict:
+    """The conductivity of what there is, with its figure."""
+    interval = settings["timestep"] * settings["every"]
+    conditions = {"temperature": float(kelvin.mean()), "volume": float(abs(jnp.linalg.det(graph.cell)))}
+    length = int(1e3 * settings["longest"] / interval) + 1
+    found = observables.thermal_conductivity(J, interval, length=length, blocks=settings["blocks"], **conditions)
+    observables.plot_green_kubo(found, "thermal conductivity (W/(m K))").savefig(output / "argon_conductivity.png", dpi=150)
+    at = int(1e3 * settings["read"] / interval)
+    return {
+        "conductivity_W_per_m_K": float(found.value[at]),
+        "error": float(found.error[at]),
+        "temperature_K": conditions["temperature"],
+        "density_g_per_cm3": settings["density"],
+        "atoms": len(graph.numbers),
+        "picoseconds": len(J) * interval * 1e-3,
+    }
 
 
 def main() -> None:
@@ -101,30 +120,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "results")
     options = parser.parse_args()
     settings, began = SETTINGS, time.monotonic()
+    least = 2 * settings["blocks"] * settings["longest"]  # blocks are to be longer than correlations
+    if options.picoseconds < least:
+        parser.error(f"--picoseconds {options.picoseconds:g} is too short; expected at least {least:g}")
+    options.output.mkdir(parents=True, exist_ok=True)
     potential = LennardJones(("Ar",), epsilon=119.8 * BOLTZMANN, sigma=3.405, cutoff=PolynomialCutoff(settings["cutoff"], width=1.0))
     masses = np.full(4 * settings["cells"] ** 3, bulk("Ar").get_masses()[0])
     graph, momenta = liquid(settings, potential, masses)
-    J, kelvin, drift = fluxes(settings, potential, graph, momenta, masses, options.picoseconds)
-    interval = settings["timestep"] * settings["every"]
-    conditions = {"temperature": float(kelvin.mean()), "volume": float(abs(jnp.linalg.det(graph.cell)))}
-    length = int(1e3 * settings["longest"] / interval) + 1
-    found = observables.thermal_conductivity(J, interval, length=length, blocks=settings["blocks"], **conditions)
-    at = int(1e3 * settings["read"] / interval)
     g = observables.pair_distribution(graph, ("Ar",), jnp.linspace(2.0, 7.0, 251), width=0.1)
-    result = {
-        "conductivity_W_per_m_K": float(found.value[at]),
-        "error": float(found.error[at]),
-        "temperature_K": conditions["temperature"],
-        "density_g_per_cm3": settings["density"],
-        "atoms": len(masses),
-        "picoseconds": len(J) * interval * 1e-3,
-        "drift_eV_per_atom": drift,
-        "largest_g": float(g.max()),
-        "seconds": time.monotonic() - began,
-    }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "argon_conductivity.json").write_text(json.dumps(result, indent=1) + "\n")
-    observables.plot_green_kubo(found, "thermal conductivity (W/(m K))").savefig(options.output / "argon_conductivity.png", dpi=150)
+    for J, kelvin, drift in fluxes(settings, potential, graph, momenta, masses, options.picoseconds):
+        if 1e-3 * len(J) * settings["timestep"] * settings["every"] < least:
+            continue
+        result = report(settings, graph, J, kelvin, options.output) | {"drift_eV_per_atom": drift, "largest_g": float(g.max())}
+        result["seconds"] = time.monotonic() - began
+        (options.output / "argon_conductivity.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
 
