@@ -79,7 +79,7 @@ def correlation(one: jax.typing.ArrayLike, other: jax.typing.ArrayLike | None = 
       C, shape [L, ...], in the product of both units.
 
     Example:
-      >>> np.round(correlation(jnp.array([1.0, -1.0, 1.0, -1.0])), 9).tolist()
+      >>> np.round(np.asarray(correlation(jnp.array([1.0, -1.0, 1.0, -1.0]))), 9).tolist()
       [1.0, -1.0, 1.0, -1.0]
     """
     one = jnp.asarray(one)

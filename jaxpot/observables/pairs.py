@@ -77,7 +77,7 @@ def coordination(graph: Graph, species: tuple[str, ...], *, radius: float | Arra
     Example:
       >>> from ase.build import bulk
       >>> from jaxpot import from_atoms
-      >>> np.round(coordination(from_atoms(bulk("Si"), cutoff=3.2), ("Si",), radius=2.9, width=0.05), 6).tolist()
+      >>> np.round(np.asarray(coordination(from_atoms(bulk("Si"), cutoff=3.2), ("Si",), radius=2.9, width=0.05)), 6).tolist()
       [[4.0], [4.0]]
     """
     envs, own, theirs = surroundings(graph, species)
@@ -92,7 +92,8 @@ def concentrations(graph: Graph, species: tuple[str, ...]) -> Array:
     Example:
       >>> from ase import Atoms
       >>> from jaxpot import from_atoms
-      >>> np.round(concentrations(from_atoms(Atoms("OHH", positions=[[0, 0, 0], [1, 0, 0], [0, 1, 0]]), 2.0), ("H", "O")), 4).tolist()
+      >>> water = from_atoms(Atoms("OHH", positions=[[0, 0, 0], [1, 0, 0], [0, 1, 0]]), 2.0)
+      >>> np.round(np.asarray(concentrations(water, ("H", "O"))), 4).tolist()
       [0.6667, 0.3333]
     """
     counts = jnp.sum(surroundings(graph, species)[1], axis=0)
