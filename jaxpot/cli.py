@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     md.add_argument("--relaxation", type=float, default=100.0, help="fs, for csvr (default: %(default)s)")
     md.add_argument("--timestep", type=float, default=1.0, help="fs (default: %(default)s)")
     md.add_argument("--steps", type=int, required=True, help="of the whole trajectory, a restarted one's earlier part included")
-    md.add_argument("--output", metavar="TRAJ", required=True, help="extended XYZ; the restart state is kept beside it")
+    md.add_argument("--output", metavar="TRAJ", required=True, help="extended XYZ, or .traj of ASE, or .h5 (H5MD); the restart state is kept beside it")
     md.add_argument("--interval", type=int, default=10, help="steps between frames (default: %(default)s)")
     md.add_argument("--seed", type=int, default=0, help="of the initial velocities (default: %(default)s)")
     md.add_argument("--skin", type=float, default=0.5, help="Å, of the neighbour list (default: %(default)s)")

@@ -22,7 +22,7 @@ LAYERS = {
 CORE = {"numpy", "jax", "optax", "flax", "jax_md", "ase", "scipy", "jaxlib"}
 DRIVERS = {"tqdm", "matplotlib"}  # progress and plots: the fit's drivers and the command line
 CRYSTALS = {"phonopy", "spglib", "seekpath"}  # of the extra `properties`
-FORMATS = {"yaml", "tomli_w"}  # files of other codes, configurations
+FORMATS = {"yaml", "tomli_w", "h5py"}  # files of other codes, configurations
 
 
 def modules():

@@ -1,5 +1,7 @@
 """Grimme's D3 dispersion: C6 that follow coordination numbers, pairs and triples, in molecules and under any boundary conditions."""
 
+import abc
+
 import jax
 import jax.numpy as jnp
 
@@ -61,8 +63,45 @@ def _toward(tables: D3Tables, weights: Array, species: Array) -> Array:
     return einsum("na,nsab->nsb", weights, jnp.asarray(tables.c6)[species])
 
 
+class OfCoordination(Potential):
+    """Interface: atomic energies of an atom's surroundings and of how much its neighbours are like each reference, which they have of theirs.
+    A new one writes `at`.
+
+    Attributes:
+      tables: the references of the elements.
+      cutoff: how distances end.
+      counting: how coordination numbers end.
+    """
+
+    tables: D3Tables
+    cutoff: Cutoff
+    counting: Cutoff
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        return self.tables.species
+
+    @property
+    def reach(self) -> Array:
+        return jnp.maximum(jnp.asarray(self.cutoff.radius), jnp.asarray(self.counting.radius))
+
+    def weights(self, envs: Environment) -> Array:
+        """How much every atom is like each reference of its element, [N, R]."""
+        return _weights(self.tables, _coordination(self.tables, self.counting, envs), envs.center)
+
+    @abc.abstractmethod
+    def at(self, envs: Environment, own: Array, theirs: Array, kinds: Array) -> Array:
+        """Atomic energies [N] of atoms of weights `own` [N, R], whose neighbours' weights are those rows of `theirs` [M, R], of elements `kinds`
+        [M], that `envs.index` names."""
+
+    def energies(self, graph: Graph) -> Array:
+        envs = environments(graph, self.reach, self.species)
+        weights = self.weights(envs)
+        return self.at(envs, weights, weights, envs.center)
+
+
 @pytree
-class D3(Potential):
+class D3(OfCoordination):
     r"""The pairs of Grimme's D3; `AxilrodTeller` has the triples.
 
     .. math:: \epsilon_i = -\tfrac12 \sum_j f_c(r_{ij}) \sum_{n = 6, 8} s_n \frac{C_n^{ij}}{r_{ij}^n} f_n(r_{ij}), \qquad
@@ -98,24 +137,14 @@ class D3(Potential):
     cutoff: Cutoff
     counting: Cutoff
 
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.tables.species
-
-    @property
-    def reach(self) -> Array:
-        return jnp.maximum(jnp.asarray(self.cutoff.radius), jnp.asarray(self.counting.radius))
-
-    def energies(self, graph: Graph) -> Array:
-        tables, envs = self.tables, environments(graph, self.reach, self.species)
-        weights = _weights(tables, _coordination(tables, self.counting, envs), envs.center)
-        toward = _toward(tables, weights, envs.center)
+    def at(self, envs: Environment, own: Array, theirs: Array, kinds: Array) -> Array:
+        tables, toward = self.tables, _toward(self.tables, own, envs.center)
         root_q, radii = jnp.asarray(tables.root_q), jnp.asarray(tables.radii)
 
         def of_atoms(stack):
             envs, toward = stack
             r, own = _distances(envs), envs.center[:, None]
-            c6 = _between(toward, weights, envs)
+            c6 = _between(toward, theirs, envs)
             energies = self.damping.energy(r, c6, 3 * root_q[own] * root_q[envs.species], radii[own, envs.species])
             return -0.5 * jnp.sum(jnp.where(envs.mask, energies * self.cutoff(r), 0), axis=1)
 
@@ -129,7 +158,7 @@ def _between(toward: Array, weights: Array, envs: Environment) -> Array:
 
 
 @pytree
-class AxilrodTeller(Potential):
+class AxilrodTeller(OfCoordination):
     r"""The triples of Grimme's D3, a term of its own: `D3(...) + AxilrodTeller(...)`.
 
     .. math:: \epsilon_i = \frac{s_9}{6} \sum_{j \neq k} \sqrt{C_6^{ij} C_6^{jk} C_6^{ik} / E_h}\,
@@ -164,31 +193,21 @@ class AxilrodTeller(Potential):
     counting: Cutoff
     s9: Leaf = positive(default=1.0)
 
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.tables.species
-
-    @property
-    def reach(self) -> Array:
-        return jnp.maximum(jnp.asarray(self.cutoff.radius), jnp.asarray(self.counting.radius))
-
-    def energies(self, graph: Graph) -> Array:
-        tables, envs = self.tables, environments(graph, self.reach, self.species)
-        weights = _weights(tables, _coordination(tables, self.counting, envs), envs.center)
-        toward, radii = _toward(tables, weights, envs.center), jnp.asarray(tables.radii)
+    def at(self, envs: Environment, own: Array, theirs: Array, kinds: Array) -> Array:
+        toward, radii = _toward(self.tables, theirs, kinds), jnp.asarray(self.tables.radii)
 
         def of_atom(stack):
             env, own = stack
             r, slots = safe_norm(env.vectors), jnp.arange(len(env.mask))
-            theirs, all_toward = weights[env.index], toward[env.index]
-            c6 = jnp.sum(own[env.species] * theirs, axis=1)
+            others, all_toward = theirs[env.index], toward[env.index]
+            c6 = jnp.sum(own[env.species] * others, axis=1)
             here, ending = radii[env.center, env.species], self.cutoff(r)
 
             def of_partners(partners):
                 slot, vector, length, coefficient, radius, end, there, species, references = partners
                 apart = there[:, None] & env.mask[None, :] & (slots[None, :] != slot[:, None])
                 third = safe_norm(jnp.where(apart[:, :, None], env.vectors[None, :, :] - vector[:, None, :], 1.0))
-                between = jnp.sum(references[:, env.species] * theirs[None, :, :], axis=2)
+                between = jnp.sum(references[:, env.species] * others[None, :, :], axis=2)
                 c9 = jnp.sqrt(jnp.where(apart, coefficient[:, None] * c6[None, :] * between, 1.0) / HARTREE)
                 a, b, c = length[:, None] ** 2, r[None, :] ** 2, third**2
                 # the three cosines by the lengths of the sides
@@ -202,4 +221,4 @@ class AxilrodTeller(Potential):
             stack = slots, env.vectors, r, c6, here, ending, env.mask, env.species, all_toward
             return jnp.sum(map_blocks(jax.checkpoint(of_partners), stack, atoms_at_once(_BLOCK)))
 
-        return jnp.asarray(self.s9) / 6 * jax.lax.map(jax.checkpoint(of_atom), (envs, toward))
+        return jnp.asarray(self.s9) / 6 * jax.lax.map(jax.checkpoint(of_atom), (envs, _toward(self.tables, own, envs.center)))

@@ -15,6 +15,7 @@ import numpy as np
 from jaxpot.graph import from_atoms
 from jaxpot.io.start import given_momenta, mobile
 from jaxpot.md.ensembles import NVT, Ensemble
+from jaxpot.md.files import TrajectoryFile, trajectory_file
 from jaxpot.md.system import Observation, State, System
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential, diagnose
@@ -46,7 +47,7 @@ def run(
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> dict:
-    """Runs molecular dynamics and writes extended XYZ.
+    """Runs molecular dynamics and writes its trajectory: extended XYZ, ASE's .traj or H5MD.
 
     Structures are periodic in all directions or in none. A frame holds energy, forces, momenta (ASE's units), `step`, `time`
     (fs), `temperature` (K, of 3N − 3 degrees of freedom) and `conserved` (eV). What ASE's FixAtoms and FixCartesian hold stays where it
@@ -56,7 +57,8 @@ def run(
     Args:
       potential: any potential.
       atoms: `ase.Atoms`; their momenta are used if they have any, else drawn at the ensemble's temperature, and so are their masses.
-      output: the trajectory.
+      output: the trajectory; its ending says its kind: .traj is ASE's, .h5, .hdf5 and .h5md are H5MD (which needs h5py), and all others
+        extended XYZ.
       ensemble: how the atoms move.
       steps: of the whole trajectory, an earlier part included.
       interval: steps between frames.
@@ -90,13 +92,11 @@ def run(
             raise FileExistsError(f"{output} exists; write --restart to go on, or --overwrite to replace it")
         there, lacks = (output, "has no restart state") if output.exists() else (kept, "has no trajectory")
         raise FileExistsError(f"{there} exists but {lacks} beside it, so it cannot go on; write --overwrite to replace it, or another --output")
-    system = _system(potential, atoms, ensemble, skin, charge, field)
+    file, system = trajectory_file(output), _system(potential, atoms, ensemble, skin, charge, field)
     ready, key = _ready(potential), jax.random.key(seed)
     if restart:
         motion, log = _restored(kept, jax.eval_shape(system.init, key, ready).motion, settings)
-        if not output.exists() or output.stat().st_size < log["bytes"]:
-            raise ValueError(f"{output} is shorter than when its restart state was written, so it cannot go on; write --overwrite in place of --restart")
-        os.truncate(output, log["bytes"])
+        file.cut(log)
         state = system.reallocated(State(motion, system.neighbors))
     else:
         kept.unlink(missing_ok=True)
@@ -105,9 +105,9 @@ def run(
         if not np.isfinite(found.conserved):
             raise ValueError("the energy of the first structure is not finite: " + _why(system, state, potential))
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text("")
+        file.begin()
         log = dict.fromkeys(_LOG, 0.0) | {"step": 0, "bytes": 0, "n": 0, "start": float(found.conserved)}
-        _write(output, atoms, found, log, timestep)
+        _write(file, atoms, found, log, timestep)
         _store(kept, state.motion, log, settings)  # a run that is killed from here on can go on
 
     begin, saved, next_line = log["step"], time.monotonic(), log["step"]
@@ -118,7 +118,7 @@ def run(
             state, n = after, min(interval - log["step"] % interval, steps - log["step"])
             log["step"] += n
             bar.update(n)
-            _write(output, atoms, found, log, timestep)
+            _write(file, atoms, found, log, timestep)
             if log["step"] >= next_line or log["step"] == steps:
                 next_line += max(1, (steps - begin) // _LINES)
                 off = 1e3 * (found.conserved - log["start"]) / len(atoms)
@@ -130,6 +130,7 @@ def run(
                 saved = time.monotonic()
     finally:
         bar.close()
+        file.close()
         _store(kept, state.motion, log, settings)
     return {
         "ensemble": name,
@@ -248,9 +249,8 @@ def _why(system: System, state: State, potential: Potential) -> str:
     return "; ".join(diagnose(potential, graph)) or fallback
 
 
-def _write(output: Path, start: Any, found: Observation, log: dict, timestep: float) -> None:
+def _write(file: TrajectoryFile, start: Any, found: Observation, log: dict, timestep: float) -> None:
     """Appends a frame and adds it to the sums of the summary."""
-    import ase.io
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -264,8 +264,8 @@ def _write(output: Path, start: Any, found: Observation, log: dict, timestep: fl
     atoms.set_constraint(start.constraints)
     atoms.calc = SinglePointCalculator(atoms, energy=float(found.energy), forces=found.forces)
     atoms.info.update(step=log["step"], time=log["step"] * timestep, temperature=float(found.temperature), conserved=float(found.conserved))
-    ase.io.write(output, atoms, format="extxyz", append=True)
-    log["bytes"] = output.stat().st_size
+    file.append(atoms)
+    log["bytes"] = file.path.stat().st_size
 
 
 def _slope(log: Mapping[str, float]) -> float:
