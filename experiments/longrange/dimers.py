@@ -9,6 +9,7 @@ that of the pair less those of its fragments alone, whose energies are known. Re
 """
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -22,6 +23,7 @@ jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from ase import Atoms  # noqa: E402
+from ase.data import atomic_numbers  # noqa: E402
 from scipy.linalg import cho_factor, cho_solve  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
@@ -75,6 +77,11 @@ class Pair(NamedTuple):
         return self.frames[0][: self.n_first], self.frames[0][self.n_first :]
 
     @property
+    def groups(self) -> tuple[tuple[int, int], ...]:
+        """How many atoms each has, and their charge."""
+        return (self.n_first, self.charges[0]), (len(self.frames[0]) - self.n_first, self.charges[1])
+
+    @property
     def energies(self) -> np.ndarray:
         """Binding energies, [D], in eV."""
         return np.array([atoms.info["interaction_energy"] for atoms in self.frames])
@@ -110,46 +117,90 @@ def pairs_of(name: str) -> tuple[list[Pair], int]:
     return [pair_of(train + test)], len(train)
 
 
+def motions(pair: Pair, atoms: Atoms) -> np.ndarray:
+    """How atoms move when the first fragment is shifted, when it is turned about its middle, and when the second one is, [9, N, 3]."""
+    inside = np.arange(len(atoms)) < pair.n_first
+    shifts = np.eye(3)[:, None, :] * inside[:, None]
+    turns = []
+    for part in (inside, ~inside):
+        arms = (atoms.positions - atoms.positions[part].mean(axis=0)) * part[:, None]
+        turns.append(np.cross(np.eye(3)[:, None, :], arms[None]))
+    return np.concatenate([shifts, *turns])
+
+
 class Labels(NamedTuple):
-    """What all frames say, one row for each energy, then for each component of force.
+    """What all frames say, ten rows each: the energy, the force on the first fragment, and the torques on both.
 
     Args:
-      values: [n], in eV and eV/Å.
+      values: [n], in eV, eV/Å and eV.
       sigma: noise levels, [n].
       rank: which distance of its pair a row is of, [n].
-      is_energy: [n].
+      kind: 0 of energies, 1 of forces, 2 of torques, [n].
     """
 
     values: np.ndarray
     sigma: np.ndarray
     rank: np.ndarray
-    is_energy: np.ndarray
+    kind: np.ndarray
 
     @classmethod
     def of(cls, pairs: list[Pair], settings: dict) -> "Labels":
-        forces = [atoms.arrays["forces"].ravel() for pair in pairs for atoms in pair.frames]
-        rank = np.concatenate([np.arange(len(pair.frames)) for pair in pairs])
-        energies, of_forces = np.concatenate([pair.energies for pair in pairs]), np.repeat(rank, [len(f) for f in forces])
-        is_energy = np.arange(len(energies) + len(of_forces)) < len(energies)
-        sigma = np.where(is_energy, settings["sigma_energy"], settings["sigma_forces"])
-        return cls(np.concatenate([energies, *forces]), sigma, np.concatenate([rank, of_forces]), is_energy)
+        forces = [np.einsum("tnx,nx->t", motions(pair, atoms), atoms.arrays["forces"]) for pair in pairs for atoms in pair.frames]
+        energies = np.concatenate([pair.energies for pair in pairs])
+        rank = np.repeat(np.concatenate([np.arange(len(pair.frames)) for pair in pairs]), 10)
+        kind = np.tile([0, *[1] * 3, *[2] * 6], len(energies))
+        sigma = np.where(kind == 0, settings["sigma_energy"], settings["sigma_forces"])
+        return cls(np.concatenate([energies[:, None], forces], axis=1).ravel(), sigma, rank, kind)
 
 
-def in_rows(pairs: list[Pair], found: list[list[jp.Properties]]) -> jax.Array:
-    """Energies and forces in the order of `Labels`: found of the frames of every pair, then of its two fragments, [n, ...]."""
-    energies, forces = [], []
-    for pair, (*frames, first, second) in zip(pairs, found, strict=True):
-        energies += [one.energy - first.energy - second.energy for one in frames]
-        forces += [one.forces[: len(atoms)].reshape(3 * len(atoms), *one.energy.shape) for one, atoms in zip(frames, pair.frames, strict=True)]
-    return jnp.concatenate([jnp.stack(energies), *forces])
+class Structures(NamedTuple):
+    """All frames of a set and the fragments alone, as structures of one shape, and how their atoms move.
+
+    Args:
+      graphs: of every pair its frames, then both fragments.
+      motions: [9, N, 3] each; of fragments none.
+    """
+
+    graphs: list[jp.Graph]
+    motions: list[np.ndarray]
+
+    @classmethod
+    def of(cls, pairs: list[Pair], reach: float) -> "Structures":
+        graphs, moving = [], []
+        for pair in pairs:
+            charges = [*[sum(pair.charges)] * len(pair.frames), *pair.charges]
+            graphs += [jp.from_atoms(a, reach, charge=float(q)) for a, q in zip([*pair.frames, *pair.fragments], charges, strict=True)]
+            moving += [motions(pair, atoms) for atoms in pair.frames] + [np.zeros((9, pair.n_first, 3))] * 2
+        stacked = jp.stack(graphs)
+        n = stacked.numbers.shape[1]
+        moving = [np.pad(t, ((0, 0), (0, n - t.shape[1]), (0, 0))) for t in moving]
+        return cls([jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(len(graphs))], moving)
 
 
-def rows(model: jp.AtomicPotential, pairs: list[Pair]) -> np.ndarray:
+def with_slopes(function, graph: jp.Graph, motions: jax.Array):
+    """What a function says of a structure, and how that changes when atoms move, [9, ...]."""
+    return function(graph), jax.vmap(lambda t: jax.jvp(lambda x: function(graph.replace(positions=x)), (graph.positions,), (t,))[1])(motions)
+
+
+def less_alone(pairs: list[Pair], found: list[np.ndarray]) -> np.ndarray:
+    """Rows in the order of `Labels` [n, ...], of those of all structures, [10, ...] each: energies less those of the fragments."""
+    rows, left = [], iter(found)
+    for pair in pairs:
+        own = np.stack([next(left) for _ in pair.frames])
+        own[:, 0] -= next(left)[0] + next(left)[0]
+        rows.append(own.reshape(-1, *own.shape[2:]))
+    return np.concatenate(rows)
+
+
+def design(model: jp.AtomicPotential, pairs: list[Pair]) -> np.ndarray:
     """The design matrix, [n, P]."""
-    structures = [[*pair.frames, *pair.fragments] for pair in pairs]
-    stacked = jp.stack([jp.from_atoms(atoms, float(model.reach)) for of in structures for atoms in of])
-    design, graphs = jax.jit(jp.fit.design), (jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(len(stacked.numbers)))
-    return np.asarray(in_rows(pairs, [[design(model, next(graphs)) for _ in of] for of in structures]))
+
+    @jax.jit
+    def rows(graph, moving):
+        energy, slopes = with_slopes(lambda graph: jp.fit.design(model, graph).energy, graph, moving)
+        return jnp.concatenate([energy[None], -slopes])
+
+    return less_alone(pairs, [np.array(rows(*one)) for one in zip(*Structures.of(pairs, float(model.reach)), strict=True)])
 
 
 class Projected:
@@ -160,15 +211,15 @@ class Projected:
     """
 
     def __init__(self, rows: np.ndarray):
-        self.rows, self.factor = rows, cho_factor(rows.T @ rows + np.eye(rows.shape[1]))
-
-    def coefficients(self, y: np.ndarray) -> np.ndarray:
-        """The most probable ones, [P, ...], of labels [n, ...] divided by the noise levels."""
-        return cho_solve(self.factor, self.rows.T @ y)
+        self.rows, self.factor = rows, cho_factor(rows @ rows.T + np.eye(len(rows)))
 
     def left(self, y: np.ndarray) -> np.ndarray:
-        """Labels [n, ...] times the inverse of their covariance: what the model leaves of them."""
-        return y - self.rows @ self.coefficients(y)
+        """What the most probable model leaves of labels divided by the noise levels, [n, ...], which is the inverse of their covariance times them."""
+        return cho_solve(self.factor, y)
+
+    def coefficients(self, y: np.ndarray) -> np.ndarray:
+        """Of that model, [P, ...]."""
+        return self.rows.T @ self.left(y)
 
 
 def short_range(settings: dict) -> jp.AtomicPotential:
@@ -187,74 +238,61 @@ def products(frames: list[Atoms], settings: dict) -> jp.AtomicPotential:
     return jp.AtomicPotential(MultiScale(near, longrange.LODE(SPECIES, 2.0, jp.GTO(n_max=1), l_max=1, sigma=smearing, sum=sum_)), jp.Linear())
 
 
-def local_charges(settings: dict, totals: longrange.Totals) -> longrange.LocalCharges:
-    radial = jp.radial.Agnesi(4, nearest=1.1)
-    density = jp.Density(SPECIES, PowerCutoff(settings["charge_cutoff"]), radial, l_max=2, sigma=None, center_weight=0.0)
-    ace = jp.ACE(density, jp.TotalDegree(tuple(settings["charge_degrees"])))
-    head = jp.Linear(roughness=np.concatenate([[0.1], ace.smoothness()]))
-    return longrange.LocalCharges(Joined((Constant(SPECIES), ace)), head, totals=totals)
-
-
 class Charges:
-    r"""Electrostatic energies and forces of charges of surroundings, which keep the charge of each fragment, and their slopes.
+    r"""Electrostatic energies, forces and torques of charges of surroundings, which keep the charge of each fragment, and their slopes.
 
-    Charges are :math:`q = q_0 + X c`, so all that depends on positions is made once: q₀, X, how the potential Ψ of all charges follows them, and
-    the derivatives. What is summed is what `Electrostatics` sums of `LocalCharges`, forces with how charges follow positions.
+    Charges are :math:`q = q_0 + X c`, so all that depends on positions is made once: q₀, X, the potential Ψ of all charges, and how X and Ψ change
+    when fragments move. It is what `potential` says, with how charges follow positions.
     """
 
     def __init__(self, pairs: list[Pair], settings: dict):
-        whole = local_charges(settings, longrange.WholeStructure())
+        radial = jp.radial.Agnesi(4, nearest=1.1)
+        density = jp.Density(SPECIES, PowerCutoff(settings["charge_cutoff"]), radial, l_max=2, sigma=None, center_weight=0.0)
+        ace = jp.ACE(density, jp.TotalDegree(tuple(settings["charge_degrees"])))
+        self.descriptor, self.pairs = Joined((Constant(SPECIES), ace)), pairs
+        self.scales = 1 / np.tile(np.concatenate([[0.1], ace.smoothness()]), len(SPECIES))
         self.sum = longrange.sum_for([atoms for pair in pairs for atoms in pair.frames], accuracy=settings["accuracy"], growth=0.01)
-        self.pairs, self.model, self.scales = pairs, whole, 1 / np.sqrt(np.diag(whole.precision()))
-        parts = jax.jit(self._parts)
-        graphs = [
-            jp.from_atoms(atoms, self.reach, charge=float(charge))
-            for pair in pairs
-            for atoms, charge in [*((atoms, sum(pair.charges)) for atoms in pair.frames), *zip(pair.fragments, pair.charges, strict=True)]
-        ]
-        stacked = jp.stack(graphs)
-        each = (jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(len(graphs)))
-        self.structures = []
-        for pair in pairs:
-            models = [self.of_pair(pair)] * len(pair.frames) + [whole] * 2
-            self.structures.append([[np.asarray(x) for x in parts(model, next(each))] for model in models])
+        groups = [groups for pair in pairs for groups in [*[pair.groups] * len(pair.frames), *[(group,) for group in pair.groups]]]
+        self.parts = [self._parts(*one) for one in zip(*Structures.of(pairs, self.reach), groups, strict=True)]
 
     @property
     def reach(self) -> float:
-        return max(float(self.model.reach), float(self.sum.reach))
+        return max(float(self.descriptor.reach), float(self.sum.reach))
 
-    def of_pair(self, pair: Pair) -> longrange.LocalCharges:
-        """Without coefficients."""
-        first, n = pair.n_first, len(pair.frames[0])
-        return self.model.replace(totals=longrange.Fragments((tuple(range(first)), tuple(range(first, n))), charges=[float(pair.charges[0])]))
+    def potential(self, pair: Pair, coefficients: np.ndarray) -> longrange.Electrostatics:
+        """That of the frames of a pair."""
+        members = (tuple(range(pair.n_first)), tuple(range(pair.n_first, len(pair.frames[0]))))
+        totals = longrange.Fragments(members, charges=[float(pair.charges[0])])
+        charges = longrange.LocalCharges(self.descriptor, jp.Linear(coefficients=coefficients), totals=totals)
+        return longrange.Electrostatics(charges, self.sum, background=True)
 
-    def _parts(self, model: longrange.LocalCharges, graph: jp.Graph) -> tuple[jax.Array, ...]:
-        """q₀ [N], X [N, P], its derivative [N, P, N, 3], Ψ [N, N] and its derivative [N, N, N, 3]."""
+    @functools.cached_property
+    def _surroundings(self):
+        def potential(graph):
+            return jax.vmap(lambda q: self.sum.potential(longrange.Coulomb(), graph, q))(jnp.eye(len(graph.numbers)))
 
-        def rows(positions):
-            return model.basis(graph.replace(positions=positions)).charges
+        return jax.jit(lambda graph, moving: (*with_slopes(self.descriptor, graph, moving), *with_slopes(potential, graph, moving)))
 
-        def potential(positions):
-            at = graph.replace(positions=positions)
-            return jax.vmap(lambda q: self.sum.potential(longrange.Coulomb(), at, q))(jnp.eye(len(positions)))
-
-        shares = model.with_coefficients(jnp.zeros(model.n_coefficients)).charges(graph)
-        x = graph.positions
-        return shares, rows(x), jax.jacfwd(rows)(x), potential(x), jax.jacfwd(potential)(x)
+    def _parts(self, graph: jp.Graph, moving: np.ndarray, groups: tuple[tuple[int, int], ...]) -> list[np.ndarray]:
+        """q₀ [N], X [N, P], its changes [9, N, P], Ψ [N, N] and its changes [9, N, N], of atoms in groups of so many with such a charge."""
+        x, dx, psi, dpsi = (np.asarray(part)[..., : sum(n for n, _ in groups), :] for part in self._surroundings(graph, moving))
+        own, start = np.stack([graph.numbers[: len(x)] == atomic_numbers[symbol] for symbol in SPECIES], axis=1).astype(float), 0
+        x, dx = (np.einsum("ns,...nf->...nsf", own, part).reshape(*part.shape[:-1], -1) for part in (x, dx))
+        for n, _ in groups:
+            for part in (x, dx):
+                part[..., start : start + n, :] -= part[..., start : start + n, :].mean(axis=-2, keepdims=True)
+            start += n
+        return [np.concatenate([np.full(n, charge / n) for n, charge in groups]), x, dx, psi[:, :start], dpsi[..., :start]]
 
     def __call__(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and forces [n] in the order of `Labels`, and their slopes by the coefficients, [n, P]."""
+        """Rows [n] in the order of `Labels`, and their slopes by the coefficients, [n, P]."""
         values, slopes = [], []
-        for of_pair in self.structures:
-            values.append([])
-            slopes.append([])
-            for shares, x, dx, psi, dpsi in of_pair:
-                q, dq = shares + x @ coefficients, np.einsum("npkx,p->nkx", dx, coefficients)
-                phi, dphi = psi @ q, np.einsum("mnkx,n->mkx", dpsi, q)
-                values[-1].append(jp.Properties(energy=0.5 * q @ phi, forces=-0.5 * np.einsum("m,mkx->kx", q, dphi) - np.einsum("n,nkx->kx", phi, dq)))
-                forces = np.einsum("np,nkx->kxp", x, dphi) + np.einsum("n,npkx->kxp", phi, dx) + np.einsum("np,nkx->kxp", psi @ x, dq)
-                slopes[-1].append(jp.Properties(energy=x.T @ phi, forces=-forces))
-        return np.asarray(in_rows(self.pairs, values)), np.asarray(in_rows(self.pairs, slopes))
+        for shares, x, dx, psi, dpsi in self.parts:
+            q, dq = shares + x @ coefficients, dx @ coefficients
+            phi, dphi = psi @ q, dpsi @ q
+            values.append(np.concatenate([[0.5 * q @ phi], -0.5 * dphi @ q - dq @ phi]))
+            slopes.append(np.concatenate([(phi @ x)[None], -(dphi @ x + np.einsum("n,tnp->tp", phi, dx) + dq @ psi @ x)]))
+        return less_alone(self.pairs, values), less_alone(self.pairs, slopes)
 
 
 class Ladder:
@@ -268,9 +306,9 @@ class Ladder:
     def __init__(self, pairs: list[Pair], n_train: int, settings: dict):
         self.pairs, self.settings, self.labels = pairs, settings, Labels.of(pairs, settings)
         self.train, self.inside = self.labels.rank < n_train, self.labels.rank < n_train - 2
-        self.outside = self.train & ~self.inside & self.labels.is_energy
+        self.outside = self.train & ~self.inside & (self.labels.kind == 0)
         model = short_range(settings)
-        self.near = rows(model, pairs) / np.sqrt(np.diag(model.precision()))
+        self.near = design(model, pairs) / np.sqrt(np.diag(model.precision()))
 
     def predicted(self, rows: np.ndarray, fixed: np.ndarray, of: np.ndarray) -> np.ndarray:
         """All rows [n], of a linear model and something fixed, fitted to some of them."""
@@ -299,24 +337,26 @@ class Ladder:
     def most_probable(self, charges: Charges, of: np.ndarray, scale: float, scales: np.ndarray) -> np.ndarray:
         """Coefficients of charges with all short-range models integrated out, [P], by steps of Gauss and Newton."""
         sigma = self.labels.sigma[of]
-        short, z, damping, lowest = Projected(scale * self.near[of] / sigma[:, None]), np.zeros(len(scales)), 1.0, None
+        short, z, damping, lowest = Projected(scale * self.near[of] / sigma[:, None]), np.zeros(len(scales)), 1.0, np.inf
         new = z
         for _ in range(self.settings["steps"]):
             values, slopes = charges(scales * new)
             y, slopes = (self.labels.values[of] - values[of]) / sigma, slopes[of] * scales / sigma[:, None]
             left = short.left(y)
             loss = 0.5 * (y @ left + new @ new)
-            if lowest is None or loss < lowest:
-                z, lowest, damping = new, loss, damping / 4
+            if loss < lowest:
+                before, z, lowest, damping = lowest, new, loss, damping / 4
                 gradient, curvature = z - slopes.T @ left, slopes.T @ short.left(slopes)
+                if before - loss < 1e-4:
+                    break
             else:
                 damping *= 8
             new = z - np.linalg.solve(curvature + (1 + damping) * np.eye(len(z)), gradient)
         return scales * z
 
     def rung_6(self):
-        far = rows(products([atoms for pair in self.pairs for atoms in pair.frames], self.settings), self.pairs)
-        size = np.sqrt(np.mean(far[self.train & ~self.labels.is_energy] ** 2, axis=0))
+        far = design(products([atoms for pair in self.pairs for atoms in pair.frames], self.settings), self.pairs)
+        size = np.sqrt(np.mean(far[self.train & (self.labels.kind == 1)] ** 2, axis=0))
         far = far / np.where(size > 1e-9 * np.max(size), size, np.inf)
 
         def predict(of, scale, far_scale):
@@ -333,8 +373,8 @@ def run(pairs: list[Pair], n_train: int, settings: dict, rungs: tuple[int, ...] 
     """Errors beyond the distances of training: of energies in meV and in % of their standard deviation there, of forces in eV/Å."""
     ladder = Ladder(pairs, n_train, settings)
     labels, results = ladder.labels, {"pairs": len(pairs), "training distances": n_train}
-    test, curve = ~ladder.train & labels.is_energy, [[atoms.info["distance"] for atoms in pair.frames] for pair in pairs]
-    results |= {"distances": curve, "energies": labels.values[labels.is_energy].tolist()}
+    test, curve = ~ladder.train & (labels.kind == 0), [[atoms.info["distance"] for atoms in pair.frames] for pair in pairs]
+    results |= {"distances": curve, "energies": labels.values[(labels.kind == 0)].tolist()}
     for rung in rungs:
         began = time.perf_counter()
         found, tried = getattr(ladder, f"rung_{rung}")()
@@ -342,10 +382,10 @@ def run(pairs: list[Pair], n_train: int, settings: dict, rungs: tuple[int, ...] 
         results[f"rung {rung}"] = {
             "energy, meV": 1e3 * rms(wrong[test]),
             "of the test's deviation, %": 100 * rms(wrong[test]) / float(np.std(labels.values[test])),
-            "of the curves' deviation, %": 100 * rms(wrong[test]) / float(np.std(labels.values[labels.is_energy])),
-            "training energy, meV": 1e3 * rms(wrong[ladder.train & labels.is_energy]),
-            "forces, eV/Å": rms(wrong[~ladder.train & ~labels.is_energy]),
-            "tried": tried, "energies": found[labels.is_energy].tolist(), "seconds": round(time.perf_counter() - began),
+            "of the curves' deviation, %": 100 * rms(wrong[test]) / float(np.std(labels.values[(labels.kind == 0)])),
+            "training energy, meV": 1e3 * rms(wrong[ladder.train & (labels.kind == 0)]),
+            "forces, eV/Å": rms(wrong[~ladder.train & (labels.kind == 1)]),
+            "tried": tried, "energies": found[(labels.kind == 0)].tolist(), "seconds": round(time.perf_counter() - began),
         }  # fmt: skip
         show(results)
     return results
