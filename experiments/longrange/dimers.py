@@ -41,11 +41,11 @@ SETS = ("charge_charge_130", "lode_CC", "lode_CA", "lode_PP", "lode_AA")
 SETTINGS = {
     "sigma_energy": 0.005,  # eV
     "sigma_forces": 0.02,  # eV/Å
-    "cutoffs": (3.5, 5.0),  # Å, of the short-range model, an ACE, among which is chosen
+    "cutoff": 5.0,  # Å, of the short-range model, an ACE
     "n_radial": 6,
     "degrees": (8, 5),
     "l_max": 3,
-    "scales": (3.0, 30.0, 300.0, 3000.0),  # eV, of its prior
+    "scales": (0.3, 3.0, 30.0),  # eV, of its prior, among which is chosen
     "charge_cutoff": 2.5,  # Å, of the ACE of charges
     "charge_degrees": (5, 3),
     "charge_scales": (0.03, 0.3),  # e, of the prior of charges
@@ -222,9 +222,9 @@ class Projected:
         return self.rows.T @ self.left(y)
 
 
-def short_range(cutoff: float, settings: dict) -> jp.AtomicPotential:
+def short_range(settings: dict) -> jp.AtomicPotential:
     radial = jp.radial.Agnesi(settings["n_radial"], nearest=1.1)
-    density = jp.Density(SPECIES, PowerCutoff(cutoff), radial, l_max=settings["l_max"], sigma=None, center_weight=0.0)
+    density = jp.Density(SPECIES, PowerCutoff(settings["cutoff"]), radial, l_max=settings["l_max"], sigma=None, center_weight=0.0)
     ace = jp.ACE(density, jp.TotalDegree(tuple(settings["degrees"])))
     return jp.AtomicPotential(ace, jp.Linear(roughness=ace.smoothness()))
 
@@ -307,8 +307,8 @@ class Ladder:
         self.pairs, self.settings, self.labels = pairs, settings, Labels.of(pairs, settings)
         self.train, self.inside = self.labels.rank < n_train, self.labels.rank < n_train - 2
         self.outside = self.train & ~self.inside & (self.labels.kind == 0)
-        models = {cutoff: short_range(cutoff, settings) for cutoff in settings["cutoffs"]}
-        self.near = {cutoff: design(model, pairs) / np.sqrt(np.diag(model.precision())) for cutoff, model in models.items()}
+        model = short_range(settings)
+        self.near = design(model, pairs) / np.sqrt(np.diag(model.precision()))
 
     def predicted(self, rows: np.ndarray, fixed: np.ndarray, of: np.ndarray) -> np.ndarray:
         """All rows [n], of a linear model and something fixed, fitted to some of them."""
@@ -323,26 +323,22 @@ class Ladder:
         return predict(self.train, *grid[np.argmin(errors)]), dict(zip(map(str, map(tuple, grid.tolist())), errors, strict=True))
 
     def rung_1(self):
-        def predict(of, cutoff, scale):
-            return self.predicted(scale * self.near[cutoff], np.zeros(len(of)), of)
-
-        return self.best(predict, self.settings["cutoffs"], self.settings["scales"])
+        return self.best(lambda of, scale: self.predicted(scale * self.near, np.zeros(len(self.near)), of), self.settings["scales"])
 
     def rung_3(self):
         charges = Charges(self.pairs, self.settings)
 
-        def predict(of, cutoff, scale, charge_scale):
-            near = scale * self.near[cutoff]
-            return self.predicted(near, charges(self.most_probable(charges, of, near, charge_scale * charges.scales))[0], of)
+        def predict(of, scale, charge_scale):
+            found, near = self.most_probable(charges, of, scale, charge_scale * charges.scales), scale * self.near
+            return self.predicted(near, charges(found)[0], of)
 
-        return self.best(predict, self.settings["cutoffs"], self.settings["scales"], self.settings["charge_scales"])
+        return self.best(predict, self.settings["scales"], self.settings["charge_scales"])
 
-    def most_probable(self, charges: Charges, of: np.ndarray, near: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    def most_probable(self, charges: Charges, of: np.ndarray, scale: float, scales: np.ndarray) -> np.ndarray:
         """Coefficients of charges with all short-range models integrated out, [P], by steps of Gauss and Newton."""
         sigma = self.labels.sigma[of]
-        short, damping, lowest = Projected(near[of] / sigma[:, None]), 1.0, np.inf
-        # not from zero, which is stationary where fragments are neutral
-        new = 0.3 * np.random.default_rng(0).normal(size=len(scales))
+        short, z, damping, lowest = Projected(scale * self.near[of] / sigma[:, None]), np.zeros(len(scales)), 1.0, np.inf
+        new = z
         for _ in range(self.settings["steps"]):
             values, slopes = charges(scales * new)
             y, slopes = (self.labels.values[of] - values[of]) / sigma, slopes[of] * scales / sigma[:, None]
@@ -363,10 +359,10 @@ class Ladder:
         size = np.sqrt(np.mean(far[self.train & (self.labels.kind == 1)] ** 2, axis=0))
         far = far / np.where(size > 1e-9 * np.max(size), size, np.inf)
 
-        def predict(of, cutoff, scale, far_scale):
-            return self.predicted(np.concatenate([scale * self.near[cutoff], far_scale * far], axis=1), np.zeros(len(far)), of)
+        def predict(of, scale, far_scale):
+            return self.predicted(np.concatenate([scale * self.near, far_scale * far], axis=1), np.zeros(len(far)), of)
 
-        return self.best(predict, self.settings["cutoffs"], self.settings["scales"], self.settings["far_scales"])
+        return self.best(predict, self.settings["scales"], self.settings["far_scales"])
 
 
 def rms(x: np.ndarray) -> float:

@@ -68,7 +68,7 @@ def test_ladder(monkeypatch):
 
 
 DIMER = {
-    "sigma_energy": 1e-3, "sigma_forces": 1e-2, "cutoffs": (3.0,), "n_radial": 2, "degrees": (2,), "l_max": 1, "scales": (1.0,), "charge_cutoff": 1.5,
+    "sigma_energy": 1e-3, "sigma_forces": 1e-2, "cutoff": 3.0, "n_radial": 2, "degrees": (2,), "l_max": 1, "scales": (1.0,), "charge_cutoff": 1.5,
     "charge_degrees": (2,), "charge_scales": (0.3,), "accuracy": 1e-3, "steps": 20, "near_cutoff": 2.0, "smearing": 2.0, "waves": 1e-2, "far_scales": (1.0,),
 }  # fmt: skip
 
