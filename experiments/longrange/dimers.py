@@ -337,8 +337,9 @@ class Ladder:
     def most_probable(self, charges: Charges, of: np.ndarray, scale: float, scales: np.ndarray) -> np.ndarray:
         """Coefficients of charges with all short-range models integrated out, [P], by steps of Gauss and Newton."""
         sigma = self.labels.sigma[of]
-        short, z, damping, lowest = Projected(scale * self.near[of] / sigma[:, None]), np.zeros(len(scales)), 1.0, np.inf
-        new = z
+        short, damping, lowest = Projected(scale * self.near[of] / sigma[:, None]), 1.0, np.inf
+        # not from zero, which is stationary where fragments are neutral
+        new = 0.3 * np.random.default_rng(0).normal(size=len(scales))
         for _ in range(self.settings["steps"]):
             values, slopes = charges(scales * new)
             y, slopes = (self.labels.values[of] - values[of]) / sigma, slopes[of] * scales / sigma[:, None]
