@@ -1,49 +1,93 @@
-"""Charged fragments pulled apart: rung 1 sees nothing beyond its cutoff, rung 6 sees the potential of the other fragment.
+"""Charged fragments pulled apart, on three rungs: a short-range model, charges of surroundings, products of a density and the potential of all atoms.
 
-    JAXPOT_DATA=/path/to/shared python experiments/longrange/dimers.py
+    JAXPOT_DATA=/path/to/shared python experiments/longrange/dimers.py                 # all sets; tens of minutes
+    JAXPOT_DATA=/path/to/shared python experiments/longrange/dimers.py lode_CC --rungs 1 3
 
-Binding energies of 10 pairs of fragments at 13 distances, HSE06 + MBD (data/charged_dimers). Each model is linear in its features of the pair less
-those of the fragments alone; its only hyper-parameter, the ridge, is chosen by leaving out one pair after the other of the training set. Two tests:
-the four largest distances of all pairs, from the nine smaller ones; and all distances of pairs that were left out.
+Binding energies and forces of pairs of rigid fragments, HSE06 + MBD in periodic boxes of 30 Å (data/charged_dimers). Every model is summed over the
+same boxes. Tested on the largest distances; whatever is chosen is chosen by the largest distances of the training frames, left out. An energy is
+that of the pair less those of its fragments alone, whose energies are known. Results go to `results/`.
 """
 
-import os
+import argparse
+import functools
+import json
+import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
 
-import ase.io
 import jax
-import jax.numpy as jnp
-import numpy as np
-
-import jaxpot as jp
-from jaxpot.descriptors import MultiScale
-from jaxpot.longrange import LODE, AllPairs
 
 jax.config.update("jax_enable_x64", True)
-SPECIES, CUTOFF, N_DISTANCES = ("C", "H", "N", "O"), 3.0, 13
-FILE = "data/charged_dimers/charge_charge_130.extxyz"
+
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from ase import Atoms  # noqa: E402
+from ase.data import atomic_numbers  # noqa: E402
+from scipy.linalg import cho_factor, cho_solve  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import datasets  # noqa: E402
+
+import jaxpot as jp  # noqa: E402
+from jaxpot import longrange  # noqa: E402
+from jaxpot.cutoffs import CosineCutoff, PowerCutoff  # noqa: E402
+from jaxpot.descriptors import Constant, Joined, MultiScale  # noqa: E402
+
+SPECIES = ("C", "H", "N", "O")
+SETS = ("charge_charge_130", "lode_CC", "lode_CA", "lode_PP", "lode_AA")
+SETTINGS = {
+    "sigma_energy": 0.005,  # eV
+    "sigma_forces": 0.02,  # eV/Å
+    "cutoff": 5.0,  # Å, of the short-range model, an ACE
+    "n_radial": 6,
+    "degrees": (8, 5),
+    "l_max": 3,
+    "scales": (0.3, 3.0, 30.0),  # eV, of its prior, among which is chosen
+    "charge_cutoff": 2.5,  # Å, of the ACE of charges
+    "charge_degrees": (5, 3),
+    "charge_scales": (0.03, 0.3),  # e, of the prior of charges
+    "accuracy": 1e-4,  # eV/Å, of the sums of charges
+    "steps": 40,  # of the search for charges
+    "near_cutoff": 3.0,  # Å, of the density
+    "smearing": 2.0,  # Å, of the potential
+    "waves": 1e-3,  # by which waves of the potential have decayed where they end
+    "far_scales": (0.1, 1.0, 10.0),  # eV/Å, of the force that a product adds
+}
 
 
-def descriptors():
-    near = jp.Density(SPECIES, jp.CosineCutoff(CUTOFF, width=0.5), jp.GTO(n_max=3), l_max=2, sigma=0.5)
-    far = LODE(SPECIES, CUTOFF, jp.GTO(n_max=2), l_max=2, sigma=1.0, sum=AllPairs(), power=1)
-    return {"rung 1, SOAP": jp.SOAP(near, normalize=False), "rung 6, density × potential": MultiScale(near, far)}
+class Pair(NamedTuple):
+    """Frames of two fragments by increasing distance, the fragment of positive charge first.
+
+    Args:
+      frames: with energies and forces.
+      n_first: how many atoms the first fragment has.
+      charges: of both, in e.
+    """
+
+    frames: list[Atoms]
+    n_first: int
+    charges: tuple[int, int]
+
+    @property
+    def fragments(self) -> tuple[Atoms, Atoms]:
+        """Each alone; they are rigid, and where they stand does not matter."""
+        return self.frames[0][: self.n_first], self.frames[0][self.n_first :]
+
+    @property
+    def groups(self) -> tuple[tuple[int, int], ...]:
+        """How many atoms each has, and their charge."""
+        return (self.n_first, self.charges[0]), (len(self.frames[0]) - self.n_first, self.charges[1])
+
+    @property
+    def energies(self) -> np.ndarray:
+        """Binding energies, [D], in eV."""
+        return np.array([atoms.info["interaction_energy"] for atoms in self.frames])
 
 
-def sums(descriptor, frames):
-    """Features of structures, added up for every element, [F, S · P]."""
-    graphs = jp.stack([jp.from_atoms(atoms, CUTOFF) for atoms in frames])
-
-    @jax.jit
-    def of(descriptor, graph):
-        kinds = jnp.stack([graph.numbers == n for n in (6, 1, 7, 8)], axis=1).astype(float)
-        features = jnp.where((graph.numbers > 0)[:, None], descriptor(graph), 0)
-        return (kinds.T @ features).reshape(-1)
-
-    return np.stack([of(descriptor, jax.tree.map(lambda x, i=i: x[i], graphs)) for i in range(len(frames))])
-
-
-def first_fragment(atoms):
+def first_fragment(atoms: Atoms) -> np.ndarray:
     """Which atoms hang together with the first one, [N]."""
     bonded = atoms.get_all_distances() < 1.9
     found = np.arange(len(atoms)) == 0
@@ -52,42 +96,315 @@ def first_fragment(atoms):
     return found
 
 
-def ridge(x, y, power):
-    """Weights in the space of the data, of a kernel of scaled features."""
-    kernel = x @ x.T + 1e-300 * np.eye(len(y))
-    return x.T @ np.linalg.solve(kernel + 10.0**power * np.trace(kernel) / len(y) * np.eye(len(y)), y)
-
-
-def error(x, y, groups, train, test):
-    """Rms error of the test, with the ridge that predicts groups of the training set best when they are left out."""
-    scale, middle = np.sqrt(np.mean(x[train] ** 2, axis=0)), np.mean(y[train])
-    x, y = x / np.where(scale > 1e-9, scale, np.inf), y - middle
-    powers, losses = np.arange(-12.0, 1.0), []
-    for power in powers:
-        wrong = [y[out] - x[out] @ ridge(x[rest], y[rest], power) for g in np.unique(groups[train]) for out, rest in [_split(train, groups, g)]]
-        losses.append(np.mean(np.concatenate(wrong) ** 2))
-    return np.sqrt(np.mean((y[test] - x[test] @ ridge(x[train], y[train], powers[np.argmin(losses)])) ** 2))
-
-
-def _split(train, groups, g):
-    return train[groups[train] == g], train[groups[train] != g]
-
-
-def main():
-    frames = ase.io.read(Path(os.environ["JAXPOT_DATA"]) / FILE, ":")
+def pair_of(frames: list[Atoms]) -> Pair:
+    """Its atoms in order, known by the frame of the largest distance."""
+    frames = sorted(frames, key=lambda atoms: atoms.info["distance"])
     for atoms in frames:
-        atoms.set_pbc(False)
-    y = np.array([atoms.info["interaction_energy"] for atoms in frames])
-    which, rank = np.divmod(np.arange(len(frames)), N_DISTANCES)  # pair after pair, by increasing distance
-    parts = [first_fragment(frames[N_DISTANCES * pair + N_DISTANCES - 1]) for pair in which]
-    for name, descriptor in descriptors().items():
-        x = sums(descriptor, frames)
-        for is_first in (True, False):
-            x = x - sums(descriptor, [atoms[part == is_first] for atoms, part in zip(frames, parts, strict=True)])
-        far = error(x, y, which, np.flatnonzero(rank < 9), np.flatnonzero(rank >= 9)) / np.std(y[rank >= 9])
-        squares = [error(x, y, which, np.flatnonzero(which != p), np.flatnonzero(which == p)) ** 2 for p in np.unique(which)]
-        print(f"{name}: {100 * far:.1f} % at larger distances, {100 * np.sqrt(np.mean(squares)) / np.std(y):.1f} % of other pairs", flush=True)
+        atoms.arrays["forces"] = atoms.get_forces()  # which go with the atoms
+    first, charges = first_fragment(frames[-1]), [int(frames[0].info[name]) for name in ("chargeA", "chargeB")]
+    if charges[0] < charges[1]:
+        first, charges = ~first, charges[::-1]
+    order = np.argsort(~first, kind="stable")
+    return Pair([atoms[order] for atoms in frames], int(np.sum(first)), tuple(charges))
+
+
+def pairs_of(name: str) -> tuple[list[Pair], int]:
+    """The pairs of a set, and how many of their distances are of training."""
+    if name == "charge_charge_130":
+        frames = datasets.load(f"charged_dimers/{name}")
+        return [pair_of(frames[k : k + 13]) for k in range(0, len(frames), 13)], 9
+    train, test = (datasets.load(f"charged_dimers/{name}_{part}") for part in ("train", "test"))
+    return [pair_of(train + test)], len(train)
+
+
+def motions(pair: Pair, atoms: Atoms) -> np.ndarray:
+    """How atoms move when the first fragment is shifted, when it is turned about its middle, and when the second one is, [9, N, 3]."""
+    inside = np.arange(len(atoms)) < pair.n_first
+    shifts = np.eye(3)[:, None, :] * inside[:, None]
+    turns = []
+    for part in (inside, ~inside):
+        arms = (atoms.positions - atoms.positions[part].mean(axis=0)) * part[:, None]
+        turns.append(np.cross(np.eye(3)[:, None, :], arms[None]))
+    return np.concatenate([shifts, *turns])
+
+
+class Labels(NamedTuple):
+    """What all frames say, ten rows each: the energy, the force on the first fragment, and the torques on both.
+
+    Args:
+      values: [n], in eV, eV/Å and eV.
+      sigma: noise levels, [n].
+      rank: which distance of its pair a row is of, [n].
+      kind: 0 of energies, 1 of forces, 2 of torques, [n].
+    """
+
+    values: np.ndarray
+    sigma: np.ndarray
+    rank: np.ndarray
+    kind: np.ndarray
+
+    @classmethod
+    def of(cls, pairs: list[Pair], settings: dict) -> "Labels":
+        forces = [np.einsum("tnx,nx->t", motions(pair, atoms), atoms.arrays["forces"]) for pair in pairs for atoms in pair.frames]
+        energies = np.concatenate([pair.energies for pair in pairs])
+        rank = np.repeat(np.concatenate([np.arange(len(pair.frames)) for pair in pairs]), 10)
+        kind = np.tile([0, *[1] * 3, *[2] * 6], len(energies))
+        sigma = np.where(kind == 0, settings["sigma_energy"], settings["sigma_forces"])
+        return cls(np.concatenate([energies[:, None], forces], axis=1).ravel(), sigma, rank, kind)
+
+
+class Structures(NamedTuple):
+    """All frames of a set and the fragments alone, as structures of one shape, and how their atoms move.
+
+    Args:
+      graphs: of every pair its frames, then both fragments.
+      motions: [9, N, 3] each; of fragments none.
+    """
+
+    graphs: list[jp.Graph]
+    motions: list[np.ndarray]
+
+    @classmethod
+    def of(cls, pairs: list[Pair], reach: float) -> "Structures":
+        graphs, moving = [], []
+        for pair in pairs:
+            charges = [*[sum(pair.charges)] * len(pair.frames), *pair.charges]
+            graphs += [jp.from_atoms(a, reach, charge=float(q)) for a, q in zip([*pair.frames, *pair.fragments], charges, strict=True)]
+            moving += [motions(pair, atoms) for atoms in pair.frames] + [np.zeros((9, pair.n_first, 3))] * 2
+        stacked = jp.stack(graphs)
+        n = stacked.numbers.shape[1]
+        moving = [np.pad(t, ((0, 0), (0, n - t.shape[1]), (0, 0))) for t in moving]
+        return cls([jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(len(graphs))], moving)
+
+
+def with_slopes(function, graph: jp.Graph, motions: jax.Array):
+    """What a function says of a structure, and how that changes when atoms move, [9, ...]."""
+    return function(graph), jax.vmap(lambda t: jax.jvp(lambda x: function(graph.replace(positions=x)), (graph.positions,), (t,))[1])(motions)
+
+
+def less_alone(pairs: list[Pair], found: list[np.ndarray]) -> np.ndarray:
+    """Rows in the order of `Labels` [n, ...], of those of all structures, [10, ...] each: energies less those of the fragments."""
+    rows, left = [], iter(found)
+    for pair in pairs:
+        own = np.stack([next(left) for _ in pair.frames])
+        own[:, 0] -= next(left)[0] + next(left)[0]
+        rows.append(own.reshape(-1, *own.shape[2:]))
+    return np.concatenate(rows)
+
+
+def design(model: jp.AtomicPotential, pairs: list[Pair]) -> np.ndarray:
+    """The design matrix, [n, P]."""
+
+    @jax.jit
+    def rows(graph, moving):
+        energy, slopes = with_slopes(lambda graph: jp.fit.design(model, graph).energy, graph, moving)
+        return jnp.concatenate([energy[None], -slopes])
+
+    return less_alone(pairs, [np.array(rows(*one)) for one in zip(*Structures.of(pairs, float(model.reach)), strict=True)])
+
+
+class Projected:
+    """Labels of which a linear model takes all that it can.
+
+    Args:
+      rows: of the model, [n, P], divided by the noise levels and multiplied by the scales of the prior.
+    """
+
+    def __init__(self, rows: np.ndarray):
+        self.rows, self.factor = rows, cho_factor(rows @ rows.T + np.eye(len(rows)))
+
+    def left(self, y: np.ndarray) -> np.ndarray:
+        """What the most probable model leaves of labels divided by the noise levels, [n, ...], which is the inverse of their covariance times them."""
+        return cho_solve(self.factor, y)
+
+    def coefficients(self, y: np.ndarray) -> np.ndarray:
+        """Of that model, [P, ...]."""
+        return self.rows.T @ self.left(y)
+
+
+def short_range(settings: dict) -> jp.AtomicPotential:
+    radial = jp.radial.Agnesi(settings["n_radial"], nearest=1.1)
+    density = jp.Density(SPECIES, PowerCutoff(settings["cutoff"]), radial, l_max=settings["l_max"], sigma=None, center_weight=0.0)
+    ace = jp.ACE(density, jp.TotalDegree(tuple(settings["degrees"])))
+    return jp.AtomicPotential(ace, jp.Linear(roughness=ace.smoothness()))
+
+
+def products(frames: list[Atoms], settings: dict) -> jp.AtomicPotential:
+    """A density times the potential of all atoms."""
+    near = jp.Density(SPECIES, CosineCutoff(settings["near_cutoff"], width=0.5), jp.GTO(n_max=3), l_max=1, sigma=0.5)
+    smearing = settings["smearing"]
+    # their boxes do not change
+    sum_ = longrange.field_sum_for(frames, sigma=smearing, accuracy=settings["waves"], growth=0.01)
+    return jp.AtomicPotential(MultiScale(near, longrange.LODE(SPECIES, 2.0, jp.GTO(n_max=1), l_max=1, sigma=smearing, sum=sum_)), jp.Linear())
+
+
+class Charges:
+    r"""Electrostatic energies, forces and torques of charges of surroundings, which keep the charge of each fragment, and their slopes.
+
+    Charges are :math:`q = q_0 + X c`, so all that depends on positions is made once: q₀, X, the potential Ψ of all charges, and how X and Ψ change
+    when fragments move. It is what `potential` says, with how charges follow positions.
+    """
+
+    def __init__(self, pairs: list[Pair], settings: dict):
+        radial = jp.radial.Agnesi(4, nearest=1.1)
+        density = jp.Density(SPECIES, PowerCutoff(settings["charge_cutoff"]), radial, l_max=2, sigma=None, center_weight=0.0)
+        ace = jp.ACE(density, jp.TotalDegree(tuple(settings["charge_degrees"])))
+        self.descriptor, self.pairs = Joined((Constant(SPECIES), ace)), pairs
+        self.scales = 1 / np.tile(np.concatenate([[0.1], ace.smoothness()]), len(SPECIES))
+        self.sum = longrange.sum_for([atoms for pair in pairs for atoms in pair.frames], accuracy=settings["accuracy"], growth=0.01)
+        groups = [groups for pair in pairs for groups in [*[pair.groups] * len(pair.frames), *[(group,) for group in pair.groups]]]
+        self.parts = [self._parts(*one) for one in zip(*Structures.of(pairs, self.reach), groups, strict=True)]
+
+    @property
+    def reach(self) -> float:
+        return max(float(self.descriptor.reach), float(self.sum.reach))
+
+    def potential(self, pair: Pair, coefficients: np.ndarray) -> longrange.Electrostatics:
+        """That of the frames of a pair."""
+        members = (tuple(range(pair.n_first)), tuple(range(pair.n_first, len(pair.frames[0]))))
+        totals = longrange.Fragments(members, charges=[float(pair.charges[0])])
+        charges = longrange.LocalCharges(self.descriptor, jp.Linear(coefficients=coefficients), totals=totals)
+        return longrange.Electrostatics(charges, self.sum, background=True)
+
+    @functools.cached_property
+    def _surroundings(self):
+        def potential(graph):
+            return jax.vmap(lambda q: self.sum.potential(longrange.Coulomb(), graph, q))(jnp.eye(len(graph.numbers)))
+
+        return jax.jit(lambda graph, moving: (*with_slopes(self.descriptor, graph, moving), *with_slopes(potential, graph, moving)))
+
+    def _parts(self, graph: jp.Graph, moving: np.ndarray, groups: tuple[tuple[int, int], ...]) -> list[np.ndarray]:
+        """q₀ [N], X [N, P], its changes [9, N, P], Ψ [N, N] and its changes [9, N, N], of atoms in groups of so many with such a charge."""
+        x, dx, psi, dpsi = (np.asarray(part)[..., : sum(n for n, _ in groups), :] for part in self._surroundings(graph, moving))
+        own, start = np.stack([graph.numbers[: len(x)] == atomic_numbers[symbol] for symbol in SPECIES], axis=1).astype(float), 0
+        x, dx = (np.einsum("ns,...nf->...nsf", own, part).reshape(*part.shape[:-1], -1) for part in (x, dx))
+        for n, _ in groups:
+            for part in (x, dx):
+                part[..., start : start + n, :] -= part[..., start : start + n, :].mean(axis=-2, keepdims=True)
+            start += n
+        return [np.concatenate([np.full(n, charge / n) for n, charge in groups]), x, dx, psi[:, :start], dpsi[..., :start]]
+
+    def __call__(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [n] in the order of `Labels`, and their slopes by the coefficients, [n, P]."""
+        values, slopes = [], []
+        for shares, x, dx, psi, dpsi in self.parts:
+            q, dq = shares + x @ coefficients, dx @ coefficients
+            phi, dphi = psi @ q, dpsi @ q
+            values.append(np.concatenate([[0.5 * q @ phi], -0.5 * dphi @ q - dq @ phi]))
+            slopes.append(np.concatenate([(phi @ x)[None], -(dphi @ x + np.einsum("n,tnp->tp", phi, dx) + dq @ psi @ x)]))
+        return less_alone(self.pairs, values), less_alone(self.pairs, slopes)
+
+
+class Ladder:
+    """The models of one set, fitted to some of its rows.
+
+    Args:
+      pairs: of the set.
+      n_train: how many distances of each are of training; the largest two of these choose.
+    """
+
+    def __init__(self, pairs: list[Pair], n_train: int, settings: dict):
+        self.pairs, self.settings, self.labels = pairs, settings, Labels.of(pairs, settings)
+        self.train, self.inside = self.labels.rank < n_train, self.labels.rank < n_train - 2
+        self.outside = self.train & ~self.inside & (self.labels.kind == 0)
+        model = short_range(settings)
+        self.near = design(model, pairs) / np.sqrt(np.diag(model.precision()))
+
+    def predicted(self, rows: np.ndarray, fixed: np.ndarray, of: np.ndarray) -> np.ndarray:
+        """All rows [n], of a linear model and something fixed, fitted to some of them."""
+        sigma = self.labels.sigma
+        coefficients = Projected(rows[of] / sigma[of, None]).coefficients(((self.labels.values - fixed) / sigma)[of])
+        return fixed + rows @ coefficients
+
+    def best(self, predict, *scales) -> tuple[np.ndarray, dict]:
+        """Rows of the scales that are best at what chooses, after a fit to all of training; and every error there, in eV."""
+        grid = np.stack(np.meshgrid(*scales, indexing="ij"), axis=-1).reshape(-1, len(scales))
+        errors = [rms((predict(self.inside, *own) - self.labels.values)[self.outside]) for own in grid]
+        return predict(self.train, *grid[np.argmin(errors)]), dict(zip(map(str, map(tuple, grid.tolist())), errors, strict=True))
+
+    def rung_1(self):
+        return self.best(lambda of, scale: self.predicted(scale * self.near, np.zeros(len(self.near)), of), self.settings["scales"])
+
+    def rung_3(self):
+        charges = Charges(self.pairs, self.settings)
+
+        def predict(of, scale, charge_scale):
+            found, near = self.most_probable(charges, of, scale, charge_scale * charges.scales), scale * self.near
+            return self.predicted(near, charges(found)[0], of)
+
+        return self.best(predict, self.settings["scales"], self.settings["charge_scales"])
+
+    def most_probable(self, charges: Charges, of: np.ndarray, scale: float, scales: np.ndarray) -> np.ndarray:
+        """Coefficients of charges with all short-range models integrated out, [P], by steps of Gauss and Newton."""
+        sigma = self.labels.sigma[of]
+        short, damping, lowest = Projected(scale * self.near[of] / sigma[:, None]), 1.0, np.inf
+        # not from zero, which is stationary where fragments are neutral
+        new = 0.3 * np.random.default_rng(0).normal(size=len(scales))
+        for _ in range(self.settings["steps"]):
+            values, slopes = charges(scales * new)
+            y, slopes = (self.labels.values[of] - values[of]) / sigma, slopes[of] * scales / sigma[:, None]
+            left = short.left(y)
+            loss = 0.5 * (y @ left + new @ new)
+            if loss < lowest:
+                before, z, lowest, damping = lowest, new, loss, damping / 4
+                gradient, curvature = z - slopes.T @ left, slopes.T @ short.left(slopes)
+                if before - loss < 1e-4:
+                    break
+            else:
+                damping *= 8
+            new = z - np.linalg.solve(curvature + (1 + damping) * np.eye(len(z)), gradient)
+        return scales * z
+
+    def rung_6(self):
+        far = design(products([atoms for pair in self.pairs for atoms in pair.frames], self.settings), self.pairs)
+        size = np.sqrt(np.mean(far[self.train & (self.labels.kind == 1)] ** 2, axis=0))
+        far = far / np.where(size > 1e-9 * np.max(size), size, np.inf)
+
+        def predict(of, scale, far_scale):
+            return self.predicted(np.concatenate([scale * self.near, far_scale * far], axis=1), np.zeros(len(far)), of)
+
+        return self.best(predict, self.settings["scales"], self.settings["far_scales"])
+
+
+def rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x))))
+
+
+def run(pairs: list[Pair], n_train: int, settings: dict, rungs: tuple[int, ...] = (1, 3, 6), show=lambda results: None) -> dict:
+    """Errors beyond the distances of training: of energies in meV and in % of their standard deviation there, of forces in eV/Å."""
+    ladder = Ladder(pairs, n_train, settings)
+    labels, results = ladder.labels, {"pairs": len(pairs), "training distances": n_train}
+    test, curve = ~ladder.train & (labels.kind == 0), [[atoms.info["distance"] for atoms in pair.frames] for pair in pairs]
+    results |= {"distances": curve, "energies": labels.values[(labels.kind == 0)].tolist()}
+    for rung in rungs:
+        began = time.perf_counter()
+        found, tried = getattr(ladder, f"rung_{rung}")()
+        wrong = found - labels.values
+        results[f"rung {rung}"] = {
+            "energy, meV": 1e3 * rms(wrong[test]),
+            "of the test's deviation, %": 100 * rms(wrong[test]) / float(np.std(labels.values[test])),
+            "of the curves' deviation, %": 100 * rms(wrong[test]) / float(np.std(labels.values[(labels.kind == 0)])),
+            "training energy, meV": 1e3 * rms(wrong[ladder.train & (labels.kind == 0)]),
+            "forces, eV/Å": rms(wrong[~ladder.train & (labels.kind == 1)]),
+            "tried": tried, "energies": found[(labels.kind == 0)].tolist(), "seconds": round(time.perf_counter() - began),
+        }  # fmt: skip
+        show(results)
+    return results
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", default=SETS)
+    parser.add_argument("--rungs", type=int, nargs="+", default=[1, 3, 6])
+    arguments = parser.parse_args()
+    (HERE / "results").mkdir(exist_ok=True)
+    for name in arguments.sets:
+        path = HERE / "results" / f"{name}.json"
+
+        def show(results, name=name, path=path):
+            known = json.loads(path.read_text()) if path.exists() else {}
+            path.write_text(json.dumps(known | results, indent=1) + "\n")
+            last = [key for key in results if key.startswith("rung")][-1]
+            print(name, last, {key: value for key, value in results[last].items() if key != "energies"}, flush=True)
+
+        run(*pairs_of(name), SETTINGS, tuple(arguments.rungs), show)

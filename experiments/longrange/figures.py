@@ -1,4 +1,4 @@
-"""Figure and table of the results that charge_transfer.py has left in `results/`.
+"""Figures and tables of the results that charge_transfer.py and dimers.py have left in `results/`.
 
     python experiments/longrange/figures.py
 """
@@ -14,6 +14,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 SETS = ("ag3", "nacl", "carbon_chains", "au2_mgo")
+DIMERS = ("charge_charge_130", "lode_CC", "lode_CA", "lode_PP", "lode_AA")
 
 
 def ladder(results: dict[str, dict], path: Path) -> None:
@@ -45,7 +46,42 @@ def table(results: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
+def dissociation(results: dict[str, dict], path: Path) -> None:
+    """Binding energies of the first pair of every set over distance, from the smallest of training on, and where training ends."""
+    figure, axes = plt.subplots(1, len(results), figsize=(3.2 * len(results), 3), constrained_layout=True, squeeze=False)
+    for axis, (name, found) in zip(axes[0], results.items(), strict=True):
+        distances, n = found["distances"][0], found["training distances"]
+        axis.plot(distances, found["energies"][: len(distances)], "ko", label="HSE06 + MBD")
+        for rung in sorted(key for key in found if key.startswith("rung")):
+            axis.plot(distances, found[rung]["energies"][: len(distances)], label=rung)
+        axis.axvline(0.5 * (distances[n - 1] + distances[n]), color="gray", linestyle=":")
+        axis.set(title=name, xlabel="distance, Å")
+    axes[0, 0].set_ylabel("binding energy, eV")
+    axes[0, 0].legend()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def table_of_dimers(results: dict[str, dict]) -> str:
+    """Errors beyond the distances of training: meV, % of the deviation of the test's energies and of all of the curves', eV/Å."""
+    names = ("energy, meV", "of the test's deviation, %", "of the curves' deviation, %", "forces, eV/Å")
+    head = ("set", "model", *names)
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, found in results.items():
+        for rung in sorted(key for key in found if key.startswith("rung")):
+            lines.append("| " + " | ".join([name, rung, *(f"{found[rung][key]:.3g}" for key in names)]) + " |")
+    return "\n".join(lines)
+
+
+def results_of(names: tuple[str, ...]) -> dict[str, dict]:
+    """What there is."""
+    return {name: json.loads(path.read_text()) for name in names if (path := HERE / "results" / f"{name}.json").exists()}
+
+
 if __name__ == "__main__":
-    results = {name: json.loads(path.read_text()) for name in SETS if (path := HERE / "results" / f"{name}.json").exists()}
-    ladder(results, HERE / "ladder.png")
-    print(table(results))
+    if results := results_of(SETS):
+        ladder(results, HERE / "ladder.png")
+        print(table(results))
+    if results := results_of(DIMERS):
+        dissociation(results, HERE / "dimers.png")
+        print(table_of_dimers(results))

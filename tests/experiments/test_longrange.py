@@ -65,3 +65,58 @@ def test_ladder(monkeypatch):
     assert set(results["rung 3"]) >= {"all", "+", "-", "coefficients"}
     for name in ("ag3", "nacl", "carbon_chains", "au2_mgo"):
         assert set(ladder.settings_of(name)) == set(settings)
+
+
+DIMER = {
+    "sigma_energy": 1e-3, "sigma_forces": 1e-2, "cutoff": 3.0, "n_radial": 2, "degrees": (2,), "l_max": 1, "scales": (1.0,), "charge_cutoff": 1.5,
+    "charge_degrees": (2,), "charge_scales": (0.3,), "accuracy": 1e-3, "steps": 20, "near_cutoff": 2.0, "smearing": 2.0, "waves": 1e-2, "far_scales": (1.0,),
+}  # fmt: skip
+
+
+def charged_pair(dimers, n_frames: int):
+    """OH− and NH4+ without labels, in a box."""
+    cation = [[0, 0, 0], [0.6, 0.6, 0.6], [-0.6, -0.6, 0.6], [0.6, -0.6, -0.6], [-0.6, 0.6, -0.6]]
+    anion = np.array([[0, 0, 0], [0.3, 0.9, 0]])
+    frames = []
+    for k in range(n_frames):
+        distance = 3.5 + 0.5 * k
+        atoms = Atoms("OHNH4", positions=np.concatenate([anion + np.array([distance, 0.3, 0.1]), cation]), cell=[14] * 3, pbc=True)
+        atoms.info |= {"distance": distance, "chargeA": -1, "chargeB": 1, "interaction_energy": 0.0}
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((7, 3)))
+        frames.append(atoms)
+    return dimers.pair_of(frames)
+
+
+def test_charges_of_dimers(monkeypatch):
+    """Energies, forces and torques are those of the potential, and slopes those of differences."""
+    dimers = load("dimers", monkeypatch)
+    pair = charged_pair(dimers, 1)
+    assert pair.groups == ((5, 1), (2, -1))
+    charges = dimers.Charges([pair], DIMER)
+    rng = np.random.default_rng(0)
+    coefficients, direction = 0.1 * charges.scales * rng.normal(size=(2, len(charges.scales)))
+    values, slopes = charges(coefficients)
+    potential, atoms = charges.potential(pair, coefficients), pair.frames[0]
+    found = jax.jit(jp.evaluate)(potential, jp.from_atoms(atoms, charges.reach))
+    np.testing.assert_allclose(values[1:], np.einsum("tnx,nx->t", dimers.motions(pair, atoms), found.forces), atol=1e-10)
+    np.testing.assert_allclose(np.sum(found.charges[:5]), 1, atol=1e-12)
+    ahead, behind = (charges(coefficients + step * direction)[0] for step in (1e-4, -1e-4))
+    np.testing.assert_allclose(slopes @ direction, (ahead - behind) / 2e-4, atol=1e-8)
+
+
+@pytest.mark.slow
+def test_rungs_of_dimers(monkeypatch):
+    """Labels of charges are found again beyond the distances of training, by charges and nearly so by potentials, not by a short range."""
+    dimers = load("dimers", monkeypatch)
+    pair = charged_pair(dimers, 8)
+    charges = dimers.Charges([pair], DIMER)
+    values = charges(0.1 * charges.scales * np.random.default_rng(0).normal(size=len(charges.scales)))[0].reshape(8, 10)
+    for atoms, (energy, *pulls) in zip(pair.frames, values, strict=True):
+        atoms.info["interaction_energy"] = energy
+        # forces with these resultants: least squares
+        moves = dimers.motions(pair, atoms).reshape(9, -1)
+        atoms.arrays["forces"] = np.linalg.lstsq(moves, np.array(pulls), rcond=None)[0].reshape(-1, 3)
+    results = dimers.run([pair], 6, DIMER)
+    for rung, bound in (("rung 3", 2.0), ("rung 6", 20.0)):
+        assert results[rung]["of the test's deviation, %"] < bound
+    assert results["rung 1"]["of the test's deviation, %"] > 100
