@@ -7,6 +7,7 @@ from jax.scipy.stats import norm
 from jaxpot.checks import is_concrete
 from jaxpot.graph import Environment, Graph, environments, only
 from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.observables.deformation import volume
 
 Array = jax.Array
 
@@ -52,7 +53,7 @@ def pair_distribution(graph: Graph, species: tuple[str, ...], radii: jax.typing.
         return einsum("na,nkb,nk->ab", own, theirs, norm.pdf(r, radius, width))
 
     counts = jnp.sum(own, axis=0)
-    density = volume(graph) / (counts[:, None] * counts[None, :])
+    density = volume(graph.cell) / (counts[:, None] * counts[None, :])
     shells = 4 * jnp.pi * ((radii**2 + width**2) * norm.cdf(radii / width) + radii * width * norm.pdf(radii / width))
     g = density[:, :, None] * jnp.moveaxis(jax.lax.map(count, radii), 0, -1) / shells[None, None, :]
     return jnp.where(_covered(graph, radii, width)[None, None, :] & _all_periodic(graph), g, jnp.nan)
@@ -98,11 +99,6 @@ def concentrations(graph: Graph, species: tuple[str, ...]) -> Array:
     """
     counts = jnp.sum(surroundings(graph, species)[1], axis=0)
     return counts / jnp.sum(counts)
-
-
-def volume(graph: Graph) -> Array:
-    """Of the cell, shape [], in Å³."""
-    return jnp.abs(jnp.linalg.det(graph.cell))
 
 
 def require_crystal(graph: Graph, name: str) -> None:

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from jaxpot.graph import Graph
 from jaxpot.math.linalg import einsum
-from jaxpot.observables.pairs import require_crystal, volume
+from jaxpot.observables.deformation import volume
+from jaxpot.observables.pairs import require_crystal
 from jaxpot.potentials.base import Potential, evaluate
 from jaxpot.units import BOLTZMANN, GPA
 
@@ -40,7 +41,7 @@ def stress(potential: Potential, graph: Graph, momenta: jax.typing.ArrayLike, *,
     momenta, masses = moving("stress", graph, momenta, masses)
     real = (graph.numbers > 0)[:, None]
     kinetic = einsum("na,nb->ab", jnp.where(real, momenta / jnp.where(real, masses[:, None], 1), 0), momenta)
-    found = -(evaluate(potential, graph).virial + kinetic) / volume(graph)
+    found = -(evaluate(potential, graph).virial + kinetic) / volume(graph.cell)
     return jnp.where(jnp.all(jnp.asarray(graph.pbc)), found, jnp.nan)
 
 
@@ -75,7 +76,7 @@ def thermal_pressure(potential: Potential, graph: Graph, temperature: float | Ar
     require_crystal(graph, "thermal_pressure")
     n = jnp.sum(graph.numbers > 0)
     total = n * BOLTZMANN * temperature + jnp.trace(evaluate(potential, graph).virial) / 3
-    return jnp.where(jnp.all(jnp.asarray(graph.pbc)), total / (volume(graph) * GPA), jnp.nan)
+    return jnp.where(jnp.all(jnp.asarray(graph.pbc)), total / (volume(graph.cell) * GPA), jnp.nan)
 
 
 def moving(name: str, graph: Graph, momenta: jax.typing.ArrayLike, masses: jax.typing.ArrayLike) -> tuple[Array, Array]:
