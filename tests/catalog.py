@@ -161,10 +161,10 @@ VARIANTS = {
     "ace-alchemical", "ace-smeared", "acsf-narrow", "bispectrum-by-element", "by-distance", "charges", "charges-crystal", "chunked", "committee",
     "d3-zero", "dispersion-direct", "edip", "embedding", "ewald-sum-matrix", "ewald-sum-spectrum", "finnis-sinclair", "fourth-generation",
     "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-polynomial-offset", "gp-squared-exponential", "hidden-layer", "inverse-power", "linen",
-    "local-mbtr", "lode-ace", "lode-exterior", "multi-scale", "nnx", "polarizable-crystal", "quadratic", "self-consistent",
+    "local-mbtr", "lode-ace", "lode-exterior", "multi-scale", "nnx", "pace", "polarizable-crystal", "quadratic", "self-consistent",
     "self-consistent-crystal", "sine-matrix", "sine-spectrum", "slatm-molecule", "soap-alchemical", "soap-compressed", "soap-no-center",
-    "soap-solid-gto", "star-pip", "stillinger-weber-modified", "structure-best-match", "structure-global-soap", "structure-mbtr",
-    "structure-rematch", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "valle-oganov", "vashishta",
+    "soap-solid-gto", "soap-turbo", "star-pip", "stillinger-weber-modified", "structure-best-match", "structure-global-soap", "structure-mbtr",
+    "structure-rematch", "tabulated", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "triangles", "valle-oganov", "vashishta",
 }
 
 

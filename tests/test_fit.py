@@ -53,6 +53,7 @@ def dense(model, data):
     """All rows, targets and noise levels at once; rows by differentiating the basis of the whole structure."""
     gp, _fixed = model.terms
     rows, y, s = [], [], []
+    basis = jax.jit(lambda graph: gp.basis(graph).energy)
     jacobian = jax.jit(jax.jacfwd(lambda g, r, e: gp.basis(jp.strain(g.replace(positions=r), e)).energy, argnums=(1, 2)))
     upper = np.triu_indices(3)
     for frame, d in sorted(data.structures(), key=lambda item: item[0]):
@@ -60,7 +61,7 @@ def dense(model, data):
         by_r, by_e = jacobian(d.graphs, d.graphs.positions, jnp.zeros((3, 3)))
         by_e = 0.5 * (by_e + jnp.swapaxes(by_e, 1, 2))
         for a, target, sigma in (
-            (gp.basis(d.graphs).energy[None], d.targets.energy - n * -0.3, d.sigma.energy),
+            (basis(d.graphs)[None], d.targets.energy - n * -0.3, d.sigma.energy),
             (-jnp.moveaxis(by_r, 0, -1)[:n], d.targets.forces[:n], d.sigma.forces[:n]),
             (-jnp.moveaxis(by_e, 0, -1)[upper], d.targets.virial[upper], d.sigma.virial[upper]),
         ):
