@@ -103,15 +103,15 @@ def explore(
       >>> import tempfile
       >>> from ase.build import bulk
       >>> from jaxpot import ACE, AtomicPotential, Calculator, Density, Linear, TotalDegree
-      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from jaxpot.cutoffs import PolynomialCutoff, PowerCutoff
       >>> from jaxpot.empirical import LennardJones
       >>> from jaxpot.fit import posterior
       >>> from jaxpot.md import NVE
-      >>> from jaxpot.radial import Chebyshev
+      >>> from jaxpot.radial import Agnesi
       >>> teacher = Calculator(LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(4.5, width=1.0)))
       >>> atoms = bulk("Ar", cubic=True)
       >>> atoms.pbc, atoms.calc = False, teacher
-      >>> density = Density(("Ar",), PolynomialCutoff(4.5, width=1.0), Chebyshev(4), l_max=0, sigma=None, center_weight=0.0)
+      >>> density = Density(("Ar",), PowerCutoff(4.5), Agnesi(4, nearest=3.7), l_max=0, sigma=None, center_weight=0.0)
       >>> noise = Properties(energy=1e-3, forces=1e-3)
       >>> _ = atoms.get_forces()
       >>> known = posterior(AtomicPotential(ACE(density, TotalDegree((3,))), Linear(scale=1.0)), Dataset.from_atoms([atoms], 4.5, sigma=noise))
