@@ -33,14 +33,14 @@ from jaxpot.radial.gto import GTO
 from jaxpot.trees import free, leaf, positive, pytree, static
 
 if TYPE_CHECKING:
-    from jaxpot import md, observables, sharding, testing, trajectories
+    from jaxpot import active, md, observables, sharding, testing, trajectories
     from jaxpot.calculator import Calculator
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Calculator": "jaxpot.calculator", "md": "jaxpot.md", "observables": "jaxpot.observables", "sharding": "jaxpot.sharding", "testing": "jaxpot.testing",
-    "trajectories": "jaxpot.trajectories",
+    "Calculator": "jaxpot.calculator", "active": "jaxpot.active", "md": "jaxpot.md", "observables": "jaxpot.observables", "sharding": "jaxpot.sharding",
+    "testing": "jaxpot.testing", "trajectories": "jaxpot.trajectories",
 }  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "ACE", "GTO", "MLP", "SOAP", "AtomicPotential", "Calculator", "CosineCutoff", "Dataset", "Density", "Descriptor", "Environment", "Expansion",
     "Graph", "Head", "Invariants", "IsolatedAtoms", "LambdaSOAP", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "LocalExpansion",
-    "LocalPotential", "Polarizability", "PolynomialKernel", "Potential", "Properties", "SparseGP", "Sum", "TotalDegree", "cast", "cutoffs",
+    "LocalPotential", "Polarizability", "PolynomialKernel", "Potential", "Properties", "SparseGP", "Sum", "TotalDegree", "active", "cast", "cutoffs",
     "descriptors", "diagnose", "empirical", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "heads", "io", "kernels", "leaf",
     "load", "longrange", "md", "molecules", "noise_levels", "observables", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation",
     "rotate", "save", "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing",

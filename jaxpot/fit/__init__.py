@@ -14,11 +14,12 @@ from jaxpot.fit.solver import linear
 from jaxpot.fit.sparse import count_distinct, select_environments
 from jaxpot.fit.standardisation import standardise
 from jaxpot.fit.training import split, train
-from jaxpot.fit.uncertainty import calibration, coverage, evaluate_samples, most_uncertain
+from jaxpot.fit.uncertainty import calibration, coverage, evaluate_samples, force_deviations, most_uncertain
+from jaxpot.fit.updating import update
 from jaxpot.fit.validation import validation_loss
 
 __all__ = [
-    "Maximum", "Posterior", "bootstrap", "calibration", "count_distinct", "coverage", "design", "evaluate_samples", "force_scales", "last_layer",
-    "linear", "log_evidence", "maximise_evidence", "most_uncertain", "not_predicted", "plot_history", "plot_parity", "posterior", "predict",
-    "report", "select_environments", "split", "standardise", "steps_per_epoch", "table", "train", "validation_loss",
+    "Maximum", "Posterior", "bootstrap", "calibration", "count_distinct", "coverage", "design", "evaluate_samples", "force_deviations",
+    "force_scales", "last_layer", "linear", "log_evidence", "maximise_evidence", "most_uncertain", "not_predicted", "plot_history", "plot_parity",
+    "posterior", "predict", "report", "select_environments", "split", "standardise", "steps_per_epoch", "table", "train", "update", "validation_loss",
 ]  # fmt: skip

@@ -95,7 +95,7 @@ def accumulate(model: Model, data: Dataset, method: str, checkpoint: str | os.Pa
     if path is not None and path.exists():
         done = _restore(solver, path, mark)
     saved = time.monotonic()
-    for rows, y in _rows(model_at, data, progress, skip=done):
+    for rows, y in weighted_rows(model_at, data, progress, skip=done):
         solver.add(rows, y)
         done += 1
         if path is not None and time.monotonic() - saved > _SAVE_EVERY:
@@ -205,7 +205,7 @@ def _weighted_rows(model: Model, data: Batch) -> tuple[Array, Array, Array]:
     return jnp.where((weight > 0)[:, None], rows, 0) * weight[:, None], y * weight, weight > 0
 
 
-def _rows(model: Model, data: Dataset, progress: bool | None, skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def weighted_rows(model: Model, data: Dataset, progress: bool | None, skip: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Weighted rows and right-hand sides of one structure after another; the next one is computed while one is used."""
     waiting = None
     for item in itertools.chain(itertools.islice(_bar(data, progress, "fit"), skip, None), [None]):

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.data import Dataset
+from jaxpot.fit.design_matrix import design
 from jaxpot.fit.posteriors import Posterior
 from jaxpot.fit.solver import with_coefficients
 from jaxpot.graph import Graph
+from jaxpot.math.linalg import einsum, safe_norm
+from jaxpot.passes import condense
 from jaxpot.potentials.base import evaluate
 from jaxpot.properties import Properties
 
@@ -30,6 +34,26 @@ def evaluate_samples(posterior: Posterior, coefficients: Array, graph: Graph) ->
       Properties with a leading axis n.
     """
     return jax.vmap(lambda w: evaluate(with_coefficients(posterior.model, w), graph))(coefficients)
+
+
+def force_deviations(posterior: Posterior, graph: Graph) -> Array:
+    r"""How uncertain the coefficients leave the force on every atom, from its rows of the design matrix, without drawing.
+
+    .. math:: \sqrt{\mathrm{tr}\, \mathrm{Cov}\, F_i} = |A_i C|
+
+    As `evaluate_samples` it leaves out what sparse points do not span, which `posterior.covariance` has; of heads that are not kernels it is all
+    there is. It does not depend on the axes.
+
+    Args:
+      posterior: of a linear model, or a Sum of such and fixed terms.
+      graph: one structure.
+
+    Returns:
+      Shape [N], in eV/Å; differentiable, 0 of padding atoms and where symmetry makes the force zero.
+    """
+    rows = design(condense(posterior.model), graph).forces
+    left = einsum("nip,pq->niq", rows, jnp.asarray(posterior.factor, rows.dtype))
+    return safe_norm(left.reshape(left.shape[0], -1))
 
 
 def calibration(errors: np.ndarray, deviations: np.ndarray, *, level: float = 0.9) -> float:
