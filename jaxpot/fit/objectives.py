@@ -146,7 +146,7 @@ def objective(
         raise ValueError('fit.objective: there is nothing to fit to; write labels=data, or observables={"lattice constant": (function, 5.26, 0.01)}')
     params, build = free(model, *patterns, bounds=bounds)
     if labels is not None:
-        labels = predictable(model, labels, "fit.objective: labels")
+        labels = predictable(model, labels, "fit.objective: the data set")
     if evidence is not None:
         check_labels(model, evidence)
         evidence = only_labels(evidence, predicted(model, first(evidence), design))
