@@ -186,7 +186,11 @@ def objective(
     )  # fmt: skip
     search.keep(checkpoint, mark)
     search.run()
-    return _optimum(search, numbers, measured, *shown(search.params_of(search.best.x), batches))
+    best = search.params_of(search.best.x)
+    told, values, seen = shown(best, batches)
+    history = tuple({"value": -one.value} | search.described(one) for one in search.history)
+    found = build(best) if evidence is None else seen
+    return Optimum(found, -search.best.value, search.best.converged, search.best.message, _terms(numbers, measured, told, values), history)
 
 
 def terms_of(model: Model, labels: Dataset | None, evidence: Dataset | None, measured: Mapping[str, Measured]) -> tuple[dict[str, Array], Model]:
@@ -229,8 +233,8 @@ def _numbers(model: Model, labels: Dataset | None, evidence: Dataset | None, mea
     return of_data | {name: term.target.size for name, term in measured.items()}
 
 
-def _optimum(search: Search, numbers: dict[str, int], measured: Mapping[str, Measured], told: dict, values: dict, model: Model) -> Optimum:
-    """What a search has found, in words of its terms."""
+def _terms(numbers: dict[str, int], measured: Mapping[str, Measured], told: Mapping[str, Array], values: Mapping[str, Array]) -> dict[str, Term]:
+    """What the terms have come to."""
     terms = {}
     for name, n in numbers.items():
         if name == "evidence":
@@ -239,6 +243,4 @@ def _optimum(search: Search, numbers: dict[str, int], measured: Mapping[str, Mea
             terms[name] = Term(float(told[name]), n)
         else:
             terms[name] = Term(float(told[name]), n, np.asarray(values[name]), measured[name].target, measured[name].sigma)
-    best = search.best
-    history = tuple({"value": -seen.value} | search.described(seen) for seen in search.history)
-    return Optimum(model, -best.value, best.converged, best.message, terms, history)
+    return terms
