@@ -6,6 +6,7 @@ from jaxpot.fit.evidence import log_evidence
 from jaxpot.fit.history import plot_history
 from jaxpot.fit.minibatches import steps_per_epoch
 from jaxpot.fit.networks import last_layer
+from jaxpot.fit.objectives import Optimum, Term, objective
 from jaxpot.fit.optimise import Maximum, maximise_evidence
 from jaxpot.fit.posteriors import Posterior, posterior
 from jaxpot.fit.prior_scales import force_scales
@@ -19,7 +20,8 @@ from jaxpot.fit.updating import update
 from jaxpot.fit.validation import validation_loss
 
 __all__ = [
-    "Maximum", "Posterior", "bootstrap", "calibration", "count_distinct", "coverage", "design", "evaluate_samples", "force_deviations",
-    "force_scales", "last_layer", "linear", "log_evidence", "maximise_evidence", "most_uncertain", "not_predicted", "plot_history", "plot_parity",
-    "posterior", "predict", "report", "select_environments", "split", "standardise", "steps_per_epoch", "table", "train", "update", "validation_loss",
+    "Maximum", "Optimum", "Posterior", "Term", "bootstrap", "calibration", "count_distinct", "coverage", "design", "evaluate_samples",
+    "force_deviations", "force_scales", "last_layer", "linear", "log_evidence", "maximise_evidence", "most_uncertain", "not_predicted", "objective",
+    "plot_history", "plot_parity", "posterior", "predict", "report", "select_environments", "split", "standardise", "steps_per_epoch", "table", "train",
+    "update", "validation_loss",
 ]  # fmt: skip

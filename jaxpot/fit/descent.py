@@ -190,7 +190,7 @@ class Descent:
     def keep(self, path: Path, settings: tuple) -> None:
         """Keeps the state in this file from now on, and goes on from it if it is there."""
         stored = [kind and kind.__name__ for kind in self.kinds]  # other memory, other round-off
-        text = repr((sorted(self.state.params), settings, stored, _signature(self.optimizer, self.state.params)))
+        text = repr((sorted(self.state.params), settings, stored, signature(self.optimizer, self.state.params)))
         self.path, self.mark = path, fingerprint(self.model, (self.data, self.validation), text)
         if not path.exists():
             return
@@ -202,7 +202,7 @@ class Descent:
         if str(content.get("fingerprint", "")) != self.mark:
             raise ValueError(f"{path} is the checkpoint of another training (model, data, optimizer or settings differ); remove it to start anew")
         leaves, structure = jax.tree_util.tree_flatten(self.state)
-        state = jax.tree_util.tree_unflatten(structure, [_like(leaf, content[f"state{i}"]) for i, leaf in enumerate(leaves)])
+        state = jax.tree_util.tree_unflatten(structure, [like(leaf, content[f"state{i}"]) for i, leaf in enumerate(leaves)])
         self.state = everywhere(state, self.mesh)
         self.lowest, self.since = float(content["lowest"]), int(content["since"])
         if f"best.{next(iter(self.state.params))}" in content:
@@ -212,7 +212,7 @@ class Descent:
     def store(self) -> None:
         if self.path is None:
             return
-        state = {f"state{i}": _plain(leaf) for i, leaf in enumerate(jax.tree_util.tree_leaves(self.state))}
+        state = {f"state{i}": plain(leaf) for i, leaf in enumerate(jax.tree_util.tree_leaves(self.state))}
         best = {f"best.{name}": value for name, value in (self.best or {}).items()}
         history = {f"history.{name}": np.array(column) for name, column in self.history.items()} | {"columns": np.array(list(self.history))}
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,18 +222,19 @@ class Descent:
         os.replace(partial, self.path)
 
 
-def _plain(leaf: Array) -> np.ndarray:
+def plain(leaf: Array) -> np.ndarray:
     """An array that a file can hold; optimizers that add noise have random keys."""
     return np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
 
 
-def _like(leaf: Array, value: np.ndarray) -> Array:
+def like(leaf: Array, value: np.ndarray) -> Array:
+    """What `plain` has made an array of, as another leaf is."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(leaf))
     return jnp.asarray(value, leaf.dtype)
 
 
-def _signature(optimizer: Any, params: Params) -> list[str]:
+def signature(optimizer: Any, params: Params) -> list[str]:
     """A few updates of a model problem, by which optimizers of other kind or settings are told apart: optax has no names for them."""
     import optax
 

@@ -50,7 +50,12 @@ def log_evidence(model: Model, data: Dataset) -> Array:
     """
     require_x64("fit.log_evidence")
     check_labels(model, data)
-    _, (gram, projected, square, log_sigma, n) = normal_equations(model, data)
+    return evidence_of(normal_equations(model, data)[1])
+
+
+def evidence_of(sums: tuple[Array, ...]) -> Array:
+    """The log evidence of what `normal_equations` returns after L."""
+    gram, projected, square, log_sigma, n = sums
     triangle = jnp.linalg.cholesky(jnp.eye(len(gram)) + gram)
     explained = solve_triangular(triangle, projected, lower=True)
     return -0.5 * (square - jnp.sum(explained**2) + log_determinant(triangle) + log_sigma + n * np.log(2 * np.pi))

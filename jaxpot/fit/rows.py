@@ -211,6 +211,20 @@ def check_labels(model: Model, data: Dataset) -> None:
             _check_symmetry(name, getattr(batch.targets, name), getattr(batch.sigma, name), model, ids)
 
 
+def predictable(model: Potential, data: Dataset, name: str) -> Dataset:
+    """The data without labels of what a potential does not predict.
+
+    Raises:
+      ValueError: if none is left; or as `check_totals`.
+    """
+    names = predicted(model, first(data))
+    if not set(names) & set(labelled(data)):
+        raise ValueError(f"{name} has no labels of {', '.join(names)}, which {type(model).__name__} predicts; write sigma=noise_levels(...)")
+    found = only_labels(data, names)
+    check_totals(found)
+    return found
+
+
 def check_totals(data: Dataset) -> None:
     """Refuses labels of atoms, such as charges, whose sum is not what the structure has of them, which no model exact in the total can have.
 

@@ -12,7 +12,7 @@ from jaxpot.data import Dataset
 from jaxpot.fit.descent import Descent
 from jaxpot.fit.history import History
 from jaxpot.fit.minibatches import on_host, steps_per_epoch
-from jaxpot.fit.rows import check_totals, first, labelled, only_labels, predicted
+from jaxpot.fit.rows import predictable
 from jaxpot.potentials.base import Potential
 from jaxpot.trees import free
 
@@ -83,7 +83,8 @@ def train(
     """
     mesh, data, validation = data.mesh, on_host(data), None if validation is None else on_host(validation)
     _check(model, optimizer, steps, batch, key, validation, patience, average, every)
-    data, validation = _comparable(model, data, "data"), _comparable(model, validation, "validation")
+    data = predictable(model, data, "fit.train: data")
+    validation = None if validation is None else predictable(model, validation, "fit.train: validation")
     params, build = free(model, *((where,) if isinstance(where, str) else where), bounds=bounds)
     seed = () if key is None else tuple(np.asarray(jax.random.key_data(key)).tolist())
     every = every or steps_per_epoch(data, batch)
@@ -110,18 +111,6 @@ def _check(model, optimizer, steps, batch, key, validation, patience, average, e
         raise ValueError("fit.train: minibatches are random; write key=jax.random.key(0)")
     if patience is not None and validation is None:
         raise ValueError("fit.train: patience needs validation data; write train, held_out = fit.split(data, 0.1, key=key)")
-
-
-def _comparable(model: Potential, data: Dataset | None, name: str) -> Dataset | None:
-    """The data without labels of what the model does not predict."""
-    if data is None:
-        return None
-    names = predicted(model, first(data))
-    if not set(names) & set(labelled(data)):
-        raise ValueError(f"fit.train: {name} has no labels of {', '.join(names)}, which {type(model).__name__} predicts; write sigma=noise_levels(...)")
-    found = only_labels(data, names)
-    check_totals(found)
-    return found
 
 
 def split(data: Dataset, fraction: float, *, key: Array) -> tuple[Dataset, Dataset]:

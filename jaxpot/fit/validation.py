@@ -41,22 +41,32 @@ def validation_loss(model: Model, data: Dataset, held_out: Dataset) -> Array:
     require_x64("fit.validation_loss")
     check_labels(model, data)
     check_labels(model, held_out)
-    root, (gram, projected, *_) = normal_equations(model, data)
+    squares, n = squared_errors(most_probable(model, *normal_equations(model, data)), held_out)
+    return squares / n
+
+
+def most_probable(model: Model, root: Array, sums: tuple[Array, ...]) -> Model:
+    """A linear model with the coefficients of largest posterior probability, given its `normal_equations`."""
+    gram, projected, *_ = sums
     white = cho_solve((jnp.linalg.cholesky(jnp.eye(len(gram)) + gram), True), projected)
-    fitted = with_coefficients(model, solve_triangular(root, white, lower=True, trans="T"))
+    return with_coefficients(model, solve_triangular(root, white, lower=True, trans="T"))
+
+
+def squared_errors(model: Model, data: Dataset) -> tuple[Array, Array]:
+    """The sum of squared errors in units of the noise levels, and of how many labels."""
     total = (jnp.zeros(()), jnp.zeros(()))
-    for batch in held_out.batches:
-        total = _add_errors(model, fitted, batch, total)
-    return total[0] / total[1]
+    for batch in data.batches:
+        total = _add_errors(model, batch, total)
+    return total
 
 
 @jax.jit
-def _add_errors(model: Model, fitted: Model, batch: Batch, total: tuple[Array, Array]) -> tuple[Array, Array]:
-    fitted = prepare(fitted)
+def _add_errors(model: Model, batch: Batch, total: tuple[Array, Array]) -> tuple[Array, Array]:
+    ready = prepare(model)
 
     @jax.checkpoint
     def one(total, data):
-        error, weight = residuals(fitted, comparable(data, jax.eval_shape(evaluate, fitted, data.graphs), model), model)
+        error, weight = residuals(ready, comparable(data, jax.eval_shape(evaluate, ready, data.graphs), model), model)
         return (total[0] + jnp.sum((error * weight) ** 2), total[1] + jnp.sum(weight > 0)), None
 
     return jax.lax.scan(one, total, batch)[0]
