@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from ase import Atom, Atoms
 from ase.build import bulk, surface
-from ase.constraints import FixedPlane
 from ase.lattice.cubic import Diamond
 
 import jaxpot as jp
@@ -64,13 +63,8 @@ def drawn_in(crystal: Atoms) -> Atoms:
 
 
 def hexagonal(crystal: Atoms, a: float) -> Atoms:
-    """An atom in the middle of a ring of six, which may not leave its plane: there it is at a saddle point for many potentials."""
-    defective = crystal.copy()
-    defective.append(Atom("Si", [0.625 * a] * 3))
-    defective.rattle(1e-3, seed=1)
-    defective.positions[-1] = 0.625 * a
-    defective.set_constraint(FixedPlane(len(defective) - 1, (1, 1, 1)))
-    return defective
+    """An atom in the middle of a ring of six, at ideal places: for many potentials a saddle point, where only symmetry keeps it."""
+    return crystal + Atoms("Si", positions=[[0.625 * a] * 3])
 
 
 def dumbbell(crystal: Atoms) -> Atoms:
@@ -121,14 +115,14 @@ def bands(potential: jp.Potential, a: float, repeats: int) -> np.ndarray:
     return np.sort(phonons(potential, bulk("Si", "diamond", a=a), (repeats,) * 3).frequencies(points), axis=1)
 
 
-def table(potential: jp.Potential, settings: dict, show: Callable[[str], None] = print) -> dict:
+def table(potential: jp.Potential, settings: dict, show: Callable[[str, dict], None]) -> dict:
     """All properties; one that could not be had stands under `failed` with the reason.
 
     Args:
       potential: any potential of silicon.
       settings: `defects`, `phonons`: repeats of the cubic and of the primitive cell; `layers`: of each surface, (100), (110), (111);
         `fault`: repeats of 12 atoms along [111].
-      show: is told of every property as it is found.
+      show: is told of every property as it is found, and given what there is so far.
 
     Returns:
       `values`, in Å, GPa, eV, eV/Å² and THz; `bands`, frequencies along the path; `failed`; `seconds`, of each property.
@@ -147,7 +141,7 @@ def table(potential: jp.Potential, settings: dict, show: Callable[[str], None] =
             result["failed"][name] = str(error)
             found = {name: f"failed: {error}"}
         result["seconds"][name] = round(time.perf_counter() - began, 1)
-        show(f"{', '.join(f'{key} {value}' for key, value in found.items())} in {result['seconds'][name]} s")
+        show(f"{', '.join(f'{key} {value}' for key, value in found.items())} in {result['seconds'][name]} s", result)
 
     measure("a0", lambda: lattice_constant(potential))
     if "a0" in result["failed"]:
@@ -157,12 +151,12 @@ def table(potential: jp.Potential, settings: dict, show: Callable[[str], None] =
     per_atom = float(_evaluate(potential, jp.from_atoms(diamond(a), float(potential.reach))).energy) / 8
     crystal = diamond(a).repeat(settings["defects"])
 
-    def formed(defective: Atoms, tolerance: float) -> float:
-        return relax(potential, defective, tolerance=tolerance).energy - len(defective) * per_atom
+    def formed(defective: Atoms, tolerance: float, symmetric: bool = False) -> float:
+        return relax(potential, defective, tolerance=tolerance, symmetric=symmetric).energy - len(defective) * per_atom
 
     measure("vacancy", lambda: formed(drawn_in(crystal), 1e-3))
     measure("vacancy, nearest minimum", lambda: vacancy_energy(potential, crystal).energy)
-    measure("hexagonal interstitial", lambda: formed(hexagonal(crystal, a), 3e-3))
+    measure("hexagonal interstitial", lambda: formed(hexagonal(crystal, a), 3e-3, symmetric=True))
     measure("tetrahedral interstitial", lambda: interstitial_energy(potential, crystal, [0.5 * a] * 3, tolerance=3e-3).energy)
     measure("dumbbell interstitial", lambda: formed(dumbbell(crystal), 3e-3))
     layers_100, layers_110, layers_111 = settings["layers"]

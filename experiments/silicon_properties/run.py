@@ -60,9 +60,14 @@ def main() -> None:
         model, fit = potential(name, root, config)
         fit_seconds = round(time.perf_counter() - began, 1)
         print(f"{name}: {json.dumps(fit)}", flush=True)
-        result = crystal_properties.table(model, config["cells"], lambda text, name=name: print(f"{name}: {text}", flush=True))
-        result |= {"name": name, "fit": fit, "fit seconds": fit_seconds, "total seconds": round(time.perf_counter() - began, 1)}
-        (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+        def keep(text: str, result: dict, name=name, fit=fit, fit_seconds=fit_seconds, began=began) -> None:
+            """A run that is killed leaves what it had found."""
+            print(f"{name}: {text}", flush=True)
+            told = {"name": name, "fit": fit, "fit seconds": fit_seconds, "total seconds": round(time.perf_counter() - began, 1)}
+            (folder / f"{name}.json").write_text(json.dumps(told | result, indent=1) + "\n")
+
+        crystal_properties.table(model, config["cells"], keep)
     figures.main()
 
 
