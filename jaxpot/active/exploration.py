@@ -150,7 +150,7 @@ def explore(
                     if len(frames) == learnt:
                         if learnt >= labels:
                             worst = history[-1][COLUMNS.index("deviation")]
-                            words = f"at step {step} the deviation is {worst:.3g} eV/Å, above {threshold:g}, after {learnt} labels; write labels={2 * learnt}"
+                            words = f"step {step} deviates by {worst:.3g} eV/Å, above {threshold:g}, after {learnt} labels; write labels={2 * learnt}"
                             return ended("labels", words)
                         one = _labelled(system, state, atoms, calculator, asked)
                         one.info |= {"step": step, "deviation": history[-1][COLUMNS.index("deviation")]}
