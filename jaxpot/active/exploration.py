@@ -78,7 +78,7 @@ def explore(
     it was killed, at most 30 s earlier, and asks for no label twice; with more steps or labels it goes on beyond its end.
 
     Args:
-      posterior: of the start, `fit.posterior(model, data)`.
+      posterior: of the start, `fit.posterior(model, data)`; saved and loaded, so that a later call has the very same numbers.
       atoms: `ase.Atoms` of the start, with momenta if they are not to be drawn at the ensemble's temperature; periodic in all directions or in none.
       calculator: any calculator of ASE, which labels.
       folder: where all is kept.
@@ -121,6 +121,7 @@ def explore(
       ('finished', True)
     """
     _check(posterior, steps, threshold, labels, interval, seed)
+    steps, threshold, interval, seed = int(steps), float(threshold), int(interval), int(seed)
     asked = _asked(sigma(atoms) if callable(sigma) else sigma, threshold)
     free, momenta = mobile(atoms), given_momenta(atoms, mobile(atoms))
     cutoff = float(posterior.model.reach)
