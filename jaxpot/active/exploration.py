@@ -68,16 +68,17 @@ def explore(
 ) -> Exploration:
     """Molecular dynamics that labels a structure wherever the deviation of a force passes a threshold, learns it, and goes on from there.
 
-    The deviation is `fit.force_deviations`. It is looked at after every `interval` steps; a stretch at whose end it is too large, or in which the
-    trajectory explodes, is gone through once more step by step, so that what is labelled is the first structure beyond the threshold. Its label
-    is learnt by `fit.update`: rows of older structures are not made again, sparse points and hyper-parameters stay. Positions and momenta stay
-    too; forces are those of the new potential, so the conserved quantity of the ensemble jumps there.
+    The deviation is `fit.force_deviations`, which of Gaussian processes leaves out what the sparse points do not span. It is looked at after
+    every `interval` steps; a stretch at whose end it is too large, or in which the trajectory explodes, is gone through once more step by step,
+    so that what is labelled is the first structure beyond the threshold. Its label is learnt by `fit.update`: rows of older structures are not
+    made again, sparse points and hyper-parameters stay. Positions and momenta stay too; forces are those of the new potential, so the conserved
+    quantity of the ensemble jumps there.
 
     All is kept in the folder: `labelled.xyz`, `posterior.npz` and `state.npz`. Called again with the same arguments, the exploration goes on where
     it was killed, at most 30 s earlier, and asks for no label twice; with more steps or labels it goes on beyond its end.
 
     Args:
-      posterior: of the start, `fit.posterior(model, data)`.
+      posterior: of the start, `fit.posterior(model, data)`; saved and loaded, so that a later call has the very same numbers.
       atoms: `ase.Atoms` of the start, with momenta if they are not to be drawn at the ensemble's temperature; periodic in all directions or in none.
       calculator: any calculator of ASE, which labels.
       folder: where all is kept.
@@ -116,10 +117,11 @@ def explore(
       >>> _ = atoms.get_forces()
       >>> known = posterior(AtomicPotential(ACE(density, TotalDegree((3,))), Linear(scale=1.0)), Dataset.from_atoms([atoms], 4.5, sigma=noise))
       >>> found = explore(known, atoms, teacher, tempfile.mkdtemp() + "/argon", steps=20, threshold=0.01, sigma=noise, ensemble=NVE(60.0))
-      >>> found.status, len(found.frames) > 0
+      >>> found.status, len(found.frames) <= 20
       ('finished', True)
     """
     _check(posterior, steps, threshold, labels, interval, seed)
+    steps, threshold, interval, seed = int(steps), float(threshold), int(interval), int(seed)
     asked = _asked(sigma(atoms) if callable(sigma) else sigma, threshold)
     free, momenta = mobile(atoms), given_momenta(atoms, mobile(atoms))
     cutoff = float(posterior.model.reach)
@@ -150,8 +152,8 @@ def explore(
                     if len(frames) == learnt:
                         if learnt >= labels:
                             worst = history[-1][COLUMNS.index("deviation")]
-                            words = f"step {step} deviates by {worst:.3g} eV/Å, above {threshold:g}, after {learnt} labels; write labels={2 * learnt}"
-                            return ended("labels", words)
+                            words = f"at step {step} the deviation is {worst:.3g} eV/Å, above {threshold:g}, and {learnt} labels are made"
+                            return ended("labels", f"{words}; write labels={2 * labels or 100}")
                         one = _labelled(system, state, atoms, calculator, asked)
                         one.info |= {"step": step, "deviation": history[-1][COLUMNS.index("deviation")]}
                         frames = kept.label([*frames, one])
