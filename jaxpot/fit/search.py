@@ -14,6 +14,7 @@ from jaxpot.fit.descent import like, plain, signature
 
 Array = jax.Array
 
+_UNTIL = "under way"
 _SPREAD = 0.3  # standard deviation of restarts, of unconstrained parameters
 
 
@@ -107,9 +108,14 @@ class Search:
         what = f"the {', '.join(bad) or self.name} is NaN" if bad or not np.isfinite(seen.value) else f"the gradient of the {self.name} is NaN"
         return f"{what} at {self.describe(self.params_of(seen.x))}"
 
-    def _raised(self, value: float, x: np.ndarray, converged: bool, message: str) -> None:
+    def _raised(self, value: float, x: np.ndarray) -> None:
         if value > self.best.value:
-            self.best = Best(value, np.array(x), converged, message)
+            self.best = Best(value, np.array(x), False, _UNTIL)
+
+    def _ended(self, message: str) -> None:
+        """Says of the best why its search stopped, if it is of this start."""
+        if self.best.message == _UNTIL:
+            self.best = self.best._replace(message=message)
 
     def _lbfgs(self, bar: Any) -> None:
         from scipy.optimize import minimize
@@ -132,7 +138,7 @@ class Search:
                 turned = f"; turned back where {wrong}"
                 return 1 - lowest, np.zeros_like(x)  # less than all that was seen
             lowest = min(lowest, value)
-            self._raised(value, x, False, "stopped")
+            self._raised(value, x)
             return -value, -slope
 
         def after(_):
@@ -142,7 +148,8 @@ class Search:
         options = {"maxiter": self.steps, "gtol": self.tolerance, "ftol": 1e-12}
         found = minimize(function, self.x, jac=True, method="L-BFGS-B", callback=after, options=options)
         if -found.fun >= self.best.value:
-            self.best = Best(-float(found.fun), found.x, bool(found.status == 0), str(found.message) + turned)
+            self.best = Best(-float(found.fun), found.x, bool(found.status == 0), _UNTIL)
+        self._ended(str(found.message) + turned)
 
     def _optax(self, bar: Any) -> None:
         import optax
@@ -155,7 +162,7 @@ class Search:
                 message = f"stopped before step {self.step + 1}: {wrong}; take smaller steps, or bounds"
                 break
             if not self.sampled:
-                self._raised(value, self.x, False, message)
+                self._raised(value, self.x)
             change, self.moments = self.optimizer.update(-jnp.asarray(slope), self.moments, jnp.asarray(self.x))
             self.x = np.asarray(optax.apply_updates(jnp.asarray(self.x), change))
             self.step += 1
@@ -163,9 +170,8 @@ class Search:
             self.store()
         if self.sampled:
             values = [s.value for s in self.history if s.restart == self.restart and np.isfinite(s.value)]
-            self._raised(float(np.mean(values[-max(1, len(values) // 5) :])), self.x, False, message)
-        elif any(s.restart == self.restart and np.array_equal(s.x, self.best.x) for s in self.history):
-            self.best = self.best._replace(message=message)
+            self._raised(float(np.mean(values[-max(1, len(values) // 5) :])), self.x)
+        self._ended(message)
 
     def keep(self, checkpoint: str | os.PathLike | None, mark: Callable[[list[str]], str]) -> None:
         """Keeps the search in this file from now on, and goes on from it if it is there.
