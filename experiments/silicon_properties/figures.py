@@ -108,7 +108,7 @@ def main(folder: Path = HERE / "results") -> None:
     dft = stored_bands("CASTEP_ASE")
     of = columns(results, dft)
     failed = [f"{name}: {row}: {why}" for name, result in results.items() for row, why in result["failed"].items()]
-    text = "\n\n".join([table(of), "\n".join(of_teacher(of)), *failed])
+    text = "\n\n".join(part for part in (table(of), "\n".join(of_teacher(of)), *failed) if part)
     (folder / "table.md").write_text(text + "\n")
     print(text)
     draw(results, of, dft, folder / "silicon.png")
