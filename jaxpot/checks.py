@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import math
 import re
 import types
@@ -24,6 +25,18 @@ def is_concrete(value: Any) -> bool:
 def poison(x: jax.Array, bad: jax.Array) -> jax.Array:
     """x where `bad` (a scalar) is false, else NaN, in value and in every derivative: a force must not be zero where an energy is NaN."""
     return x * jnp.where(bad, jnp.nan, 1).astype(x.dtype)
+
+
+def optional(module: str, owner: str, extra: str) -> Any:
+    """A package that the core does without, imported where it is used; `extra` of jaxpot installs it.
+
+    Raises:
+      ImportError: with the line to write.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{owner} needs {module.partition('.')[0]}, which is not installed; write pip install 'jaxpot[{extra}]'") from error
 
 
 def species_tuple(species: Any, owner: str) -> tuple[str, ...]:

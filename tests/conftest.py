@@ -34,7 +34,7 @@ gc.freeze()  # traces are many small objects that live: looking for cycles among
 gc.set_threshold(50_000, 20, 50)
 
 
-SLOW = set((Path(__file__).parent / "slow.txt").read_text().splitlines())  # tests and parameters of more than 3 s; each has a quicker sibling
+SLOW = set((Path(__file__).parent / "slow.txt").read_text().splitlines())  # single tests and parameters of about 3 s and more
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -98,7 +98,8 @@ def line(n: int, distance: float) -> Atoms:
 
 def of_a_mode(settings: dict) -> dict:
     """The place of the first atom over time and its derivative by the stiffness, of both rollouts and of the closed form."""
-    n, distance, amplitude, dt = settings["atoms"], settings["distance"], settings["amplitude"], settings["timestep"] * FEMTOSECOND
+    n, distance, amplitude = settings["atoms"], settings["distance"], settings["amplitude"]
+    dt = float(np.float32(settings["timestep"] * FEMTOSECOND))  # which jax-md rounds
     wave, mass = np.pi * settings["mode"] / n, atomic_masses[18]
     shape = amplitude * np.cos(wave * (np.arange(n) + 0.5))
     atoms = line(n, distance)

@@ -1,6 +1,7 @@
 """Ensembles: how a system moves in time, each a class over one integrator of jax-md.
 
 The numbers of an ensemble are leaves, so what a trajectory shows may be differentiated by temperature, pressure and time step.
+jax-md rounds time steps to float32, so what is integrated differs from the step asked for by up to 6·10⁻⁸ of it.
 """
 
 import abc

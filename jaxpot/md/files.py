@@ -4,6 +4,7 @@ Frames are appended one by one, and after each the file is whole. A run that goe
 """
 
 import abc
+import importlib.metadata
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxpot.checks import optional
 from jaxpot.units import FEMTOSECOND
 
 HDF5 = (".h5", ".hdf5", ".h5md")
@@ -139,7 +141,7 @@ def trajectory_file(path: Path) -> TrajectoryFile:
     """What writes a trajectory of this name.
 
     Raises:
-      ModuleNotFoundError: for HDF5 without h5py.
+      ImportError: for HDF5 without h5py.
     """
     ending = path.suffix.lower()
     if ending in HDF5:
@@ -169,11 +171,7 @@ def _number(atoms: Any, name: str) -> float:
 
 
 def _h5py() -> Any:
-    try:
-        import h5py
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("trajectories in HDF5 need h5py; write pip install 'jaxpot[hdf5]', or another ending: .xyz, .traj") from None
-    return h5py
+    return optional("h5py", "a trajectory in HDF5", "hdf5")
 
 
 def _laid_out(file: Any, numbers: np.ndarray, masses: np.ndarray, boundary: Any) -> None:
@@ -183,7 +181,7 @@ def _laid_out(file: Any, numbers: np.ndarray, masses: np.ndarray, boundary: Any)
     about.attrs["version"] = np.array([1, 1])
     about.create_group("author").attrs["name"] = "unknown"
     creator = about.create_group("creator")
-    creator.attrs["name"], creator.attrs["version"] = "jaxpot", "0.1"
+    creator.attrs["name"], creator.attrs["version"] = "jaxpot", importlib.metadata.version("jaxpot")
     about.create_group("modules/units").attrs["version"] = np.array([1, 0])
     particles, observables = file.create_group("particles/all"), file.create_group("observables")
 

@@ -7,7 +7,7 @@ from jax.scipy.stats import norm
 from jaxpot.descriptors.blocks import atoms_at_once, map_blocks
 from jaxpot.graph import Graph
 from jaxpot.math.linalg import einsum, safe_norm
-from jaxpot.observables.pairs import TAIL, surroundings
+from jaxpot.observables.pairs import covered, surroundings
 
 Array = jax.Array
 
@@ -64,7 +64,7 @@ def angle_distribution(
 
     found, pairs = map_blocks(of_atoms, (envs.vectors, counted), atoms_at_once())
     found, pairs = einsum("na,nbcx->abcx", own, found), einsum("na,nbc->abc", own, pairs)
-    is_there = (pairs > 0) & (radius + TAIL * width <= graph.cutoff * (1 + 1e-6))
+    is_there = (pairs > 0) & covered(graph, radius, width)
     return jnp.where(is_there[..., None], found / jnp.where(is_there, pairs, 1)[..., None], jnp.nan)
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from jaxpot.observables.defects import energy_of
 from jaxpot.observables.relaxation import relax
 from jaxpot.potentials.base import Potential
-
-_JOULES = 16.021766208  # J/m² in eV/Å²
+from jaxpot.units import GPA
 
 
 class PlanarDefect(NamedTuple):
@@ -26,7 +25,7 @@ class PlanarDefect(NamedTuple):
     @property
     def joules(self) -> float:
         """The energy in J/m²."""
-        return self.energy * _JOULES
+        return 0.1 * self.energy / GPA  # 1 GPa Å is 0.1 J/m²
 
 
 def interface_energy(potential: Potential, atoms: Any, crystal: Any, *, count: int = 2, relaxed: bool = False, tolerance: float = 1e-3) -> PlanarDefect:

@@ -56,7 +56,7 @@ def pair_distribution(graph: Graph, species: tuple[str, ...], radii: jax.typing.
     density = volume(graph.cell) / (counts[:, None] * counts[None, :])
     shells = 4 * jnp.pi * ((radii**2 + width**2) * norm.cdf(radii / width) + radii * width * norm.pdf(radii / width))
     g = density[:, :, None] * jnp.moveaxis(jax.lax.map(count, radii), 0, -1) / shells[None, None, :]
-    return jnp.where(_covered(graph, radii, width)[None, None, :] & _all_periodic(graph), g, jnp.nan)
+    return jnp.where(covered(graph, radii, width)[None, None, :] & _all_periodic(graph), g, jnp.nan)
 
 
 def coordination(graph: Graph, species: tuple[str, ...], *, radius: float | Array, width: float | Array) -> Array:
@@ -84,7 +84,7 @@ def coordination(graph: Graph, species: tuple[str, ...], *, radius: float | Arra
     envs, own, theirs = surroundings(graph, species)
     within = norm.cdf(-(safe_norm(envs.vectors) - radius) / width)
     counts = einsum("nk,nkb->nb", within, theirs) * jnp.sum(own, axis=1, keepdims=True)
-    return jnp.where(_covered(graph, radius, width), counts, jnp.nan)
+    return jnp.where(covered(graph, radius, width), counts, jnp.nan)
 
 
 def concentrations(graph: Graph, species: tuple[str, ...]) -> Array:
@@ -112,7 +112,7 @@ def _all_periodic(graph: Graph) -> Array:
     return jnp.all(jnp.asarray(graph.pbc))
 
 
-def _covered(graph: Graph, radius: Array, width: Array) -> Array:
+def covered(graph: Graph, radius: Array, width: Array) -> Array:
     """Whether the lists reach beyond the broadened radius; its last digit does not matter."""
     return radius + TAIL * width <= graph.cutoff * (1 + 1e-6)
 

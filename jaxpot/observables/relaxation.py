@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from jaxpot.calculator import Calculator
+from jaxpot.checks import optional
 from jaxpot.graph import Graph, from_atoms
-from jaxpot.observables.extras import needed
 from jaxpot.potentials.base import Potential
 from jaxpot.units import GPA
 
@@ -89,7 +89,7 @@ def relax(
         raise ValueError(f"relax: a pressure of {pressure} GPa acts on the cell; write cell=True")
     atoms = atoms.copy()
     if symmetric:
-        needed("spglib", "relax(symmetric=True)")
+        optional("spglib", "relax(symmetric=True)", "properties")
         from ase.constraints import FixSymmetry
 
         atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms)])

@@ -152,7 +152,7 @@ def raman(polarizabilities: jax.typing.ArrayLike, interval: float, *, segment: i
       (10.0, True)
 
     References:
-      Gordon, "Molecular motion and the moment analysis of molecular spectra. III. Infrared spectra; Raman", Adv. Magn. Reson. 3, 1 (1968).
+      Gordon, "Correlation functions for molecular motion", Adv. Magn. Reson. 3, 1 (1968).
     """
     tensors = jnp.asarray(polarizabilities)
     mean = jnp.trace(tensors, axis1=1, axis2=2) / 3

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxpot.checks import optional
 from jaxpot.graph import from_atoms
-from jaxpot.observables.extras import needed
 from jaxpot.observables.springs import force_constants
 from jaxpot.potentials.base import Potential, evaluate
 from jaxpot.units import KJ_PER_MOL
@@ -81,7 +81,7 @@ class Phonons:
         Raises:
           ImportError: without seekpath.
         """
-        needed("seekpath", "bands")
+        optional("seekpath", "bands", "properties")
         from phonopy.phonon.band_structure import get_band_qpoints_by_seekpath
 
         pieces, labels, joined = get_band_qpoints_by_seekpath(self.phonopy.primitive, points)
@@ -145,7 +145,7 @@ def phonons(potential: Potential, atoms: Any, supercell: Sequence[int], *, toler
     References:
       Togo, "First-principles phonon calculations with phonopy and phono3py", J. Phys. Soc. Jpn. 92, 012001 (2023).
     """
-    needed("phonopy", "phonons")
+    optional("phonopy", "phonons", "properties")
     from ase import Atoms
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
