@@ -51,7 +51,7 @@ def potential_of(kind, element):
 constants = quick_jit(observables.elastic_constants)
 
 
-@pytest.mark.parametrize(("kind", "element"), EXPECTED, ids="-".join)
+@pytest.mark.parametrize(("kind", "element"), EXPECTED, ids=str)
 def test_elastic_constants(kind, element):
     structure, a = STRUCTURES[element]
     found = observables.relax(potential_of(kind, element), bulk(element, structure, a=a), cell=True, tolerance=1e-6)
