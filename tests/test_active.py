@@ -257,7 +257,7 @@ def test_a_crystal_with_stresses(tmp_path):
     noise = jp.noise_levels(0.002, 0.02, 0.02)
     known = jp.fit.posterior(MODEL, jp.Dataset.from_atoms(frames, 4.0, sigma=noise))
     found = active.explore(
-        known, frames[0], teacher, tmp_path, steps=30, threshold=0.2, sigma=noise, ensemble=md.NPT(900.0), interval=5, progress=False
+        known, frames[0], teacher, tmp_path, steps=30, threshold=0.05, sigma=noise, ensemble=md.NPT(900.0), interval=5, progress=False
     )
     assert found.status == "finished" and found.frames
     everything = jp.fit.posterior(MODEL, jp.Dataset.from_atoms([*frames, *found.frames], 4.0, sigma=noise))

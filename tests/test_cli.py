@@ -344,8 +344,8 @@ def test_thermostat_with_fixed_atoms_reaches_its_temperature(tmp_path, constrain
     atoms.symbols[:] = "Si"
     atoms.rattle(0.05, seed=1)
     atoms.set_constraint(constraint)
-    found = md.run(LJ, atoms, tmp_path / "t.xyz", ensemble=md.NVT(100.0, timestep=2.0), steps=20000, interval=20, progress=False)
-    assert found["mean_temperature_K"] == pytest.approx(100, abs=8)  # with 3N − 3 degrees of freedom it is 67 K and 75 K
+    found = md.run(LJ, atoms, tmp_path / "t.xyz", ensemble=md.NVT(100.0, timestep=2.0), steps=60000, interval=20, progress=False)
+    assert found["mean_temperature_K"] == pytest.approx(100, abs=10)  # three deviations; with 3N − 3 degrees of freedom it is 67 K and 75 K
     assert abs(found["drift_eV_per_atom_per_ps"]) < 1e-5
 
 
