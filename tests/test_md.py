@@ -1,5 +1,6 @@
 """jax-md: every kind of list, space and ensemble against the ASE calculator and conservation laws."""
 
+import functools
 import pathlib
 import time
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase.build import bulk
+from catalog import OPTIMISED
 from jax_md import custom_partition, partition, quantity, simulate, space
 
 import jaxpot as jp
@@ -514,7 +516,7 @@ def test_drift(fitted):
             neighbors = neighbors.update(state.position)
             return (step(state, neighbor=neighbors), neighbors), None
 
-        @jax.jit
+        @functools.partial(jax.jit, compiler_options=OPTIMISED)  # of long tests the running counts
         def block(carry):
             carry, _ = jax.lax.scan(advance, carry, None, length=20)
             state, neighbors = carry
