@@ -52,6 +52,7 @@ from jaxpot.descriptors import (
     Instances,
     InverseDistances,
     Joined,
+    JoinedExpansions,
     Listed,
     LocalMBTR,
     LocalSLATM,
@@ -161,7 +162,7 @@ VARIANTS = {
     "ace-alchemical", "ace-smeared", "acsf-narrow", "bispectrum-by-element", "by-distance", "charges", "charges-crystal", "chunked", "committee",
     "d3-zero", "dispersion-direct", "edip", "embedding", "ewald-sum-matrix", "ewald-sum-spectrum", "finnis-sinclair", "fourth-generation",
     "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-polynomial-offset", "gp-squared-exponential", "hidden-layer", "inverse-power", "linen",
-    "local-mbtr", "lode-ace", "lode-exterior", "multi-scale", "nnx", "pace", "polarizable-crystal", "quadratic", "self-consistent",
+    "local-mbtr", "lode-ace", "lode-exterior", "lode-joined", "multi-scale", "nnx", "pace", "polarizable-crystal", "quadratic", "self-consistent",
     "self-consistent-crystal", "sine-matrix", "sine-spectrum", "slatm-molecule", "soap-alchemical", "soap-compressed", "soap-no-center",
     "soap-solid-gto", "soap-turbo", "star-pip", "stillinger-weber-modified", "structure-best-match", "structure-global-soap", "structure-mbtr",
     "structure-rematch", "tabulated", "tersoff-modified", "tersoff-zbl", "three-body", "three-body-frozen", "triangles", "valle-oganov", "vashishta",
@@ -513,10 +514,15 @@ def _dispersion(sum, damping):
     return Dispersion(SPECIES, c6=[25.0, 90.0], sum=sum, interaction=damping)
 
 
+def _near_and_far():
+    return JoinedExpansions((Density(SPECIES, COSINE, Bessel(1), 2, sigma=0.5, channels=[[1.0], [0.5]]), _lode(AllPairs(), channels=[[1.0], [-0.6]])))
+
+
 MOLECULAR = {
     "dispersion-direct": lambda: _dispersion(Direct(), TangToennies(SPECIES, b=[2.2, 1.9])),
     "d3-zero": lambda: _d3(ZeroDamping(s8=0.7, r6=0.5, r8=0.6), [1.3, 1.6]),
     "multi-scale": _multi_scale,
+    "lode-joined": lambda: _fitted(AtomicPotential(ACE(_near_and_far(), TotalDegree((2, 2, 2))), Linear())),
     "lode-ace": lambda: _fitted(AtomicPotential(ACE(_lode(AllPairs(), channels=[[1.0], [-0.6]]), TotalDegree((2, 2, 2))), Linear())),
     "electrostatics-direct": lambda: _electrostatics(Direct()),
     "polarizable": lambda: _polarizable(Direct(), Dense()),

@@ -21,6 +21,7 @@ from jaxpot.descriptors.expansion import Expansion, GraphExpansion, Invariants, 
 from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
 from jaxpot.descriptors.joined import Joined
+from jaxpot.descriptors.joined_expansions import JoinedExpansions
 from jaxpot.descriptors.local_mbtr import LocalMBTR
 from jaxpot.descriptors.mbtr import MBTR, AngleFunction, AngleInDegrees, CosineOfAngle, Histogram
 from jaxpot.descriptors.molecules import MolecularDescriptor
@@ -42,8 +43,8 @@ __all__ = [
     "BagOfBonds", "Bispectrum", "BondDensity", "BumpCore", "CarriedDensity", "CarriedFunctions", "ChargePowers", "ClusterDescriptor", "ClusterPIP",
     "CompactNarrow", "CompactRadial", "CompactTriangles", "CompactWide", "CompressedSOAP", "Constant", "CosineOfAngle", "CoulombMatrix",
     "CoulombSpectrum", "CrystalDescriptor", "DeepPotSE", "Density", "Descriptor", "EwaldSumMatrix", "EwaldSumSpectrum", "Expansion", "GlobalSOAP",
-    "GraphExpansion", "Histogram", "Instances", "Invariants", "InverseDistances", "Joined", "LambdaSOAP", "Listed", "LocalDescriptor", "LocalExpansion",
-    "LocalMBTR", "LocalSLATM", "MolecularDescriptor", "MultiScale", "NeighborDensity", "OwnCharge", "PerAtom", "PerOrder", "PolynomialCore",
-    "PurifiedACE", "Selection", "SineMatrix", "SineSpectrum", "StarPIP", "StructureDescriptor", "ThreeBody", "TotalDegree", "Triangles", "TurboDensity",
-    "TwoBody", "UnitLength", "ValleOganov", "power_spectrum", "sensitivity",
+    "GraphExpansion", "Histogram", "Instances", "Invariants", "InverseDistances", "Joined", "JoinedExpansions", "LambdaSOAP", "Listed",
+    "LocalDescriptor", "LocalExpansion", "LocalMBTR", "LocalSLATM", "MolecularDescriptor", "MultiScale", "NeighborDensity", "OwnCharge", "PerAtom",
+    "PerOrder", "PolynomialCore", "PurifiedACE", "Selection", "SineMatrix", "SineSpectrum", "StarPIP", "StructureDescriptor", "ThreeBody",
+    "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "UnitLength", "ValleOganov", "power_spectrum", "sensitivity",
 ]  # fmt: skip

@@ -13,12 +13,13 @@ from catalog import quick_jit
 from scipy.special import gammainc
 
 import jaxpot
-from jaxpot import GTO, SOAP, AtomicPotential, CosineCutoff, Dataset, Density, Linear, fit, from_atoms
+from jaxpot import ACE, GTO, SOAP, AtomicPotential, CosineCutoff, Dataset, Density, Linear, TotalDegree, fit, from_atoms
 from jaxpot.cutoffs import PolynomialCutoff, Step
-from jaxpot.descriptors import LambdaSOAP, MultiScale
+from jaxpot.descriptors import JoinedExpansions, LambdaSOAP, MultiScale
 from jaxpot.longrange import LODE, AllPairs, Coulomb, Waves, field_sum_for, sum_for
 from jaxpot.math.bessel import spherical_bessel
 from jaxpot.radial import Bessel, SolidGTO
+from jaxpot.tensors import wigner_d
 from jaxpot.units import SYMBOLS
 
 ORACLE = np.load(Path(__file__).parents[1] / "oracles" / "featomic_lode.npz")
@@ -276,6 +277,42 @@ def test_smooth_in_the_cell():
     assert "field_sum_for" in jaxpot.diagnose(SOAP(lode.replace(sum=AllPairs())), graph)[0]
     narrow = jaxpot.free(lode, "sigma")[1]({"sigma": jnp.log(0.2)})
     assert np.all(np.isnan(coefficients(narrow, graph))) and "tables are too coarse" in jaxpot.diagnose(SOAP(narrow), graph)[0]
+
+
+NEAR = Density(SALT, PolynomialCutoff(4.0, width=3.0), GTO(2), 3, sigma=0.5)
+FAR = LODE(SALT, 2.0, GTO(3), 2, 0.8, AllPairs(), channels=ION)
+
+
+def test_near_times_far_is_that_of_joined_expansions():
+    """Degrees end at the lower of both l_max; the power spectrum has √2 where two channels differ."""
+    joined, graph = SOAP(JoinedExpansions((NEAR, FAR)), normalize=False), from_atoms(MOLECULE, 4.0)
+    found = quick_jit(lambda model: model(graph))(joined)
+    wanted = {label: i for i, label in enumerate(joined.labels())}
+    near_far = MultiScale(NEAR, FAR)
+    columns = [wanted[q, NEAR.n_channels + p, l] for q, p, l in near_far.labels()]
+    expected = np.sqrt(2) * quick_jit(lambda model: model(graph))(near_far)
+    np.testing.assert_allclose(found[:, np.array(columns)], expected, rtol=0, atol=1e-13 * np.max(np.abs(expected)))
+
+
+@pytest.mark.parametrize("descriptor", [LambdaSOAP(JoinedExpansions((NEAR, FAR)), lam=2), ACE(JoinedExpansions((NEAR, FAR)), TotalDegree((2, 2)), lam=1)])
+def test_joined_expansions_turn(descriptor):
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    turned = MOLECULE.copy()
+    turned.positions = MOLECULE.positions @ rotation.T
+    features = quick_jit(lambda model, graph: model(graph))
+    before, after = (np.asarray(features(descriptor, from_atoms(atoms, 4.0))) for atoms in (MOLECULE, turned))
+    expected = before @ np.asarray(wigner_d(rotation, descriptor.lam)[descriptor.lam]).T
+    np.testing.assert_allclose(after, expected, rtol=0, atol=1e-12 * np.max(np.abs(before)))
+
+
+def test_refusals_of_joined_expansions():
+    with pytest.raises(ValueError, match="expected a tuple of expansions"):
+        JoinedExpansions(())
+    with pytest.raises(TypeError, match="such as a Density and a LODE, got SOAP"):
+        JoinedExpansions((SOAP(NEAR), FAR))
+    with pytest.raises(ValueError, match="give all of them the same"):
+        JoinedExpansions((NEAR, FAR.replace(species=("Cl", "Na"))))
+    assert "field_sum_for" in jaxpot.diagnose(SOAP(JoinedExpansions((NEAR, FAR))), from_atoms(CRYSTAL, 4.0))[0]
 
 
 @pytest.mark.parametrize(
