@@ -1,5 +1,6 @@
 """Trajectories that are differentiated: equal to each other, to differences, and to an oscillator's closed form; and what they remember."""
 
+import functools
 import math
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from catalog import OPTIMISED
 
 import jaxpot as jp
 from jaxpot import md, trajectories
@@ -15,6 +17,8 @@ from jaxpot.cutoffs import PolynomialCutoff
 from jaxpot.empirical import LennardJones
 from jaxpot.units import FEMTOSECOND
 
+SILICON = jp.empirical.StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3, A=7.049556277, B=0.6022245584, p=4.0, q=0.0)
+SOAP = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(4.0, width=1.0), jp.GTO(4), 3, sigma=0.5))
 ARGON = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(4.5, width=1.0))
 
 
@@ -36,7 +40,7 @@ def crystal(ensemble, repeat=2, rattle=0.1):
     return md.System(jp.from_atoms(atoms, float(ARGON.reach)), ensemble)
 
 
-def of_the_end(roll, steps):
+def of_the_end(roll, steps, length=lambda model: model.sigma):
     """Numbers of a trajectory's middle and end, of everything that it began with."""
 
     def value(potential, system, start, momenta):
@@ -46,7 +50,7 @@ def of_the_end(roll, steps):
 
         def observe(state):
             # what closes over a leaf, and what has no derivative
-            return {"x": potential.sigma * jnp.sum(weights * system.structure(state)[0][:2]), "list": state.neighbors.idx[0, 0]}
+            return {"x": length(potential) * jnp.sum(weights * system.structure(state)[0][:2]), "list": state.neighbors.idx[0, 0]}
 
         state, found = roll(system, md.State(motion, neighbors), potential, steps=steps, observe=observe, interval=steps // 2)
         shown = system.observe(state, potential)
@@ -89,6 +93,60 @@ def test_both_ways_give_the_derivative_of_differences(ensemble):
         h = 1e-4
         differences = (8 * (value(*moved(h)) - value(*moved(-h))) - value(*moved(2 * h)) + value(*moved(-2 * h))) / (12 * h)
         np.testing.assert_allclose(slope, differences, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_gaussian_process_of_64_atoms():
+    """200 steps of silicon by a SOAP-GAP that has learnt it from Stillinger–Weber: both ways, and differences in sigma, zeta and positions."""
+    teacher, frames = jp.Calculator(SILICON), []
+    for seed in range(6):
+        atoms = bulk("Si", cubic=True)
+        atoms.rattle(0.15, seed=seed)
+        atoms.calc = teacher
+        atoms.info["energy"], atoms.arrays["forces"] = atoms.get_potential_energy(), atoms.get_forces()
+        atoms.calc = None
+        frames.append(atoms)
+    data = jp.Dataset.from_atoms(frames, 4.0, sigma=jp.noise_levels(0.003, 0.05))
+    head = jp.SparseGP(jp.PolynomialKernel(4.0), delta=1.0, jitter=1e-8)
+    gap = jp.AtomicPotential(SOAP, head).with_points(jp.fit.select_environments(SOAP, data, 40, key=jax.random.key(0)))
+    model = jp.fit.linear(gap + jp.IsolatedAtoms({"Si": -4.6}), data)
+    atoms = bulk("Si", cubic=True).repeat(2)
+    atoms.rattle(0.05, seed=1)
+    system, steps = md.System(jp.from_atoms(atoms, 4.0), md.NVE(300.0, timestep=1.0)), 200
+    state = system.init(jax.random.key(0), model)
+    at = (model, system, state.motion.position, state.motion.momentum)
+    width = lambda model: model.terms[0].descriptor.expansion.sigma  # noqa: E731
+    jit = functools.partial(jax.jit, compiler_options=OPTIMISED)
+    kept, back = (
+        jit(jax.grad(of_the_end(roll, steps, width), argnums=(0, 1, 2, 3), allow_int=True))(*at)
+        for roll in (trajectories.rollout, trajectories.rollout_reversible)
+    )
+    for one, other in zip(jax.tree.leaves(kept), jax.tree.leaves(back), strict=True):
+        if one.dtype != jax.dtypes.float0:
+            np.testing.assert_allclose(other, one, rtol=0, atol=1e-8 * max(1.0, np.max(np.abs(one), initial=0)))
+    value = jit(of_the_end(trajectories.rollout, steps, width))
+    inside, dR = np.linalg.inv(np.asarray(system.box)), np.random.default_rng(0).normal(size=(64, 3))
+
+    def with_first(**parts):
+        return model.replace(terms=(model.terms[0].replace(**parts), model.terms[1]))
+
+    def with_sigma(h):
+        return with_first(descriptor=SOAP.replace(expansion=SOAP.expansion.replace(sigma=SOAP.expansion.sigma + h)))
+
+    def with_zeta(h):
+        head = model.terms[0].head
+        return with_first(head=head.replace(kernel=head.kernel.replace(zeta=head.kernel.zeta + h)))
+
+    first = kept[0].terms[0]
+    ways = {
+        "sigma": (lambda h: (with_sigma(h), *at[1:]), first.descriptor.expansion.sigma),
+        "zeta": (lambda h: (with_zeta(h), *at[1:]), first.head.kernel.zeta),
+        "positions": (lambda h: (*at[:2], state.motion.position + h * dR @ inside.T, at[3]), np.sum(kept[2] * dR)),
+    }
+    for name, (moved, slope) in ways.items():
+        h = 1e-5
+        differences = (8 * (value(*moved(h)) - value(*moved(-h))) - value(*moved(2 * h)) + value(*moved(-2 * h))) / (12 * h)
+        np.testing.assert_allclose(slope, differences, rtol=1e-5, err_msg=name)
 
 
 def test_an_oscillator_has_a_closed_form():
