@@ -99,7 +99,7 @@ def _default(of: Any, like: Array, **shapes: tuple[int, ...]) -> None:
 
 def from_atoms(
     atoms: Any,
-    cutoff: float,
+    cutoff: float | Array,
     *,
     max_atoms: int | None = None,
     max_neighbors: int | None = None,
