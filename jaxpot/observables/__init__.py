@@ -16,7 +16,7 @@ from jaxpot.observables.displacements import (
 from jaxpot.observables.elasticity import Moduli, cubic_constants, elastic_constants, moduli
 from jaxpot.observables.heat import heat_flux
 from jaxpot.observables.implicit import minimum
-from jaxpot.observables.interfaces import PlanarDefect, interface_energy, stacking_fault_energy, surface_energy
+from jaxpot.observables.interfaces import PlanarDefect, grain_boundary_energy, interface_energy, stacking_fault_energy, surface_energy
 from jaxpot.observables.lattice_waves import dynamical_matrices, frequencies, harmonic_free_energy
 from jaxpot.observables.pairs import concentrations, coordination, pair_distribution
 from jaxpot.observables.plots import (
@@ -38,13 +38,12 @@ from jaxpot.observables.volumes import EquationOfState, equation_of_state
 
 __all__ = [
     "SQUARE_CENTIMETRES_PER_SECOND", "WAVENUMBER", "Defect", "EquationOfState", "Estimate", "GreenKubo", "MigrationPath", "Moduli", "Phonons",
-    "PlanarDefect", "Raman", "Relaxation", "Spectrum", "ThermalProperties", "angle_distribution", "block_average", "concentrations",
-    "coordination", "correlation", "cubic_constants", "diffusion", "dynamical_matrices", "elastic_constants", "equation_of_state",
-    "force_constants", "frequencies", "grueneisen_parameters", "harmonic_free_energy", "heat_flux", "infrared", "interface_energy",
-    "interstitial_energy", "mean_square_displacement", "migration_path", "minimum", "moduli", "pair_distribution", "phonons",
-    "plot_angle_distribution", "plot_green_kubo", "plot_mean_square_displacement", "plot_pair_distribution", "plot_spectrum",
-    "plot_structure_factor", "power_spectrum", "pressure", "raman", "relax", "scattering_total", "stacking_fault_energy", "stress",
-    "structure_factor", "structure_factor_of_pairs", "surface_energy", "thermal_conductivity", "thermal_expansion", "thermal_pressure",
-    "third_order_force_constants", "unwrapped", "vacancy_energy", "velocities_of", "velocity_autocorrelation", "vibrational_density", "viscosity",
-    "wave_vectors",
+    "PlanarDefect", "Raman", "Relaxation", "Spectrum", "ThermalProperties", "angle_distribution", "block_average", "concentrations", "coordination",
+    "correlation", "cubic_constants", "diffusion", "dynamical_matrices", "elastic_constants", "equation_of_state", "force_constants", "frequencies",
+    "grain_boundary_energy", "grueneisen_parameters", "harmonic_free_energy", "heat_flux", "infrared", "interface_energy", "interstitial_energy",
+    "mean_square_displacement", "migration_path", "minimum", "moduli", "pair_distribution", "phonons", "plot_angle_distribution", "plot_green_kubo",
+    "plot_mean_square_displacement", "plot_pair_distribution", "plot_spectrum", "plot_structure_factor", "power_spectrum", "pressure", "raman",
+    "relax", "scattering_total", "stacking_fault_energy", "stress", "structure_factor", "structure_factor_of_pairs", "surface_energy",
+    "thermal_conductivity", "thermal_expansion", "thermal_pressure", "third_order_force_constants", "unwrapped", "vacancy_energy", "velocities_of",
+    "velocity_autocorrelation", "vibrational_density", "viscosity", "wave_vectors",
 ]  # fmt: skip

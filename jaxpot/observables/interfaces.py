@@ -129,3 +129,57 @@ def stacking_fault_energy(potential: Potential, atoms: Any, shift: Sequence[floa
     faulted = atoms.copy()
     faulted.set_cell(np.vstack([atoms.cell.array[:2], atoms.cell.array[2] + shift]), scale_atoms=False)
     return interface_energy(potential, faulted, atoms, count=1, relaxed=relaxed, tolerance=tolerance)
+
+
+def grain_boundary_energy(
+    potential: Potential,
+    crystal: Any,
+    miller: Sequence[int],
+    *,
+    layers: int = 6,
+    gap: float = 0.0,
+    relaxed: bool = False,
+    tolerance: float = 1e-3,
+) -> PlanarDefect:
+    """The energy of a symmetric tilt boundary, where a crystal meets its mirror image: of a cell with two of them, alike.
+
+    Of (111) planes of a cubic close packing it is the coherent twin, Σ3, and of (210) Σ5.
+
+    Args:
+      potential: any potential.
+      crystal: `ase.Atoms` of a conventional cell at its minimum.
+      miller: indices of the plane of the boundary, with respect to that cell.
+      layers: of that cell in either grain, as ASE counts them.
+      gap: between the last planes of the two grains, in Å; 0 makes them one plane, which belongs to both.
+      relaxed, tolerance: as of `interface_energy`; grains do not glide along each other, as all places of a mirror image are in balance then.
+
+    Raises:
+      ValueError: for a negative gap, or grains of one plane.
+
+    Example:
+      >>> from ase.build import bulk
+      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from jaxpot.empirical import LennardJones
+      >>> argon = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(5.0, width=1.0))
+      >>> found = grain_boundary_energy(argon, bulk("Ar", a=5.3, cubic=True), (2, 1, 0), layers=4)
+      >>> bool(0.001 < found.joules)
+      True
+    """
+    from ase.build import surface
+
+    if not gap >= 0:
+        raise ValueError(f"grain_boundary_energy: gap must be 0 or a positive number of Å, got {gap}")
+    grain = surface(crystal, tuple(miller), layers, periodic=True)
+    height = grain.positions[:, 2]
+    thickness = np.ptp(height)
+    if thickness < 1e-3:
+        raise ValueError(f"grain_boundary_energy: a grain of {layers} layers of {tuple(miller)} is a single plane; write more layers")
+    mirrored = grain.copy()
+    mirrored.positions[:, 2] = 2 * np.max(height) + gap - height
+    if gap == 0:
+        inside = (height > np.min(height) + 1e-3) & (height < np.max(height) - 1e-3)
+        mirrored = mirrored[inside]
+    both = grain + mirrored
+    both.set_cell([*grain.cell.array[:2], [0, 0, 2 * (thickness + gap)]], scale_atoms=False)
+    both.set_pbc(True)
+    return interface_energy(potential, both, crystal, relaxed=relaxed, tolerance=tolerance)

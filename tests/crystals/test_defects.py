@@ -6,9 +6,17 @@ from ase import Atoms
 from ase.build import bulk, fcc111
 from springs_of import A0, ALPHA, CUBIC, DEPTH, MORSE, R0
 
-from jaxpot.cutoffs import Step
-from jaxpot.empirical import LennardJones
-from jaxpot.observables import interface_energy, interstitial_energy, migration_path, stacking_fault_energy, surface_energy, vacancy_energy
+from jaxpot.cutoffs import PolynomialCutoff, Step
+from jaxpot.empirical import LennardJones, StillingerWeber
+from jaxpot.observables import (
+    grain_boundary_energy,
+    interface_energy,
+    interstitial_energy,
+    migration_path,
+    stacking_fault_energy,
+    surface_energy,
+    vacancy_energy,
+)
 
 
 def bond(r):
@@ -56,6 +64,28 @@ def test_stacking_fault():
     assert abs(stacking_fault_energy(MORSE, crystal, -shift).energy - (3 * DEPTH + bond(near)) / (A0**2 * np.sqrt(3) / 4)) < 1e-9
     with pytest.raises(ValueError, match="leaves the plane"):
         stacking_fault_energy(MORSE, crystal, [0, 0, 0.1])
+
+
+def test_twins():
+    """Of cubic close packing: two planes on, atoms are on top of each other once in a twin and twice in a stacking fault. Of diamond, nearest
+    neighbours and their angles do not see it."""
+    argon, a = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(7.0, width=2.0)), 5.3
+    crystal = fcc111("Ar", (1, 1, 6), a=a, periodic=True)
+    crystal.cell[2] = [0, 0, 6 * a / np.sqrt(3)]
+    fault = stacking_fault_energy(argon, crystal, (crystal.cell[0] + crystal.cell[1]) / 3).energy
+    twin = grain_boundary_energy(argon, bulk("Ar", a=a, cubic=True), (1, 1, 1), layers=5)
+    assert abs(fault) > 1e-6 and abs(twin.energy - fault / 2) < 1e-9 * 0.0104
+    silicon = StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3, A=7.049556277, B=0.6022245584, p=4.0, q=0.0)
+    diamond = bulk("Si", a=5.431, cubic=True)
+    diamond.translate(-0.5)  # cut through single bonds
+    diamond.wrap()
+    assert abs(grain_boundary_energy(silicon, diamond, (1, 1, 1), layers=3, gap=5.431 * 3**0.5 / 4).energy) < 1e-9
+    open_ = grain_boundary_energy(silicon, diamond, (1, 1, 1), layers=3, gap=20.0).energy
+    assert abs(open_ - 2 * surface_energy(silicon, diamond, (1, 1, 1), layers=3).energy) < 1e-9
+    with pytest.raises(ValueError, match="gap must be 0 or a positive number"):
+        grain_boundary_energy(argon, bulk("Ar", a=a, cubic=True), (1, 1, 1), gap=-1.0)
+    with pytest.raises(ValueError, match="is a single plane; write more layers"):
+        grain_boundary_energy(argon, bulk("Ar", a=a), (1, 0, 0), layers=1)
 
 
 def test_migration():
