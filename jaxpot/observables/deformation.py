@@ -60,7 +60,11 @@ def without_rigid_motion(graph: Graph) -> Callable[[Array], Array]:
 def response(slope: Callable[[Array], Array], x: Array, project: Callable[[Array], Array], b: Array) -> Array:
     """H⁺b, where H is the derivative of a slope at x and H⁺ its inverse on what is no rigid motion; NaN where x is no minimum."""
 
-    def curvature(_: None, step: Array) -> Array:
-        return project(jax.jvp(slope, (x,), (project(step),))[1])
+    def inside(step: Array) -> Array:
+        # what is all rigid motion leaves rounding errors, which are half rigid motion and have no solution; a second projection takes that out
+        return project(project(step))
 
-    return ConjugateGradients().solve(curvature, None, project(b))
+    def curvature(_: None, step: Array) -> Array:
+        return inside(jax.jvp(slope, (x,), (inside(step),))[1])
+
+    return inside(ConjugateGradients().solve(curvature, None, inside(b)))
