@@ -44,7 +44,7 @@ def flux(model, graph, momenta, masses):
 
 @quick_jit
 def by_definition(model, graph, momenta, masses):
-    """The same, and d/dt Σ rᵢ eᵢ by differences of fourth order along the motion."""
+    """The same, and d/dt Σ rᵢ eᵢ, by forward differentiation and by differences of fourth order along the motion."""
     found, velocities = jaxpot.evaluate(model, graph), momenta / masses[:, None]
 
     def moment(t):
@@ -54,8 +54,8 @@ def by_definition(model, graph, momenta, masses):
 
     h = 2e-3
     values = jax.lax.map(moment, h * jnp.array([1.0, -1.0, 2.0, -2.0]))
-    rate = (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * h)
-    return heat_flux(model, graph, momenta, masses=masses), FEMTOSECOND * rate, found
+    rates = jax.jvp(moment, (0.0,), (1.0,))[1], (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * h)
+    return heat_flux(model, graph, momenta, masses=masses), *(FEMTOSECOND * rate for rate in rates), found
 
 
 def uniform(found, velocity, momenta, masses):
@@ -68,18 +68,28 @@ def assert_close(got, expected, tolerance=TOLERANCE):
     assert np.all(np.isfinite(got)) and np.max(np.abs(np.asarray(got) - np.asarray(expected))) <= tolerance * np.max(np.abs(expected))
 
 
+def refused(model, graph, momenta, masses):
+    with pytest.raises(TypeError, match=r"heat_flux: of a periodic structure that of \w+ is not known.*atoms\.pbc = False"):
+        heat_flux(model, graph, momenta, masses=masses)
+    assert np.all(np.isnan(flux(model, graph, momenta, masses)))
+
+
 @pytest.mark.parametrize("name", names(POTENTIALS))
 def test_of_local_potentials(name):
     """Of a molecule it is the definition, also where the molecule lies across the walls of a wide cell; of crystals it scales with them."""
     model, (momenta, masses) = catalog.potential(name), moving(0, len(MOLECULE))
     graph = catalog.graph("molecule")
-    of_molecule, expected, _ = by_definition(model, graph, momenta, masses)
+    of_molecule, expected, differences, _ = by_definition(model, graph, momenta, masses)
     assert_close(of_molecule, expected)
+    assert_close(differences, expected, 1e-6)
     wrapped = MOLECULE.copy()
     wrapped.set_cell(np.array([[9.0, 0, 0], [1.0, 10.0, 0], [0, -2.0, 11.0]]))
     wrapped.pbc = True
     wrapped.positions += [0.3, -0.2, 0.4]
     wrapped.wrap()
+    if name.startswith("structure-"):  # kernels of whole structures
+        refused(model, to_graph(wrapped), momenta, masses)
+        return
     assert np.max(np.abs(wrapped.positions - MOLECULE.positions)) > 5
     assert_close(flux(model, to_graph(wrapped), momenta, masses), expected)
 
@@ -97,8 +107,9 @@ def test_of_local_potentials(name):
 @pytest.mark.parametrize("name", names(MOLECULAR))
 def test_of_one_molecule(name):
     graph, (momenta, masses) = to_graph(at(name)), moving(2, len(MOLECULE))
-    got, expected, found = by_definition(catalog.molecular(name), graph, momenta, masses)
+    got, expected, differences, found = by_definition(catalog.molecular(name), graph, momenta, masses)
     assert_close(got, expected)
+    assert_close(differences, expected, 1e-6)
     velocity = np.array([0.3, -0.2, 0.5])
     momenta = np.where(graph.numbers[:, None] > 0, masses[:, None] * velocity, 0)
     assert_close(flux(catalog.molecular(name), graph, momenta, masses), uniform(found, velocity, momenta, masses))
@@ -109,9 +120,7 @@ def test_of_crystals(name):
     """What is defined does not know which images are in the cell, and adds up to that of uniform motion; what is not is refused, or NaN."""
     model, graph, (momenta, masses) = catalog.molecular(name), to_graph(at(name)), moving(3, len(MOLECULE))
     if name not in DEFINED:
-        with pytest.raises(TypeError, match=r"heat_flux: of a periodic structure that of \w+ is not known.*atoms\.pbc = False"):
-            heat_flux(model, graph, momenta, masses=masses)
-        assert np.all(np.isnan(flux(model, graph, momenta, masses)))
+        refused(model, graph, momenta, masses)
         return
     once = flux(model, graph, momenta, masses)
     shifts = np.random.default_rng(0).integers(-2, 3, (len(MOLECULE), 3))
