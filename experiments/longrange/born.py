@@ -117,7 +117,7 @@ class Model(NamedTuple):
             return jnp.concatenate([q, jnp.zeros((len(q), self.n_dipoles)), fixed[:, None]], axis=1), self._of_atoms(here)
 
         def born(i):
-            arms = jnp.where((graph.numbers > 0)[:, None], nearest(graph, graph.positions - graph.positions[i]), 0)
+            arms = jnp.where((graph.numbers > 0)[:, None], nearest(graph, graph.positions - graph.positions[i][None]), 0)
 
             def moment(displacement):
                 q, of_atoms = parts(graph.positions.at[i].add(displacement))
