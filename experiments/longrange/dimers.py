@@ -265,14 +265,15 @@ class Box:
     neutralises the charge. What has no damping is made once.
 
     Args:
-      graph: a structure in a box of which atoms see the nearest image only, within the precision of doubles.
+      graph: a structure in a box that is nearly cubic. Near parts, of the nearest images only, are 2e-9 of 1/r at half its length.
       n: number of its atoms.
     """
 
-    WIDTH, DECAY = 2.5, 6.4  # Å, of the splitting; waves end at DECAY/WIDTH, and near parts at half a box of 30 Å are 2e-9 of 1/r
+    LENGTH, DECAY = 12, 6.4  # of the box, in widths of the splitting, and of the longest wave vector, in their inverse
 
     def __init__(self, graph: jp.Graph, n: int):
         self.numbers, self.padded, cell = graph.numbers[:n], graph.numbers, np.asarray(graph.cell)
+        self.width = np.min(np.linalg.norm(cell, axis=1)) / self.LENGTH
         vectors = np.asarray(graph.positions)[None, :n] - np.asarray(graph.positions)[:n, None]
         self.vectors = vectors - np.round(vectors @ np.linalg.inv(cell)) @ cell
         self.apart = ~np.eye(n, dtype=bool)
@@ -281,17 +282,17 @@ class Box:
 
     def _far(self, cell: np.ndarray) -> list[np.ndarray]:
         rule, dual = longrange.Coulomb(), 2 * np.pi * np.linalg.inv(cell).T
-        most = np.ceil(self.DECAY / self.WIDTH * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)
+        most = np.ceil(self.DECAY / self.width * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)
         waves = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), axis=-1).reshape(-1, 3)[np.prod(2 * most + 1) // 2 + 1 :] @ dual
         square = np.sum(waves**2, axis=1)
-        waves, square = waves[square < (self.DECAY / self.WIDTH) ** 2], square[square < (self.DECAY / self.WIDTH) ** 2]
+        waves, square = waves[square < (self.DECAY / self.width) ** 2], square[square < (self.DECAY / self.width) ** 2]
         volume = abs(np.linalg.det(cell))
-        weights = 2 / volume * np.asarray(rule.far(square, self.WIDTH))  # of a wave and its opposite
+        weights = 2 / volume * np.asarray(rule.far(square, self.width))  # of a wave and its opposite
         phases = self.vectors @ waves.T
         cosines, sines = np.cos(phases) * weights, np.sin(phases) * weights
         two = waves[:, :, None] * waves[:, None, :]
         three = two[:, :, :, None] * waves[:, None, None, :]
-        value = np.sum(cosines, axis=2) + rule.background(self.WIDTH) / volume - np.where(self.apart, 0, rule.origin(self.WIDTH))
+        value = np.sum(cosines, axis=2) + rule.background(self.width) / volume - np.where(self.apart, 0, rule.origin(self.width))
         shape = phases.shape[:2]
         second, third = (cosines @ two.reshape(-1, 9)).reshape(*shape, 3, 3), (sines @ three.reshape(-1, 27)).reshape(*shape, 3, 3, 3)
         return [np.asarray(value), -sines @ waves, -second, third]
@@ -300,7 +301,7 @@ class Box:
         """At every atom of a charge at every other, [N, N], and its derivatives by the vector to the charge, [N, N, 3] to [N, N, 3, 3, 3]."""
         r, n = np.ones((len(self.padded),) * 2), len(self.r)
         r[:n, :n] = self.r  # of one shape for all structures, which compiles once
-        near = _near(interaction, r, self.WIDTH, interaction.sources(jnp.asarray(self.padded)))
+        near = _near(interaction, r, self.width, interaction.sources(jnp.asarray(self.padded)))
         f0, f1, f2, f3 = (np.where(self.apart, np.asarray(part)[:n, :n], 0) for part in near)
         v, eye = self.vectors, np.eye(3)
         second = f2[..., None, None] * v[..., :, None] * v[..., None, :] + f1[..., None, None] * eye
