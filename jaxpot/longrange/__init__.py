@@ -4,6 +4,7 @@ from jaxpot.longrange.born import born_charges
 from jaxpot.longrange.carried import Carried, ChargedAtoms, ChargedPotential, Screening
 from jaxpot.longrange.charges import ChargeModel, FixedCharges
 from jaxpot.longrange.choice import sum_for
+from jaxpot.longrange.complexes import Complexes
 from jaxpot.longrange.d3 import D3, AxilrodTeller, coordination_numbers
 from jaxpot.longrange.d3_damping import BeckeJohnson, D3Damping, ZeroDamping
 from jaxpot.longrange.d3_tables import D3Tables
@@ -30,9 +31,9 @@ from jaxpot.longrange.ttm import TTM4F
 
 __all__ = [
     "D3", "LODE", "TTM4F", "AllPairs", "AxilrodTeller", "BeckeJohnson", "Carried", "ChargeEnergy", "ChargeEquilibration", "ChargeModel",
-    "ChargePotential", "ChargedAtoms", "ChargedPotential", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables", "DampedSixthPower",
-    "Dense", "Direct", "Dispersion", "Electrostatics", "Ewald", "Field", "FieldSum", "FixedCharges", "Fragments", "GaussianCoulomb", "Interaction",
-    "InversePower", "LocalCharges", "OverlapWeighted", "PairSum", "PairsOfCharges", "ParticleMesh", "Polarizable", "QEq", "RationalDamping", "Screening",
-    "SelfConsistent", "Solver", "SplitSum", "TangToennies", "Thole", "Totals", "Uniform", "Waves", "Weighted", "WholeStructure", "ZeroDamping",
-    "born_charges", "coordination_numbers", "field_sum_for", "mesh_for", "polarizability", "sum_for",
+    "ChargePotential", "ChargedAtoms", "ChargedPotential", "Complexes", "ConjugateGradients", "Correction", "Coulomb", "D3Damping", "D3Tables",
+    "DampedSixthPower", "Dense", "Direct", "Dispersion", "Electrostatics", "Ewald", "Field", "FieldSum", "FixedCharges", "Fragments", "GaussianCoulomb",
+    "Interaction", "InversePower", "LocalCharges", "OverlapWeighted", "PairSum", "PairsOfCharges", "ParticleMesh", "Polarizable", "QEq",
+    "RationalDamping", "Screening", "SelfConsistent", "Solver", "SplitSum", "TangToennies", "Thole", "Totals", "Uniform", "Waves", "Weighted",
+    "WholeStructure", "ZeroDamping", "born_charges", "coordination_numbers", "field_sum_for", "mesh_for", "polarizability", "sum_for",
 ]  # fmt: skip

@@ -68,8 +68,9 @@ def test_ladder(monkeypatch):
 
 
 DIMER = {
-    "sigma_energy": 1e-3, "sigma_forces": 1e-2, "cutoff": 3.0, "n_radial": 2, "degrees": (2,), "l_max": 1, "scales": (1.0,), "charge_cutoff": 1.5,
-    "charge_degrees": (2,), "charge_scales": (0.3,), "accuracy": 1e-3, "steps": 20, "near_cutoff": 2.0, "smearing": 2.0, "waves": 1e-2, "far_scales": (1.0,),
+    "sigma_energy": 1e-3, "sigma_forces": 1e-2, "cutoff": 3.0, "n_radial": 2, "degrees": (2,), "l_max": 1, "scales": (1.0,), "references": (0.0, 1.0), "charge_cutoff": 1.5,
+    "charge_degrees": (2,), "charge_scales": (0.3,), "accuracy": 1e-5, "steps": 20, "near_cutoff": 2.0, "smearing": 2.0, "waves": 1e-2, "far_scales": (1.0,),
+    "polarizability": {"C": 1.3, "H": 0.5, "N": 1.1, "O": 0.8}, "damping": 0.39, "factors": (1.0,),
 }  # fmt: skip
 
 
@@ -87,18 +88,19 @@ def charged_pair(dimers, n_frames: int):
     return dimers.pair_of(frames)
 
 
-def test_charges_of_dimers(monkeypatch):
-    """Energies, forces and torques are those of the potential, and slopes those of differences."""
+@pytest.mark.parametrize("factor", [0.0, 1.2], ids=["charges", "dipoles"])
+def test_charges_of_dimers(monkeypatch, factor):
+    """Energies, forces and torques are those of the potential, of charges and of the dipoles that they induce; slopes are those of differences."""
     dimers = load("dimers", monkeypatch)
     pair = charged_pair(dimers, 1)
     assert pair.groups == ((5, 1), (2, -1))
-    charges = dimers.Charges([pair], DIMER)
+    charges = dimers.Charges([pair], DIMER).polarized(factor)
     rng = np.random.default_rng(0)
     coefficients, direction = 0.1 * charges.scales * rng.normal(size=(2, len(charges.scales)))
     values, slopes = charges(coefficients)
     potential, atoms = charges.potential(pair, coefficients), pair.frames[0]
     found = jax.jit(jp.evaluate)(potential, jp.from_atoms(atoms, charges.reach))
-    np.testing.assert_allclose(values[1:], np.einsum("tnx,nx->t", dimers.motions(pair, atoms), found.forces), atol=1e-10)
+    np.testing.assert_allclose(values[1:], np.einsum("tnx,nx->t", dimers.motions(pair, atoms), found.forces), atol=2e-5)
     np.testing.assert_allclose(np.sum(found.charges[:5]), 1, atol=1e-12)
     ahead, behind = (charges(coefficients + step * direction)[0] for step in (1e-4, -1e-4))
     np.testing.assert_allclose(slopes @ direction, (ahead - behind) / 2e-4, atol=1e-8)
@@ -116,6 +118,54 @@ def test_rungs_of_dimers(monkeypatch):
         # forces with these resultants: least squares
         moves = dimers.motions(pair, atoms).reshape(9, -1)
         atoms.arrays["forces"] = np.linalg.lstsq(moves, np.array(pulls), rcond=None)[0].reshape(-1, 3)
-    results = dimers.run([pair], 6, DIMER, rungs=(1, 3))
+    results = dimers.run([pair], 6, DIMER, rungs=("1", "3", "6"))
     assert results["rung 3"]["of the test's deviation, %"] < 2
+    assert results["rung 6"]["of the test's deviation, %"] < 0.5 * results["rung 1"]["of the test's deviation, %"]
     assert results["rung 1"]["of the test's deviation, %"] > 100
+
+
+def test_rows_of_born_charges(monkeypatch):
+    """Rows times coefficients are the Born charges of the model of these coefficients, of a molecule and of a crystal, and its dipole."""
+    born = load("born", monkeypatch)
+    atoms = Atoms("OHHOH", positions=[[0, 0, 0], [0.9, 0.2, 0], [-0.3, 0.9, 0.1], [0.2, 0.3, 2.6], [0.9, 0.7, 2.9]])
+    small = {"cutoff": 3.0, "n_max": 1, "l_max": 1, "smearing": 0.5}
+    model, picked, rng = born.Model.of([atoms], small, True), np.array([0, 3, 4]), np.random.default_rng(0)
+    p, q = (part.n_coefficients for part in model)
+    w = rng.normal(size=p + q)
+    charges, dipoles = model.charges.with_coefficients(w[:p]), model.dipoles.with_coefficients(w[p:])
+    exact = jax.jit(lambda graph: (longrange.born_charges(charges, graph) + longrange.born_charges(dipoles, graph), charges.properties(graph)))
+    rows, graphs = jax.jit(model.rows), [jp.from_atoms(atoms, 3.0, charge=-1.0, max_atoms=6, max_neighbors=8)]
+    atoms.set_cell([9.0, 10.0, 11.0])
+    atoms.pbc = True
+    graphs.append(jp.from_atoms(atoms, 3.0, charge=-1.0, max_atoms=6, max_neighbors=8))
+    for graph in graphs:
+        found = {key: np.asarray(x)[..., :-1] @ w + np.asarray(x)[..., -1] for key, x in rows(graph, picked).items()}
+        tensors, more = exact(graph)
+        np.testing.assert_allclose(found["born"], tensors[picked], atol=1e-11)
+        np.testing.assert_allclose(found["charges"], more.charges, atol=1e-12)
+    np.testing.assert_allclose(found["dipole"], more.dipole + dipoles(graph), atol=1e-11)
+
+
+def test_fits_of_born_charges(monkeypatch):
+    """Labels of a model are found again, Born charges from dipoles too; the mean of every element is not."""
+    born = load("born", monkeypatch)
+    settings = {
+        "cutoff": 3.0, "n_max": 1, "l_max": 1, "smearing": 0.5, "sigma": {"charges": 1e-4, "dipole": 1e-4, "born": 1e-4}, "scales": (1.0, 3.0), "molecules": 2,
+    }  # fmt: skip
+    rng, frames = np.random.default_rng(1), []
+    for _ in range(16):
+        positions = np.array([[0, 0, 0], [0.9, 0.2, 0], [-0.3, 0.9, 0.1], [0.2, 0.3, 2.6]]) + 0.15 * rng.normal(size=(4, 3))
+        frames.append(Atoms("OHHO", positions=positions - positions.mean(axis=0), info={"total_charge": -1.0}))
+    true = born.Model.of(frames, settings, False).charges
+    true = true.with_coefficients(0.3 * rng.normal(size=true.n_coefficients))
+    exact = jax.jit(lambda graph: (longrange.born_charges(true, graph), true.properties(graph)))
+    for atoms in frames:
+        tensors, more = exact(jp.from_atoms(atoms, 3.0, charge=-1.0, max_neighbors=3))
+        atoms.arrays |= {"bec": np.asarray(tensors).reshape(-1, 9), "mulliken_charge": np.asarray(more.charges)}
+        atoms.calc = SinglePointCalculator(atoms, dipole=np.asarray(more.dipole))
+    place = np.arange(16)
+    split = born.Split(frames, place < 14, place == 13, np.tile(np.arange(5), (16, 1)))
+    results = born.run(split, ((False, ("dipole",)), (False, ("dipole", "born"))), settings)
+    worst = results["mean of each element"]["born"]
+    assert results["charges, fitted to dipole and born"]["born"] < 0.02 * worst
+    assert results["charges, fitted to dipole"]["born"] < 0.3 * worst

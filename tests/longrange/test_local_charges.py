@@ -11,7 +11,20 @@ from catalog import quick_jit
 import jaxpot
 from jaxpot import GTO, MLP, SOAP, AtomicPotential, CosineCutoff, Dataset, Density, IsolatedAtoms, Linear, Properties, from_atoms
 from jaxpot.descriptors.soap import LambdaSOAP
-from jaxpot.longrange import ChargeEquilibration, Direct, Electrostatics, FixedCharges, Fragments, LocalCharges, QEq, Uniform, Weighted, born_charges
+from jaxpot.longrange import (
+    ChargeEquilibration,
+    Complexes,
+    Direct,
+    Electrostatics,
+    FixedCharges,
+    Fragments,
+    LocalCharges,
+    QEq,
+    Uniform,
+    Weighted,
+    WholeStructure,
+    born_charges,
+)
 from jaxpot.potentials.linear import constant_of
 from jaxpot.tensors import Dipole
 
@@ -109,6 +122,34 @@ def test_evidence_and_posterior():
     covariance = rows @ np.linalg.inv(model.precision()) @ rows.T + np.diag(level**2)
     expected = -0.5 * (y @ np.linalg.solve(covariance, y) + np.linalg.slogdet(2 * np.pi * covariance)[1])
     np.testing.assert_allclose(jaxpot.fit.log_evidence(model, data), expected, rtol=1e-9)
+
+
+def test_complexes_of_different_sizes_in_one_fit():
+    """Two molecules, two ions of other sizes and one molecule alone: every fragment has its charge, and one linear fit finds the charges of all."""
+    formulas = ("OH2OH2", "OHOH3", "OH2")
+    known = Complexes(formulas, (Fragments(((0, 1, 2), (3, 4, 5)), charges=[0.0]), Fragments(((0, 1), (2, 3, 4, 5)), charges=[-1.0]), WholeStructure()))
+    true, frames, charges = TRUE.replace(totals=known), [], quick_jit(lambda model, graph: model.charges(graph))
+    padded = dict(max_atoms=7, max_neighbors=5)
+    for seed in range(18):
+        atoms = water(2 if seed % 3 < 2 else 1, seed)
+        if seed % 3 == 1:
+            atoms = atoms[[0, 1, 3, 4, 5, 2]]
+        q = charges(true, graph_of(atoms, **padded))
+        parts, expected = (([3, 6], [0, 0, 0]), ([2, 6], [-1, 1, 0]), ([3], [0, 0]))[seed % 3]
+        np.testing.assert_allclose([np.sum(part) for part in np.split(np.asarray(q), parts)], expected, atol=1e-13)
+        atoms.arrays["charges"] = np.asarray(q)[: len(atoms)]
+        frames.append(atoms)
+    data = Dataset.from_atoms(frames, CUTOFF, sigma=Properties(charges=1e-7), keys={"charges": "charges"})
+    fitted = jaxpot.fit.linear(LocalCharges(soap, Linear(scale=10.0), totals=known), data)
+    for seed in (100, 101):
+        graph = graph_of(water(1 + seed % 2, seed), **padded)
+        np.testing.assert_allclose(charges(fitted, graph), charges(true, graph), atol=1e-4)
+    other = graph_of(Atoms("HOH", positions=np.eye(3)), **padded)
+    assert np.all(np.isnan(charges(true, other)[:3]))
+    assert "Complexes knows structures of OH2OH2, OHOH3, OH2, this one is HOH" in jaxpot.diagnose(true, other)[0]
+    for formulas, match in ((("OH2", "OHH"), "different atoms"), (("OH2",), "expected totals for each"), (("OH2", "xx"), "not a row of chemical symbols")):
+        with pytest.raises(ValueError, match=match):
+            Complexes(formulas, (WholeStructure(), WholeStructure()))
 
 
 def test_charges_that_do_not_sum_to_the_total():

@@ -11,7 +11,7 @@ from ase import Atoms
 from catalog import MOLECULE, SPECIES, quick_jit
 
 import jaxpot
-from jaxpot import from_atoms
+from jaxpot import GTO, SOAP, Density, Linear, from_atoms
 from jaxpot.cutoffs import PolynomialCutoff
 from jaxpot.longrange import (
     ConjugateGradients,
@@ -23,6 +23,7 @@ from jaxpot.longrange import (
     FixedCharges,
     GaussianCoulomb,
     InversePower,
+    LocalCharges,
     ParticleMesh,
     Polarizable,
     QEq,
@@ -217,3 +218,40 @@ def test_elements_without_dipoles():
     slopes = quick_jit(jax.grad(lambda model: model(graph)))(model)
     assert all(np.all(np.isfinite(x)) for x in jax.tree_util.tree_leaves(slopes))
     assert float(evaluate(model, graph).energy) < float(evaluate(Electrostatics(model.charges, Direct(), gaussian), graph).energy)
+
+
+def test_derivatives_of_charges_of_surroundings():
+    """Dipoles of predicted charges: the energy is the least that dipoles can make it, and its derivatives by positions, polarizabilities and the
+    coefficients of the charges are those of differences."""
+    charges = LocalCharges(SOAP(Density(SPECIES, PolynomialCutoff(3.0, width=1.0), GTO(2), 1, sigma=0.5)), Linear())
+    rng = np.random.default_rng(0)
+    charges, damped = charges.with_coefficients(0.4 * rng.normal(size=charges.n_coefficients)), Thole(SPECIES, polarizability=[0.5, 0.9])
+    model = Polarizable(charges, [0.5, 0.9], Direct(), damped, damped)
+    graph = from_atoms(MOLECULE, catalog.LIST, charge=1.0, max_atoms=6)
+    weights = model.charges.local.head.coefficients
+
+    def of(positions, alpha, coefficients):
+        own = model.replace(charges=model.charges.with_coefficients(coefficients), polarizability=alpha)
+        return own(graph.replace(positions=positions))
+
+    value = quick_jit(of)
+
+    places = tuple(jnp.asarray(x) for x in (graph.positions, model.polarizability, weights))
+    slopes = quick_jit(jax.grad(of, argnums=(0, 1, 2)))(*places)
+    for k, (place, slope) in enumerate(zip(places, slopes, strict=True)):
+        step = rng.normal(size=place.shape) * (np.asarray(graph.numbers) > 0)[:, None] if k == 0 else rng.normal(size=place.shape)
+        along = lambda h: float(value(*places[:k], place + h * step, *places[k + 1 :]))  # noqa: B023, E731
+        assert abs(central(along, 2e-4) - float(np.sum(slope * step))) < 1e-7 * max(1, abs(float(np.sum(slope * step))))
+    found = evaluate(model, graph)
+    field = model.field(graph, found.charges)
+    dipoles = np.asarray(induced(model, graph, field))
+
+    def energy_of(dipoles):
+        between = field_of_dipoles(functools.partial(model.sum.between, model.dipoles, graph), dipoles)
+        alpha = np.where(np.asarray(graph.numbers) == 6, 0.5, 0.9)[:, None]
+        return float(jnp.sum(0.5 * COULOMB / alpha * dipoles**2 - 0.5 * dipoles * between - dipoles * field))
+
+    least, plain = energy_of(dipoles), Electrostatics(model.charges, Direct(), model.interaction)
+    assert abs(float(found.energy) - float(energy(plain, graph)) - least) < 1e-10
+    real = (np.asarray(graph.numbers) > 0)[:, None]
+    assert all(energy_of(dipoles + 0.01 * real * rng.normal(size=dipoles.shape)) > least for _ in range(3))
