@@ -1,8 +1,7 @@
-"""Charged fragments pulled apart, on three rungs: a short-range model, charges of surroundings, which may induce dipoles, and products of a density and the
-potential of all atoms.
+"""Charged fragments pulled apart, on three rungs: a short-range model, charges of surroundings, products of a density and the potential of all atoms.
 
     JAXPOT_DATA=/path/to/shared python experiments/longrange/dimers.py                 # all sets; tens of minutes
-    JAXPOT_DATA=/path/to/shared python experiments/longrange/dimers.py lode_CC --rungs 1 "3 with dipoles"
+    JAXPOT_DATA=/path/to/shared python experiments/longrange/dimers.py lode_CC --rungs 1 3
 
 Binding energies and forces of pairs of rigid fragments, HSE06 + MBD in periodic boxes of 30 Å (data/charged_dimers). Every model is summed over the
 same boxes. Tested on the largest distances; whatever is chosen is chosen by the largest distances of the training frames, left out. An energy is
@@ -11,7 +10,6 @@ number for every formula. Results go to `results/`.
 """
 
 import argparse
-import copy
 import functools
 import json
 import sys
@@ -38,11 +36,9 @@ import jaxpot as jp  # noqa: E402
 from jaxpot import longrange  # noqa: E402
 from jaxpot.cutoffs import CosineCutoff, PowerCutoff  # noqa: E402
 from jaxpot.descriptors import Constant, Joined, MultiScale  # noqa: E402
-from jaxpot.units import COULOMB  # noqa: E402
 
 SPECIES = ("C", "H", "N", "O")
 SETS = ("charge_charge_130", "lode_CC", "lode_CA", "lode_PP", "lode_AA")
-RUNGS = ("1", "3", "3 with dipoles", "6")
 SETTINGS = {
     "sigma_energy": 0.005,  # eV
     "sigma_forces": 0.02,  # eV/Å
@@ -57,9 +53,6 @@ SETTINGS = {
     "charge_scales": (0.03, 0.3),  # e, of the prior of charges
     "accuracy": 1e-4,  # eV/Å, of the sums of charges
     "steps": 40,  # of the search for charges
-    "polarizability": {"C": 1.334, "H": 0.496, "N": 1.073, "O": 0.837},  # Å³, those of Ren and Ponder (2003)
-    "damping": 0.39,  # likewise, of Thole's
-    "factors": (0.7, 1.0, 1.4),  # of polarizabilities, among which is chosen
     "near_cutoff": 3.0,  # Å, of the density
     "smearing": 2.0,  # Å, of the potential
     "waves": 1e-3,  # by which waves of the potential have decayed where they end
@@ -258,155 +251,56 @@ def products(frames: list[Atoms], settings: dict) -> jp.AtomicPotential:
     return jp.AtomicPotential(MultiScale(near, longrange.LODE(SPECIES, 2.0, jp.GTO(n_max=1), l_max=1, sigma=smearing, sum=sum_)), jp.Linear())
 
 
-class Box:
-    r"""The potential of a unit charge and of its images as a function of where it is seen from, with three derivatives, for all pairs of atoms.
-
-    All that charges and dipoles do to each other is one of these: what a charge is to another, its field, and the field of a dipole. A uniform background
-    neutralises the charge. What has no damping is made once.
-
-    Args:
-      graph: a structure in a box that is nearly cubic. Near parts, of the nearest images only, are 2e-9 of 1/r at half its length.
-      n: number of its atoms.
-    """
-
-    LENGTH, DECAY = 12, 6.4  # of the box, in widths of the splitting, and of the longest wave vector, in their inverse
-
-    def __init__(self, graph: jp.Graph, n: int):
-        self.numbers, self.padded, cell = graph.numbers[:n], graph.numbers, np.asarray(graph.cell)
-        self.width = np.min(np.linalg.norm(cell, axis=1)) / self.LENGTH
-        vectors = np.asarray(graph.positions)[None, :n] - np.asarray(graph.positions)[:n, None]
-        self.vectors = vectors - np.round(vectors @ np.linalg.inv(cell)) @ cell
-        self.apart = ~np.eye(n, dtype=bool)
-        self.r = np.where(self.apart, np.linalg.norm(self.vectors, axis=2), 1.0)
-        self.far = self._far(cell)
-
-    def _far(self, cell: np.ndarray) -> list[np.ndarray]:
-        rule, dual = longrange.Coulomb(), 2 * np.pi * np.linalg.inv(cell).T
-        most = np.ceil(self.DECAY / self.width * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)
-        waves = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), axis=-1).reshape(-1, 3)[np.prod(2 * most + 1) // 2 + 1 :] @ dual
-        square = np.sum(waves**2, axis=1)
-        waves, square = waves[square < (self.DECAY / self.width) ** 2], square[square < (self.DECAY / self.width) ** 2]
-        volume = abs(np.linalg.det(cell))
-        weights = 2 / volume * np.asarray(rule.far(square, self.width))  # of a wave and its opposite
-        phases = self.vectors @ waves.T
-        cosines, sines = np.cos(phases) * weights, np.sin(phases) * weights
-        two = waves[:, :, None] * waves[:, None, :]
-        three = two[:, :, :, None] * waves[:, None, None, :]
-        value = np.sum(cosines, axis=2) + rule.background(self.width) / volume - np.where(self.apart, 0, rule.origin(self.width))
-        shape = phases.shape[:2]
-        second, third = (cosines @ two.reshape(-1, 9)).reshape(*shape, 3, 3), (sines @ three.reshape(-1, 27)).reshape(*shape, 3, 3, 3)
-        return [np.asarray(value), -sines @ waves, -second, third]
-
-    def tensors(self, interaction: longrange.Interaction) -> list[np.ndarray]:
-        """At every atom of a charge at every other, [N, N], and its derivatives by the vector to the charge, [N, N, 3] to [N, N, 3, 3, 3]."""
-        r, n = np.ones((len(self.padded),) * 2), len(self.r)
-        r[:n, :n] = self.r  # of one shape for all structures, which compiles once
-        near = _near(interaction, r, self.width, interaction.sources(jnp.asarray(self.padded)))
-        f0, f1, f2, f3 = (np.where(self.apart, np.asarray(part)[:n, :n], 0) for part in near)
-        v, eye = self.vectors, np.eye(3)
-        second = f2[..., None, None] * v[..., :, None] * v[..., None, :] + f1[..., None, None] * eye
-        mixed = v[..., :, None, None] * eye + v[..., None, :, None] * eye[:, None, :] + v[..., None, None, :] * eye[:, :, None]
-        third = f3[..., None, None, None] * v[..., :, None, None] * v[..., None, :, None] * v[..., None, None, :] + f2[..., None, None, None] * mixed
-        return [far + near for far, near in zip(self.far, (f0, f1[..., None] * v, second, third), strict=True)]
-
-
-@jax.jit
-def _near(interaction, r, width, kinds):
-    """The near part [N, N], and what its derivatives by r, divided by r, are, one after the other."""
-
-    def tower(r, own, other):
-        found = [lambda r: interaction.near(r[None], width, own, other)[0]]
-        for _ in range(3):
-            found.append(lambda r, f=found[-1]: jax.grad(f)(r) / r)
-        return [f(r) for f in found]
-
-    return jax.vmap(jax.vmap(tower, (0, None, 0)), (0, 0, None))(r, kinds, kinds)
-
-
 class Charges:
-    r"""Energies, forces and torques of charges of surroundings, which keep the charge of each fragment, and of dipoles they induce; and their slopes.
+    r"""Electrostatic energies, forces and torques of charges of surroundings, which keep the charge of each fragment, and their slopes.
 
     Charges are :math:`q = q_0 + X c`, so all that depends on positions is made once: q₀, X, the potential Ψ of all charges, and how X and Ψ change
-    when fragments move. Induced dipoles are linear in charges, and so the energy stays one half of q Ψ q: what they bring is taken from Ψ. It is what
-    `potential` says, with how charges follow positions.
+    when fragments move. It is what `potential` says, with how charges follow positions.
     """
 
     def __init__(self, pairs: list[Pair], settings: dict):
         radial = jp.radial.Agnesi(4, nearest=1.1)
         density = jp.Density(SPECIES, PowerCutoff(settings["charge_cutoff"]), radial, l_max=2, sigma=None, center_weight=0.0)
         ace = jp.ACE(density, jp.TotalDegree(tuple(settings["charge_degrees"])))
-        self.descriptor, self.pairs, self.settings = Joined((Constant(SPECIES), ace)), pairs, settings
+        self.descriptor, self.pairs = Joined((Constant(SPECIES), ace)), pairs
         self.scales = 1 / np.tile(np.concatenate([[0.1], ace.smoothness()]), len(SPECIES))
         self.sum = longrange.sum_for([atoms for pair in pairs for atoms in pair.frames], accuracy=settings["accuracy"], growth=0.01)
         groups = [groups for pair in pairs for groups in [*[pair.groups] * len(pair.frames), *[(group,) for group in pair.groups]]]
-        graphs, moving = Structures.of(pairs, float(self.descriptor.reach))
-        self.local = [self._local(*one) for one in zip(graphs, moving, groups, strict=True)]
-        self.boxes = [Box(graph, len(shares)) for graph, (shares, _, _) in zip(graphs, self.local, strict=True)]
-        self.moving = [t[:, : len(shares)] for t, (shares, _, _) in zip(moving, self.local, strict=True)]
-        self.polarizability = np.zeros(len(SPECIES))
-        self.potentials = [self._potentials(*one) for one in zip(self.boxes, self.moving, strict=True)]
-
-    def polarized(self, factor: float) -> "Charges":
-        """With atoms whose polarizabilities are so many times those of the settings."""
-        new = copy.copy(self)
-        new.polarizability = factor * np.array([self.settings["polarizability"][symbol] for symbol in SPECIES])
-        new.potentials = [new._potentials(*one) for one in zip(self.boxes, self.moving, strict=True)]
-        return new
+        self.parts = [self._parts(*one) for one in zip(*Structures.of(pairs, self.reach), groups, strict=True)]
 
     @property
     def reach(self) -> float:
         return max(float(self.descriptor.reach), float(self.sum.reach))
 
-    @property
-    def interaction(self) -> longrange.Interaction:
-        if not np.any(self.polarizability):
-            return longrange.Coulomb()
-        return longrange.Thole(SPECIES, polarizability=self.polarizability, a=self.settings["damping"])
-
-    def potential(self, pair: Pair, coefficients: np.ndarray) -> longrange.Electrostatics | longrange.Polarizable:
+    def potential(self, pair: Pair, coefficients: np.ndarray) -> longrange.Electrostatics:
         """That of the frames of a pair."""
         members = (tuple(range(pair.n_first)), tuple(range(pair.n_first, len(pair.frames[0]))))
         totals = longrange.Fragments(members, charges=[float(pair.charges[0])])
         charges = longrange.LocalCharges(self.descriptor, jp.Linear(coefficients=coefficients), totals=totals)
-        if not np.any(self.polarizability):
-            return longrange.Electrostatics(charges, self.sum, background=True)
-        return longrange.Polarizable(charges, self.polarizability, self.sum, self.interaction, self.interaction, background=True)
+        return longrange.Electrostatics(charges, self.sum, background=True)
 
     @functools.cached_property
     def _surroundings(self):
-        return jax.jit(lambda graph, moving: with_slopes(self.descriptor, graph, moving))
+        def potential(graph):
+            return jax.vmap(lambda q: self.sum.potential(longrange.Coulomb(), graph, q))(jnp.eye(len(graph.numbers)))
 
-    def _local(self, graph: jp.Graph, moving: np.ndarray, groups: tuple[tuple[int, int], ...]) -> list[np.ndarray]:
-        """q₀ [N], X [N, P] and its changes [9, N, P], of atoms in groups of so many with such a charge."""
-        x, dx = (np.asarray(part)[..., : sum(n for n, _ in groups), :] for part in self._surroundings(graph, moving))
+        return jax.jit(lambda graph, moving: (*with_slopes(self.descriptor, graph, moving), *with_slopes(potential, graph, moving)))
+
+    def _parts(self, graph: jp.Graph, moving: np.ndarray, groups: tuple[tuple[int, int], ...]) -> list[np.ndarray]:
+        """q₀ [N], X [N, P], its changes [9, N, P], Ψ [N, N] and its changes [9, N, N], of atoms in groups of so many with such a charge."""
+        x, dx, psi, dpsi = (np.asarray(part)[..., : sum(n for n, _ in groups), :] for part in self._surroundings(graph, moving))
         own, start = np.stack([graph.numbers[: len(x)] == atomic_numbers[symbol] for symbol in SPECIES], axis=1).astype(float), 0
         x, dx = (np.einsum("ns,...nf->...nsf", own, part).reshape(*part.shape[:-1], -1) for part in (x, dx))
         for n, _ in groups:
             for part in (x, dx):
                 part[..., start : start + n, :] -= part[..., start : start + n, :].mean(axis=-2, keepdims=True)
             start += n
-        return [np.concatenate([np.full(n, charge / n) for n, charge in groups]), x, dx]
-
-    def _potentials(self, box: Box, moving: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ψ [N, N], of charges and of the dipoles that they induce, and its changes [9, N, N]."""
-        value, first, second, third = box.tensors(self.interaction)
-        apart = moving[:, None, :] - moving[:, :, None]
-        changed = np.einsum("ija,tija->tij", first, apart, optimize=True)
-        if not np.any(self.polarizability):
-            return value, changed
-        n, t = len(value), len(moving)
-        alpha = sum(a * (box.numbers == atomic_numbers[symbol]) for a, symbol in zip(self.polarizability, SPECIES, strict=True))
-        field, between = np.moveaxis(first, 2, 1).reshape(3 * n, n), np.moveaxis(second, 2, 1).reshape(3 * n, 3 * n)
-        dfield = np.einsum("ijab,tijb->tiaj", second, apart, optimize=True).reshape(t, 3 * n, n)
-        dbetween = np.einsum("ijabc,tijc->tiajb", third, apart, optimize=True).reshape(t, 3 * n, 3 * n)
-        dipoles = cho_solve(cho_factor(np.diag(np.repeat(COULOMB / alpha, 3)) - between), field)  # of unit charges
-        followed = dipoles.T @ dfield
-        return value - field.T @ dipoles, changed - followed - np.swapaxes(followed, 1, 2) - dipoles.T @ dbetween @ dipoles
+        return [np.concatenate([np.full(n, charge / n) for n, charge in groups]), x, dx, psi[:, :start], dpsi[..., :start]]
 
     def __call__(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows [n] in the order of `Labels`, and their slopes by the coefficients, [n, P]."""
         values, slopes = [], []
-        for (shares, x, dx), (psi, dpsi) in zip(self.local, self.potentials, strict=True):
+        for shares, x, dx, psi, dpsi in self.parts:
             q, dq = shares + x @ coefficients, dx @ coefficients
             phi, dphi = psi @ q, dpsi @ q
             values.append(np.concatenate([[0.5 * q @ phi], -0.5 * dphi @ q - dq @ phi]))
@@ -451,26 +345,14 @@ class Ladder:
 
         return self.best(predict, self.settings["scales"], self.settings["references"])
 
-    @functools.cached_property
-    def charges(self) -> Charges:
-        return Charges(self.pairs, self.settings)
-
-    def with_charges(self, charges: Charges, of: np.ndarray, scale: float, reference: float, charge_scale: float) -> np.ndarray:
-        """All rows [n] of the most probable charges and of a short-range model beside them, fitted to some."""
-        short = self.short(scale, reference)
-        return self.predicted(short, charges(self.most_probable(charges, of, short, charge_scale * charges.scales))[0], of)
-
     def rung_3(self):
-        grid = (self.settings[name] for name in ("scales", "references", "charge_scales"))
-        return self.best(functools.partial(self.with_charges, self.charges), *grid)
+        charges = Charges(self.pairs, self.settings)
 
-    def rung_3_with_dipoles(self):
-        polarized = functools.cache(self.charges.polarized)
+        def predict(of, scale, reference, charge_scale):
+            short = self.short(scale, reference)
+            return self.predicted(short, charges(self.most_probable(charges, of, short, charge_scale * charges.scales))[0], of)
 
-        def predict(of, scale, reference, charge_scale, factor):
-            return self.with_charges(polarized(factor), of, scale, reference, charge_scale)
-
-        return self.best(predict, *(self.settings[name] for name in ("scales", "references", "charge_scales", "factors")))
+        return self.best(predict, *(self.settings[name] for name in ("scales", "references", "charge_scales")))
 
     def most_probable(self, charges: Charges, of: np.ndarray, short: np.ndarray, scales: np.ndarray) -> np.ndarray:
         """Coefficients of charges with all short-range models integrated out, [P], by steps of Gauss and Newton."""
@@ -508,7 +390,7 @@ def rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x))))
 
 
-def run(pairs: list[Pair], n_train: int, settings: dict, rungs: tuple[str, ...] = RUNGS, show=lambda results: None) -> dict:
+def run(pairs: list[Pair], n_train: int, settings: dict, rungs: tuple[int, ...] = (1, 3, 6), show=lambda results: None) -> dict:
     """Errors beyond the distances of training: of energies in meV and in % of their standard deviation there, of forces in eV/Å."""
     ladder = Ladder(pairs, n_train, settings)
     labels, results = ladder.labels, {"pairs": len(pairs), "training distances": n_train}
@@ -516,7 +398,7 @@ def run(pairs: list[Pair], n_train: int, settings: dict, rungs: tuple[str, ...] 
     results |= {"distances": curve, "energies": labels.values[(labels.kind == 0)].tolist()}
     for rung in rungs:
         began = time.perf_counter()
-        found, tried = getattr(ladder, f"rung_{rung}".replace(" ", "_"))()
+        found, tried = getattr(ladder, f"rung_{rung}")()
         wrong = found - labels.values
         results[f"rung {rung}"] = {
             "energy, meV": 1e3 * rms(wrong[test]),
@@ -533,7 +415,7 @@ def run(pairs: list[Pair], n_train: int, settings: dict, rungs: tuple[str, ...] 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=SETS)
-    parser.add_argument("--rungs", nargs="+", default=RUNGS, choices=RUNGS)
+    parser.add_argument("--rungs", type=int, nargs="+", default=[1, 3, 6])
     arguments = parser.parse_args()
     (HERE / "results").mkdir(exist_ok=True)
     for name in arguments.sets:

@@ -53,8 +53,7 @@ def dissociation(results: dict[str, dict], path: Path) -> None:
         distances, n = found["distances"][0], found["training distances"]
         axis.plot(distances, found["energies"][: len(distances)], "ko", label="HSE06 + MBD")
         for rung in sorted(key for key in found if key.startswith("rung")):
-            color, line = f"C{rung.split()[1]}", "--" if "dipoles" in rung else "-"
-            axis.plot(distances, found[rung]["energies"][: len(distances)], line, label=rung, color=color)
+            axis.plot(distances, found[rung]["energies"][: len(distances)], label=rung, color=f"C{rung[-1]}")
         axis.axvline(0.5 * (distances[n - 1] + distances[n]), color="gray", linestyle=":")
         axis.set(title=name, xlabel="distance, Å")
     axes[0, 0].set_ylabel("binding energy, eV")

@@ -69,8 +69,7 @@ def test_ladder(monkeypatch):
 
 DIMER = {
     "sigma_energy": 1e-3, "sigma_forces": 1e-2, "cutoff": 3.0, "n_radial": 2, "degrees": (2,), "l_max": 1, "scales": (1.0,), "references": (0.0, 1.0), "charge_cutoff": 1.5,
-    "charge_degrees": (2,), "charge_scales": (0.3,), "accuracy": 1e-5, "steps": 20, "near_cutoff": 2.0, "smearing": 2.0, "waves": 1e-2, "far_scales": (1.0,),
-    "polarizability": {"C": 1.3, "H": 0.5, "N": 1.1, "O": 0.8}, "damping": 0.39, "factors": (1.0,),
+    "charge_degrees": (2,), "charge_scales": (0.3,), "accuracy": 1e-3, "steps": 20, "near_cutoff": 2.0, "smearing": 2.0, "waves": 1e-2, "far_scales": (1.0,),
 }  # fmt: skip
 
 
@@ -88,19 +87,18 @@ def charged_pair(dimers, n_frames: int):
     return dimers.pair_of(frames)
 
 
-@pytest.mark.parametrize("factor", [0.0, 1.2], ids=["charges", "dipoles"])
-def test_charges_of_dimers(monkeypatch, factor):
-    """Energies, forces and torques are those of the potential, of charges and of the dipoles that they induce; slopes are those of differences."""
+def test_charges_of_dimers(monkeypatch):
+    """Energies, forces and torques are those of the potential, and slopes those of differences."""
     dimers = load("dimers", monkeypatch)
     pair = charged_pair(dimers, 1)
     assert pair.groups == ((5, 1), (2, -1))
-    charges = dimers.Charges([pair], DIMER).polarized(factor)
+    charges = dimers.Charges([pair], DIMER)
     rng = np.random.default_rng(0)
     coefficients, direction = 0.1 * charges.scales * rng.normal(size=(2, len(charges.scales)))
     values, slopes = charges(coefficients)
     potential, atoms = charges.potential(pair, coefficients), pair.frames[0]
     found = jax.jit(jp.evaluate)(potential, jp.from_atoms(atoms, charges.reach))
-    np.testing.assert_allclose(values[1:], np.einsum("tnx,nx->t", dimers.motions(pair, atoms), found.forces), atol=2e-5)
+    np.testing.assert_allclose(values[1:], np.einsum("tnx,nx->t", dimers.motions(pair, atoms), found.forces), atol=1e-10)
     np.testing.assert_allclose(np.sum(found.charges[:5]), 1, atol=1e-12)
     ahead, behind = (charges(coefficients + step * direction)[0] for step in (1e-4, -1e-4))
     np.testing.assert_allclose(slopes @ direction, (ahead - behind) / 2e-4, atol=1e-8)
@@ -118,7 +116,7 @@ def test_rungs_of_dimers(monkeypatch):
         # forces with these resultants: least squares
         moves = dimers.motions(pair, atoms).reshape(9, -1)
         atoms.arrays["forces"] = np.linalg.lstsq(moves, np.array(pulls), rcond=None)[0].reshape(-1, 3)
-    results = dimers.run([pair], 6, DIMER, rungs=("1", "3", "6"))
+    results = dimers.run([pair], 6, DIMER, rungs=(1, 3, 6))
     assert results["rung 3"]["of the test's deviation, %"] < 2
     assert results["rung 6"]["of the test's deviation, %"] < 0.5 * results["rung 1"]["of the test's deviation, %"]
     assert results["rung 1"]["of the test's deviation, %"] > 100

@@ -132,6 +132,7 @@ def test_every_class_is_in_the_catalogue():
     made += [test_strangers.STRANGERS["graph expansion"](), jaxpot.fit.Posterior(linear, np.ones((linear.n_coefficients, 1)), (None,))]
     made += [jaxpot.md.System(from_atoms(STRUCTURES["molecule"], LIST), jaxpot.md.NVE()), jaxpot.md.NVT(), jaxpot.md.NPT()]
     made += [jaxpot.md.Langevin(), jaxpot.md.CSVR(), jaxpot.trajectories.Sample(from_atoms(STRUCTURES["slab"], LIST), np.zeros(1), 300.0)]
+    made += [jaxpot.longrange.Complexes(("OH",), (jaxpot.longrange.WholeStructure(),))]
     # a mesh is invariant to translations within its error only; tests/longrange/test_mesh.py has its laws
     made += [jaxpot.longrange.ParticleMesh(jaxpot.cutoffs.PolynomialCutoff(3.0), width=0.7, grid=(9, 9, 9), spacing=1.0)]
     own = {cls for cls in class_table().values() if cls.__module__.startswith("jaxpot.")}
