@@ -10,6 +10,7 @@ labels that are fitted, of the last frame of every system or the last three of t
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -188,7 +189,7 @@ def mean_of_elements(split: Split) -> dict[str, float]:
         for i in picked[picked < len(atoms)] if use else ():
             sums.setdefault(atoms.numbers[i], []).append(atoms.arrays["bec"][i].reshape(3, 3))
     charge, born, dipole = {z: np.mean([np.trace(t) / 3 for t in tensors]) for z, tensors in sums.items()}, [], []
-    for atoms, picked in zip(np.array(split.frames, dtype=object)[~split.train], split.atoms[~split.train], strict=True):
+    for atoms, picked in itertools.compress(zip(split.frames, split.atoms, strict=True), ~split.train):
         q = np.array([charge[z] for z in atoms.numbers])
         born.append((atoms.arrays["bec"].reshape(-1, 3, 3) - q[:, None, None] * np.eye(3))[picked[picked < len(atoms)]])
         if "mulliken_charge" in atoms.arrays:
