@@ -1,8 +1,9 @@
 """Geometry in: atoms and neighbour lists as dense padded arrays, and the one gate through which every model sees them.
 
 The layout is dense [N, K] on purpose: contractions over neighbours are batched matrix products, many-body terms are a
-vmap over slots, and nothing scatters going forward. `environments` is the only reader of `Graph.neighbors`; what
-makes a list unusable (overflow, a cutoff larger than the list's, an unknown element) becomes NaN there and nowhere else.
+vmap over slots, and nothing scatters going forward. `environments` is the reader of `Graph.neighbors`; what
+makes a list unusable (overflow, a cutoff larger than the list's, an unknown element) becomes NaN there. Sums of charges, of hundreds of
+neighbours, read the lists as well (`longrange.near`) and become NaN by the same `unusable`.
 """
 
 from collections.abc import Sequence

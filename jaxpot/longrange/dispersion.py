@@ -177,8 +177,11 @@ class Dispersion(Potential):
         return self.sum.reach
 
     def energies(self, graph: Graph) -> Array:
-        q = by_element(jnp.sqrt(self.c6), self.species, graph.numbers)
+        q = self._sources(graph)
         return -0.5 * q * self.sum.potential(self.interaction, graph, q)
 
+    def _sources(self, graph: Graph) -> Array:
+        return by_element(jnp.sqrt(self.c6), self.species, graph.numbers)
+
     def causes(self, graph: Graph) -> tuple[str, ...]:
-        return self.sum.causes(graph)
+        return self.sum.causes(graph, self.interaction, self._sources(graph))

@@ -92,7 +92,8 @@ class PairsOfCharges(ChargeEnergy):
         return jnp.any(graph.pbc) & (jnp.abs(graph.charge) > _EXCESS) & (not self.background)
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
-        found = [*self.sum.causes(graph)]
+        # charges sum to the structure's
+        found = [*self.sum.causes(graph, self.interaction, jnp.reshape(graph.charge, (1,)))]
         if bool(self._unbalanced(graph)):
             found.append(
                 f"a periodic structure with a net charge of {float(graph.charge):.6g} e has an energy only by a rule for what neutralises it; "

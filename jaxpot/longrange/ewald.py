@@ -10,7 +10,7 @@ from jaxpot.graph import Graph
 from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.longrange.errors import box_error
 from jaxpot.longrange.interactions import Interaction
-from jaxpot.longrange.split import SplitSum, has_net, undefined
+from jaxpot.longrange.split import SplitSum, has_net, undefined, why_undefined
 from jaxpot.longrange.truncation import WaveBox, completed_cell, far_kernel, integers, unlike
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
@@ -108,8 +108,13 @@ class Ewald(SplitSum, WaveBox):
     def lost(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         return self.outgrown(graph) | self.too_long(graph, self._room()) | unlike(graph, self.pbc) | self._undefined(interaction, q)
 
-    def causes(self, graph: Graph) -> tuple[str, ...]:
-        return self.why_lost(graph, self._room(), "write jaxpot.longrange.sum_for(frames)")
+    def causes(self, graph: Graph, interaction: Interaction | None = None, q: Array | None = None) -> tuple[str, ...]:
+        found = self.why_lost(graph, self._room(), "write jaxpot.longrange.sum_for(frames)")
+        if found or q is None or interaction is None or not bool(self._undefined(interaction, q)):
+            return found
+        return why_undefined(interaction, self.width, q) or (
+            f"a crystal with a net charge of {float(jnp.sum(q)):.6g} e has no dipole, and so no energy of its surface; leave out depolarisation",
+        )
 
 
 def reciprocal_potential(kernel: Array, m: list[np.ndarray], fractions: Array, q: Array, at: Array | None = None) -> Array:

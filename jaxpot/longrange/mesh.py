@@ -9,7 +9,7 @@ from jaxpot.leaves import Leaf
 from jaxpot.longrange.influence import Axis, Waves, axes, waves
 from jaxpot.longrange.interactions import Interaction
 from jaxpot.longrange.mesh_points import read, shares, spread
-from jaxpot.longrange.split import SplitSum, undefined
+from jaxpot.longrange.split import SplitSum, undefined, why_undefined
 from jaxpot.longrange.truncation import unlike
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.math.linalg import einsum
@@ -115,14 +115,14 @@ class ParticleMesh(SplitSum):
     def lost(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         return self._outgrown(graph) | unlike(graph, CRYSTAL) | undefined(interaction, self.width, q)
 
-    def causes(self, graph: Graph) -> tuple[str, ...]:
+    def causes(self, graph: Graph, interaction: Interaction | None = None, q: Array | None = None) -> tuple[str, ...]:
         remedy = "write jaxpot.longrange.sum_for(frames)"
         if bool(unlike(graph, CRYSTAL)):
             return (f"ParticleMesh sums crystals, and the structure has pbc {np.asarray(graph.pbc).tolist()}; {remedy}",)
         if bool(self._outgrown(graph)):
             lengths = np.linalg.norm(np.asarray(graph.cell), axis=1).round(3).tolist()
             return (f"the cell, of lengths {lengths} Å, has outgrown the grid {self.grid} of ParticleMesh; {remedy}",)
-        return ()
+        return why_undefined(interaction, self.width, q)
 
 
 def own_potential(of_axes: Array, influence: Array, along: list[Axis], grid: tuple[int, int, int]) -> Array:

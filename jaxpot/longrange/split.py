@@ -7,19 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxpot.checks import poison
-from jaxpot.descriptors.blocks import atoms_at_once, map_blocks
-from jaxpot.graph import Graph, environments
+from jaxpot.graph import Graph
 from jaxpot.longrange.errors import expected, near_errors
 from jaxpot.longrange.interactions import Interaction
+from jaxpot.longrange.near import near_potential
 from jaxpot.longrange.sums import PairSum
 from jaxpot.math.cutoffs import Cutoff
-from jaxpot.math.linalg import safe_norm
-from jaxpot.units import SYMBOLS
 
 Array = jax.Array
-
-_ALL = tuple(SYMBOLS[1:])
-_NEAR_BLOCK = 64  # atoms
 
 
 class SplitSum(PairSum):
@@ -92,30 +87,12 @@ def undefined(interaction: Interaction, width: Array, q: Array) -> Array:
     return ~jnp.isfinite(interaction.background(jnp.asarray(width))) & has_net(q)
 
 
-def near_potential(
-    interaction: Interaction,
-    cutoff: Cutoff,
-    width: Array,
-    graph: Graph,
-    q: Array,
-    own: Array,
-    at: Array | None = None,
-    of: Array | None = None,
-) -> Array:
-    """Σ_j of the near part [N] over the neighbours within a cutoff, of points and sources that are displaced [N, 3]; None is not."""
-    moved = [] if at is None else [of, at]
-    carried = [q[:, None], *moved, own]
-    envs = environments(graph, cutoff.radius, _ALL, carried=jnp.concatenate([x.astype(q.dtype) for x in carried], axis=1))
-    start = 1 + 3 * len(moved)
-
-    def of_atoms(envs):
-        vectors = envs.vectors if at is None else envs.vectors + envs.carried[:, :, 1:4] - envs.center_carried[:, None, 4:7]
-        r = safe_norm(vectors)
-        values = interaction.near(r, jnp.asarray(width), envs.center_carried[:, None, start:], envs.carried[:, :, start:]) * cutoff(r)
-        return jnp.sum(jnp.where(envs.mask, values, 0) * envs.carried[:, :, 0], axis=1)
-
-    # in blocks whose distances stay in the cache, and are computed again rather than kept
-    return map_blocks(jax.checkpoint(of_atoms), envs, atoms_at_once(_NEAR_BLOCK))
+def why_undefined(interaction: Interaction | None, width: Array, q: Array | None) -> tuple[str, ...]:
+    """That a periodic sum has no value for sources, in words; None is not known."""
+    if interaction is None or q is None or not bool(undefined(interaction, width, q)):
+        return ()
+    total = float(jnp.sum(q))
+    return (f"sources that sum to {total:.6g} have no periodic sum of {interaction}, which needs a sum of zero; write q - q.mean()",)
 
 
 _TERMS = 12  # of the series below, to round-off where x < 1/4

@@ -58,8 +58,8 @@ class PairSum(Interface):
     def error(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         """The rms error of the forces that it expects of these charges, [] in eV/Å, with charges at random places in mind."""
 
-    def causes(self, graph: Graph) -> tuple[str, ...]:
-        """Why this sum gives NaN for a structure with sound neighbour lists, in words."""
+    def causes(self, graph: Graph, interaction: Interaction | None = None, q: Array | None = None) -> tuple[str, ...]:
+        """Why this sum gives NaN for a structure with sound neighbour lists, in words; of sources [N] as well where they are known."""
         return ()
 
 
@@ -108,6 +108,6 @@ class Direct(PairSum):
     def error(self, interaction: Interaction, graph: Graph, q: Array) -> Array:
         return jnp.zeros((), q.dtype)
 
-    def causes(self, graph: Graph) -> tuple[str, ...]:
+    def causes(self, graph: Graph, interaction: Interaction | None = None, q: Array | None = None) -> tuple[str, ...]:
         periodic = np.any(np.asarray(graph.pbc))
         return ("Direct sums the pairs of free molecules, and the structure is periodic; write jaxpot.longrange.sum_for(frames)",) if periodic else ()

@@ -8,10 +8,11 @@ import pytest
 from ase import Atoms
 from catalog import quick_jit
 
+import jaxpot
 from jaxpot import cast, from_atoms, strain
 from jaxpot.cutoffs import PolynomialCutoff
 from jaxpot.graph import pad
-from jaxpot.longrange import Coulomb, Electrostatics, FixedCharges, GaussianCoulomb, InversePower, ParticleMesh, mesh_for, sum_for
+from jaxpot.longrange import Coulomb, Dispersion, Electrostatics, FixedCharges, GaussianCoulomb, InversePower, ParticleMesh, mesh_for, sum_for
 from jaxpot.longrange.influence import axes
 from jaxpot.longrange.mesh import own_potential
 from jaxpot.longrange.mesh_points import read, shares, spread
@@ -240,6 +241,9 @@ def test_what_is_refused():
     free = from_atoms(atoms, 6.0).replace(pbc=jnp.array([True, True, False]))
     assert np.all(np.isnan(sum.potential(Coulomb(), free, q))) and "sums crystals" in sum.causes(free)[0]
     assert np.all(np.isnan(sum.potential(InversePower(3), from_atoms(atoms, 6.0), q + 1)))
+    net = Dispersion(("H",), c6=[1.0], sum=sum, interaction=InversePower(3))
+    assert any("needs a sum of zero" in cause for cause in jaxpot.diagnose(net, from_atoms(atoms, 6.0)))
+    assert not sum.causes(from_atoms(atoms, 6.0), InversePower(3), q - q.mean())
     with pytest.raises(ValueError, match="grid must be a tuple of three integers"):
         sum.replace(grid=(1, 4, 4))
     with pytest.raises(ValueError, match="order must be 4, 5 or 6, got 7"):

@@ -18,7 +18,7 @@ from jaxpot.cutoffs import Step
 from jaxpot.longrange import Coulomb, GaussianCoulomb, InversePower, sum_for
 from jaxpot.longrange.ewald import reciprocal_potential
 from jaxpot.longrange.interactions import exponential_integral, upper_gamma
-from jaxpot.longrange.split import near_potential
+from jaxpot.longrange.near import near_potential
 from jaxpot.longrange.truncation import bessel_k, far_kernel, integers, wave_vectors
 from jaxpot.units import COULOMB, SYMBOLS
 
