@@ -231,7 +231,7 @@ FITS = {
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", default=list(FITS), choices=list(FITS))
+    parser.add_argument("sets", nargs="*", default=list(FITS), help=f"of {', '.join(FITS)}")
     (HERE / "results").mkdir(exist_ok=True)
     for name in parser.parse_args().sets:
         results = run(clusters() if name == "clusters" else liquid(SETTINGS["molecules"]), FITS[name], SETTINGS)
