@@ -72,7 +72,7 @@ def clusters() -> Split:
 
 def liquid(molecules: int) -> Split:
     """Molecules are drawn by their oxygen, with the two nearest hydrogens."""
-    frames, rng, atoms = datasets.load("water_bec/water_bec"), np.random.default_rng(0), []
+    frames, rng, atoms = datasets.load("water_bec"), np.random.default_rng(0), []
     for frame in frames:
         oxygens = rng.choice(np.flatnonzero(frame.numbers == 8), molecules, replace=False)
         distances = np.where(frame.numbers == 1, frame.get_all_distances(mic=True), np.inf)[oxygens]

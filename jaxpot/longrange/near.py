@@ -34,6 +34,7 @@ def near_potential(
     of: Array | None = None,
 ) -> Array:
     """Σ_j of the near part [N] over the neighbours within a cutoff, of points and sources that are displaced [N, 3]; None is not."""
+    q = jnp.asarray(q, jnp.result_type(q, graph.positions))  # of whole numbers too: what derivatives are stored as follows from it
     kind, lists = (interaction, cutoff, jnp.asarray(width), own.astype(q.dtype)), (graph.numbers, graph.neighbors, graph.shifts)
     if at is None:
         found = _potential(kind, lists, graph.positions, graph.cell, q)

@@ -52,6 +52,20 @@ def close(found, expected, tolerance):
         np.testing.assert_allclose(one, two, rtol=0, atol=tolerance * max(1, np.max(np.abs(two), initial=0)))
 
 
+def test_whole_numbers_are_charges():
+    """Their derivatives are no whole numbers."""
+    graph, q, _ = ions()
+    q = jnp.sign(q)
+
+    def total(cell, q):
+        found = near.near_potential(Coulomb(), CUTOFF, jnp.asarray(0.9), graph.replace(cell=cell), q, Coulomb().sources(graph.numbers))
+        return jnp.sum(q * found)
+
+    slope = quick_jit(jax.grad(total))
+    np.testing.assert_array_equal(slope(graph.cell, q.astype(int)), slope(graph.cell, q))
+    assert np.max(np.abs(slope(graph.cell, q) % 1)) > 1e-3
+
+
 @pytest.mark.parametrize("interaction", [Coulomb(), GaussianCoulomb(("Na", "Cl"), sigma=[0.4, 0.7]), InversePower(5)])
 def test_fetched_is_sent(interaction):
     graph, q, g = ions()
