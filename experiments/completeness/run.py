@@ -317,7 +317,7 @@ class CarbonOnly(jp.LinearHead):
     """
 
     scale: jax.Array = jp.positive()
-    roughness: jax.Array = jp.positive()
+    roughness: jax.Array = jp.positive(shape="[F]")
     coefficients: jax.Array | None = None
 
     @property

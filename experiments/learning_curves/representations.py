@@ -60,7 +60,7 @@ def load(name: str, settings: dict, frames: list, folder: Path) -> kernels.Set:
       folder: of the cache, of this representation with these settings alone.
     """
     descriptor = make(name, settings, frames)
-    is_local = isinstance(descriptor, jp.LocalDescriptor)
+    is_local = isinstance(descriptor, jp.descriptors.Descriptor)  # others describe whole molecules
     numbers = sorted({int(z) for atoms in frames for z in atoms.numbers}) if is_local else [0]
     counts = [np.array([int(np.sum(a.numbers == z)) if is_local else 1 for a in frames]) for z in numbers]
     starts = tuple(np.concatenate([[0], np.cumsum(c)]) for c in counts)

@@ -241,7 +241,7 @@ def test_what_is_refused():
     free = from_atoms(atoms, 6.0).replace(pbc=jnp.array([True, True, False]))
     assert np.all(np.isnan(sum.potential(Coulomb(), free, q))) and "sums crystals" in sum.causes(free)[0]
     assert np.all(np.isnan(sum.potential(InversePower(3), from_atoms(atoms, 6.0), q + 1)))
-    net = Dispersion(("H",), c6=[1.0], sum=sum, interaction=InversePower(3))
+    net = Dispersion(("Na", "Cl"), c6=[1.0, 2.0], sum=sum, interaction=InversePower(3))
     assert any("needs a sum of zero" in cause for cause in jaxpot.diagnose(net, from_atoms(atoms, 6.0)))
     assert not sum.causes(from_atoms(atoms, 6.0), InversePower(3), q - q.mean())
     with pytest.raises(ValueError, match="grid must be a tuple of three integers"):
