@@ -37,7 +37,7 @@ def test_kernels_and_predictions(name, tmp_path, monkeypatch):
     monkeypatch.setattr(representations, "graphs", None)
     found = representations.load(name, settings, MOLECULES, tmp_path)
     descriptor = representations.make(name, settings, MOLECULES)
-    is_local = isinstance(descriptor, jp.LocalDescriptor)
+    is_local = isinstance(descriptor, jp.descriptors.Descriptor)
     model = jp.potentials.StructureGP(descriptor, kernel, jp.kernels.Average(), normalize=False, extensive=is_local, jitter=1e-10)
     graphs = [jp.from_atoms(a, max(float(descriptor.reach), 1.0), max_atoms=6, max_neighbors=5) for a in MOLECULES]
     n = np.array([len(a) for a in MOLECULES]) if is_local else np.ones(5)
