@@ -142,6 +142,18 @@ def test_rows_of_energies_at_charges():
 
 
 @pytest.mark.slow
+def test_sparse_points_carry_charges():
+    """Those of the model at the atoms that were chosen; without, what looks at charges refuses."""
+    powers, data = ChargePowers(acsf, 1, origin=[-0.6, 0.3]), labelled(3, Properties(charges=0.1))
+    points = jaxpot.fit.select_environments(powers, data, 6, key=jax.random.key(0), charges=TRUE)
+    charges, carried = np.concatenate([one.targets.charges for _, one in data.structures()]), np.asarray(points.center_carried)
+    assert np.max(np.min(np.abs(carried - charges), axis=1)) < 1e-12
+    assert len(np.unique(np.round(carried, 9))) == 6
+    with pytest.raises(ValueError, match="atoms carry 0 numbers, expected at least 1; give the potential charges"):
+        jaxpot.fit.select_environments(powers, data, 6, key=jax.random.key(0))
+
+
+@pytest.mark.slow
 def test_fit_finds_energies_at_charges():
     """Beside a short-range term; what is given is taken away from the labels first, that of linear terms as well."""
     short = AtomicPotential(acsf, Linear(scale=10.0))
