@@ -9,7 +9,7 @@ from catalog import quick_jit
 
 import jaxpot
 from jaxpot import MLP, AtomicPotential, CosineCutoff, Dataset, IsolatedAtoms, Linear, Properties, from_atoms
-from jaxpot.descriptors import ACSF, G2, ChargePowers
+from jaxpot.descriptors import ACSF, G2, ChargePowers, Constant
 from jaxpot.heads import SparseGP
 from jaxpot.kernels import PolynomialKernel
 from jaxpot.longrange import Carried, ChargedPotential, ConjugateGradients, Direct, Fragments, PairsOfCharges, QEq
@@ -53,6 +53,15 @@ def test_rows_are_derivatives(name):
     step = np.random.default_rng(1).normal(size=20)
     more, less = (model.with_coefficients(w + h * step).properties(graph) for h in (0.5, -0.5))
     np.testing.assert_allclose(rows.charges @ step, more.charges - less.charges, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_rows_of_fewer_coefficients_than_atoms():
+    w = jnp.asarray([8.7, 4.5])
+    model = MODEL.replace(electronegativity=AtomicPotential(Constant(SPECIES), Linear(coefficients=w)))
+    rows, constant, found = quick_jit(lambda graph: (model.basis(graph), constant_of(model).properties(graph), model.properties(graph)))(graph_of(water(0)))
+    for name in ("charges", "dipole"):
+        np.testing.assert_allclose(getattr(rows, name) @ w + getattr(constant, name), getattr(found, name), atol=1e-12)
 
 
 def test_what_is_linear():
