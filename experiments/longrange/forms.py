@@ -74,7 +74,8 @@ class LinearForm(Form):
         return jp.fit.linear(model, data, method="cholesky")
 
     def size(self, model):
-        return model.n_coefficients
+        shares = getattr(model, "correction", None)
+        return model.n_coefficients + (shares.logarithm.n_coefficients if isinstance(shares, longrange.Weighted) else 0)
 
 
 class LinearACE(LinearForm):
