@@ -1,14 +1,18 @@
 """Systems with global charge transfer on four rungs: no charges, local charges, equilibrated charges, charges of a minimum.
 
     python experiments/longrange/charge_transfer.py ag3 nacl carbon_chains au2_mgo
+    python experiments/longrange/charge_transfer.py ag3 nacl --form network --stride 4
 
-For each set the factors of hardness and widths are chosen on one trajectory of the training frames; errors are those of the set's own test
-frames. What of config.toml was changed after a first look at them is in README.md. Needs the data sets (JAXPOT_DATA). Results go to `results/`, set by set.
+Models are linear ACE, unless another form is asked for: SOAP-GAP ("gap") or a network. For each set the factors of hardness and widths are
+chosen on one trajectory of the training frames; errors are those of the set's own test frames. What of config.toml was changed after a first
+look at them is in README.md. Needs the data sets (JAXPOT_DATA). Results go to `results/`, set by set.
 """
 
 import argparse
+import functools
 import itertools
 import json
+import operator
 import sys
 import time
 import tomllib
@@ -23,14 +27,15 @@ from ase import Atoms  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import datasets  # noqa: E402
+from forms import FORMS  # noqa: E402
+from sharing import Sharing  # noqa: E402
 
 import jaxpot as jp  # noqa: E402
 from jaxpot import longrange  # noqa: E402
-from jaxpot.cutoffs import PowerCutoff  # noqa: E402
-from jaxpot.descriptors import ChargePowers, Constant, Joined, OwnCharge  # noqa: E402
+from jaxpot.descriptors import OwnCharge  # noqa: E402
 from jaxpot.heads import SharedLinear  # noqa: E402
 
 KEYS = {"energy": "energy", "forces": "forces", "charges": "mulliken_charge", "charge": "total_charge"}
@@ -38,59 +43,47 @@ LEFT_OUT = 6  # the trajectory on which settings are chosen; of frames without o
 
 
 class Ladder:
-    """The models of one set.
+    """The models of one set, of one form.
 
     Args:
       frames: training frames, of which the elements, mean charges and mean energies are taken.
       settings: of the set, as in config.toml.
+      form: "ace", "gap" or "network".
     """
 
-    def __init__(self, frames: list[Atoms], settings: dict):
-        self.settings, self.species = settings, tuple(settings["hardness"])
-        radial = jp.radial.Agnesi(settings["n_radial"], nearest=settings["nearest"])
-        density = jp.Density(self.species, PowerCutoff(settings["cutoff"]), radial, l_max=settings["l_max"], sigma=None, center_weight=0.0)
-        self.ace, self.constant = jp.ACE(density, jp.TotalDegree(tuple(settings["degrees"]))), Constant(self.species)
-        charges = {symbol: np.concatenate([a.arrays["mulliken_charge"][a.symbols == symbol] for a in frames]) for symbol in self.species}
-        self.origin = np.array([np.mean(charges[symbol]) for symbol in self.species])
+    def __init__(self, frames: list[Atoms], settings: dict, form: str = "ace"):
+        self.settings, self.form = settings, FORMS[form](frames, settings)
+        self.species = self.form.species
         counts = np.array([[np.sum(a.symbols == symbol) for symbol in self.species] for a in frames], float)
         means = np.linalg.lstsq(counts, np.array([a.get_potential_energy() for a in frames]), rcond=None)[0]
         self.atoms = jp.IsolatedAtoms(dict(zip(self.species, means, strict=True)))
 
-    def linear(self, scale: float, copies: int = 1) -> jp.Linear:
-        return jp.Linear(scale=scale, roughness=np.tile(self.ace.smoothness(), copies))
-
-    def constants(self) -> jp.AtomicPotential:
-        return jp.AtomicPotential(self.constant, jp.Linear(scale=10.0))
-
     def equilibrated(self, hardness: float, sigma: float) -> longrange.QEq:
         """Not fitted, with these factors of hardness and widths."""
-        chi = self.constants() + jp.AtomicPotential(self.ace, self.linear(self.settings["scale_charges"]))
+        chi = functools.reduce(operator.add, self.form.terms(self.settings["scale_charges"]))
         columns = (factor * np.array(list(self.settings[name].values())) for factor, name in ((hardness, "hardness"), (sigma, "sigma")))
         return longrange.QEq(self.species, chi, *columns, longrange.Direct())
 
     def local(self) -> longrange.LocalCharges:
-        head = jp.Linear(scale=0.1 * self.settings["scale_charges"], roughness=np.concatenate([[0.1], self.ace.smoothness()]))
-        return longrange.LocalCharges(Joined((self.constant, self.ace)), head)
+        return self.form.local(0.1 * self.settings["scale_charges"])
 
     def short(self) -> jp.potentials.Sum:
         """Rung 1."""
-        return self.atoms + self.constants() + jp.AtomicPotential(self.ace, self.linear(self.settings["scale_energy"]))
+        return functools.reduce(operator.add, self.form.terms(self.settings["scale_energy"]), self.atoms)
 
     def with_charges(self, charges: longrange.LocalCharges, interaction: longrange.GaussianCoulomb) -> jp.potentials.Sum:
         """Rung 3: beside the electrostatics of local charges."""
         return self.short() + longrange.Electrostatics(charges, longrange.Direct(), interaction)
 
     def of_charges(self, charges: longrange.ChargeModel, interaction: longrange.GaussianCoulomb) -> jp.potentials.Sum:
-        """Rung 4: energies that are polynomials of an atom's own charge, beside electrostatics."""
-        degree = self.settings["powers"]
-        constant = jp.AtomicPotential(ChargePowers(self.constant, degree, self.origin), jp.Linear(scale=10.0))
-        ace = jp.AtomicPotential(ChargePowers(self.ace, degree, self.origin), self.linear(self.settings["scale_energy"], degree + 1))
+        """Rung 4: energies that see an atom's own charge, beside electrostatics."""
+        own = map(longrange.Carried, self.form.terms(self.settings["scale_energy"], charges))
         pairs = longrange.PairsOfCharges(self.species, longrange.Direct(), interaction)
-        return self.atoms + longrange.ChargedPotential(charges, (longrange.Carried(constant), longrange.Carried(ace), pairs))
+        return self.atoms + longrange.ChargedPotential(charges, (*own, pairs))
 
     def of_minimum(self, qeq: longrange.QEq) -> jp.potentials.Sum:
         """Rung 5: beside the energy that charges minimise, whose electronegativities charges say up to a constant."""
-        constant = jp.AtomicPotential(OwnCharge(self.species), SharedLinear(scale=10.0))
+        constant = jp.AtomicPotential(OwnCharge(self.species), SharedLinear(scale=10.0, coefficients=np.zeros(1)))
         return self.short() + longrange.ChargeEquilibration(qeq) + longrange.ChargedPotential(qeq, (longrange.Carried(constant),))
 
 
@@ -120,30 +113,48 @@ def errors(model: jp.potentials.base.Model, frames: list[Atoms], settings: dict)
     return {group: {name: float(np.sqrt(np.mean(np.concatenate(x) ** 2))) for name, x in own.items()} for group, own in parts.items()}
 
 
+def left_out(frames: list[Atoms]) -> np.ndarray:
+    """Which frames are those on which settings are chosen, [n]."""
+    return np.array([a.info.get("trajectory", k % 7) == LEFT_OUT for k, a in enumerate(frames)])
+
+
 def chosen(ladder: Ladder, frames: list[Atoms]) -> tuple[longrange.QEq, dict]:
     """The equilibration whose fitted charges are best on the trajectory that is left out, not fitted; and all errors, in me."""
-    settings = ladder.settings
-    without = [a.info.get("trajectory", k % 7) == LEFT_OUT for k, a in enumerate(frames)]
+    settings, without = ladder.settings, left_out(frames)
     inside = dataset([a for a, out in zip(frames, without, strict=True) if not out], settings, "charges")
     outside = [a for a, out in zip(frames, without, strict=True) if out]
     tried = {}
-    for factors in tqdm(list(itertools.product(settings["factors"], repeat=2)), desc="hardness, widths"):
-        fitted = jp.fit.linear(ladder.equilibrated(*factors), inside, method="cholesky", progress=False)
+    for factors in tqdm(list(itertools.product(ladder.form.factors, repeat=2)), desc="hardness, widths"):
+        fitted = ladder.form.fit(ladder.equilibrated(*factors), inside)
         tried[factors] = errors(fitted, outside, settings)["all"]["charges"]
     best = min(tried, key=tried.get)
     return ladder.equilibrated(*best), {f"hardness × {j}, widths × {s}": error for (j, s), error in tried.items()}
 
 
-def run(train: list[Atoms], test: list[Atoms], settings: dict, rungs: tuple[int, ...] = (1, 3, 4, 5), show=lambda results: None) -> dict:
+def shared(ladder: Ladder, frames: list[Atoms]) -> tuple[longrange.LocalCharges, dict]:
+    """Local charges whose excess is shared, fitted; and the errors on the trajectory that is left out by the scale of the shares' prior, in me."""
+    settings, without = ladder.settings, left_out(frames)
+    logarithm = functools.reduce(operator.add, ladder.form.terms(1.0))
+    sharing = Sharing(ladder.local(), logarithm, dataset(frames, settings, "charges"))
+    outside, tried = [a for a, out in zip(frames, without, strict=True) if out], {}
+    for scale in tqdm(settings["sharing"], desc="shares"):
+        fitted = sharing(np.flatnonzero(~without), scale, settings["sharing_steps"])
+        tried[scale] = errors(fitted, outside, settings)["all"]["charges"]
+    return sharing(np.arange(len(frames)), min(tried, key=tried.get), settings["sharing_steps"]), tried
+
+
+def run(
+    train: list[Atoms], test: list[Atoms], settings: dict, form: str = "ace", rungs: tuple[int, ...] = (1, 3, 4, 5), show=lambda results: None
+) -> dict:
     """Errors of the rungs on the test frames."""
     frames = train[:: settings["stride"]]
-    ladder, results, began = Ladder(frames, settings), {"training frames": len(frames), "test frames": len(test)}, time.perf_counter()
+    ladder, results, began = Ladder(frames, settings, form), {"training frames": len(frames), "test frames": len(test)}, time.perf_counter()
 
     def fitted(model, *names):
-        return jp.fit.linear(model, dataset(frames, settings, *names), method="cholesky")
+        return ladder.form.fit(model, dataset(frames, settings, *names))
 
     def keep(name, model, found):
-        results[name] = found | {"coefficients": model.n_coefficients, "seconds": round(time.perf_counter() - began, 1)}
+        results[name] = found | {"coefficients": ladder.form.size(model), "seconds": round(time.perf_counter() - began, 1)}
         show(results)
 
     qeq, results["tried"] = chosen(ladder, frames)
@@ -155,6 +166,11 @@ def run(train: list[Atoms], test: list[Atoms], settings: dict, rungs: tuple[int,
     if 4 in rungs:
         model = fitted(ladder.of_charges(qeq, qeq.interaction), "energy", "forces")
         keep("rung 4", model, errors(model, test, settings))
+    if settings["sharing"] and form != "network":
+        charges, results["tried shares"] = shared(ladder, frames)
+        keep("shared charges", charges, errors(charges, test, settings))
+        model = fitted(ladder.of_charges(charges, qeq.interaction), "energy", "forces")
+        keep("rung 4, shared", model, errors(model, test, settings))
     if 3 in rungs:
         local = fitted(ladder.local(), "charges")
         model = fitted(ladder.with_charges(local, qeq.interaction), "energy", "forces")
@@ -172,17 +188,24 @@ def settings_of(name: str) -> dict:
     return config["defaults"] | config[name]
 
 
+def results_file(name: str, form: str) -> Path:
+    return HERE / "results" / (f"{name}.json" if form == "ace" else f"{name}_{form}.json")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+")
-    parser.add_argument("--rungs", type=int, nargs="+", default=[1, 3, 4, 5])
+    parser.add_argument("--form", choices=FORMS, default="ace")
+    parser.add_argument("--rungs", type=int, nargs="*", default=[1, 3, 4, 5])
+    parser.add_argument("--stride", type=int, help="every so many training frames are fitted, instead of what config.toml says")
     arguments = parser.parse_args()
     (HERE / "results").mkdir(exist_ok=True)
     for name in arguments.sets:
 
-        def show(results, name=name):
-            (HERE / "results" / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-            print(name, json.dumps({key: value for key, value in results.items() if key != "tried"}, indent=1), flush=True)
+        def show(results, file=results_file(name, arguments.form)):
+            file.write_text(json.dumps(results, indent=1) + "\n")
+            print(file.stem, json.dumps({key: value for key, value in results.items() if not key.startswith("tried")}, indent=1), flush=True)
 
         train, test = (datasets.load(f"xtb_charge_transfer/{name}_{part}") for part in ("train", "val"))
-        run(train, test, settings_of(name), tuple(arguments.rungs), show)
+        settings = settings_of(name) | ({"stride": arguments.stride} if arguments.stride else {})
+        run(train, test, settings, arguments.form, tuple(arguments.rungs), show)

@@ -14,6 +14,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 SETS = ("ag3", "nacl", "carbon_chains", "au2_mgo")
+OTHER_FORMS = tuple(f"{name}_{form}" for name in SETS for form in ("gap", "network"))
 DIMERS = ("charge_charge_130", "lode_CC", "lode_CA", "lode_PP", "lode_AA")
 
 
@@ -81,7 +82,7 @@ def results_of(names: tuple[str, ...]) -> dict[str, dict]:
 if __name__ == "__main__":
     if results := results_of(SETS):
         ladder(results, HERE / "ladder.png")
-        print(table(results))
+        print(table(results | results_of(OTHER_FORMS)))
     if results := results_of(DIMERS):
         dissociation(results, HERE / "dimers.png")
         print(table_of_dimers(results))

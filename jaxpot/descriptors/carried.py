@@ -10,6 +10,7 @@ from jaxpot.descriptors.base import Descriptor, LocalDescriptor, features
 from jaxpot.descriptors.blocks import block_size
 from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.descriptors.expansion import is_local
+from jaxpot.descriptors.slopes import features_with_slopes
 from jaxpot.descriptors.symmetry_functions import SymmetryFunctions
 from jaxpot.graph import Environment
 from jaxpot.leaves import Leaf
@@ -116,9 +117,20 @@ class ChargePowers(LocalDescriptor):
         return (self.degree + 1) * self.descriptor.n_features
 
     def environment(self, env: Environment) -> Array:
-        x = features(self.descriptor, jax.tree_util.tree_map(lambda leaf: leaf[None], env))[0]
-        q = carried_channel("ChargePowers", jnp.asarray(env.center_carried), self.channel) - jnp.asarray(self.origin)[env.center]
-        return jnp.concatenate([q.astype(x.dtype) ** d * x for d in range(self.degree + 1)])
+        x = features(self.descriptor, jax.tree_util.tree_map(lambda leaf: leaf[None], env))
+        return self.times_powers(x, jax.tree_util.tree_map(lambda leaf: leaf[None], env))[0]
+
+    def times_powers(self, x: Array, envs: Environment) -> Array:
+        """[n, F, ...] of a stack of atoms, times the powers of what they carry -> [n, (D + 1) F, ...]."""
+        q = carried_channel("ChargePowers", jnp.asarray(envs.center_carried), self.channel) - jnp.asarray(self.origin)[envs.center]
+        q = q.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.concatenate([q**d * x for d in range(self.degree + 1)], axis=1)
+
+
+@features_with_slopes.register
+def _at_the_charges(powers: ChargePowers, envs: Environment) -> tuple[Array, Array]:
+    """A power is the same wherever the neighbours are."""
+    return tuple(powers.times_powers(x, envs) for x in features_with_slopes(powers.descriptor, envs))
 
 
 @block_size.register

@@ -13,8 +13,9 @@ from jaxpot.data import Dataset
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor, features_of_stack
 from jaxpot.descriptors.clusters import ClusterDescriptor, Instances
 from jaxpot.fit.rows import explain
-from jaxpot.graph import Environment, environments, only
+from jaxpot.graph import Environment, Graph, environments, only
 from jaxpot.passes import condense, prepare
+from jaxpot.potentials.base import Model
 
 Array = jax.Array
 
@@ -26,6 +27,7 @@ def select_environments(
     *,
     key: Array,
     method: str | None = None,
+    charges: Model | None = None,
 ) -> Environment | Instances:
     r"""Chooses M atomic environments of a data set, or M instances of clusters, as sparse points.
 
@@ -45,6 +47,7 @@ def select_environments(
       m: their number, shared among centre species (or kinds) in proportion to their distinct environments; or a number for each.
       key: JAX random key.
       method: "cur" or "fps", "kmeans", and for clusters "grid"; None is "cur", for clusters "grid".
+      charges: a charge model, whose charges the atoms carry; for descriptors that look at them, such as `ChargePowers`.
 
     Returns:
       A stack of M environments, sorted by frame and atom, or M instances.
@@ -61,7 +64,9 @@ def select_environments(
     method = method or ("grid" if clusters else "cur")
     if method not in choosers:
         raise ValueError(f"method for {type(descriptor).__name__} must be one of {', '.join(sorted(choosers))}, got {method!r}")
-    features, kinds, origin = _candidates(descriptor, data)
+    if clusters and charges is not None:
+        raise ValueError(f"select_environments: instances of {type(descriptor).__name__} carry nothing; leave out charges")
+    features, kinds, origin = _candidates(descriptor, data, charges)
     names = descriptor.kinds if clusters else descriptor.species
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32))
     distinct = {name: _distinct(np.flatnonzero(kinds == k), features) for k, name in enumerate(names)}
@@ -75,30 +80,36 @@ def select_environments(
     if clusters:
         return Instances(jnp.asarray(features[chosen]), jnp.asarray(kinds[chosen]))
     order = np.lexsort((origin[chosen, 1], origin[chosen, 0]))
-    return _gather(descriptor, data, origin[chosen[order]])
+    return _gather(descriptor, data, origin[chosen[order]], charges)
 
 
 def count_distinct(descriptor: LocalDescriptor | ClusterDescriptor, data: Dataset) -> int:
     """How many atomic environments (or instances) of a data set differ, centre species (or kinds) apart: the most that
     `select_environments` can choose.
     """
-    features, kinds, _ = _candidates(descriptor, data)
+    features, kinds, _ = _candidates(descriptor, data, None)
     return sum(len(_distinct(np.flatnonzero(kinds == k), features)) for k in np.unique(kinds))
 
 
+def _stack(descriptor: LocalDescriptor, graph: Graph, charges: Model | None) -> Environment:
+    """All environments of a structure, with the charges of a model."""
+    carried = None if charges is None else charges.properties(graph).charges[:, None]
+    return environments(graph, descriptor.reach, descriptor.species, carried)
+
+
 @jax.jit
-def _features(descriptor, graph):
-    stack = environments(graph, descriptor.reach, descriptor.species)
+def _features(descriptor, graph, charges):
+    stack = _stack(descriptor, graph, charges)
     return features_of_stack(prepare(descriptor), stack), stack.center
 
 
 @functools.singledispatch
-def _candidates(descriptor: LocalDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(descriptor: LocalDescriptor, data: Dataset, charges: Model | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features [n, F], centre species [n] and (frame, atom) [n, 2] of every atom of a data set."""
     features, centers, origin = [], [], []
     for frame, structure in data.structures():
         n = data.n_atoms[frame]
-        x, center = (np.asarray(a)[:n] for a in _features(descriptor, structure.graphs))
+        x, center = (np.asarray(a)[:n] for a in _features(descriptor, structure.graphs, charges))
         if not np.all(np.isfinite(x)):
             raise ValueError(explain(descriptor, structure, frame))
         features.append(x)
@@ -115,7 +126,7 @@ def _instances(descriptor, graph):
 
 
 @_candidates.register
-def _all_instances(descriptor: ClusterDescriptor, data: Dataset) -> tuple[np.ndarray, np.ndarray, None]:
+def _all_instances(descriptor: ClusterDescriptor, data: Dataset, charges: None) -> tuple[np.ndarray, np.ndarray, None]:
     """Coordinates [n, F] and kinds [n] of every instance of a data set that has a weight."""
     coordinates, kinds = [], []
     for frame, structure in data.structures():
@@ -199,7 +210,7 @@ def _grid(x: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
     return _farthest(x, m, rng)
 
 
-def _gather(descriptor: LocalDescriptor, data: Dataset, origin: np.ndarray) -> Environment:
+def _gather(descriptor: LocalDescriptor, data: Dataset, origin: np.ndarray, charges: Model | None) -> Environment:
     """The environments of (frame, atom) pairs, padded to one number of slots."""
     parts = []
     slots = max(batch.graphs.neighbors.shape[-1] for batch in data.batches)
@@ -207,7 +218,7 @@ def _gather(descriptor: LocalDescriptor, data: Dataset, origin: np.ndarray) -> E
         atoms = origin[origin[:, 0] == frame, 1]
         if not len(atoms):
             continue
-        stack = environments(structure.graphs, descriptor.reach, descriptor.species)
+        stack = _stack(descriptor, structure.graphs, charges)
         picked = jax.tree_util.tree_map(lambda x, atoms=atoms: np.asarray(x)[atoms], stack)
         fill = ((0, 0), (0, slots - picked.mask.shape[1]))
         far = float(np.abs(picked.vectors).max()) * 2

@@ -13,12 +13,12 @@ from jaxpot.longrange.charges import ChargeModel, why_total
 from jaxpot.longrange.energies import ChargeEnergy, ChargePotential
 from jaxpot.longrange.interactions import GaussianCoulomb
 from jaxpot.math.cutoffs import Cutoff
-from jaxpot.math.linalg import safe_norm
+from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.passes import condense
 from jaxpot.potentials.atomic import DescribedPotential
-from jaxpot.potentials.base import LocalPotential, energies_carrying
+from jaxpot.potentials.base import LocalPotential, energies_carrying, strained
 from jaxpot.potentials.linear import LinearModel, constant_of, is_linear, lacking
-from jaxpot.potentials.rows import energies_rows, generic_rows
+from jaxpot.potentials.rows import energy_row, rows_of
 from jaxpot.properties import Properties
 from jaxpot.trees import leaf, pytree, static
 from jaxpot.units import ATOMIC_NUMBERS
@@ -114,13 +114,17 @@ class ChargedPotential(ChargePotential, LinearModel):
     def basis(self, graph: Graph) -> Properties:
         ready = [condense(term.potential) for term in self._linear]
 
-        def energies(graph):
-            carried = self.charges.charges(graph)[:, None]
-            return jnp.concatenate([energies_rows(potential, graph, carried) for potential in ready], axis=1)
+        def charges(positions, epsilon):
+            q = self.charges.charges(strained(graph, positions, epsilon))
+            return q, q
 
-        # forces hold how charges follow the positions, so rows are derivatives of the whole structure
-        rows = generic_rows(lambda graph: jnp.sum(energies(graph), axis=0), graph)
-        return rows.replace(energies=energies(graph))
+        unstrained = jnp.zeros((3, 3), graph.positions.dtype)
+        (by_position, by_strain), q = jax.jacfwd(charges, argnums=(0, 1), has_aux=True)(graph.positions, unstrained)
+        rows = jax.tree_util.tree_map(lambda *x: jnp.concatenate(x, axis=-1), *(rows_of(potential, graph, q[:, None]) for potential in ready))
+        by_charge = jax.jacfwd(lambda q: jnp.concatenate([energy_row(potential, graph, q[:, None]) for potential in ready]))(q)
+        # beside what positions do at these charges there is how charges follow the positions
+        forces, virial = einsum("pn,nix->ixp", by_charge, by_position), einsum("pn,nxy->xyp", by_charge, by_strain)
+        return rows.replace(forces=rows.forces - forces, virial=rows.virial - virial)
 
     def precision(self) -> Array:
         return jax.scipy.linalg.block_diag(*(term.potential.precision() for term in self._linear))

@@ -117,9 +117,11 @@ class QEq(ChargeModel, LinearModel):
         """Derivatives by the coefficients of charges, shape [N, P], and of the dipole, [3, P]."""
         groups = self.totals.groups(graph)
         rows = condense(self.electronegativity).basis(graph).energies
-        # what a coefficient pulls is one right-hand side; all have the same matrix
         solve = functools.partial(self.solver.solve, self._projected, (self, graph))
-        rows = jax.vmap(lambda pull: groups.without_sums(solve(-groups.without_sums(pull))), 1, 1)(rows)
+        respond = jax.vmap(lambda pull: groups.without_sums(solve(-groups.without_sums(pull))), 1, 1)
+        # what a coefficient pulls, or what pulls at one atom, is one right-hand side: as few as there are
+        n, p = rows.shape
+        rows = respond(rows) if p <= n else einsum("nm,mp->np", respond(jnp.eye(n, dtype=rows.dtype)), rows)
         return jax.vmap(functools.partial(observed, graph), 1, -1)(rows)
 
     def precision(self) -> Array:

@@ -28,19 +28,20 @@ Array = jax.Array
 _BLOCK_BYTES = 24e6  # of neighbour derivatives held at once: near the size of a cache, and bounded whatever N and P
 
 
-def rows_of(term: Any, graph: Graph) -> Properties:
-    """The rows of a condensed potential of a descriptor and a linear head."""
-    rows = _with_derivatives(term.descriptor, term, graph)
-    return rows.replace(energies=energies_rows(term, graph))  # which costs nothing where nobody looks at it
+def rows_of(term: Any, graph: Graph, carried: Array | None = None) -> Properties:
+    """The rows of a condensed potential of a descriptor and a linear head, of atoms that carry [N, C] wherever they are."""
+    rows = _with_derivatives(term.descriptor, term, graph, carried)
+    return rows.replace(energies=energies_rows(term, graph, carried))  # which costs nothing where nobody looks at it
 
 
 @functools.singledispatch
-def _with_derivatives(descriptor: Descriptor, term: Any, graph: Graph) -> Properties:
+def _with_derivatives(descriptor: Descriptor, term: Any, graph: Graph, carried: Array | None) -> Properties:
     if not is_local(descriptor):
-        return generic_rows(lambda graph: energy_row(term, graph), graph)
+        return generic_rows(lambda graph: energy_row(term, graph, carried), graph)
     waist, (n, k) = waist_of(descriptor), graph.neighbors.shape
     # beyond a few times K atoms most of the product's columns would be zeros
-    return waist_rows(term, waist, graph) if waist is not None and isinstance(term.head, Linear) and n <= 3 * k else atomic_rows(term, graph)
+    short = waist is not None and isinstance(term.head, Linear) and n <= 3 * k
+    return waist_rows(term, waist, graph) if short else atomic_rows(term, graph, carried)
 
 
 def energies_rows(term: Any, graph: Graph, carried: Array | None = None) -> Array:
@@ -63,9 +64,9 @@ def _of_all_instances(clusters: ClusterDescriptor, term: Any, graph: Graph, carr
     return einsum("ni,nip->np", weight, rows.reshape(*weight.shape, -1))
 
 
-def energy_row(term: Any, graph: Graph) -> Array:
+def energy_row(term: Any, graph: Graph, carried: Array | None = None) -> Array:
     """The row of the energy, shape [P]."""
-    return jnp.sum(energies_rows(term, graph), axis=0)
+    return jnp.sum(energies_rows(term, graph, carried), axis=0)
 
 
 def generic_rows(energy_row: Callable[[Graph], Array], graph: Graph) -> Properties:
@@ -131,9 +132,9 @@ def _blocks_of(stack, graph: Graph, block: int):
     return envs, center, real & (jnp.arange(n_blocks * block).reshape(n_blocks, block) < n)
 
 
-def atomic_rows(term: Any, graph: Graph) -> Properties:
+def atomic_rows(term: Any, graph: Graph, carried: Array | None = None) -> Properties:
     head = term.head
-    stack = environments(graph, term.reach, term.species)
+    stack = environments(graph, term.reach, term.species, carried)
     k, p = graph.neighbors.shape[1], head.n_coefficients
 
     def one_atom(features, jacobian, center):
@@ -157,9 +158,9 @@ def atomic_rows(term: Any, graph: Graph) -> Properties:
 
 
 @_with_derivatives.register
-def cluster_rows(descriptor: ClusterDescriptor, term: Any, graph: Graph) -> Properties:
+def cluster_rows(descriptor: ClusterDescriptor, term: Any, graph: Graph, carried: Array | None = None) -> Properties:
     """As `atomic_rows`, of which every instance takes the part of an atom: its few coordinates are differentiated, then they by its vectors."""
-    head, stack = term.head, environments(graph, term.reach, term.species)
+    head, stack = term.head, environments(graph, term.reach, term.species, carried)
     slots = descriptor.slots(graph.neighbors.shape[1])
     p = head.n_coefficients
 

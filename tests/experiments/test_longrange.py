@@ -48,23 +48,63 @@ def labelled(n_frames: int) -> list[Atoms]:
     return frames
 
 
+LADDER = {
+    "stride": 1, "hardness": {"Ag": 6.0, "Na": 5.0}, "sigma": {"Ag": 1.4, "Na": 1.6}, "nearest": 2.7, "cutoff": 6.0, "n_radial": 4, "degrees": [4], "l_max": 1,
+    "factors": [1.0, 1.6], "powers": 2, "sigma_charges": 1e-4, "sigma_energy": 1e-3, "sigma_forces": 0.01, "scale_charges": 3.0, "scale_energy": 3.0,
+    "sharing": [], "sharing_steps": 10, "soap": {"n_max": 3, "l_max": 2, "sigma": 0.5}, "gap": {"points": 20, "zeta": 2},
+    "network": {"hidden": [8], "rate": 0.01, "steps": 300, "batch": 10, "clip": 10.0},
+}  # fmt: skip
+
+
 @pytest.mark.slow
-def test_ladder(monkeypatch):
-    """What is left out chooses hardness and widths; equilibrated charges are those of the labels, and energies with them better than without."""
+@pytest.mark.parametrize("form, near", [("ace", 1.0), ("gap", 30.0), ("network", 30.0)])
+def test_ladder(form, near, monkeypatch):
+    """What is left out chooses hardness and widths; equilibrated charges are near those of the labels, and energies with them better than without."""
     ladder = load("charge_transfer", monkeypatch)
-    settings = {
-        "stride": 1, "hardness": {"Ag": 6.0, "Na": 5.0}, "sigma": {"Ag": 1.4, "Na": 1.6}, "nearest": 2.7, "cutoff": 6.0, "n_radial": 4, "degrees": [4], "l_max": 1,
-        "factors": [1.0, 1.6], "powers": 2, "sigma_charges": 1e-4, "sigma_energy": 1e-3, "sigma_forces": 0.01, "scale_charges": 3.0, "scale_energy": 3.0,
-    }  # fmt: skip
     frames = labelled(24)
-    results = ladder.run(frames[:20], frames[20:], settings)
-    assert min(results["tried"], key=results["tried"].get) == "hardness × 1.0, widths × 1.0"
-    assert results["equilibrated charges"]["all"]["charges"] < 1.0
-    for rung in (4, 5):
-        assert results[f"rung {rung}"]["all"]["forces"] < 0.5 * results["rung 1"]["all"]["forces"]
+    results = ladder.run(frames[:20], frames[20:], LADDER, form)
+    if form != "network":  # which trains them
+        assert min(results["tried"], key=results["tried"].get) == "hardness × 1.0, widths × 1.0"
+    assert results["equilibrated charges"]["all"]["charges"] < near
+    assert results["rung 4"]["all"]["forces"] < 0.5 * results["rung 1"]["all"]["forces"]
+    assert results["rung 5"]["all"]["forces"] < (0.5 if form == "ace" else 1.0) * results["rung 1"]["all"]["forces"]
     assert set(results["rung 3"]) >= {"all", "+", "-", "coefficients"}
+
+
+def test_slope_of_sharing(monkeypatch):
+    """That of differences."""
+    ladder, rng = load("charge_transfer", monkeypatch), np.random.default_rng(0)
+    sharing = object.__new__(ladder.Sharing)
+    sharing.x, sharing.y, sharing.labels = ([rng.normal(size=(5, n)) for _ in range(4)] for n in (4, 3, 1))
+    sharing.labels, sharing.totals, sharing.sigma = [label[:, 0] for label in sharing.labels], [1.0, -1.0, 0.0, 2.0], [0.1] * 4
+    point, step = 0.3 * rng.normal(size=(2, 7))
+    ahead, behind = (sharing._normal(range(4), point + h * step, 2.0)[0] for h in (1e-4, -1e-4))
+    np.testing.assert_allclose(sharing._normal(range(4), point, 2.0)[2] @ step, (ahead - behind) / 4e-4, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_shared_charges(monkeypatch):
+    """Charges whose excess sits where surroundings say are found again; with equal shares they are not."""
+    ladder, rng = load("charge_transfer", monkeypatch), np.random.default_rng(1)
+    frames = labelled(24)
+    models = ladder.Ladder(frames, LADDER)
+    local, logarithm = models.local(), sum(models.form.terms(1.0)[1:], start=models.form.terms(1.0)[0])
+    shares = longrange.Weighted(logarithm.with_coefficients(0.5 * rng.normal(size=logarithm.n_coefficients)))
+    true = local.with_coefficients(0.05 * rng.normal(size=local.n_coefficients)).replace(correction=shares)
+    charges = jax.jit(true.charges)
+    for atoms in frames:
+        atoms.arrays["mulliken_charge"] = np.asarray(charges(jp.from_atoms(atoms, 6.0, charge=atoms.info["total_charge"])))
+    data = ladder.dataset(frames, LADDER, "charges")
+    found = ladder.Sharing(local, logarithm, data)(np.arange(20), 3.0, 20)
+    assert ladder.errors(found, frames[20:], LADDER)["all"]["charges"] < 5
+    assert ladder.errors(models.form.fit(local, data), frames[20:], LADDER)["all"]["charges"] > 20
+
+
+def test_settings_of_the_ladder(monkeypatch):
+    """Every set has all of them."""
+    ladder = load("charge_transfer", monkeypatch)
     for name in ("ag3", "nacl", "carbon_chains", "au2_mgo"):
-        assert set(ladder.settings_of(name)) == set(settings)
+        assert set(ladder.settings_of(name)) == set(LADDER)
 
 
 DIMER = {

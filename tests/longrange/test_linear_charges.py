@@ -9,7 +9,7 @@ from catalog import quick_jit
 
 import jaxpot
 from jaxpot import MLP, AtomicPotential, CosineCutoff, Dataset, IsolatedAtoms, Linear, Properties, from_atoms
-from jaxpot.descriptors import ACSF, G2, ChargePowers
+from jaxpot.descriptors import ACSF, G2, ChargePowers, Constant
 from jaxpot.heads import SparseGP
 from jaxpot.kernels import PolynomialKernel
 from jaxpot.longrange import Carried, ChargedPotential, ConjugateGradients, Direct, Fragments, PairsOfCharges, QEq
@@ -53,6 +53,15 @@ def test_rows_are_derivatives(name):
     step = np.random.default_rng(1).normal(size=20)
     more, less = (model.with_coefficients(w + h * step).properties(graph) for h in (0.5, -0.5))
     np.testing.assert_allclose(rows.charges @ step, more.charges - less.charges, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_rows_of_fewer_coefficients_than_atoms():
+    w = jnp.asarray([8.7, 4.5])
+    model = MODEL.replace(electronegativity=AtomicPotential(Constant(SPECIES), Linear(coefficients=w)))
+    rows, constant, found = quick_jit(lambda graph: (model.basis(graph), constant_of(model).properties(graph), model.properties(graph)))(graph_of(water(0)))
+    for name in ("charges", "dipole"):
+        np.testing.assert_allclose(getattr(rows, name) @ w + getattr(constant, name), getattr(found, name), atol=1e-12)
 
 
 def test_what_is_linear():
@@ -139,6 +148,18 @@ def test_rows_of_energies_at_charges():
         np.testing.assert_allclose(getattr(rows, name) @ w + getattr(given, name), getattr(found, name), atol=1e-9)
     with pytest.raises(ValueError, match="SparseGP has no sparse points"):
         jaxpot.fit.design(model.replace(terms=(Carried(AtomicPotential(acsf, SparseGP(PolynomialKernel(2)))),)), graph)
+
+
+@pytest.mark.slow
+def test_sparse_points_carry_charges():
+    """Those of the model at the atoms that were chosen; without, what looks at charges refuses."""
+    powers, data = ChargePowers(acsf, 1, origin=[-0.6, 0.3]), labelled(3, Properties(charges=0.1))
+    points = jaxpot.fit.select_environments(powers, data, 6, key=jax.random.key(0), charges=TRUE)
+    charges, carried = np.concatenate([one.targets.charges for _, one in data.structures()]), np.asarray(points.center_carried)
+    assert np.max(np.min(np.abs(carried - charges), axis=1)) < 1e-12
+    assert len(np.unique(np.round(carried, 9))) == 6
+    with pytest.raises(ValueError, match="atoms carry 0 numbers, expected at least 1; give the potential charges"):
+        jaxpot.fit.select_environments(powers, data, 6, key=jax.random.key(0))
 
 
 @pytest.mark.slow
