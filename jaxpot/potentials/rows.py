@@ -41,7 +41,7 @@ def _with_derivatives(descriptor: Descriptor, term: Any, graph: Graph, carried: 
     waist, (n, k) = waist_of(descriptor), graph.neighbors.shape
     # beyond a few times K atoms most of the product's columns would be zeros
     short = waist is not None and isinstance(term.head, Linear) and n <= 3 * k
-    return waist_rows(term, waist, graph) if short else atomic_rows(term, graph, carried)
+    return waist_rows(term, waist, graph, carried) if short else atomic_rows(term, graph, carried)
 
 
 def energies_rows(term: Any, graph: Graph, carried: Array | None = None) -> Array:
@@ -83,9 +83,9 @@ def generic_rows(energy_row: Callable[[Graph], Array], graph: Graph) -> Properti
     return Properties(energy=row, energies=energies, forces=-jnp.moveaxis(by_position, 0, -1), virial=-jnp.moveaxis(by_strain, 0, -1))
 
 
-def waist_rows(term: Any, waist: Waist, graph: Graph) -> Properties:
+def waist_rows(term: Any, waist: Waist, graph: Graph, carried: Array | None = None) -> Properties:
     """For a linear head on features of few coefficients: ∂B/∂A of a block of atoms times ∂A/∂(R, ε), summed over atoms in the product."""
-    stack = environments(graph, term.reach, term.species)
+    stack = environments(graph, term.reach, term.species, carried)
     n, n_species = graph.neighbors.shape[0], len(term.species)
     p, dtype, parts = term.descriptor.n_features, stack.vectors.dtype, waist.blocks
 
