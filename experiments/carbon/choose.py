@@ -42,7 +42,7 @@ def folds_of(groups: list, seed: int = 0) -> np.ndarray:
 
 
 class CrossValidation:
-    """Rows and labels of all training frames, and normal equations of every fold for energies, forces and virials.
+    """Rows and labels of all training frames, fold by fold, and their normal equations.
 
     Args:
       frames: with labels, and `info["group"]`.
@@ -54,22 +54,23 @@ class CrossValidation:
         alone = float(models.isolated("ACE", frames, config).values[0])
         self.factors = np.log2(term.descriptor.smoothness(0.0, 2.0))
         self.fold = folds_of([atoms.info["group"] for atoms in frames])
-        self.sizes = np.array([len(atoms) for atoms in frames])
-        self.of_frames: list = [None] * len(frames)
-        squares = 0.0
+        sizes, found = np.array([len(atoms) for atoms in frames]), {}
         for frame, structure in tqdm(models.dataset(frames, config["ACE"], config["noise"]).structures(), total=len(frames), disable=None):
-            n, made, wanted = self.sizes[frame], rows(term, structure.graphs), structure.targets
-            parts = [(np.asarray(made.energy)[None], np.array([wanted.energy - n * alone]))]
-            parts.append((np.asarray(made.forces)[:n].reshape(3 * n, -1), wanted.forces[:n].reshape(-1)))
-            parts.append((np.asarray(made.virial).reshape(9, -1), wanted.virial.reshape(-1)))
-            self.of_frames[frame] = parts
-            squares = squares + np.sum(parts[1][0] ** 2, axis=0)
-        self.force_scales = np.sqrt(squares / (3 * self.sizes.sum()))
-        self.sums = []  # of every fold and of energies, forces, virials: AᵀA and Aᵀy, of extensive labels divided by the atoms
-        for k in range(FOLDS):
-            own = [(parts, n) for parts, n, fold in zip(self.of_frames, self.sizes, self.fold, strict=True) if fold == k]
-            stacks = [[np.concatenate([x[i][j] / (1 if i == 1 else n**0.5) for x, n in own]) for j in (0, 1)] for i in (0, 1, 2)]
-            self.sums.append([(A.T @ A, A.T @ y) for A, y in stacks])
+            n, made, wanted = sizes[frame], rows(term, structure.graphs), structure.targets
+            energy = np.asarray(made.energy)[None], np.array([wanted.energy - n * alone])
+            forces = np.asarray(made.forces)[:n].reshape(3 * n, -1), wanted.forces[:n].reshape(-1)
+            found[frame] = energy, forces, (np.asarray(made.virial).reshape(9, -1), wanted.virial.reshape(-1))
+        own = [np.flatnonzero(self.fold == k) for k in range(FOLDS)]
+        self.sizes = [sizes[frames_of_fold] for frames_of_fold in own]
+        # energies, forces and virials of every fold: rows and labels
+        self.parts = [[tuple(np.concatenate([found[i][kind][j] for i in of_fold]) for j in (0, 1)) for kind in range(3)] for of_fold in own]
+        self.force_scales = np.sqrt(sum(np.sum(parts[1][0] ** 2, axis=0) for parts in self.parts) / (3 * sizes.sum()))
+        # noise of energies and virials grows as the root of the number of atoms
+        roots = [(n**0.5, np.ones(3 * n.sum()), np.repeat(n**0.5, 9)) for n in self.sizes]
+        self.sums = [
+            [((A / root[:, None]).T @ (A / root[:, None]), A.T @ (y / root**2)) for (A, y), root in zip(parts, of_fold, strict=True)]
+            for parts, of_fold in zip(self.parts, roots, strict=True)
+        ]
 
     def errors(self, order: float, scale: float, noise: dict) -> tuple[float, float]:
         """RMSE of energies (eV/atom) and of force components (eV/Å) of the frames that are left out."""
@@ -81,10 +82,9 @@ class CrossValidation:
             gram = sum(w * sums[i][0] for sums in rest for i, w in enumerate(weights))
             projected = sum(w * sums[i][1] for sums in rest for i, w in enumerate(weights))
             white = scipy.linalg.solve(np.eye(len(prior)) + prior[:, None] * gram * prior, prior * projected, assume_a="pos")
-            for frame in np.flatnonzero(self.fold == k):
-                (A, y), (B, f), _ = self.of_frames[frame]
-                of_energies.append((A @ (prior * white) - y) / self.sizes[frame])
-                of_forces.append(B @ (prior * white) - f)
+            (A, y), (B, f), _ = self.parts[k]
+            of_energies.append((A @ (prior * white) - y) / self.sizes[k])
+            of_forces.append(B @ (prior * white) - f)
         return tuple(float(np.sqrt(np.mean(np.concatenate(x) ** 2))) for x in (of_energies, of_forces))
 
 
@@ -92,13 +92,16 @@ def main() -> None:
     config = tomllib.loads((HERE / "config.toml").read_text())
     validation = CrossValidation(datasets.load("nequix_carbon/train"), config)
     print(f"{len(validation.factors)} functions", flush=True)
-    found = []
+    path = HERE / "results" / "choices.json"  # what is known already, so that a run that was killed goes on
+    path.parent.mkdir(exist_ok=True)
+    found = json.loads(path.read_text()) if path.exists() else []
+    known = {tuple(setting[name] for name in ("order", "scale", "energy", "forces")) for setting in found}
     for order, scale, energy, forces in itertools.product(ORDERS, SCALES, ENERGIES, FORCES):
-        errors = validation.errors(order, scale, config["noise"] | {"energy": energy, "forces": forces})
-        found.append({"order": order, "scale": scale, "energy": energy, "forces": forces, "errors": errors})
+        if (order, scale, energy, forces) not in known:
+            errors = validation.errors(order, scale, config["noise"] | {"energy": energy, "forces": forces})
+            found.append({"order": order, "scale": scale, "energy": energy, "forces": forces, "errors": errors})
+            path.write_text(json.dumps(found, indent=1) + "\n")
     found.sort(key=lambda setting: np.prod(setting["errors"]))
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "choices.json").write_text(json.dumps(found, indent=1) + "\n")
     for setting in found:
         off, of_forces = setting.pop("errors")
         print(f"{1e3 * off:8.2f} meV/atom {of_forces:7.4f} eV/Å   {setting}")

@@ -42,7 +42,7 @@ class Trajectory(NamedTuple):
 def lattice(density: float, repeat: int, displacement: float, seed: int) -> Atoms:
     """A simple cubic lattice of carbon of a density in g/cm³, its atoms displaced at random; it has no bonds that a melt would remember."""
     a = (12.011 / (density * GRAM_PER_CUBIC_CENTIMETRE)) ** (1 / 3)
-    atoms = Atoms("C", cell=[a, a, a], pbc=True) * (repeat,) * 3
+    atoms = Atoms("C", cell=[a, a, a], pbc=True).repeat(repeat)
     atoms.rattle(displacement, seed=seed)
     return atoms
 

@@ -63,6 +63,7 @@ def main() -> None:
         for density in (arguments.densities or settings["densities"]) if kind in arguments.melts else ():
             start = melt_quench.lattice(density, settings["repeat"], settings["displacement"], settings["seed"])
             model = models.with_core(fitted, config["core"]) + models.dispersion(config["dispersion"], start)
+            print(f"{kind} at {density:g} g/cm³: {len(start)} atoms, neighbour lists of {float(model.reach):.2f} Å", flush=True)
             ready = jp.tabulate(model, accuracy=1e-6) if kind == "GAP" else model  # tables of Agnesi's polynomials are no faster
             melt_quench.run(ready, start, settings, config["protocol"], output / f"{kind}-{density:g}.npz")
     figures.main(output, config)
