@@ -1,19 +1,17 @@
 """The pair potential of argon from the measured structure factor of the liquid at 85 K.
 
-    JAXPOT_DATA=... python experiments/differentiable_md/argon_structure.py        # 108 atoms; minutes
+    JAXPOT_DATA=... python experiments/differentiable_md/argon_structure.py        # 108 atoms; goes on where it was killed
     JAXPOT_DATA=... python experiments/differentiable_md/argon_structure.py --begin 3.5
 
 S(q) was measured by Yarnell et al., Phys. Rev. A 7, 2130 (1973). A liquid of a first Lennard-Jones potential is simulated, its ε and σ are moved
-by `fit.objective` with reweighted means as far as enough states count, and it is simulated anew, until S(q) no longer improves by more than its states
-say. Then a cubic spline takes the place of the Lennard-Jones form, held to it only by a weak prior, and the same is done with its values. The
+with derivatives of reweighted means as far as enough states count (`search.py`), and it is simulated anew, until the minimum has come to rest. Then a cubic
+spline takes the place of the Lennard-Jones form, held to it only by a weak prior, and the same is done with its values. The
 measured S(q) is averaged over the same reciprocal vectors of the cell as the simulated one. No potential of argon is looked at.
 """
 
 import argparse
 import csv
-import json
 import os
-import time
 from pathlib import Path
 
 import jax
@@ -28,7 +26,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from ase import Atoms  # noqa: E402
 from ase.build import bulk  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+from search import Search  # noqa: E402
 
 import jaxpot as jp  # noqa: E402
 from jaxpot import observables, trajectories  # noqa: E402
@@ -54,9 +52,11 @@ SETTINGS = {
     "width": 0.05,  # 1/Å, of the shells of reciprocal vectors
     "full": 2.0,  # 1/Å; beyond it every shell has as many vectors as this one, taken at random
     "sigma": 0.02,  # of S(q), measured and simulated
-    "least": 0.5,  # share of the states that must count
-    "turns": 10,  # most samples of a form
-    "still": 0.01,  # Å; the form has been found when its minimum moves by less and no state was missing
+    "least": 0.03,  # share of the states that must count after a step
+    "turns": 12,  # most samples of a form
+    "rest": 3,  # turns; the form has been found when its minimum was the same in the last ones
+    "still": 0.02,  # Å, within which it is the same
+    "widths": {"epsilon": 1.0, "sigma": 0.3},  # of the Lennard-Jones form, of logarithms
     "knots": (2.9, 3.15, 3.4, 3.6, 3.8, 4.0, 4.3, 4.7, 5.2, 5.9, 6.8, 8.0),  # Å, of the spline
     "prior": (0.1, 0.3e-3),  # of its values: a share of what Lennard-Jones has there, and eV
 }
@@ -84,30 +84,41 @@ class Scattering:
         shells = np.exp(-0.5 * ((self.q[:, None] - lengths) / self.width) ** 2)
         self.q, shells = (x[np.sum(shells, axis=1) > 0.5] for x in (self.q, shells))  # of small q a cell has few
         self.measured = shells @ np.interp(lengths, *measured()) / np.sum(shells, axis=1)
+        self.of = jax.jit(lambda graphs: jax.lax.map(self._of_one, graphs))
 
-    def of(self, graph: jp.Graph) -> jax.Array:
+    def _of_one(self, graph: jp.Graph) -> jax.Array:
         return observables.structure_factor(graph, ("Ar",), self.q, waves=self.waves, width=self.width)[0, 0]
 
 
 class Liquid:
-    """A liquid that goes on with ever new potentials."""
+    """A liquid that goes on with ever new potentials; where it is, is kept in a file."""
 
-    def __init__(self, settings: dict, potential: jp.Potential):
-        self.settings, self.key, self.momenta = settings, jax.random.key(settings["seed"]), None
+    def __init__(self, settings: dict, potential: jp.Potential, path: Path):
+        self.settings, self.path = settings, path
         self.atoms = bulk("Ar", "fcc", a=(4 / settings["density"]) ** (1 / 3), cubic=True).repeat(settings["cells"])
-        self._places(potential, 250.0, settings["melt"], 1.0)
+        graph = jp.from_atoms(self.atoms, settings["cutoff"])
+        self.system = System(graph, CSVR(temperature=settings["temperature"], timestep=settings["timestep"]))
+        if path.exists():
+            kept = np.load(path)
+            self.count, self.system = int(kept["count"]), self._from(kept["positions"], kept["momenta"])
+        else:
+            self.count = 0
+            self._places(potential, 250.0, settings["melt"], 1.0)
+
+    def _from(self, positions: np.ndarray, momenta: np.ndarray) -> System:
+        fractional = np.linalg.solve(self.atoms.cell.array.T, positions.T).T % 1.0 % 1.0
+        return self.system.replace(positions=jnp.asarray(fractional), momenta=jnp.asarray(momenta - momenta.mean(axis=0)))
 
     def _places(self, potential: jp.Potential, temperature: float, picoseconds: float, between: float) -> list[np.ndarray]:
         """Positions along the next part of the trajectory."""
-        settings, (self.key, key) = self.settings, jax.random.split(self.key)
-        graph, dt = jp.from_atoms(self.atoms, settings["cutoff"]), settings["timestep"]
-        system = System(graph, CSVR(temperature=temperature, timestep=dt), momenta=self.momenta)
-        steps, interval = (round(1e3 * time / dt) for time in (picoseconds, between))
-        places = []
-        for _, found in tqdm(blocks(system, system.init(key, potential), potential, steps=steps, interval=interval), total=steps // interval):
+        settings, places = self.settings, []
+        system = self.system.replace(ensemble=self.system.ensemble.replace(temperature=jnp.asarray(temperature)))
+        state = system.init(jax.random.fold_in(jax.random.key(settings["seed"]), self.count), potential)
+        steps, interval = (round(1e3 * time / settings["timestep"]) for time in (picoseconds, between))
+        for _, found in blocks(system, state, potential, steps=steps, interval=interval):
             places.append(found.positions)
-            self.momenta = found.momenta - found.momenta.mean(axis=0)
-        self.atoms.positions = places[-1]
+        self.count, self.system = self.count + 1, self._from(found.positions, found.momenta)
+        np.savez(self.path, count=self.count, positions=found.positions, momenta=found.momenta)
         return places
 
     def sampled(self, potential: jp.Potential) -> trajectories.Sample:
@@ -118,15 +129,21 @@ class Liquid:
             atoms = self.atoms.copy()
             atoms.positions = place
             graphs.append(jp.from_atoms(atoms, settings["cutoff"]))
-        slots = max(graph.neighbors.shape[1] for graph in graphs)
+        slots = 8 * -(-max(graph.neighbors.shape[1] for graph in graphs) // 8)
         return trajectories.sample([jp.graph.pad(graph, max_neighbors=slots) for graph in graphs], potential, settings["temperature"])
 
 
 def pair_energy(potential: jp.Potential, r: np.ndarray) -> np.ndarray:
     """V at distances [R] in Å, in eV, with the end that the potential gives it."""
     pair = jp.from_atoms(Atoms("Ar2", positions=[[0, 0, 0], [3.0, 0, 0]]), float(potential.reach))
-    places = jnp.zeros((len(r), 2, 3)).at[:, 1, 0].set(r)
-    return np.asarray(jax.vmap(lambda place: potential(pair.replace(positions=place)))(places))
+    places = np.zeros((len(r), 2, 3))
+    places[:, 1, 0] = r
+    return np.asarray(_energies(potential, pair, places))
+
+
+@jax.jit
+def _energies(potential: jp.Potential, graph: jp.Graph, places: jax.Array) -> jax.Array:
+    return jax.vmap(lambda place: potential(graph.replace(positions=place)))(places)
 
 
 def minimum(potential: jp.Potential) -> tuple[float, float]:
@@ -136,27 +153,34 @@ def minimum(potential: jp.Potential) -> tuple[float, float]:
     return float(r[np.argmin(energies)]), float(-np.min(energies) / BOLTZMANN)
 
 
-def found_from(settings: dict, potential: jp.Potential, patterns: tuple[str, ...], terms: dict, liquid: Liquid, scattering: Scattering) -> tuple:
+def found_from(settings: dict, potential: jp.Potential, widths: dict, liquid: Liquid, scattering: Scattering, path: Path) -> tuple:
     """The potential of a form that gives the measured S(q), what its own states give, and the way there."""
-    way, message = [], ""
-    for turn in range(settings["turns"] + 1):
+
+    def sampled(potential: jp.Potential, _: int) -> tuple:
         states = liquid.sampled(potential)
-        factors = jax.lax.map(scattering.of, states.graphs)
+        return states, scattering.of(states.graphs)
 
-        def mean(potential: jp.Potential, states=states, factors=factors) -> jax.Array:
-            found = trajectories.reweighted(states, lambda graph: jnp.zeros(()), potential, least=0.0)
-            return jnp.where(found.effective < settings["least"], jnp.nan, found.weights @ factors)
+    def means(potential: jp.Potential, found: tuple) -> jax.Array:
+        return trajectories.reweighted(found[0], lambda graph: jnp.zeros(()), potential, least=0.0).weights @ found[1]
 
-        own = np.asarray(factors.mean(axis=0))
-        at, depth = minimum(potential)
-        rms = float(np.sqrt(np.mean((own - scattering.measured) ** 2)))
-        way.append({"minimum, Å": at, "depth, K": depth, "rms of S": rms})
-        print(json.dumps(way[-1]), flush=True)
-        still = len(way) > 1 and abs(at - way[-2]["minimum, Å"]) < settings["still"] and "NaN" not in message
-        if still or turn == settings["turns"]:
-            return potential, own, way, still
-        found = jp.fit.objective(potential, *patterns, observables={"S(q)": (mean, scattering.measured, settings["sigma"])} | terms, progress=False)
-        potential, message = found.model, found.message
+    def told(potential: jp.Potential) -> dict:
+        return dict(zip(("minimum, Å", "depth, K"), minimum(potential), strict=True))
+
+    search = Search(potential, widths, means, scattering.measured, settings["sigma"], least=settings["least"], path=path)
+    while not _still(settings, search.turns) and len(search.turns) < settings["turns"]:
+        turn = search.turn(sampled, told)
+        rms = float(np.sqrt(np.mean((np.array(turn["means"]) - scattering.measured) ** 2)))
+        well = f"minimum {turn['minimum, Å']:.3f} Å, {turn['depth, K']:.1f} K deep"
+        print(f"{well}; rms of S {rms:.4f}; part {turn['part']:.2f}, {turn['seconds']:.0f} s", flush=True)
+    last = search.turns[-1]
+    return search.build(jnp.asarray(last["x"])), np.array(last["means"]), search.turns
+
+
+def _still(settings: dict, turns: list[dict]) -> bool:
+    """Whether the minimum has come to rest, in whole steps."""
+    if len(turns) < settings["rest"] or any(turn["part"] < 1 for turn in turns[-settings["rest"] :]):
+        return False
+    return bool(np.ptp([turn["minimum, Å"] for turn in turns[-settings["rest"] :]]) < settings["still"])
 
 
 def figure(settings: dict, scattering: Scattering, curves: dict, potentials: dict, path: Path) -> None:
@@ -176,35 +200,30 @@ def figure(settings: dict, scattering: Scattering, curves: dict, potentials: dic
     plt.close(chart)
 
 
-def run(settings: dict, path: Path | None) -> dict:
+def run(settings: dict, results: Path, chart: Path | None) -> dict:
     """Both forms, one after the other."""
-    began = time.monotonic()
+    results.mkdir(parents=True, exist_ok=True)
     epsilon, sigma = settings["begin"]
     cutoff = PolynomialCutoff(settings["cutoff"], width=1.0)
     start = LennardJones(("Ar",), epsilon=epsilon * BOLTZMANN, sigma=sigma, cutoff=cutoff)
-    liquid = Liquid(settings, start)
+    liquid = Liquid(settings, start, results / "liquid.npz")
     scattering = Scattering(settings, liquid.atoms.cell.array)
-    form, of_form, way, still = found_from(settings, start, ("epsilon", "sigma"), {}, liquid, scattering)
-    results = {"q": scattering.q.tolist(), "Lennard-Jones": {"way": way, "still": still, "sigma, Å": float(form.sigma)}}
+    form, of_form, way = found_from(settings, start, settings["widths"], liquid, scattering, results / "lennard_jones.json")
     knots = np.array(settings["knots"])
     values = pair_energy(form, knots)
     slope = jax.grad(lambda r: form.pair(r, 0, 0))(knots[0])
     spline = PairSpline(("Ar",), (("Ar", "Ar"),), (CubicSpline(knots, values, first=slope, last=0.0),))
     share, least = settings["prior"]
     width = np.append(np.hypot(share * values, least)[:-1], 1e-9)  # it ends at nothing
-    prior = {"prior": (lambda potential: jnp.asarray(potential.splines[0].y), values, width)}
-    free, of_free, way, still = found_from(settings, spline, ("splines.0.y",), prior, liquid, scattering)
-    results |= {"spline": {"way": way, "still": still, "values, meV": (1e3 * np.asarray(free.splines[0].y)).tolist()}}
-    results["seconds"] = time.monotonic() - began
-    if path is not None:
-        figure(settings, scattering, {"Lennard-Jones": of_form, "spline": of_free}, {"Lennard-Jones": form, "spline": free}, path)
-    return results
+    free, of_free, longer = found_from(settings, spline, {"splines.0.y": width}, liquid, scattering, results / "spline.json")
+    if chart is not None:
+        figure(settings, scattering, {"Lennard-Jones": of_form, "spline": of_free}, {"Lennard-Jones": form, "spline": free}, chart)
+    return {name: found[-1]["minimum, Å"] for name, found in (("Lennard-Jones", way), ("spline", longer))}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--begin", type=float, default=SETTINGS["begin"][1], help="σ of the first potential, in Å")
     sigma = parser.parse_args().begin
-    results = run(SETTINGS | {"begin": (SETTINGS["begin"][0], sigma)}, HERE / "argon_structure.png" if sigma == SETTINGS["begin"][1] else None)
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / f"argon_structure_{sigma:g}.json").write_text(json.dumps(results, indent=1) + "\n")
+    chart = HERE / "argon_structure.png" if sigma == SETTINGS["begin"][1] else None
+    print(run(SETTINGS | {"begin": (SETTINGS["begin"][0], sigma)}, HERE / "results" / f"argon_structure_{sigma:g}", chart))

@@ -1,0 +1,239 @@
+"""Water with one bead per molecule: pairs and angles from the measured g(r), the measured density of angles and the pressure, by reweighted means.
+
+    JAXPOT_DATA=... python experiments/differentiable_md/water.py             # 300 beads; goes on where it was killed
+    JAXPOT_DATA=... python experiments/differentiable_md/water.py --check     # then a longer trajectory of what was found
+
+A cubic spline of the distance and the three-body term of Stillinger and Weber begin as the monatomic water of Molinero and Moore; the values of
+the spline, the strength of the angles, their ideal and their range move as far as enough states count (`search.py`), and the liquid is simulated anew. Both
+distributions are histograms about the points of the measured ones and are fixed for a state; the pressure has a derivative of its own as well.
+"""
+
+import argparse
+import csv
+import json
+import os
+import time
+from pathlib import Path
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+
+import jax.numpy as jnp  # noqa: E402
+import matplotlib  # noqa: E402
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+from ase import Atoms  # noqa: E402
+from search import Search  # noqa: E402
+
+import jaxpot as jp  # noqa: E402
+from jaxpot import observables, trajectories  # noqa: E402
+from jaxpot.empirical import CubicSpline, PairSpline, StillingerWeber  # noqa: E402
+from jaxpot.md import CSVR, System, blocks  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+BAR = 1e-4  # GPa
+MOLECULE = 18.015  # amu
+AVOGADRO = 0.602214076  # molecules of 1 amu in 1 g/cm³, per Å³
+SPECIES = ("O",)
+WATER = {"epsilon": 0.268381, "sigma": 2.3925, "a": 1.8, "lam": 23.15, "gamma": 1.2, "cosine": -1 / 3}  # J. Phys. Chem. B 113, 4008 (2009)
+SETTINGS = {
+    "seed": 0,
+    "beads": 300,
+    "timestep": 5.0,  # fs
+    "melt": 20.0,  # ps at 400 K, once
+    "settle": 5.0,  # ps before states count, for every potential
+    "states": 200,
+    "between": 0.25,  # ps between two states
+    "knots": (2.3, 2.5, 2.65, 2.8, 2.95, 3.1, 3.3, 3.5, 3.8, 4.1, 4.5, 5.0, 5.5, 6.0, 6.6),  # Å, of the spline
+    "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15},  # how far each may be from where it began; y in eV
+    "sigma": (0.02, 0.02, 0.01),  # of g, of the density of angles, and of the pressure in GPa
+    "least": 0.4,  # share of the states that must count after a step
+    "turns": 16,
+    "check": {"states": 4000, "between": 0.1},
+}
+
+
+def measured() -> tuple[np.ndarray, ...]:
+    """r in Å, g, θ in radian, density of angles, of O–O distances below 3.18 Å; temperature in K, density in beads/Å³ and radius of neighbours in Å."""
+    if "JAXPOT_DATA" not in os.environ:
+        raise SystemExit("the measured distributions are read through JAXPOT_DATA; write JAXPOT_DATA=/path/to/shared before the command")
+    folder = Path(os.environ["JAXPOT_DATA"]) / "data" / "diffmd_targets"
+    columns = []
+    for name in ("water_OO_rdf.csv", "water_OOO_adf.csv"):
+        with open(folder / name) as file:
+            columns += list(np.array([list(map(float, row)) for row in list(csv.reader(file))[1:]]).T)
+    asked = json.loads((folder / "targets.json").read_text())["water"]
+    return (*columns, asked["temperature_K"], 1e-3 * asked["density_kg_m3"] * AVOGADRO / MOLECULE)
+
+
+def edges(points: np.ndarray) -> np.ndarray:
+    """Of bins about points: half-way between them, and at the ends the points themselves."""
+    return np.concatenate([points[:1], 0.5 * (points[1:] + points[:-1]), points[-1:]])
+
+
+class Distributions:
+    """g(r) and the density of angles of states, in bins about the measured points."""
+
+    radius = 3.18  # Å, of neighbours in angles
+
+    def __init__(self, length: float, n: int):
+        self.r, self.g, self.theta, self.p, self.temperature, self.density = measured()
+        self.length, self.n = length, n
+        self.shells, self.arcs = edges(self.r), edges(self.theta)
+
+    def of(self, positions: np.ndarray) -> np.ndarray:
+        """Shape [R + A], of positions [N, 3] in the cube."""
+        vectors = positions[None] - positions[:, None]
+        vectors -= self.length * np.round(vectors / self.length)
+        r = np.linalg.norm(vectors, axis=-1)
+        r[np.diag_indices(self.n)] = np.inf
+        ideal = self.n * (self.n - 1) / self.length**3 * 4 / 3 * np.pi * np.diff(self.shells**3)
+        g = np.histogram(r, self.shells)[0] / ideal
+        angles = []
+        for i in range(self.n):
+            near = np.flatnonzero(r[i] < self.radius)
+            units = vectors[i, near] / r[i, near, None]
+            angles.append(np.arccos(np.clip((units @ units.T)[np.triu_indices(len(near), 1)], -1, 1)))
+        angles = np.concatenate(angles)
+        return np.append(g, np.histogram(angles, self.arcs)[0] / (len(angles) * np.diff(self.arcs)))
+
+    @property
+    def goal(self) -> np.ndarray:
+        return np.append(self.g, self.p)
+
+    def deviation(self, found: np.ndarray) -> tuple[float, float]:
+        """Mean squares of g and of the density of angles less the measured ones."""
+        squares = (found[: len(self.goal)] - self.goal) ** 2
+        return float(np.mean(squares[: len(self.r)])), float(np.mean(squares[len(self.r) :]))
+
+
+class Liquid:
+    """Beads in a cube that go on with ever new potentials; where they are, is kept in a file."""
+
+    def __init__(self, settings: dict, potential: jp.Potential, path: Path):
+        self.settings, self.path, n = settings, path, settings["beads"]
+        self.temperature, density = measured()[4:]
+        self.length = (n / density) ** (1 / 3)
+        side = int(np.ceil(n ** (1 / 3)))
+        sites = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+        sites = sites[np.sort(np.random.default_rng(settings["seed"]).permutation(len(sites))[:n])] / side
+        self.atoms = Atoms(f"O{n}", positions=sites * self.length, cell=[self.length] * 3, pbc=True)
+        self.reach = float(potential.reach)
+        ensemble = CSVR(temperature=self.temperature, timestep=settings["timestep"])
+        self.system = System(jp.from_atoms(self.atoms, self.reach), ensemble, masses=np.full(n, MOLECULE))
+        self.count = 0
+        if path.exists():
+            kept = np.load(path)
+            self.count, self.system = int(kept["count"]), self._from(kept["positions"], kept["momenta"])
+        else:
+            self._places(potential, 400.0, settings["melt"], 1.0)
+
+    def _from(self, positions: np.ndarray, momenta: np.ndarray) -> System:
+        fractional = (positions / self.length) % 1.0 % 1.0
+        return self.system.replace(positions=jnp.asarray(fractional), momenta=jnp.asarray(momenta - momenta.mean(axis=0)))
+
+    def _places(self, potential: jp.Potential, temperature: float, picoseconds: float, between: float) -> list[np.ndarray]:
+        """Positions along the next part of the trajectory."""
+        system = self.system.replace(ensemble=self.system.ensemble.replace(temperature=jnp.asarray(temperature)))
+        state = system.init(jax.random.fold_in(jax.random.key(self.settings["seed"]), self.count), potential)
+        steps, interval = (round(1e3 * time / self.settings["timestep"]) for time in (picoseconds, between))
+        places = []
+        for _, found in blocks(system, state, potential, steps=steps, interval=interval):
+            places.append(found.positions)
+        self.count, self.system = self.count + 1, self._from(found.positions, found.momenta)
+        np.savez(self.path, count=self.count, positions=found.positions, momenta=found.momenta)
+        return places
+
+    def sampled(self, potential: jp.Potential, states: int, between: float) -> tuple[trajectories.Sample, list[np.ndarray]]:
+        """States of a potential, and their positions; those before the liquid has come to rest do not count."""
+        places = self._places(potential, self.temperature, self.settings["settle"] + states * between, between)[-states:]
+        graphs = []
+        for place in places:
+            atoms = self.atoms.copy()
+            atoms.positions = place
+            graphs.append(jp.from_atoms(atoms, self.reach))
+        slots = 8 * -(-max(graph.neighbors.shape[1] for graph in graphs) // 8)
+        return trajectories.sample([jp.graph.pad(graph, max_neighbors=slots) for graph in graphs], potential, self.temperature), places
+
+
+def start(settings: dict) -> jp.Potential:
+    """Monatomic water: its pairs as a spline that ends at 0, and its angles."""
+    pairs = StillingerWeber(SPECIES, A=7.049556277, B=0.6022245584, p=4.0, q=0.0, **(WATER | {"lam": 0.0}))
+    knots = np.array(settings["knots"])
+    pair = jp.from_atoms(Atoms("O2", positions=[[0, 0, 0], [2.5, 0, 0]]), float(pairs.reach))
+
+    def energy(r):
+        return pairs(pair.replace(positions=jnp.zeros((2, 3)).at[1, 0].set(r)))
+
+    values = np.array([float(energy(r)) if r < pairs.reach else 0.0 for r in knots])
+    spline = CubicSpline(knots, values, first=float(jax.grad(energy)(knots[0])), last=0.0)
+    angles = StillingerWeber(SPECIES, A=0.0, B=0.0, p=4.0, q=0.0, **WATER)
+    return PairSpline(SPECIES, (SPECIES * 2,), (spline,)) + angles
+
+
+def widths_of(settings: dict) -> dict:
+    own = settings["widths"]
+    y = np.full(len(settings["knots"]), own["y"])
+    y[-1] = 1e-9  # it ends at nothing
+    return {"*.splines.0.y": y} | {f"*.{name}": own[name] for name in ("lam", "gamma", "cosine")}
+
+
+def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
+    """The search; every turn is stored in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = start(settings)
+    liquid = Liquid(settings, first, folder / "liquid.npz")
+    shown = Distributions(liquid.length, settings["beads"])
+
+    def sampled(potential: jp.Potential, _: int) -> tuple:
+        states, places = liquid.sampled(potential, settings["states"], settings["between"])
+        return states, jnp.stack([shown.of(place) for place in places])
+
+    def means(potential: jp.Potential, found: tuple) -> jax.Array:
+        states, seen = found
+        own = trajectories.reweighted(states, lambda graph: observables.thermal_pressure(potential, graph, liquid.temperature), potential, least=0.0)
+        return jnp.append(own.weights @ seen, own.mean)
+
+    sigma = np.repeat(settings["sigma"], [len(shown.r), len(shown.theta), 1])
+    search = Search(first, widths_of(settings), means, np.append(shown.goal, BAR), sigma, least=settings["least"], path=folder / "turns.json")
+    while len(search.turns) < settings["turns"]:
+        turn = search.turn(sampled)
+        both = shown.deviation(np.array(turn["means"]))
+        own = f"g {both[0]:.2e}, angles {both[1]:.2e}, pressure {turn['means'][-1] / BAR:7.0f} bar"
+        print(f"turn {len(search.turns):>2}, {turn['seconds']:4.0f} s: {own}, part {turn['part']:.2f}", flush=True)
+    return liquid, shown, search
+
+
+def checked(settings: dict, liquid: Liquid, shown: Distributions, potential: jp.Potential, chart: Path) -> dict:
+    """What a longer trajectory says of a potential, with a figure."""
+    began = time.monotonic()
+    states, places = liquid.sampled(potential, **settings["check"])
+    found = np.mean([shown.of(place) for place in places], axis=0)
+    pressure = jax.jit(lambda potential, graphs: jax.lax.map(lambda graph: observables.thermal_pressure(potential, graph, liquid.temperature), graphs))
+    own = observables.block_average(np.asarray(pressure(potential, states.graphs)) / BAR, blocks=16)
+    both = shown.deviation(found)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), constrained_layout=True)
+    cut = len(shown.r)
+    for axis, x, goal, own_values in zip(axes, (shown.r, np.degrees(shown.theta)), (shown.g, shown.p), (found[:cut], found[cut:]), strict=True):
+        axis.plot(x, goal, "k", linewidth=1, label="measured")
+        axis.plot(x, own_values, "C0.", markersize=3, label="one bead per molecule")
+        axis.legend(frameon=False)
+    axes[0].set(xlabel="r, Å", ylabel="g(r)")
+    axes[1].set(xlabel="θ, degrees", ylabel="P(θ), 1/radian")
+    figure.savefig(chart, dpi=110)
+    plt.close(figure)
+    return {"g": both[0], "angles": both[1], "sum": sum(both), "pressure, bar": [float(own.mean), float(own.error)], "seconds": time.monotonic() - began}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="examine the potential that was found")
+    check, folder = parser.parse_args().check, HERE / "results" / "water"
+    liquid, shown, search = run(SETTINGS, folder)
+    if check:
+        told = checked(SETTINGS, liquid, shown, search.build(search.x), HERE / "water.png")
+        (folder / "check.json").write_text(json.dumps(told, indent=1) + "\n")
+        print(json.dumps(told, indent=1))
