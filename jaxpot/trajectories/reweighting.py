@@ -78,7 +78,7 @@ def sample(graphs: Sequence[Graph] | Graph, potential: Potential, temperature: f
             raise ValueError(
                 f"sample: expected states of one shape, got {len(shapes)} shapes of {len(graphs)} graphs; write pad(graph, max_neighbors=K) with one K"
             )
-        graphs = jax.tree_util.tree_map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *graphs)
+        graphs = jax.tree_util.tree_map(lambda *leaves: jnp.asarray(np.stack(leaves)), *graphs)  # on the host: jnp.stack of M arrays compiles for long
     energies = jax.jit(energies_of)(potential, graphs)
     if not np.all(np.isfinite(energies)):
         bad = np.flatnonzero(~np.isfinite(energies))
