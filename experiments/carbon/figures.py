@@ -109,11 +109,16 @@ def draw_order(melts: dict[str, dict], path: Path) -> None:
     plt.close(figure)
 
 
+def _place(path: Path) -> tuple[str, float]:
+    kind, density = path.stem.split("-")
+    return kind, float(density)
+
+
 def main(folder: Path, config: dict) -> None:
     """Prints and stores what there is."""
     fits = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if path.stem in ("ACE", "GAP")}
     stages = [stage for stage, _ in melt_quench.schedule(config["protocol"], config["dynamics"]["interval"] * config["dynamics"]["timestep"])]
-    melts = {path.stem: glass.described(melt_quench.read(path), stages, config["analysis"]) for path in sorted(folder.glob("*-*.npz"))}
+    melts = {path.stem: glass.described(melt_quench.read(path), stages, config["analysis"]) for path in sorted(folder.glob("*-*.npz"), key=_place)}
     (folder / "melts.json").write_text(json.dumps(melts, indent=1) + "\n")
     text = "\n\n".join([errors_table(fits)] * bool(fits) + [melts_table(melts)] * bool(melts))
     (folder / "table.md").write_text(text + "\n")
