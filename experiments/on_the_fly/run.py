@@ -46,7 +46,7 @@ def labelled(frames: list) -> list:
 
 def crystals(config: dict) -> list:
     """The frames of the start."""
-    perfect = bulk("Si", a=config["teacher"]["lattice"], cubic=True) * (config["teacher"]["repeat"],) * 3
+    perfect = bulk("Si", a=config["teacher"]["lattice"], cubic=True).repeat(config["teacher"]["repeat"])
     frames = [perfect.copy() for _ in range(config["start"]["frames"])]
     for seed, atoms in enumerate(frames):
         atoms.rattle(config["start"]["displacement"], seed=seed)
