@@ -2,7 +2,6 @@
 
 import functools
 
-import ase.symbols
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,14 +70,18 @@ class Complexes(Totals):
         for is_this, totals in zip(self._matches(graph), self.totals, strict=True):
             if bool(is_this):
                 return totals.causes(graph)
+        from ase.symbols import Symbols
+
         there = np.asarray(graph.numbers)
-        formula = str(ase.symbols.Symbols(there[there > 0]))
+        formula = str(Symbols(there[there > 0]))
         return (f"Complexes knows structures of {', '.join(self.formulas)}, this one is {formula}; give its totals too, with the formula {formula!r}",)
 
 
 @functools.cache
 def _numbers(formula: str) -> np.ndarray:
+    from ase.symbols import symbols2numbers
+
     try:
-        return np.asarray(ase.symbols.symbols2numbers(formula))
+        return np.asarray(symbols2numbers(formula))
     except (KeyError, ValueError) as error:
         raise ValueError(f"Complexes: {formula!r} is not a row of chemical symbols such as 'OH2Na', as str(atoms.symbols) writes them") from error
