@@ -179,7 +179,7 @@ def test_outer_fields_and_surfaces():
     """A field acts on each atom alone; a field of the surface, or a background, is of no pair."""
     model, (momenta, masses) = catalog.molecular("electrostatics-direct"), moving(6, len(MOLECULE))
     graph = to_graph(MOLECULE).replace(field=np.array([0.1, -0.2, 0.3]))
-    got, expected, _ = by_definition(model, graph, momenta, masses)
+    got, expected, *_ = by_definition(model, graph, momenta, masses)
     assert_close(got, expected)
     crystal = catalog.molecular("electrostatics")
     vacuum = crystal.replace(sum=crystal.sum.replace(depolarisation=np.array(1.0)))
