@@ -10,6 +10,7 @@ import optax
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from wells import Well
 
 import jaxpot as jp
 from jaxpot import observables, trajectories
@@ -132,28 +133,18 @@ def test_evidence_alone_is_that_of_maximise_evidence(frames):
 # --- an observable that is NaN where too few states count -------------------------------------------------------------------
 
 
-@jp.pytree
-class Spring(jp.Potential):
-    stiffness: jax.Array
-    species = ("Ar",)
-    reach = jnp.asarray(1.0)
-
-    def energies(self, graph):
-        return 0.5 * self.stiffness * graph.positions[:, 0] ** 2
-
-
 def mean_square(stiffness, n=400):
     """<x²> of a spring by reweighting of states at quantiles of another."""
     x = np.sqrt(KT / stiffness) * np.asarray(jax.scipy.stats.norm.ppf((np.arange(n) + 0.5) / n))
     one = jp.from_atoms(Atoms("Ar", positions=[[0, 0, 0]]), 1.0)
     graphs = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (n, *np.shape(leaf))), one)
-    states = trajectories.sample(graphs.replace(positions=jnp.zeros((n, 1, 3)).at[:, 0, 0].set(x)), Spring(stiffness), 300.0)
+    states = trajectories.sample(graphs.replace(positions=jnp.zeros((n, 1, 3)).at[:, 0, 0].set(x)), Well(stiffness), 300.0)
     return lambda potential: trajectories.reweighted(states, lambda graph: graph.positions[0, 0] ** 2, potential, least=0.7).mean
 
 
 def springs(function, optimizer=None, stiffness=1.0, **others):
     terms = {"mean square": (function, KT / 40, 0.01 * KT / 40)}  # of a spring of 40 eV/Å²
-    return jp.fit.objective(Spring(stiffness), "stiffness", observables=terms, optimizer=optimizer, **others)
+    return jp.fit.objective(Well(stiffness), "stiffness", observables=terms, optimizer=optimizer, **others)
 
 
 @pytest.mark.parametrize("optimizer", [None, optax.adam(1.0)], ids=["lbfgs", "adam"])
@@ -247,7 +238,7 @@ def test_kill_9_loses_nothing(tmp_path):
 )
 def test_refused(keywords, error, message):
     with pytest.raises(error, match=message):
-        jp.fit.objective(Spring(1.0), "stiffness", **keywords)
+        jp.fit.objective(Well(1.0), "stiffness", **keywords)
 
 
 def test_labels_of_nothing_that_is_predicted(frames):

@@ -1,10 +1,10 @@
-"""How prior and noise levels of the ACE were chosen: by cross-validation among training frames, trajectory by trajectory.
+"""What prior and noise levels of the ACE are worth: by cross-validation among training frames, trajectory by trajectory.
 
     python experiments/carbon/choose.py
 
 Only training frames are read. In each of four folds a quarter of the trajectories (`group`) is left out, so that no frame is judged by its neighbours in
 time. Rows are made once; a fit is one Cholesky decomposition. Settings are ranked by the geometric mean of the errors (RMSE) of energies and
-forces; the first is the one of config.toml. What is not in the grid was set beforehand: cutoff and degrees by what a melt on one core affords.
+forces; README.md says why config.toml has not the first. What is not in the grid was set beforehand: cutoff and degrees by what a melt on one core affords.
 """
 
 import itertools
@@ -30,6 +30,7 @@ from tqdm import tqdm  # noqa: E402
 import jaxpot as jp  # noqa: E402
 
 FOLDS = 4
+SIX = np.triu_indices(3)  # entries of a virial, which is symmetric
 ORDERS, SCALES = (2.0, 4.0), (1.0, 4.0, 16.0)
 ENERGIES, FORCES = (0.003, 0.01, 0.03), (0.1, 0.2, 0.4)  # noise levels, eV per √atom and eV/Å
 
@@ -59,14 +60,14 @@ class CrossValidation:
             n, made, wanted = sizes[frame], rows(term, structure.graphs), structure.targets
             energy = np.asarray(made.energy)[None], np.array([wanted.energy - n * alone])
             forces = np.asarray(made.forces)[:n].reshape(3 * n, -1), wanted.forces[:n].reshape(-1)
-            found[frame] = energy, forces, (np.asarray(made.virial).reshape(9, -1), wanted.virial.reshape(-1))
+            found[frame] = energy, forces, (np.asarray(made.virial)[SIX], wanted.virial[SIX])
         own = [np.flatnonzero(self.fold == k) for k in range(FOLDS)]
         self.sizes = [sizes[frames_of_fold] for frames_of_fold in own]
         # energies, forces and virials of every fold: rows and labels
         self.parts = [[tuple(np.concatenate([found[i][kind][j] for i in of_fold]) for j in (0, 1)) for kind in range(3)] for of_fold in own]
         self.force_scales = np.sqrt(sum(np.sum(parts[1][0] ** 2, axis=0) for parts in self.parts) / (3 * sizes.sum()))
         # noise of energies and virials grows as the root of the number of atoms
-        roots = [(n**0.5, np.ones(3 * n.sum()), np.repeat(n**0.5, 9)) for n in self.sizes]
+        roots = [(n**0.5, np.ones(3 * n.sum()), np.repeat(n**0.5, 6)) for n in self.sizes]
         self.sums = [
             [((A / root[:, None]).T @ (A / root[:, None]), A.T @ (y / root**2)) for (A, y), root in zip(parts, of_fold, strict=True)]
             for parts, of_fold in zip(self.parts, roots, strict=True)

@@ -117,8 +117,8 @@ class ChargePowers(LocalDescriptor):
         return (self.degree + 1) * self.descriptor.n_features
 
     def environment(self, env: Environment) -> Array:
-        x = features(self.descriptor, jax.tree_util.tree_map(lambda leaf: leaf[None], env))
-        return self.times_powers(x, jax.tree_util.tree_map(lambda leaf: leaf[None], env))[0]
+        one = jax.tree_util.tree_map(lambda leaf: leaf[None], env)
+        return self.times_powers(features(self.descriptor, one), one)[0]
 
     def times_powers(self, x: Array, envs: Environment) -> Array:
         """[n, F, ...] of a stack of atoms, times the powers of what they carry -> [n, (D + 1) F, ...]."""

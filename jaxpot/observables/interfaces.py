@@ -151,7 +151,7 @@ def grain_boundary_energy(
       miller: indices of the plane of the boundary, with respect to that cell.
       layers: of that cell in either grain, as ASE counts them.
       gap: between the last planes of the two grains, in Å; 0 makes them one plane, which belongs to both.
-      relaxed, tolerance: as of `interface_energy`; grains do not glide along each other, as all places of a mirror image are in balance then.
+      relaxed, tolerance: as of `interface_energy`; one grain does not glide along the other, since between mirror images forces along the plane vanish.
 
     Raises:
       ValueError: for a negative gap, or grains of one plane.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
+from wells import Well
 
 import jaxpot as jp
 from jaxpot import observables, trajectories
@@ -52,18 +53,6 @@ def test_constants_of_cold_states_are_those_at_rest(crystal):
     assert own[3] == pytest.approx(-pressure, abs=1e-3)
 
 
-@jp.pytree
-class Springs(jp.Potential):
-    """Every atom on a spring of its own."""
-
-    stiffness: jax.Array
-    species = ("Ar",)
-    reach = jnp.asarray(1.0)
-
-    def energies(self, graph):
-        return 0.5 * self.stiffness * jnp.sum(graph.positions**2, axis=1)
-
-
 def test_search_finds_a_spring(tmp_path):
     kT, graph = 300 * BOLTZMANN, jp.from_atoms(Atoms("Ar"), 1.0)
 
@@ -79,7 +68,7 @@ def test_search_finds_a_spring(tmp_path):
     goal = np.array([kT / 2.0])
 
     def search():
-        return Search(Springs(jnp.asarray(0.5)), {"stiffness": 10.0}, means, goal, 1e-6, least=0.97, path=tmp_path / "turns.json")
+        return Search(Well(jnp.asarray(0.5)), {"stiffness": 10.0}, means, goal, 1e-6, least=0.97, path=tmp_path / "turns.json")
 
     first = search()
     turn = first.turn(sampled)

@@ -10,6 +10,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from catalog import OPTIMISED
+from wells import Well
 
 import jaxpot as jp
 from jaxpot import md, trajectories
@@ -20,18 +21,6 @@ from jaxpot.units import FEMTOSECOND
 SILICON = jp.empirical.StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3, A=7.049556277, B=0.6022245584, p=4.0, q=0.0)
 SOAP = jp.SOAP(jp.Density(("Si",), jp.CosineCutoff(4.0, width=1.0), jp.GTO(4), 3, sigma=0.5))
 ARGON = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(4.5, width=1.0))
-
-
-@jp.pytree
-class Well(jp.Potential):
-    """Every atom on a spring of its own."""
-
-    stiffness: jax.Array
-    species = ("Ar",)
-    reach = jnp.asarray(1.0)
-
-    def energies(self, graph):
-        return 0.5 * self.stiffness * jnp.sum(graph.positions**2, axis=1)
 
 
 def crystal(ensemble, repeat=2, rattle=0.1):
