@@ -21,7 +21,7 @@ LAYERS = {
 }  # fmt: skip
 CORE = {"numpy", "jax", "optax", "flax", "jax_md", "ase", "scipy", "jaxlib"}
 DRIVERS = {"tqdm", "matplotlib"}  # progress and plots: the fit's drivers and the command line
-CRYSTALS = {"phonopy", "spglib", "seekpath"}  # of the extra `properties`
+CRYSTALS = {"phonopy", "phono3py", "spglib", "seekpath"}  # of the extra `properties`
 FORMATS = {"yaml", "tomli_w", "h5py"}  # files of other codes, configurations
 
 

@@ -131,6 +131,9 @@ class Run:
             if sum(n_atoms >= 1000 for n_atoms in o.charges) > 1:
                 text = f"ParticleMesh at {accuracy:.0e} eV/Å: cost over N log N, largest relative to that of the smallest from 1000 charges"
                 self.claim(Claim(text, longrange.growth(times[accuracy]), 1.3, at_least=False))
+        for n_atoms in o.equilibrated:
+            self.compare(longrange.equilibration(n_atoms, max(o.accuracies), o.runs))
+            jax.clear_caches()
         if o.cells:
             self.results["expected errors"] = ratios = longrange.expected_errors(o.cells)
             self.claim(*longrange.claims_of_errors(ratios))
@@ -197,6 +200,7 @@ def main() -> None:
     parser.add_argument("--scaling-family", choices=tuple(models.FAMILIES), default="soap-linear")
     parser.add_argument("--scaling-atoms", type=int, default=32768)
     parser.add_argument("--charges", nargs="+", type=int, default=[100, 1000, 10_000, 100_000], help="of the part longrange")
+    parser.add_argument("--equilibrated", nargs="*", type=int, default=[100, 1000, 10_000], help="likewise, of the equilibration of charges")
     parser.add_argument("--accuracies", nargs="+", type=float, default=[1e-4, 1e-6, 1e-9], help="likewise, of its forces, in eV/Å")
     parser.add_argument("--cells", type=int, default=100, help="likewise, random ones for the error that is expected")
     parser.add_argument("--output", type=Path, default=HERE / "results")

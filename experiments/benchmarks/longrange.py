@@ -1,5 +1,5 @@
-"""Sums of charges in crystals: jaxpot's Ewald and ParticleMesh beside jax-pme and torch-pme, at equal errors of the forces; how cost grows; and
-whether the error that is expected is the true one."""
+"""Sums of charges in crystals: jaxpot's Ewald and ParticleMesh beside jax-pme and torch-pme, at equal errors of the forces; how cost grows; whether the
+error that is expected is the true one; and charges that minimise their energy, by conjugate gradients and by the whole matrix."""
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,14 @@ import jaxpot as jp
 from experiments.benchmarks import peers, timing
 from experiments.benchmarks.comparisons import Claim, Comparison
 from jaxpot.cutoffs import PolynomialCutoff
-from jaxpot.longrange import Coulomb, PairSum, ParticleMesh, mesh_for, sum_for
+from jaxpot.longrange import ConjugateGradients, Coulomb, Dense, Direct, PairSum, ParticleMesh, QEq, mesh_for, sum_for
 from jaxpot.longrange.choice import ewald
 from jaxpot.longrange.task import task_of
 from jaxpot.units import COULOMB
 
 DENSITY = 0.05  # atoms per Å³, as in NaCl
 EWALD_UP_TO = 3000  # atoms; beyond, Ewald's sum takes minutes
+DENSE_UP_TO = 1000  # atoms; beyond, the matrix of the hardness takes minutes
 
 
 def salt(n_atoms: int, seed: int = 0) -> tuple[Atoms, np.ndarray]:
@@ -86,6 +87,31 @@ def sums(n_atoms: int, accuracy: float, runs: int) -> Comparison:
     result.times = timing.interleaved(contenders, runs)
     for name in ("jax-pme", "torch-pme"):
         result.faster(f"{n_atoms} charges at {accuracy:.0e} eV/Å against {name}", name, "ParticleMesh", 1.0)
+    return result
+
+
+def equilibration(n_atoms: int, accuracy: float, runs: int) -> Comparison:
+    """Charges of one salt that minimise their energy, and the sum of their squares with its derivatives by positions and strain."""
+    atoms, result = salt(n_atoms)[0], Comparison(f"equilibrated charges, errors of {accuracy:.0e} eV/Å", n_atoms)
+    species = ("Na", "Cl")
+    qeq = QEq(species, jp.IsolatedAtoms({"Na": 2.8, "Cl": 8.6}), hardness=[9.2, 18.7], sigma=[1.4, 1.0], sum=Direct())
+    qeq = qeq.replace(sum=sum_for(atoms, interaction=qeq.interaction, accuracy=accuracy), solver=ConjugateGradients())
+    graph = jp.from_atoms(atoms, float(qeq.reach))
+
+    def with_derivatives(model, graph):
+        def squares(positions, epsilon):
+            return jnp.sum(model.charges(jp.strain(graph.replace(positions=positions), epsilon)) ** 2)
+
+        return jax.value_and_grad(squares, argnums=(0, 1))(graph.positions, jnp.zeros((3, 3)))
+
+    name = type(qeq.sum).__name__
+    programs = {f"conjugate gradients on {name}": timing.program(QEq.charges, qeq, graph)}
+    programs[f"with derivatives, on {name}"] = timing.program(with_derivatives, qeq, graph)
+    if n_atoms <= DENSE_UP_TO:
+        programs["the whole matrix"] = timing.program(QEq.charges, qeq.replace(solver=Dense()), graph)
+        found, _, whole = (program() for program in programs.values())
+        result.check("largest difference of charges, e", float(jnp.max(jnp.abs(found - whole))), 1e-8)
+    result.times = timing.interleaved({text: timing.Timed(program) for text, program in programs.items()}, runs)
     return result
 
 

@@ -50,8 +50,8 @@ SETTINGS = {
     "knots": (2.3, 2.5, 2.65, 2.8, 2.95, 3.1, 3.3, 3.5, 3.8, 4.1, 4.5, 5.0, 5.5, 6.0, 6.6),  # Å, of the spline
     "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15},  # how far each may be from where it began; y in eV
     "sigma": (0.02, 0.02, 0.01),  # of g, of the density of angles, and of the pressure in GPa
-    "least": 0.4,  # share of the states that must count after a step
-    "turns": 16,
+    "least": 0.15,  # share of the states that must count after a step
+    "turns": 30,
     "check": {"states": 4000, "between": 0.1},
 }
 
@@ -178,7 +178,7 @@ def widths_of(settings: dict) -> dict:
     own = settings["widths"]
     y = np.full(len(settings["knots"]), own["y"])
     y[-1] = 1e-9  # it ends at nothing
-    return {"*.splines.0.y": y} | {f"*.{name}": own[name] for name in ("lam", "gamma", "cosine")}
+    return {"terms.0.splines.0.y": y} | {f"terms.1.{name}": own[name] for name in ("lam", "gamma", "cosine")}
 
 
 def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:

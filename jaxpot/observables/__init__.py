@@ -28,6 +28,7 @@ from jaxpot.observables.plots import (
     plot_structure_factor,
 )
 from jaxpot.observables.relaxation import Relaxation, relax
+from jaxpot.observables.scattered_phonons import LatticeConductivity, lattice_conductivity
 from jaxpot.observables.scattering import scattering_total, structure_factor, structure_factor_of_pairs, wave_vectors
 from jaxpot.observables.spectra import WAVENUMBER, Raman, Spectrum, infrared, power_spectrum, raman, vibrational_density
 from jaxpot.observables.springs import force_constants, third_order_force_constants
@@ -37,13 +38,14 @@ from jaxpot.observables.vibrations import Phonons, ThermalProperties, phonons
 from jaxpot.observables.volumes import EquationOfState, equation_of_state
 
 __all__ = [
-    "SQUARE_CENTIMETRES_PER_SECOND", "WAVENUMBER", "Defect", "EquationOfState", "Estimate", "GreenKubo", "MigrationPath", "Moduli", "Phonons",
-    "PlanarDefect", "Raman", "Relaxation", "Spectrum", "ThermalProperties", "angle_distribution", "block_average", "concentrations", "coordination",
-    "correlation", "cubic_constants", "diffusion", "dynamical_matrices", "elastic_constants", "equation_of_state", "force_constants", "frequencies",
-    "grain_boundary_energy", "grueneisen_parameters", "harmonic_free_energy", "heat_flux", "infrared", "interface_energy", "interstitial_energy",
-    "mean_square_displacement", "migration_path", "minimum", "moduli", "pair_distribution", "phonons", "plot_angle_distribution", "plot_green_kubo",
-    "plot_mean_square_displacement", "plot_pair_distribution", "plot_spectrum", "plot_structure_factor", "power_spectrum", "pressure", "raman",
-    "relax", "scattering_total", "stacking_fault_energy", "stress", "structure_factor", "structure_factor_of_pairs", "surface_energy",
-    "thermal_conductivity", "thermal_expansion", "thermal_pressure", "third_order_force_constants", "unwrapped", "vacancy_energy", "velocities_of",
-    "velocity_autocorrelation", "vibrational_density", "viscosity", "wave_vectors",
+    "SQUARE_CENTIMETRES_PER_SECOND", "WAVENUMBER", "Defect", "EquationOfState", "Estimate", "GreenKubo", "LatticeConductivity", "MigrationPath",
+    "Moduli", "Phonons", "PlanarDefect", "Raman", "Relaxation", "Spectrum", "ThermalProperties", "angle_distribution", "block_average",
+    "concentrations", "coordination", "correlation", "cubic_constants", "diffusion", "dynamical_matrices", "elastic_constants", "equation_of_state",
+    "force_constants", "frequencies", "grain_boundary_energy", "grueneisen_parameters", "harmonic_free_energy", "heat_flux", "infrared",
+    "interface_energy", "interstitial_energy", "lattice_conductivity", "mean_square_displacement", "migration_path", "minimum", "moduli",
+    "pair_distribution", "phonons", "plot_angle_distribution", "plot_green_kubo", "plot_mean_square_displacement", "plot_pair_distribution",
+    "plot_spectrum", "plot_structure_factor", "power_spectrum", "pressure", "raman", "relax", "scattering_total", "stacking_fault_energy", "stress",
+    "structure_factor", "structure_factor_of_pairs", "surface_energy", "thermal_conductivity", "thermal_expansion", "thermal_pressure",
+    "third_order_force_constants", "unwrapped", "vacancy_energy", "velocities_of", "velocity_autocorrelation", "vibrational_density", "viscosity",
+    "wave_vectors",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxpot.checks import optional
-from jaxpot.graph import from_atoms
+from jaxpot.graph import Graph, from_atoms
 from jaxpot.observables.springs import force_constants
 from jaxpot.potentials.base import Potential, evaluate
 from jaxpot.units import KJ_PER_MOL
@@ -15,7 +15,7 @@ from jaxpot.units import KJ_PER_MOL
 _constants = jax.jit(force_constants, static_argnames=("of", "at_once"))
 _evaluate = jax.jit(evaluate)
 
-_IMAGINARY = -0.05  # THz; what is above is round-off of motions of the whole
+IMAGINARY = -0.05  # THz; what is above is round-off of motions of the whole
 
 
 class ThermalProperties(NamedTuple):
@@ -63,14 +63,14 @@ class Phonons:
         """
         self.phonopy.run_mesh(list(mesh))
         points, lowest = self.phonopy.mesh.qpoints, self.phonopy.mesh.frequencies.min(axis=1)
-        if lowest.min() < _IMAGINARY:
-            worst = [i for i in np.argsort(lowest)[:3] if lowest[i] < _IMAGINARY]
+        if lowest.min() < IMAGINARY:
+            worst = [i for i in np.argsort(lowest)[:3] if lowest[i] < IMAGINARY]
             modes = "; ".join(f"{lowest[i]:.3f} THz at q = {np.round(points[i], 4).tolist()}" for i in worst)
             raise ValueError(
                 f"thermal_properties: imaginary frequencies, written as negative: {modes}. The crystal is at no minimum of energy: "
                 "write relax(potential, atoms, cell=True) for a rattled supercell, and take the phonons of what it finds"
             )
-        self.phonopy.run_thermal_properties(temperatures=np.asarray(temperatures, float), cutoff_frequency=-_IMAGINARY)
+        self.phonopy.run_thermal_properties(temperatures=np.asarray(temperatures, float), cutoff_frequency=-IMAGINARY)
         temperatures, energy, entropy, capacity = map(np.array, self.phonopy.thermal_properties.thermal_properties)
         return ThermalProperties(temperatures, energy * KJ_PER_MOL, 1e-3 * entropy * KJ_PER_MOL, 1e-3 * capacity * KJ_PER_MOL)
 
@@ -146,25 +146,41 @@ def phonons(potential: Potential, atoms: Any, supercell: Sequence[int], *, toler
       Togo, "First-principles phonon calculations with phonopy and phono3py", J. Phys. Soc. Jpn. 92, 012001 (2023).
     """
     optional("phonopy", "phonons", "properties")
-    from ase import Atoms
     from phonopy import Phonopy
+
+    phonopy = Phonopy(phonopy_cell(atoms), supercell_matrix=np.diag(supercell), primitive_matrix=np.eye(3))
+    phonopy.force_constants = force_constants_of_cell(potential, atoms, phonopy, "phonons", tolerance, charge)[2]
+    return Phonons(phonopy)
+
+
+def phonopy_cell(atoms: Any) -> Any:
+    """`ase.Atoms` as phonopy's atoms, with their masses."""
     from phonopy.structure.atoms import PhonopyAtoms
 
-    cell = PhonopyAtoms(symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, positions=atoms.positions, masses=atoms.get_masses())
-    phonopy = Phonopy(cell, supercell_matrix=np.diag(supercell), primitive_matrix=np.eye(3))
-    repeated = phonopy.supercell
-    graph = from_atoms(
-        Atoms(repeated.symbols, positions=repeated.positions, cell=repeated.cell, pbc=atoms.pbc), max(float(potential.reach), 0.1), charge=charge
-    )
+    return PhonopyAtoms(symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, positions=atoms.positions, masses=atoms.get_masses())
+
+
+def force_constants_of_cell(
+    potential: Potential, atoms: Any, of: Any, name: str, tolerance: float, charge: float
+) -> tuple[Graph, tuple[int, ...], np.ndarray]:
+    """The supercell of a `Phonopy` or `Phono3py`, the numbers of the atoms of one cell in it, and their force constants [n, N, 3, 3].
+
+    Raises:
+      ValueError: in the name of a function, for a largest force above the tolerance.
+    """
+    from ase import Atoms
+
+    repeated = of.supercell
+    supercell = Atoms(repeated.symbols, positions=repeated.positions, cell=repeated.cell, pbc=atoms.pbc)
+    graph = from_atoms(supercell, max(float(potential.reach), 0.1), charge=charge)
     force = float(np.max(np.linalg.norm(np.asarray(_evaluate(potential, graph).forces), axis=1)))
     if not force <= tolerance:
         raise ValueError(
-            f"phonons: the largest force is {force:.3g} eV/Å, expected at most {tolerance:g} eV/Å; "
+            f"{name}: the largest force is {force:.3g} eV/Å, expected at most {tolerance:g} eV/Å; "
             "write atoms = relax(potential, atoms, cell=True).atoms before"
         )
-    rows = tuple(int(i) for i in phonopy.primitive.p2s_map)
-    phonopy.force_constants = np.asarray(_constants(potential, graph, of=rows), float)
-    return Phonons(phonopy)
+    rows = tuple(int(i) for i in of.primitive.p2s_map)
+    return graph, rows, np.asarray(_constants(potential, graph, of=rows), float)
 
 
 def _plain(label: str) -> str:

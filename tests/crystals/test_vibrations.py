@@ -141,3 +141,27 @@ def test_bands():
     assert len(bands["frequencies"]) == len(bands["ends"]) and bands["frequencies"][0].shape == (5, 3)
     axes = phonons.plot(points=5)
     assert axes.get_ylabel() == "frequency (THz)" and "Γ" in [text.get_text() for text in axes.get_xticklabels()]
+
+
+def test_lattice_conductivity():
+    """Of solid argon: that of phono3py's own differences of forces, to their error; a cube's; what cannot be is refused."""
+    phono3py = pytest.importorskip("phono3py")
+    atoms, _ = argon()
+    ours = observables.lattice_conductivity(ARGON, atoms, (3, 3, 3), [50.0, 100.0], mesh=(7, 7, 7))
+    theirs = phono3py.Phono3py(ours.phono3py.unitcell, supercell_matrix=np.diag((3, 3, 3)), primitive_matrix=np.eye(3))
+    theirs.generate_displacements(distance=0.005)
+    evaluate, forces = jax.jit(jp.evaluate), []
+    for cell in theirs.supercells_with_displacements:
+        moved = jp.from_atoms(Atoms(cell.symbols, positions=cell.positions, cell=cell.cell, pbc=True), float(ARGON.reach))
+        forces.append(np.asarray(evaluate(ARGON, moved).forces))
+    theirs.forces = np.array(forces)
+    theirs.produce_fc3()
+    theirs.mesh_numbers = [7, 7, 7]
+    theirs.init_phph_interaction()
+    theirs.run_thermal_conductivity(temperatures=[50.0, 100.0])
+    np.testing.assert_allclose(ours.conductivity[:, 0, 0], theirs.thermal_conductivity.kappa[0, :, 0], rtol=0.01)
+    np.testing.assert_allclose(ours.conductivity, ours.conductivity[:, :1, :1] * np.eye(3), rtol=0, atol=1e-9)
+    assert 0.1 < ours.conductivity[0, 0, 0] < 1  # W/(m K)
+    for wrong, message in (({"supercell": (2, 2, 2)}, "twice the nearest distance"), ({"temperatures": [0.0]}, "above zero")):
+        with pytest.raises(ValueError, match=message):
+            observables.lattice_conductivity(ARGON, atoms, **({"supercell": (3, 3, 3), "temperatures": [50.0]} | wrong))

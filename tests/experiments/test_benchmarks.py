@@ -16,7 +16,7 @@ import jaxpot as jp
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.benchmarks import __main__ as script
-from experiments.benchmarks import children, comparisons, models, peers, survey, timing
+from experiments.benchmarks import children, comparisons, longrange, models, peers, survey, timing
 from experiments.benchmarks.comparisons import Claim, Comparison
 from experiments.datasets import load as datasets_load
 
@@ -47,6 +47,13 @@ def test_smallest_case_without_peers(tmp_path, monkeypatch):
     assert results["fits"][0]["fit"]["median"] > 0 and results["fits"][0]["evidence gradient"]["median"] > 0
     assert len(results["missing"]) == 2 and all("here" in reason for reason in results["missing"]) and results["failed"] == []
     assert "| tiny | NVT step | 64 |" in (tmp_path / "results.md").read_text() and (tmp_path / "cost_and_size.png").exists()
+
+
+@pytest.mark.slow
+def test_equilibration():
+    """Both solvers give the same charges, which the comparison itself checks, and all three programs are timed."""
+    one = longrange.equilibration(64, 1e-2, runs=1)
+    assert one.checks["largest difference of charges, e"] < 1e-8 and len(one.times) == 3
 
 
 def test_turns_alternate_and_the_first_is_not_counted():
