@@ -24,12 +24,13 @@ from jaxpot.math.wigner import random_rotation
 from jaxpot.noise import noise_levels
 from jaxpot.passes import freeze, prepare, tabulate
 from jaxpot.potentials.atomic import AtomicPotential
-from jaxpot.potentials.base import IsolatedAtoms, LocalPotential, Potential, Sum, diagnose, evaluate
+from jaxpot.potentials.base import IsolatedAtoms, LocalPotential, Potential, Sum, evaluate
 from jaxpot.potentials.linear import LinearModel
 from jaxpot.potentials.tensors import Polarizability
 from jaxpot.precision import cast
 from jaxpot.properties import Properties
 from jaxpot.radial.gto import GTO
+from jaxpot.structures import diagnose
 from jaxpot.trees import free, leaf, positive, pytree, static
 
 if TYPE_CHECKING:

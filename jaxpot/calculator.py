@@ -11,8 +11,9 @@ import numpy as np
 from jaxpot.checks import check_jax
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.passes import prepare
-from jaxpot.potentials.base import Potential, diagnose, predicts_more
+from jaxpot.potentials.base import Potential, predicts_more
 from jaxpot.properties import OBSERVABLES
+from jaxpot.structures import diagnose
 
 _SHORTEST = 0.1  # Å; the search radius of a potential without neighbours
 _ready = jax.jit(prepare)

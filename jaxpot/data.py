@@ -15,6 +15,7 @@ from jaxpot.labels import Label, missing, read_label
 from jaxpot.leaves import Tree
 from jaxpot.noise import broadcast_level, require_stated
 from jaxpot.properties import OBSERVABLES, SOURCES, Properties
+from jaxpot.structures import is_atoms
 from jaxpot.trees import pytree, static
 
 OUTER = ("charge", "field")  # of a Graph, beside labels
@@ -57,20 +58,21 @@ class Dataset(Tree):
         frames: Iterable[Any],
         cutoff: float,
         *,
-        sigma: Properties | Callable[[Any], Properties],
+        sigma: Properties | Callable[[Any], Properties] | None = None,
         keys: Mapping[str, str] | None = None,
         batch_size: int = 64,
     ) -> "Dataset":
         """Builds neighbour lists, reads labels and sorts structures into buckets.
 
         Args:
-          frames: sequence of `ase.Atoms`.
+          frames: sequence of `ase.Atoms`, or one.
           cutoff: radius of the neighbour lists, in Å; the upper bound of any cutoff that will be searched.
           sigma: noise levels, energy in eV per structure, forces in eV/Å (a number, [N] or [N, 3]), virial in eV (a number or
             [3, 3]), energies of atoms in eV and charges in e (a number or [N]); or a function of a frame that returns them. None leaves a
             property out, and its labels are not looked at. See `noise_levels`, which also takes the levels that frames state for
             themselves; others must agree with those. A dipole (e·Å), polarizability (Å³) or tensor has one number, the standard
-            deviation of every component along any axis; a tensor per atom a number or [N].
+            deviation of every component along any axis; a tensor per atom a number or [N]. Without it no label is read: a pool of structures, from
+            which environments, or structures to be labelled, are chosen.
           keys: where labels are, for example {"energy": "dft_energy", "forces": "dft_force", "virial": "dft_virial"}: names in the
             results of the frames' calculators (where ASE's reader of extended XYZ puts some), in `atoms.info`, and of forces, energies and
             charges in `atoms.arrays`. None stands for the names of the properties, `energy` (not `free_energy`), and `stress` beside
@@ -90,8 +92,14 @@ class Dataset(Tree):
           ValueError: for no frames; labels of a wrong shape, not finite, contradictory, or in a calculator that holds another
             structure; noise levels that are not positive or not those that the frame states; a property with a noise level that
             no frame has; or anything `jaxpot.from_atoms` refuses; with the frame's number.
+          TypeError: for what is no `ase.Atoms`, or noise levels of another kind.
         """
-        frames = list(frames)
+        frames = [frames] if is_atoms(frames) else list(frames)
+        if wrong := [frame for frame in frames if not is_atoms(frame)]:
+            raise TypeError(f"frames hold a {type(wrong[0]).__name__}; expected ase.Atoms, as ase.io.read(path, ':') returns them")
+        sigma = Properties() if sigma is None else sigma
+        if not (callable(sigma) or isinstance(sigma, Properties)):
+            raise TypeError(f"sigma is {sigma!r}; expected noise levels by property, such as jaxpot.noise_levels(energy=0.001, forces=0.1)")
         if not frames:
             raise ValueError("no frames; expected at least one ase.Atoms")
         unknown = sorted(set(keys or {}) - {*SOURCES, *OUTER})
@@ -116,6 +124,30 @@ class Dataset(Tree):
             if name in wanted and not any(name in found for found in labels):
                 raise ValueError(missing(name, frames, keys))
         return Dataset._bucketed(frames, graphs, *_filled(labels, [len(atoms) for atoms in frames]), batch_size)
+
+    @staticmethod
+    def of(
+        model: Any, data: "Dataset | Iterable[Any]", *, sigma: Any = None, keys: Mapping[str, str] | None = None, name: str = "", labelled: bool = False
+    ) -> "Dataset":
+        """A Dataset as it is, or one of frames for a model, which knows its reach; in the name of a function.
+
+        Args:
+          model: what has a `reach`.
+          data: a Dataset, or `ase.Atoms` and lists of them, as `from_atoms` takes them.
+          sigma, keys: as of `from_atoms`, with frames only.
+          name: of the function, for messages.
+          labelled: whether frames need noise levels.
+
+        Raises:
+          TypeError: for noise levels or keys beside a Dataset, or for frames without them.
+        """
+        if isinstance(data, Dataset):
+            if sigma is not None or keys is not None:
+                raise TypeError(f"{name}: a Dataset has its noise levels and labels; leave out sigma and keys, or give frames in its place")
+            return data
+        if labelled and sigma is None:
+            raise TypeError(f"{name}: frames come with the noise levels of their labels; write sigma=jaxpot.noise_levels(energy=0.001, forces=0.1)")
+        return Dataset.from_atoms(data, float(model.reach) or 1.0, sigma=sigma, keys=keys)
 
     @staticmethod
     def _bucketed(frames, graphs, targets, sigmas, batch_size) -> "Dataset":

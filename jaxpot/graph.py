@@ -121,6 +121,7 @@ def from_atoms(
       The Graph, in JAX's default floating type.
 
     Raises:
+      TypeError: for what is no `ase.Atoms`.
       ValueError: for no atoms, positions, cell, charge or field that are not finite, a periodic direction without a lattice vector, two
         atoms at one place, a cutoff that is not positive, too few slots (the message names the number needed), coordinates so large
         that JAX's default floating type does not resolve distances between neighbours, or more pairs than fit into memory.
@@ -131,6 +132,8 @@ def from_atoms(
       (2, 4)
     """
     check_jax()
+    if not hasattr(atoms, "get_chemical_symbols"):
+        raise TypeError(f"from_atoms takes one ase.Atoms, got {type(atoms).__name__}; of several write [jaxpot.from_atoms(a, cutoff) for a in frames]")
     n = len(atoms)
     if n == 0:
         raise ValueError("atoms is empty; expected at least one atom")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpot.labels import Label
+from jaxpot.labels import Label, read_label
 from jaxpot.properties import OBSERVABLES, Properties
 
 BY_TYPE = ("energy", "forces", "virial")  # gap_fit's order of the levels of a configuration type
@@ -20,6 +20,11 @@ _STATED = {  # gap_fit's names of the noise of one frame: property, where, shape
     "virial_component_sigma": ("virial", "info", (3, 3)),
 }
 _NO_SUCH_LABELS = ("hessian_sigma", "local_property_sigma")
+
+
+def every_label(atoms: Any, keys: Mapping[str, str] | None = None) -> Properties:
+    """One for every label that a frame has, where all count alike."""
+    return Properties(**{name: 1.0 for name in OBSERVABLES if read_label(atoms, name, keys) is not None})
 
 
 def noise_levels(

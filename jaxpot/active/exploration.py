@@ -21,8 +21,9 @@ from jaxpot.io.start import given_momenta, mobile
 from jaxpot.md.driver import blocks
 from jaxpot.md.ensembles import NVT, Ensemble
 from jaxpot.md.system import Observation, State, System
-from jaxpot.potentials.base import Potential, diagnose, evaluate
+from jaxpot.potentials.base import Potential, evaluate
 from jaxpot.properties import Properties
+from jaxpot.structures import diagnose
 
 Array = jax.Array
 

@@ -10,6 +10,7 @@ from jaxpot.graph import Environment, Graph, environments
 from jaxpot.interface import Interface
 from jaxpot.passes import Fast, prepare
 from jaxpot.precision import promoted_pair
+from jaxpot.structures import takes_atoms
 
 Array = jax.Array
 
@@ -47,6 +48,7 @@ class LocalDescriptor(Descriptor):
     def environment(self, env: Environment) -> Array:
         """Features of one atom, shape [F] ([F, 2λ+1] if equivariant)."""
 
+    @takes_atoms
     def __call__(self, graph: Graph) -> Array:
         own, graph = promoted_pair(self, graph)
         return features_of_stack(prepare(own), environments(graph, own.reach, own.species))
@@ -77,6 +79,7 @@ class BlockDescriptor(Descriptor, Fast):
         """Features of one atom, shape [F]."""
         return self.of(jax.tree_util.tree_map(lambda x: x[None], env))[0]
 
+    @takes_atoms
     def __call__(self, graph: Graph) -> Array:
         return features_of_stack(self, environments(graph, self.reach, self.species))
 

@@ -13,6 +13,7 @@ from jaxpot.graph import Environment, Graph, environments
 from jaxpot.interface import Interface
 from jaxpot.passes import Fast, prepare
 from jaxpot.precision import promoted_pair
+from jaxpot.structures import takes_atoms
 
 Array = jax.Array
 
@@ -120,6 +121,7 @@ class Invariants(Descriptor):
         """Features of one atom from its surroundings, where all expansions are local."""
         return self.of(*(expansion.of(env) for expansion in self.expansions))
 
+    @takes_atoms
     def __call__(self, graph: Graph) -> Array:
         own, graph = promoted_pair(self, graph)
         ready, stack = prepare(own), environments(graph, own.reach, own.species)

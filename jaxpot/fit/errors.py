@@ -1,6 +1,7 @@
 """Errors of a model on a data set, by property and configuration type."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,20 +9,27 @@ import numpy as np
 
 from jaxpot.data import Dataset
 from jaxpot.fit.rows import explain, held, is_per_atom
+from jaxpot.noise import every_label
 from jaxpot.potentials.base import Model, evaluate
 from jaxpot.properties import OBSERVABLES, Properties
 
 _evaluate = jax.jit(evaluate)
 
 
-def predict(model: Model, data: Dataset, *, progress: bool | None = None) -> list[Properties]:
+def predict(model: Model, data: Dataset | Iterable[Any], *, progress: bool | None = None) -> list[Properties]:
     """What a model predicts of every frame, in the frames' order, as NumPy arrays; of what is one per atom N rows, without padding.
+
+    Args:
+      model: any potential, or a model of tensors.
+      data: structures; a Dataset, or frames.
+      progress: True or False shows or hides the progress bar; None shows it on a terminal.
 
     Raises:
       ValueError: for a frame whose prediction is not finite, with `diagnose`'s reason.
     """
     from jaxpot.fit.solver import _bar, ready
 
+    data = Dataset.of(model, data, name="fit.predict")
     out: list[Properties | None] = [None] * len(data)
     at = ready(model)
     for frame, structure in _bar(data, progress, "evaluate"):
@@ -34,7 +42,14 @@ def predict(model: Model, data: Dataset, *, progress: bool | None = None) -> lis
     return out
 
 
-def report(model: Model, data: Dataset, *, predictions: list[Properties] | None = None, progress: bool | None = None) -> dict:
+def report(
+    model: Model,
+    data: Dataset | Iterable[Any],
+    *,
+    keys: Mapping[str, str] | None = None,
+    predictions: list[Properties] | None = None,
+    progress: bool | None = None,
+) -> dict:
     """MAE and RMSE by property and configuration type.
 
     Of the energy per atom, atomic energies, force components, virial per atom (its nine components), charges and components of tensors (all
@@ -42,12 +57,16 @@ def report(model: Model, data: Dataset, *, predictions: list[Properties] | None 
 
     Args:
       model: any potential, or a model of tensors.
-      data: labelled structures.
+      data: labelled structures; of frames all labels count.
+      keys: with frames, where labels are, as of `Dataset.from_atoms`.
       predictions: from `predict`, if at hand.
+      progress: True or False shows or hides the progress bar; None shows it on a terminal.
 
     Returns:
       configuration type (and "all") -> property -> {"mae", "rmse", "n", "unit"}; n counts numbers compared. Ready for JSON.
     """
+    if not isinstance(data, Dataset):
+        data = Dataset.of(model, data, sigma=functools.partial(every_label, keys=keys), keys=keys, name="fit.report")
     predictions = predict(model, data, progress=progress) if predictions is None else predictions
     errors: dict[str, dict[str, list[np.ndarray]]] = {}
     for frame, name, target, predicted in _pairs(data, predictions):

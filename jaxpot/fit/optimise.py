@@ -1,7 +1,7 @@
 """Hyper-parameters by gradient: the log evidence maximised through the descriptor."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -45,8 +45,10 @@ class Maximum(NamedTuple):
 
 def maximise_evidence(
     model: Model,
-    data: Dataset,
+    data: Dataset | Iterable[Any],
     *patterns: str,
+    sigma: Any = None,
+    keys: Mapping[str, str] | None = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     noise: tuple[str, ...] = (),
     steps: int = 50,
@@ -65,8 +67,9 @@ def maximise_evidence(
 
     Args:
       model: a linear model or a Sum with linear terms.
-      data: labels with noise levels.
+      data: labels with noise levels; or frames, with `sigma`.
       patterns: paths of the leaves to move, as in `free`, for example `"*.sigma"`, `"*.cutoff.radius"`; none with `noise` alone.
+      sigma, keys: with frames, as of `Dataset.from_atoms`; their neighbour lists reach as far as the model, so a cutoff that is to grow needs a Dataset.
       bounds: pattern -> (lowest, highest), in the leaf's unit; a cutoff needs one, the radius of the neighbour lists.
       noise: properties whose noise levels get a common factor, for example ("energy", "forces").
       steps: most iterations of L-BFGS-B, or the steps of the optax optimizer.
@@ -90,6 +93,7 @@ def maximise_evidence(
       TypeError: if no term is linear.
     """
     require_x64("fit.maximise_evidence")
+    data = Dataset.of(model, data, sigma=sigma, keys=keys, name="fit.maximise_evidence", labelled=True)
     check_labels(model, data)
     own = only_labels(data, predicted(model, first(data), design))
     params, build = _freed(model, own, patterns, bounds, noise)

@@ -1,7 +1,8 @@
 """What a fit has learned of its uncertainty: the posterior of the coefficients, and variances and covariances of predictions."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,14 @@ class Posterior(Tree):
 
 
 def posterior(
-    model: Model, data: Dataset, *, method: str = "qr", checkpoint: str | os.PathLike | None = None, progress: bool | None = None
+    model: Model,
+    data: Dataset | Iterable[Any],
+    *,
+    sigma: Any = None,
+    keys: Mapping[str, str] | None = None,
+    method: str = "qr",
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool | None = None,
 ) -> Posterior:
     r"""Fits a linear model as `fit.linear` does, in the same pass over the data, and keeps the posterior of its coefficients.
 
@@ -158,7 +166,8 @@ def posterior(
 
     Args:
       model: a linear potential, or a Sum; fixed terms are subtracted from the data first.
-      data: labels and their noise levels.
+      data: labels and their noise levels; or frames, with `sigma`.
+      sigma, keys: with frames, as of `Dataset.from_atoms`.
       method: "qr" or "cholesky", as for `fit.linear`.
       checkpoint: likewise.
       progress: likewise.
@@ -174,8 +183,7 @@ def posterior(
       >>> from jaxpot import AtomicPotential, Linear, Properties, from_atoms
       >>> from jaxpot.descriptors import Constant
       >>> atoms = Atoms("H", info={"energy": -1.0})
-      >>> data = Dataset.from_atoms([atoms] * 4, 1.0, sigma=Properties(energy=0.2))
-      >>> found = posterior(AtomicPotential(Constant(("H",)), Linear(scale=1e3)), data)
+      >>> found = posterior(AtomicPotential(Constant(("H",)), Linear(scale=1e3)), [atoms] * 4, sigma=Properties(energy=0.2))
       >>> float(found.variance(from_atoms(atoms, 1.0))).__round__(6)                        # 0.2² / 4
       0.01
     """
@@ -183,6 +191,7 @@ def posterior(
     if method not in ("qr", "cholesky"):
         raise ValueError(f'fit.posterior: method must be "qr" or "cholesky", got {method!r}; "lsqr" and "kernel" know no posterior')
     terms = require_known(model)
+    data = Dataset.of(model, data, sigma=sigma, keys=keys, name="fit.posterior", labelled=True)
     check_labels(model, data)
     solver = accumulate(model, data, method, checkpoint, progress)
     fitted = freeze(with_coefficients(model, jnp.asarray(solver.solve())))

@@ -1,5 +1,8 @@
 """The size of the forces of basis functions, for a prior that does not depend on how these are normalised."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +20,7 @@ from jaxpot.trees import fits
 Array = jax.Array
 
 
-def force_scales(model: AtomicPotential, data: Dataset, *, progress: bool | None = None) -> np.ndarray:
+def force_scales(model: AtomicPotential, data: Dataset | Iterable[Any], *, progress: bool | None = None) -> np.ndarray:
     r"""Root mean square of the forces that every feature gives the atoms of the data, shape [F], in 1/Å times the unit of the feature.
 
     .. math:: s_f^2 = \Bigl\langle \Bigl| \partial_{R_i} \sum_j x_{jf} \Bigr|^2 / 3 \Bigr\rangle_i
@@ -27,7 +30,7 @@ def force_scales(model: AtomicPotential, data: Dataset, *, progress: bool | None
 
     Args:
       model: a potential with a `Linear` head; of a Sum, one of its terms.
-      data: structures, of which only the geometry counts; atoms of elements that the model does not know are left out.
+      data: structures, a Dataset or frames, of which only the geometry counts; atoms of elements that the model does not know are left out.
       progress: True or False shows or hides the progress bar; None shows it on a terminal.
 
     Raises:
@@ -41,14 +44,14 @@ def force_scales(model: AtomicPotential, data: Dataset, *, progress: bool | None
       >>> atoms = ase.build.bulk("Si", cubic=True); atoms.rattle(0.1, seed=0)
       >>> density = jp.Density(("Si",), jp.cutoffs.PowerCutoff(4.0), jp.radial.Agnesi(4, nearest=2.35), l_max=2, sigma=None, center_weight=0.0)
       >>> model = jp.AtomicPotential(jp.ACE(density, jp.TotalDegree((3, 3))), jp.Linear(scale=10.0))
-      >>> data = jp.Dataset.from_atoms([atoms], 4.0, sigma=jp.Properties(), keys={})
-      >>> model = model.replace(head=model.head.replace(roughness=jp.fit.force_scales(model, data)))
+      >>> model = model.replace(head=model.head.replace(roughness=jp.fit.force_scales(model, [atoms])))
     """
     from tqdm import tqdm
 
     require_x64("fit.force_scales")
     if not fits(model, AtomicPotential, head=Linear):
         raise TypeError(f"fit.force_scales: expected an AtomicPotential with a Linear head, got {named(model, 'head')}; of a Sum pass one of its terms")
+    data = Dataset.of(model, data, name="fit.force_scales")
     squares, atoms = 0.0, 0
     bar = tqdm(data.structures(), total=len(data), desc="force scales", unit="structure", disable=None if progress is None else not progress)
     for frame, structure in bar:

@@ -276,7 +276,7 @@ def _check_symmetry(name: str, target: Array, sigma: Array, model: Model, frames
 
 def explain(model: Potential, data: Batch, frame: int) -> str:
     """Why rows of this structure are not finite."""
-    from jaxpot.potentials.base import diagnose
+    from jaxpot.structures import diagnose
 
     causes = diagnose(model, data.graphs) or ("the model itself gives NaN",)
     return f"frame {frame}: " + "; ".join(causes)

@@ -5,7 +5,7 @@ import itertools
 import os
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,8 +32,10 @@ _GATHERED = 256  # rows per update of a Gram matrix: the few of one tensor would
 
 def linear(
     model: M,
-    data: Dataset,
+    data: Dataset | Iterable[Any],
     *,
+    sigma: Any = None,
+    keys: Mapping[str, str] | None = None,
     method: str = "qr",
     checkpoint: str | os.PathLike | None = None,
     progress: bool | None = None,
@@ -46,7 +48,8 @@ def linear(
     Args:
       model: a linear model, or a Sum; fixed terms are subtracted from the data first. Or a Dipole, Polarizability or Tensor, which
         is fitted to the labels of its property.
-      data: labels and their noise levels.
+      data: labels and their noise levels; or frames, with `sigma`.
+      sigma, keys: with frames, as of `Dataset.from_atoms`.
       method: "qr" streams rows into one [P, P] triangle (condition κ); "cholesky" accumulates AᵀΣ⁻¹A in the prior's
         coordinates (κ², two to three times faster); "lsqr" forms no rows and needs memory for a few vectors only. "kernel" is for a
         GradientDomain whose references are the data: forces make its coefficients by one factorisation of K + Σ, energies its constant alone.
@@ -67,11 +70,12 @@ def linear(
     if "covariance" in others:
         raise TypeError("fit.linear keeps no covariance; write posterior = jaxpot.fit.posterior(model, data), whose posterior.model is the fitted model")
     if others:
-        raise TypeError(f"fit.linear has no argument {', '.join(others)}; it has method, checkpoint and progress")
+        raise TypeError(f"fit.linear has no argument {', '.join(others)}; it has sigma, keys, method, checkpoint and progress")
     require_x64("fit.linear")
     if method not in (*_SOLVERS, "lsqr", "kernel"):
         raise ValueError(f'method must be "qr", "cholesky" or "lsqr", or "kernel" for a GradientDomain, got {method!r}')
     require_linear(model)
+    data = Dataset.of(model, data, sigma=sigma, keys=keys, name="fit.linear", labelled=True)
     check_labels(model, data)
     if method in ("lsqr", "kernel") and checkpoint is not None:
         raise ValueError(f'method="{method}" has no checkpoint; use method="qr"')

@@ -2,7 +2,7 @@
 through the chosen environments or instances, which `SparseGP` keeps."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ Array = jax.Array
 
 def select_environments(
     descriptor: Descriptor,
-    data: Dataset,
+    data: Dataset | Iterable[Any],
     m: int | Mapping[Any, int],
     *,
     key: Array,
@@ -43,7 +43,7 @@ def select_environments(
 
     Args:
       descriptor: a local descriptor or a cluster descriptor.
-      data: where the environments come from.
+      data: where the environments come from; a Dataset, or frames.
       m: their number, shared among centre species (or kinds) in proportion to their distinct environments; or a number for each.
       key: JAX random key.
       method: "cur" or "fps", "kmeans", and for clusters "grid"; None is "cur", for clusters "grid".
@@ -66,7 +66,7 @@ def select_environments(
         raise ValueError(f"method for {type(descriptor).__name__} must be one of {', '.join(sorted(choosers))}, got {method!r}")
     if clusters and charges is not None:
         raise ValueError(f"select_environments: instances of {type(descriptor).__name__} carry nothing; leave out charges")
-    features, kinds, origin = _candidates(descriptor, data, charges)
+    features, kinds, origin = _candidates(descriptor, data := Dataset.of(descriptor, data, name="fit.select_environments"), charges)
     names = descriptor.kinds if clusters else descriptor.species
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32))
     distinct = {name: _distinct(np.flatnonzero(kinds == k), features) for k, name in enumerate(names)}

@@ -1,7 +1,7 @@
 """Training by gradient descent: any potential, any of its leaves, any optimizer of optax."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,23 @@ from jaxpot.fit.descent import Descent
 from jaxpot.fit.history import History
 from jaxpot.fit.minibatches import on_host, steps_per_epoch
 from jaxpot.fit.rows import predictable
+from jaxpot.heads.base import Head
+from jaxpot.math.cutoffs import Cutoff
 from jaxpot.potentials.base import Potential
-from jaxpot.trees import free
+from jaxpot.trees import fields, free, is_pytree, walk
 
 Array = jax.Array
 
 
 def train(
     model: Potential,
-    data: Dataset,
+    data: Dataset | Iterable[Any],
     optimizer: Any,
     *,
     steps: int,
-    where: str | tuple[str, ...] = "*",
+    sigma: Any = None,
+    keys: Mapping[str, str] | None = None,
+    where: str | tuple[str, ...] | None = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     batch: int | None = None,
     key: Array | None = None,
@@ -51,13 +55,14 @@ def train(
 
     Args:
       model: any potential; `fit.standardise` first, if it has an MLP.
-      data: labels with noise levels. Of data from `sharding.shard` every device takes a share of each minibatch.
+      data: labels with noise levels; or frames, with `sigma`. Of data from `sharding.shard` every device takes a share of each minibatch.
       optimizer: from optax; schedules, clipping and weight decay are its part: `optax.adam(optax.cosine_decay_schedule(1e-2, steps))`,
         `optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))`. It sees unconstrained parameters, as `free` makes them.
         `optax.lbfgs()` works with all data in one step (`batch=None`), for small problems in float64.
       steps: updates in all; `epochs * fit.steps_per_epoch(data, batch)`.
-      where: paths of the leaves to train, as in `free`; of a network `("*.weights.*", "*.biases.*")`. The default trains every leaf, cutoffs
-        included.
+      sigma, keys: with frames, as of `Dataset.from_atoms`.
+      where: paths of the leaves to train, as in `free`, "*" for all of them, cutoffs included. None trains what heads have of their own: weights and
+        biases of networks, coefficients, all leaves of a Flax module; of a potential without heads all leaves but those of cutoffs.
       bounds: pattern -> (lowest, highest), in the leaf's unit.
       batch: most structures per step, drawn without replacement in an order that depends on the key and the epoch; None takes all.
       key: JAX random key; needed with `batch`.
@@ -81,11 +86,13 @@ def train(
       ValueError: for a pattern that matches nothing, numbers that make no sense, a missing key, data without labels, a checkpoint of other
         model, data, optimizer or settings, or a loss that is not finite, with `diagnose`'s reason for the structure.
     """
+    data = Dataset.of(model, data, sigma=sigma, keys=keys, name="fit.train", labelled=True)
     mesh, data, validation = data.mesh, on_host(data), None if validation is None else on_host(validation)
     _check(model, optimizer, steps, batch, key, validation, patience, average, every)
     data = predictable(model, data, "fit.train: data")
     validation = None if validation is None else predictable(model, validation, "fit.train: validation")
-    params, build = free(model, *((where,) if isinstance(where, str) else where), bounds=bounds)
+    patterns = trained_by_default(model) if where is None else (where,) if isinstance(where, str) else where
+    params, build = free(model, *patterns, bounds=bounds)
     seed = () if key is None else tuple(np.asarray(jax.random.key_data(key)).tolist())
     every = every or steps_per_epoch(data, batch)
     descent = Descent(model, params, build, data, validation, mesh, optimizer, batch, seed, average, memory)
@@ -95,6 +102,25 @@ def train(
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     return build(descent.found), descent.history
+
+
+def trained_by_default(model: Potential) -> tuple[str, ...]:
+    """Patterns of the leaves of heads, as these say; of a potential without heads all but those of cutoffs."""
+    heads = tuple(f"{path}{own}" for path, head in _parts(model, Head) for own in head.trained)
+    cutoffs = tuple(path for path, _ in _parts(model, Cutoff))
+    return heads or tuple(path for path, *_ in walk(model) if not path.startswith(cutoffs))
+
+
+def _parts(value: Any, kind: type, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The parts of this kind, each with what the paths of its leaves begin with."""
+    if isinstance(value, kind):
+        yield path, value
+    elif isinstance(value, tuple | list):
+        for i, child in enumerate(value):
+            yield from _parts(child, kind, f"{path}{i}.")
+    elif is_pytree(value):
+        for name, child, _ in fields(value):
+            yield from _parts(child, kind, f"{path}{name}.")
 
 
 def _check(model, optimizer, steps, batch, key, validation, patience, average, every) -> None:

@@ -1,6 +1,7 @@
 """The interfaces of heads."""
 
 import abc
+from typing import ClassVar
 
 import jax
 
@@ -12,7 +13,13 @@ Array = jax.Array
 
 
 class Head(Interface):
-    """Interface: features [N, F] and centre species [N] in, atomic energies [N] in eV out."""
+    """Interface: features [N, F] and centre species [N] in, atomic energies [N] in eV out.
+
+    Attributes:
+      trained: patterns of its leaves that `fit.train` moves where it is not told which.
+    """
+
+    trained: ClassVar[tuple[str, ...]] = ("*",)
 
     @abc.abstractmethod
     def __call__(self, features: Array, species: Array) -> Array:
@@ -31,6 +38,7 @@ class LinearHead(Head):
     """
 
     coefficients: Array | None
+    trained: ClassVar[tuple[str, ...]] = ("coefficients",)
 
     @abc.abstractmethod
     def basis(self, features: Array, species: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,7 @@ class MLP(Head):
     scale: OptionalLeaf = positive(default=None, shape="[S, F]", low=1e-300)  # of functions that are nearly zero everywhere
     weights: tuple[Array, ...] | None = None
     biases: tuple[Array, ...] | None = None
+    trained: ClassVar[tuple[str, ...]] = ("weights.*", "biases.*")
 
     def __post_init__(self):
         if not (isinstance(self.hidden, tuple) and all(isinstance(n, int) and n > 0 for n in self.hidden)):

@@ -18,7 +18,8 @@ from jaxpot.md.ensembles import NVT, Ensemble
 from jaxpot.md.files import TrajectoryFile, trajectory_file
 from jaxpot.md.system import Observation, State, System
 from jaxpot.passes import prepare
-from jaxpot.potentials.base import Potential, diagnose
+from jaxpot.potentials.base import Potential
+from jaxpot.structures import diagnose
 from jaxpot.trees import walk
 
 _SAVE_EVERY = 30.0  # seconds between restart states

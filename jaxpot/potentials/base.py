@@ -12,17 +12,16 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import poison, species_tuple
 from jaxpot.descriptors.blocks import atoms_at_once, atoms_per_block, block_size, map_blocks
-from jaxpot.graph import Environment, Graph, environments, only, strain, to_atoms, unusable
+from jaxpot.graph import Environment, Graph, environments, only, strain, unusable
 from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
-from jaxpot.neighbors import neighbor_pairs
 from jaxpot.passes import Fast, prepare
 from jaxpot.potentials.linear import LinearModel, is_linear
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties, added
-from jaxpot.trees import change_by_leaves, fields, is_pytree, leaf, pytree, set_fields, static, walk
-from jaxpot.units import SYMBOLS
+from jaxpot.structures import takes_atoms
+from jaxpot.trees import change_by_leaves, fields, leaf, pytree, set_fields, static
 
 Array = jax.Array
 
@@ -54,8 +53,9 @@ class Potential(Model):
     def energies(self, graph: Graph) -> Array:
         """Atomic energies, shape [N], in eV; entries of padding atoms mean nothing."""
 
+    @takes_atoms
     def __call__(self, graph: Graph) -> Array:
-        """The energy of a structure, shape [], in eV."""
+        """The energy of a structure, shape [], in eV; of a list of `ase.Atoms`, a list."""
         own, graph = promoted_pair(self, graph)
         return jnp.sum(jnp.where(graph.centers > 0, prepare(own).energies(graph), 0))
 
@@ -63,6 +63,10 @@ class Potential(Model):
         if not isinstance(other, Potential):
             return NotImplemented
         return Sum(terms_of(self) + terms_of(other))
+
+    def __radd__(self, other: Any) -> "Potential":
+        """`sum([...])` begins with 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def more(self, graph: Graph) -> Properties:
         """What it predicts beside energies and their derivatives, such as charges; a Sum adds up what its terms have."""
@@ -346,6 +350,7 @@ class IsolatedAtoms(LocalPotential):
         return einsum("ns,s->n", jax.nn.one_hot(envs.center, len(self.species), dtype=dtype), jnp.asarray(self.values, dtype))
 
 
+@takes_atoms
 def evaluate(model: Model, graph: Graph) -> Properties:
     r"""What a model predicts: of a potential energy, forces and virial in one reverse pass, of any other model its property.
 
@@ -356,68 +361,20 @@ def evaluate(model: Model, graph: Graph) -> Properties:
 
     Args:
       model: a potential, or a model of dipoles, polarizabilities or other tensors.
-      graph: one structure.
+      graph: one structure. Or `ase.Atoms`, whose lists of neighbours are searched; a list of them gives a list.
 
     Returns:
       Properties: for a potential energy [] (eV), forces [N, 3] (eV/Å) and virial [3, 3] (eV). All are NaN where the model must not
       be trusted; `diagnose` says why.
 
+    Raises:
+      ValueError: for `ase.Atoms` where the model must not be trusted, with the reason.
+
     Example:
-      >>> from jaxpot import IsolatedAtoms, from_atoms
+      >>> from jaxpot import IsolatedAtoms
       >>> from ase.build import bulk
-      >>> float(evaluate(IsolatedAtoms({"Si": -1.0}), from_atoms(bulk("Si"), cutoff=3.0)).energy)
+      >>> float(evaluate(IsolatedAtoms({"Si": -1.0}), bulk("Si")).energy)
       -2.0
     """
     model, graph = promoted_pair(model, graph)
     return prepare(model).properties(graph)
-
-
-def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
-    """Says in words why a result is NaN; runs on the host, on one structure.
-
-    Args:
-      model: a potential, a model of tensors, or a descriptor.
-      graph: one structure, not a batch.
-
-    Returns:
-      One sentence per cause found; empty if there is none.
-    """
-    if np.ndim(graph.numbers) != 1:
-        raise ValueError(f"diagnose takes one structure, got a batch of shape {np.shape(graph.numbers)}; index it with jax.tree.map(lambda x: x[i], graph)")
-    causes = []
-    numbers = np.asarray(graph.numbers)
-    real = numbers > 0
-    bad = [i for i in np.flatnonzero(real) if not np.all(np.isfinite(np.asarray(graph.positions)[i]))]
-    if bad:
-        causes.append(f"positions of {len(bad)} atoms are not finite, first atom {bad[0]}")
-    if not np.all(np.isfinite(np.asarray(graph.cell))):
-        causes.append("the cell is not finite")
-    if bool(graph.overflow):
-        slots = graph.neighbors.shape[1]
-        if causes:
-            causes.append(f"neighbour list overflow (more than {slots} neighbours)")
-        else:
-            centers, *_ = neighbor_pairs(to_atoms(graph), float(graph.cutoff))
-            needed = int(np.bincount(centers).max())
-            causes.append(f"neighbour list overflow ({needed} neighbours, {slots} slots); rebuild with max_neighbors={needed}")
-    reach = float(model.reach)
-    if reach > float(graph.cutoff) * (1 + 1e-6):
-        causes.append(f"the model looks {reach:.6g} Å far, the neighbour list {float(graph.cutoff):.6g} Å; rebuild with cutoff={reach:.6g}")
-    unknown = sorted({SYMBOLS[n] for n in numbers[real]} - set(model.species))
-    if unknown:
-        causes.append(f"the model knows {', '.join(model.species)}, but the structure contains {', '.join(unknown)}")
-    causes += [f"{path} is not finite" for path, leaf, _ in walk(model) if not np.all(np.isfinite(np.asarray(leaf, float)))]
-    return (*causes, *_own_causes(model), *model.causes(graph))
-
-
-def _own_causes(value: Any) -> list[str]:
-    """What parts of a model report of themselves, through a method `unresolved()`."""
-    if isinstance(value, (tuple, list)):
-        return [cause for child in value for cause in _own_causes(child)]
-    if not is_pytree(value):
-        return []
-    found = []
-    unresolved = getattr(value, "unresolved", None)
-    if unresolved is not None and bool(unresolved()):
-        found.append(f"{type(value).__name__}: its tables are too coarse for its leaves; construct it anew at the smallest sigma of the search")
-    return found + [cause for _, child, _ in fields(value) for cause in _own_causes(child)]

@@ -14,11 +14,12 @@ from jaxpot.leaves import Leaf, OptionalLeaf
 from jaxpot.math.kernels import Stationary
 from jaxpot.math.linalg import einsum
 from jaxpot.math.permutations import is_group
-from jaxpot.potentials.base import Potential, diagnose
+from jaxpot.potentials.base import Potential
 from jaxpot.potentials.linear import LinearModel, lacking, without_coefficients
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
+from jaxpot.structures import diagnose
 from jaxpot.trees import derived, positive, pytree, static
 
 Array = jax.Array

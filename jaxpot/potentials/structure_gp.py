@@ -17,11 +17,12 @@ from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.math.matching import Matching
 from jaxpot.passes import condense, condensing, freezing
-from jaxpot.potentials.base import Potential, diagnose
+from jaxpot.potentials.base import Potential
 from jaxpot.potentials.linear import LinearModel, lacking, without_coefficients
 from jaxpot.potentials.rows import generic_rows
 from jaxpot.precision import note_precision, require_precision
 from jaxpot.properties import Properties
+from jaxpot.structures import diagnose
 from jaxpot.trees import derived, positive, pytree, set_fields, static
 
 Array = jax.Array

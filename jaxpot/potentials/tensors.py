@@ -25,6 +25,7 @@ from jaxpot.potentials.linear import SPARSE_POINTS, LinearModel, lacking, withou
 from jaxpot.potentials.tensor_parts import ChargePart, Heads, TensorPart, head_of, parts_of
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties
+from jaxpot.structures import takes_atoms
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
@@ -109,6 +110,7 @@ class TensorModel(Model, LinearModel):
             )
         return self.replace(parts=self.parts + other.parts)
 
+    @takes_atoms
     def __call__(self, graph: Graph) -> Array:
         """The tensor, shape [3, …, 3], or of every atom, [N, 3, …, 3]; rows of padding atoms are zero."""
         own, graph = promoted_pair(self, graph)
