@@ -174,7 +174,7 @@ def _cutoff(model: Any) -> float:
 def _fit(args: argparse.Namespace) -> int:
     import jaxpot
     from jaxpot.io.config import to_toml
-    from jaxpot.io.fit_config import noise, read_config, resolve
+    from jaxpot.io.fit_config import energies_found, noise, read_config, resolve
     from jaxpot.io.frames import located
     from jaxpot.properties import OBSERVABLES
 
@@ -182,9 +182,12 @@ def _fit(args: argparse.Namespace) -> int:
     output = Path(args.output) if args.output else Path(f"{config_path.stem}-fit")
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; expected a folder")
-    resolved, model, (frames, origins), (test_frames, test_origins) = resolve(read_config(config_path), config_path.parent)
+    config = read_config(config_path)
+    resolved, model, (frames, origins), (test_frames, test_origins) = resolve(config, config_path.parent)
     settings, names = resolved["data"], [name for name, observable in OBSERVABLES.items() if observable.of_energy or name in resolved["noise"]]
     keys, shape = settings.get("keys"), {"cutoff": settings["cutoff"], "batch_size": settings["batch_size"]}
+    for energies in energies_found(config["model"], frames, keys):
+        print(energies)
     with located(origins):
         try:
             data = jaxpot.Dataset.from_atoms(frames, sigma=noise(resolved["noise"]), keys=keys, **shape)

@@ -345,6 +345,25 @@ def _matches(path: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(path, pattern) or (pattern.startswith("*.") and fnmatch.fnmatchcase(path, pattern[2:]))
 
 
+def parts(value: Any, kind: type | tuple[type, ...], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The outermost objects of these classes in a tree, each with what the paths of its leaves begin with.
+
+    Example:
+      >>> from jaxpot import CosineCutoff, GTO, Density
+      >>> from jaxpot.cutoffs import Cutoff
+      >>> [path for path, _ in parts(Density(("Si",), CosineCutoff(5.0), GTO(n_max=2), l_max=1, sigma=0.5), Cutoff)]
+      ['cutoff.']
+    """
+    if isinstance(value, kind):
+        yield path, value
+    elif isinstance(value, tuple | list):
+        for i, child in enumerate(value):
+            yield from parts(child, kind, f"{path}{i}.")
+    elif is_pytree(value):
+        for name, child, _ in fields(value):
+            yield from parts(child, kind, f"{path}{name}.")
+
+
 def free(
     model: Any, *patterns: str, bounds: Mapping[str, tuple[float, float]] | None = None
 ) -> tuple[dict[str, jax.Array], Callable[[Mapping[str, jax.Array]], Any]]:

@@ -675,17 +675,30 @@ def test_other_bad_input(folder, tmp_path, capsys):
         jaxpot.from_atoms(bulk("Si"), 1e4)
 
 
-def test_mean_and_isolated_energies_of_two_elements(tmp_path, capsys):
-    from jaxpot.io.config import isolated_energies
+def test_isolated_energies_of_two_elements():
+    from jaxpot.potentials import isolated_energies
 
     frames = []
     for symbols, energy in (("SiO", -10.0), ("SiO2", -14.5), ("Si", -3.0), ("O", -4.0)):
         atoms = Atoms(symbols, np.arange(3 * len(Atoms(symbols))).reshape(-1, 3))
         atoms.calc = SinglePointCalculator(atoms, energy=energy)
         frames.append(atoms)
-    assert isolated_energies("isolated", frames, None, "model") == {"O": -4.0, "Si": -3.0}
-    mean = isolated_energies("mean", frames[:2], None, "model")
-    assert mean["O"] == pytest.approx(-4.5) and mean["Si"] == pytest.approx(-5.5)
+    assert isolated_energies(frames, "isolated").values == {"O": -4.0, "Si": -3.0}
+    found = isolated_energies(frames[:2], "lstsq")
+    assert found.values == pytest.approx({"O": -4.5, "Si": -5.5}) and max(found.errors.values()) < 1e-6
+    assert isolated_energies(frames[:1], "mean").values == {"O": -5.0, "Si": -5.0}
+    alone = isolated_energies(frames[:1], "lstsq")  # of one composition: the nearest to the mean
+    assert alone.values == pytest.approx({"O": -5.0, "Si": -5.0}) and "not told apart" in str(alone)
+    shares, rng = np.array([[1, 0], [1, 1], [1, 2], [3, 1]]), np.random.default_rng(0)
+    many = []
+    for _ in range(400):
+        n = shares[rng.integers(4)]
+        atoms = Atoms(f"Si{n[0]}O{n[1]}", np.arange(3 * n.sum()).reshape(-1, 3))
+        atoms.info["energy"] = n @ [-5.0, -4.0] + 0.1 * n.sum() * rng.normal()
+        many.append(atoms)
+    found = isolated_energies(many, "lstsq")
+    assert abs(found.values["Si"] + 5) < 4 * found.errors["Si"] < 0.05 and abs(found.values["O"] + 4) < 4 * found.errors["O"]
+    np.testing.assert_array_equal(jaxpot.IsolatedAtoms.from_data(many).values, list(found.values.values()))
 
 
 def test_model_tables_are_inverse_to_models():

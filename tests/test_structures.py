@@ -1,5 +1,7 @@
 """Whatever takes a Graph takes `ase.Atoms` and lists of them, fits take frames, and what is neither is named."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,3 +115,17 @@ def test_what_is_trained_by_default():
     softer = ARGON.replace(epsilon=0.009)
     trained, _ = jp.fit.train(softer, atoms, optax.sgd(1e-6), steps=1, sigma=NOISE)
     assert float(trained.cutoff.radius) == 6.0 and float(trained.epsilon) != 0.009
+
+
+def test_constants_that_lack_are_named():
+    """Where energies per atom are far from zero and no term can hold that."""
+    atoms, model = frames(), linear()
+    for one in atoms:
+        one.calc = SinglePointCalculator(one, energy=one.get_potential_energy() - 100 * len(one), forces=one.get_forces())
+    with pytest.warns(UserWarning, match=r"energies are -100.* write model \+ jaxpot.IsolatedAtoms.from_data"):
+        jp.fit.linear(model, atoms, sigma=NOISE)
+    alone = jp.IsolatedAtoms.from_data(atoms)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jp.fit.linear(model + alone, atoms, sigma=NOISE)
+    assert float(alone.values[0]) == pytest.approx(-100, abs=0.1)

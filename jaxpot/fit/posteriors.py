@@ -11,7 +11,7 @@ import numpy as np
 from jaxpot.checks import require_x64
 from jaxpot.data import Dataset
 from jaxpot.fit.design_matrix import require_linear
-from jaxpot.fit.rows import check_labels
+from jaxpot.fit.rows import check_labels, warn_of_constants
 from jaxpot.fit.solver import accumulate, forget, with_coefficients
 from jaxpot.graph import Graph, only
 from jaxpot.heads.references import references_of
@@ -193,6 +193,7 @@ def posterior(
     terms = require_known(model)
     data = Dataset.of(model, data, sigma=sigma, keys=keys, name="fit.posterior", labelled=True)
     check_labels(model, data)
+    warn_of_constants(model, data)
     solver = accumulate(model, data, method, checkpoint, progress)
     fitted = freeze(with_coefficients(model, jnp.asarray(solver.solve())))
     roots, start = [], 0

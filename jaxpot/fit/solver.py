@@ -18,7 +18,7 @@ from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design_matrix import design, linear_terms, require_linear
 from jaxpot.fit.evidence import prior_root
 from jaxpot.fit.kernel import solve_references
-from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat, residuals
+from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat, residuals, warn_of_constants
 from jaxpot.math.linalg import StreamingQR
 from jaxpot.passes import condense, freeze
 from jaxpot.potentials.base import Model, evaluate, with_terms
@@ -77,6 +77,7 @@ def linear(
     require_linear(model)
     data = Dataset.of(model, data, sigma=sigma, keys=keys, name="fit.linear", labelled=True)
     check_labels(model, data)
+    warn_of_constants(model, data)
     if method in ("lsqr", "kernel") and checkpoint is not None:
         raise ValueError(f'method="{method}" has no checkpoint; use method="qr"')
     if method == "kernel":

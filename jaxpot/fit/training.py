@@ -1,7 +1,7 @@
 """Training by gradient descent: any potential, any of its leaves, any optimizer of optax."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from jaxpot.fit.rows import predictable
 from jaxpot.heads.base import Head
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.potentials.base import Potential
-from jaxpot.trees import fields, free, is_pytree, walk
+from jaxpot.trees import free, parts, walk
 
 Array = jax.Array
 
@@ -106,21 +106,9 @@ def train(
 
 def trained_by_default(model: Potential) -> tuple[str, ...]:
     """Patterns of the leaves of heads, as these say; of a potential without heads all but those of cutoffs."""
-    heads = tuple(f"{path}{own}" for path, head in _parts(model, Head) for own in head.trained)
-    cutoffs = tuple(path for path, _ in _parts(model, Cutoff))
+    heads = tuple(f"{path}{own}" for path, head in parts(model, Head) for own in head.trained)
+    cutoffs = tuple(path for path, _ in parts(model, Cutoff))
     return heads or tuple(path for path, *_ in walk(model) if not path.startswith(cutoffs))
-
-
-def _parts(value: Any, kind: type, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The parts of this kind, each with what the paths of its leaves begin with."""
-    if isinstance(value, kind):
-        yield path, value
-    elif isinstance(value, tuple | list):
-        for i, child in enumerate(value):
-            yield from _parts(child, kind, f"{path}{i}.")
-    elif is_pytree(value):
-        for name, child, _ in fields(value):
-            yield from _parts(child, kind, f"{path}{name}.")
 
 
 def _check(model, optimizer, steps, batch, key, validation, patience, average, every) -> None:

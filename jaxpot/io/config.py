@@ -6,10 +6,9 @@ TOML has no null; where a field may be None, the word "none" stands for it.
 import dataclasses
 import inspect
 import json
-import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,7 +20,6 @@ from jaxpot.trees import class_name, class_table, fields, find_class, is_pytree,
 
 _NONE = "none"
 _LARGEST = 1e30
-_ISOLATED = 5.0  # Å; the periodic images of what is marked as an isolated atom are further away
 _SCALARS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -77,72 +75,6 @@ def table_from_model(model: Any) -> Any:
     if isinstance(model, (jax.Array, np.ndarray, np.generic)):
         return np.asarray(model).tolist()
     raise TypeError(f"a configuration cannot hold a {type(model).__name__}; expected @pytree classes, numbers and strings")
-
-
-def isolated_energies(how: str, frames: Sequence[Any], keys: Mapping[str, str] | None, path: str) -> dict[str, float]:
-    """An energy per element from training frames.
-
-    Args:
-      how: "mean", the least-squares energies per atom (of one element: the mean energy per atom); "isolated", the energies of
-        frames that hold one atom and no periodicity, or are marked by config_type (or head) isolated_atom, IsolatedAtom, … in a
-        periodic box with at least 5 Å between images.
-      frames: `ase.Atoms` with labels.
-      keys: where the labels are, as in `Dataset.from_atoms`.
-      path: where the word stands in the configuration, for messages.
-
-    Returns:
-      symbol -> energy in eV, for every element of the frames.
-
-    Raises:
-      ValueError: for another word, and where the frames do not tell.
-    """
-    from jaxpot.labels import read_label, what_is_there
-
-    if how not in ("mean", "isolated"):
-        raise ValueError(f'{path} is {how!r}; expected "mean", "isolated" or a table such as {{Si = -158.54}}')
-    species = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
-    example = f"a table such as {{{', '.join(f'{symbol} = -158.54' for symbol in species)}}}"
-    found = []
-    for number, atoms in enumerate(frames):
-        try:
-            energy = read_label(atoms, "energy", keys)
-            if energy is not None and len(atoms):
-                found.append((atoms, float(energy.value), how == "isolated" and _is_isolated(atoms)))
-        except ValueError as error:
-            raise ValueError(f"frame {number}: {error}") from None
-    if how == "isolated":
-        out: dict[str, float] = {}
-        for atoms, energy, isolated in found:
-            if isolated:
-                symbol = atoms.get_chemical_symbols()[0]
-                if abs(out.setdefault(symbol, energy) - energy) > 1e-6:
-                    raise ValueError(f"{path}: two isolated atoms of {symbol} have the energies {out[symbol]} and {energy} eV; keep one")
-        missing = [symbol for symbol in species if symbol not in out]
-        if missing:
-            mark = "one atom without periodicity, or marked config_type=isolated_atom"
-            raise ValueError(f"{path}: no frame holds an isolated atom of {', '.join(missing)} ({mark}) with its energy; write {example}")
-        return {symbol: out[symbol] for symbol in species}
-    if not found:
-        raise ValueError(f"{path}: no training frame has an energy; name it with data.keys, or write {example}; {what_is_there(frames)}")
-    share = np.array([[atoms.get_chemical_symbols().count(symbol) / len(atoms) for symbol in species] for atoms, _, _ in found])
-    values = np.linalg.lstsq(share, np.array([energy / len(atoms) for atoms, energy, _ in found]), rcond=None)[0]
-    return dict(zip(species, values.tolist(), strict=True))
-
-
-def _is_isolated(atoms: Any) -> bool:
-    """Whether a frame is one atom alone: without periodicity, or marked as such in a box that is large enough."""
-    marks = [re.sub(r"[^a-z]", "", str(atoms.info.get(key, "")).lower()) for key in ("config_type", "head")]
-    marked = any(mark in ("isolatedatom", "isolatedatoms") for mark in marks)
-    if marked and len(atoms) != 1:
-        raise ValueError(f"the frame is marked as an isolated atom, but holds {len(atoms)} atoms; correct its config_type")
-    if not atoms.pbc.any() or not marked:
-        return len(atoms) == 1 and not atoms.pbc.any()
-    from ase.neighborlist import neighbor_list
-
-    images = neighbor_list("d", atoms, _ISOLATED)
-    if len(images):
-        raise ValueError(f"the frame is marked as an isolated atom, but its periodic images are {images.min():.3g} Å away; expected over {_ISOLATED} Å")
-    return True
 
 
 def describe_tree(value: Any, name: str = "", indent: str = "") -> str:

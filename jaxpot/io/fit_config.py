@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxpot.heads.sparse_gp import SparseGP
-from jaxpot.io.config import check_keys, isolated_energies, model_from_table, table_from_model
+from jaxpot.io.config import check_keys, model_from_table, table_from_model
 from jaxpot.io.frames import file_paths, located, read_frames
 from jaxpot.io.text import read_text
 from jaxpot.noise import BY_TYPE, noise_levels
 from jaxpot.potentials.atomic import DescribedPotential
+from jaxpot.potentials.atoms_alone import IsolatedEnergies, isolated_energies
 from jaxpot.potentials.base import terms_of
 from jaxpot.properties import OBSERVABLES, SOURCES
 from jaxpot.trees import fits
@@ -25,7 +26,7 @@ _SECTIONS = {
 _EXAMPLES = {
     "data": 'train = "silicon.xyz"',
     "noise": "energy = 0.001 and forces = 0.1",
-    "model": 'class = "IsolatedAtoms" and energies_of = "mean", or sections [[model.terms]]',
+    "model": 'class = "IsolatedAtoms" and energies_of = "lstsq", or sections [[model.terms]]',
     "sparse": "n = 500",
     "fit": 'method = "qr"',
 }
@@ -208,11 +209,22 @@ def noise(table: Mapping) -> Any:
 
 
 def _with_isolated(table: Any, frames: list, keys: Mapping | None, path: str) -> Any:
-    """The model's table with the words "mean" and "isolated" replaced by energies found in the training frames."""
+    """The model's table with the words "lstsq", "isolated" and "mean" replaced by energies found in the training frames."""
     if isinstance(table, list):
         return [_with_isolated(item, frames, keys, f"{path}.{i}") for i, item in enumerate(table)]
     if not isinstance(table, Mapping):
         return table
     if table.get("class") == "IsolatedAtoms" and isinstance(table.get("energies_of"), str):
-        return {**table, "energies_of": isolated_energies(table["energies_of"], frames, keys, f"{path}.energies_of")}
+        return {**table, "energies_of": isolated_energies(frames, table["energies_of"], keys, f"{path}.energies_of").values}
     return {key: _with_isolated(item, frames, keys, f"{path}.{key}") for key, item in table.items()}
+
+
+def energies_found(table: Any, frames: list, keys: Mapping | None) -> list[IsolatedEnergies]:
+    """What the training frames say where a model's table has one of these words."""
+    if isinstance(table, list):
+        return [found for item in table for found in energies_found(item, frames, keys)]
+    if not isinstance(table, Mapping):
+        return []
+    if table.get("class") == "IsolatedAtoms" and isinstance(table.get("energies_of"), str):
+        return [isolated_energies(frames, table["energies_of"], keys)]
+    return energies_found(list(table.values()), frames, keys)

@@ -17,6 +17,7 @@ from jaxpot.interface import Interface
 from jaxpot.leaves import Leaf
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import Fast, prepare
+from jaxpot.potentials.atoms_alone import isolated_energies
 from jaxpot.potentials.linear import LinearModel, is_linear
 from jaxpot.precision import promoted_pair
 from jaxpot.properties import Properties, added
@@ -340,6 +341,18 @@ class IsolatedAtoms(LocalPotential):
 
     def __post_init__(self):
         species_tuple(self.species, "IsolatedAtoms")
+
+    @classmethod
+    def from_data(cls, frames: Sequence[Any], how: str = "lstsq", *, keys: Mapping[str, str] | None = None) -> "IsolatedAtoms":
+        """Those that labelled structures tell: "lstsq", "isolated" or "mean", as `potentials.isolated_energies`, which also says how well.
+
+        Example:
+          >>> from ase import Atoms
+          >>> frames = [Atoms("H2", info={"energy": -6.0}), Atoms("HO", info={"energy": -8.0})]
+          >>> [round(value, 9) for value in IsolatedAtoms.from_data(frames).values.tolist()]  # H, O
+          [-3.0, -5.0]
+        """
+        return cls(isolated_energies(frames, how, keys).values)
 
     @property
     def reach(self) -> Array:
