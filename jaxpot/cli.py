@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return sub
 
-    fit = command("fit", _fit, "Fit a linear model as a TOML file says; a fit that was killed goes on with the same command.")
-    fit.add_argument("config", metavar="CONFIG.toml", help="sections data, noise, model, sparse, fit; paths are relative to the file")
+    fit = command("fit", _fit, "Fit or train a model as a TOML file says; a fit that was killed goes on with the same command.")
+    fit.add_argument("config", metavar="CONFIG.toml", help="sections data, noise, model, sparse, evidence, fit, train; paths are relative to the file")
     fit.add_argument("--output", metavar="DIR", help="where results go (default: the configuration's name with -fit)")
     fit.add_argument("--overwrite", action="store_true", help="replace the finished fit of another configuration in DIR")
 
@@ -128,7 +128,7 @@ def _potential(path: str) -> Any:
     return model
 
 
-def _comparable(
+def comparable(
     frames: list, cutoff: float, names: Sequence[str], *, keys: Mapping[str, str] | None, batch_size: int = 64, asked: Callable[[Any], Any] | None = None
 ) -> tuple[Any, bool]:
     """A Dataset of whatever labels of these fields there are, and whether there are any.
@@ -164,100 +164,14 @@ def _comparable(
     return jaxpot.Dataset.from_atoms(frames, cutoff, sigma=sigma, keys=keys, batch_size=batch_size), bool(there)
 
 
+def _fit(args: argparse.Namespace) -> int:
+    from jaxpot.cli_fit import fit
+
+    return fit(args)
+
+
 def _cutoff(model: Any) -> float:
     return float(model.reach) or 1.0
-
-
-# --- fit -------------------------------------------------------------------------------------------------------------------
-
-
-def _fit(args: argparse.Namespace) -> int:
-    import jaxpot
-    from jaxpot.io.config import to_toml
-    from jaxpot.io.fit_config import energies_found, noise, read_config, resolve
-    from jaxpot.io.frames import located
-    from jaxpot.properties import OBSERVABLES
-
-    config_path = Path(args.config)
-    output = Path(args.output) if args.output else Path(f"{config_path.stem}-fit")
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output} is a file; expected a folder")
-    config = read_config(config_path)
-    resolved, model, (frames, origins), (test_frames, test_origins) = resolve(config, config_path.parent)
-    settings, names = resolved["data"], [name for name, observable in OBSERVABLES.items() if observable.of_energy or name in resolved["noise"]]
-    keys, shape = settings.get("keys"), {"cutoff": settings["cutoff"], "batch_size": settings["batch_size"]}
-    for energies in energies_found(config["model"], frames, keys):
-        print(energies)
-    with located(origins):
-        try:
-            data = jaxpot.Dataset.from_atoms(frames, sigma=noise(resolved["noise"]), keys=keys, **shape)
-        except ValueError as error:
-            raise ValueError(f"data.keys: {error}" if str(error).startswith("no frame has") else str(error)) from None
-        model = _with_points(model, data, resolved.get("sparse"))
-    test = None
-    if test_frames:
-        with located(test_origins):
-            test, _ = _comparable(test_frames, names=names, keys=keys, asked=noise(resolved["noise"]), **shape)
-    _claim(output, to_toml(resolved), args.overwrite)
-    (output / "config.resolved.toml").write_text(to_toml(resolved))
-    state = None if resolved["fit"]["method"] == "lsqr" else output / "fit-state.npz"
-    with located(origins):
-        how = {"method": resolved["fit"]["method"], "checkpoint": state}
-        if resolved["fit"]["covariance"]:
-            posterior = jaxpot.fit.posterior(model, data, **how)
-            jaxpot.save(output / "posterior.npz", posterior)
-            fitted = posterior.model
-        else:
-            fitted = jaxpot.fit.linear(model, data, **how)
-        jaxpot.save(output / "model.npz", fitted)
-        errors = {"train": jaxpot.fit.report(fitted, data)}
-    if test is not None:
-        with located(test_origins):
-            errors["test"] = jaxpot.fit.report(fitted, test)
-    (output / "errors.json").write_text(json.dumps(errors, indent=1) + "\n")
-    for name, report in errors.items():
-        if report:
-            print(f"{name}\n{jaxpot.fit.table(report)}\n")
-    written = "model.npz, posterior.npz" if resolved["fit"]["covariance"] else "model.npz"
-    print(f"wrote {written}, errors.json and config.resolved.toml to {output}")
-    return 0
-
-
-def _with_points(model: Any, data: Any, sparse: Mapping | None) -> Any:
-    """The model with sparse points chosen for every SparseGP head."""
-    import jax
-
-    import jaxpot
-    from jaxpot.heads.sparse_gp import SparseGP
-    from jaxpot.potentials.atomic import DescribedPotential
-    from jaxpot.potentials.base import terms_of, with_terms
-    from jaxpot.trees import fits
-
-    if sparse is None:
-        return model
-    terms = list(terms_of(model))
-    for i, term in enumerate(terms):
-        if fits(term, DescribedPotential, head=SparseGP) and not term.n_coefficients:
-            key = jax.random.fold_in(jax.random.key(sparse["seed"]), i)
-            try:
-                points = jaxpot.fit.select_environments(term.descriptor, data, sparse["n"], key=key, method=sparse["method"])
-            except ValueError as error:
-                raise ValueError(str(error) if str(error).startswith("frame ") else f"[sparse] for model.terms.{i}: {error}") from None
-            terms[i] = term.with_points(points)
-    return with_terms(model, terms)
-
-
-def _claim(output: Path, text: str, overwrite: bool) -> None:
-    """Makes the folder, unless it holds the fit of another configuration."""
-    results = [output / name for name in ("model.npz", "errors.json", "fit-state.npz", "config.resolved.toml", "posterior.npz")]
-    before = results[3].read_text() if results[3].exists() else ""
-    if before != text and (results[0].exists() or results[2].exists()):
-        if not overwrite:
-            what = "a finished" if results[0].exists() else "an unfinished"
-            raise ValueError(f"{output} holds {what} fit of another configuration; choose another --output, or write --overwrite")
-        for path in results:
-            path.unlink(missing_ok=True)
-    output.mkdir(parents=True, exist_ok=True)
 
 
 # --- evaluate --------------------------------------------------------------------------------------------------------------
@@ -276,7 +190,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     with located(origins):
         names = predicted(model, first(jaxpot.Dataset.from_atoms(frames[:1], _cutoff(model), sigma=jaxpot.Properties(), keys={})))
         _refuse_overwriting(args.prefix, names, keys)
-        data, labelled = _comparable(frames, _cutoff(model), names, keys=keys)
+        data, labelled = comparable(frames, _cutoff(model), names, keys=keys)
         predictions = jaxpot.fit.predict(model, data)
     errors = jaxpot.fit.report(model, data, predictions=predictions) if labelled else {}
     if errors:

@@ -3,9 +3,9 @@
     JAXPOT_DATA=... python experiments/differentiable_md/water.py             # 300 beads; goes on where it was killed
     JAXPOT_DATA=... python experiments/differentiable_md/water.py --check     # then a longer trajectory of what was found
 
-A cubic spline of the distance and the three-body term of Stillinger and Weber begin as the monatomic water of Molinero and Moore; the values of
-the spline, the strength of the angles, their ideal and their range move as far as enough states count (`search.py`), and the liquid is simulated anew. Both
-distributions are histograms about the points of the measured ones and are fixed for a state; the pressure has a derivative of its own as well.
+A cubic spline of the distance and the three-body term of Stillinger and Weber begin as the monatomic water of Molinero and Moore, and a linear ACE of three
+bodies as nothing; the values of the spline, the strength of the angles, their ideal and their range, and the coefficients move as far as enough states
+count (`search.py`), and the liquid is simulated anew. Both distributions are histograms about the points of the measured ones and are fixed for a state; the pressure has a derivative of its own as well.
 """
 
 import argparse
@@ -45,10 +45,13 @@ SETTINGS = {
     "timestep": 5.0,  # fs
     "melt": 20.0,  # ps at 400 K, once
     "settle": 5.0,  # ps before states count, for every potential
-    "states": 200,
+    "states": (200, 800),  # of the first turns and of later ones
+    "first": 12,  # so many turns
     "between": 0.25,  # ps between two states
     "knots": (2.3, 2.5, 2.65, 2.8, 2.95, 3.1, 3.3, 3.5, 3.8, 4.1, 4.5, 5.0, 5.5, 6.0, 6.6),  # Å, of the spline
-    "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15},  # how far each may be from where it began; y in eV
+    "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15, "forces": 0.1},  # how far each may be from where it began; y in eV
+    # and of coefficients the force that they make, in eV/Å
+    "ace": {"cutoff": 4.2, "n_radial": 4, "l_max": 5, "degrees": (0, 6)},
     "sigma": (0.02, 0.02, 0.01),  # of g, of the density of angles, and of the pressure in GPa
     "least": 0.15,  # share of the states that must count after a step
     "turns": 30,
@@ -135,6 +138,13 @@ class Liquid:
         fractional = (positions / self.length) % 1.0 % 1.0
         return self.system.replace(positions=jnp.asarray(fractional), momenta=jnp.asarray(momenta - momenta.mean(axis=0)))
 
+    @property
+    def now(self) -> Atoms:
+        """Where the beads are."""
+        atoms = self.atoms.copy()
+        atoms.set_scaled_positions(np.asarray(self.system.positions))
+        return atoms
+
     def _places(self, potential: jp.Potential, temperature: float, picoseconds: float, between: float) -> list[np.ndarray]:
         """Positions along the next part of the trajectory."""
         system = self.system.replace(ensemble=self.system.ensemble.replace(temperature=jnp.asarray(temperature)))
@@ -160,7 +170,7 @@ class Liquid:
 
 
 def start(settings: dict) -> jp.Potential:
-    """Monatomic water: its pairs as a spline that ends at 0, and its angles."""
+    """Monatomic water: its pairs as a spline that ends at 0, and its angles; and an ACE that is nothing yet."""
     pairs = StillingerWeber(SPECIES, A=7.049556277, B=0.6022245584, p=4.0, q=0.0, **(WATER | {"lam": 0.0}))
     knots = np.array(settings["knots"])
     pair = jp.from_atoms(Atoms("O2", positions=[[0, 0, 0], [2.5, 0, 0]]), float(pairs.reach))
@@ -171,14 +181,22 @@ def start(settings: dict) -> jp.Potential:
     values = np.array([float(energy(r)) if r < pairs.reach else 0.0 for r in knots])
     spline = CubicSpline(knots, values, first=float(jax.grad(energy)(knots[0])), last=0.0)
     angles = StillingerWeber(SPECIES, A=0.0, B=0.0, p=4.0, q=0.0, **WATER)
-    return PairSpline(SPECIES, (SPECIES * 2,), (spline,)) + angles
+    own = settings["ace"]
+    density = jp.Density(
+        SPECIES, jp.cutoffs.PowerCutoff(own["cutoff"]), jp.radial.Agnesi(own["n_radial"], nearest=2.8), own["l_max"], sigma=None, center_weight=0.0
+    )  # fmt: skip
+    ace = jp.AtomicPotential(jp.ACE(density, jp.TotalDegree(own["degrees"])), jp.Linear())
+    return PairSpline(SPECIES, (SPECIES * 2,), (spline,)) + angles + ace.with_coefficients(jnp.zeros(ace.n_coefficients))
 
 
-def widths_of(settings: dict) -> dict:
+def widths_of(settings: dict, potential: jp.Potential, atoms: Atoms) -> dict:
+    """Path of every leaf that moves -> how far it may; of coefficients by the forces that they make in a liquid."""
     own = settings["widths"]
     y = np.full(len(settings["knots"]), own["y"])
     y[-1] = 1e-9  # it ends at nothing
-    return {"terms.0.splines.0.y": y} | {f"terms.1.{name}": own[name] for name in ("lam", "gamma", "cosine")}
+    coefficients = own["forces"] / jp.fit.force_scales(potential.terms[2], [atoms])
+    angles = {f"terms.1.{name}": own[name] for name in ("lam", "gamma", "cosine")}
+    return {"terms.0.splines.0.y": y, "terms.2.head.coefficients": coefficients} | angles
 
 
 def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
@@ -188,8 +206,8 @@ def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
     liquid = Liquid(settings, first, folder / "liquid.npz")
     shown = Distributions(liquid.length, settings["beads"])
 
-    def sampled(potential: jp.Potential, _: int) -> tuple:
-        states, places = liquid.sampled(potential, settings["states"], settings["between"])
+    def sampled(potential: jp.Potential, turn: int) -> tuple:
+        states, places = liquid.sampled(potential, settings["states"][turn >= settings["first"]], settings["between"])
         return states, jnp.stack([shown.of(place) for place in places])
 
     def means(potential: jp.Potential, found: tuple) -> jax.Array:
@@ -198,7 +216,7 @@ def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
         return jnp.append(own.weights @ seen, own.mean)
 
     sigma = np.repeat(settings["sigma"], [len(shown.r), len(shown.theta), 1])
-    search = Search(first, widths_of(settings), means, np.append(shown.goal, BAR), sigma, least=settings["least"], path=folder / "turns.json")
+    search = Search(first, widths_of(settings, first, liquid.now), means, np.append(shown.goal, BAR), sigma, least=settings["least"], path=folder / "turns.json")
     while len(search.turns) < settings["turns"]:
         turn = search.turn(sampled)
         both = shown.deviation(np.array(turn["means"]))

@@ -38,10 +38,10 @@ SETTINGS = {
     "n_radial": 6,
     "degrees": (8, 5),
     "l_max": 3,
-    "scales": (0.3, 3.0),  # eV, of its prior, among which is chosen
+    "scales": (3.0, 30.0),  # eV, of its prior, among which is chosen
     "charge_cutoff": 4.0,  # Å
     "charge_degrees": (7, 5),
-    "charge_scales": (0.3, 3.0),  # e, of the prior of charges, among which is chosen
+    "charge_scales": (0.3, 3.0, 30.0),  # e, of the prior of charges, among which is chosen
     "steps": 25,  # of the search for charges
     "batch": 64,
 }
@@ -196,7 +196,7 @@ class Models:
 
 def kinds(frames: list[Atoms]) -> dict[str, np.ndarray]:
     """Which pairs are of which kind, [n] each."""
-    ions = np.array([(atoms.info["charge_a"] != 0) + (atoms.info["charge_b"] != 0) for atoms in frames])
+    ions = np.array([int(atoms.info["charge_a"] != 0) + int(atoms.info["charge_b"] != 0) for atoms in frames])
     nearest = np.array([np.min(atoms.get_all_distances()[: atoms.info["n_a"], atoms.info["n_a"] :]) for atoms in frames])
     of_charge = {name: ions == k for k, name in enumerate(("neutral", "one ion", "two ions"))}
     return {"all": ions >= 0} | of_charge | {"nearest atoms beyond 4 Å": nearest > 4}

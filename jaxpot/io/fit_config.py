@@ -1,7 +1,7 @@
 """The configuration of a fit: TOML sections in, every default written out, a model and its structures out."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,18 @@ _SECTIONS = {
     "noise": (*OBSERVABLES, "config_types"),
     "model": (),
     "sparse": ("n", "method", "seed"),
+    "evidence": ("leaves", "bounds", "noise", "steps", "restarts", "seed"),
     "fit": ("method", "covariance"),
+    "train": ("leaves", "epochs", "batch", "rate", "clip", "validation", "patience", "average", "seed"),
 }
 _EXAMPLES = {
     "data": 'train = "silicon.xyz"',
     "noise": "energy = 0.001 and forces = 0.1",
     "model": 'class = "IsolatedAtoms" and energies_of = "lstsq", or sections [[model.terms]]',
     "sparse": "n = 500",
+    "evidence": 'leaves = ["*.sigma"]',
     "fit": 'method = "qr"',
+    "train": "epochs = 200",
 }
 _LEAST, _MOST = 1e-15, 1e15  # of noise levels
 _LONGEST = 1e4  # Å
@@ -133,8 +137,14 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
                 raise ValueError(f"data.{key}.{name} is {wanted!r}; expected a word, a number, true or false, or a list of them")
 
     fit = config.get("fit", {})
-    method = _word(fit, "fit", "method", ("qr", "cholesky", "lsqr"))
+    # what is trained is seldom linear, so a linear fit before is asked for
+    method = _word(fit, "fit", "method", ("none", "qr", "cholesky", "lsqr") if "train" in config else ("qr", "cholesky", "lsqr", "none"))
     covariance = _get(fit, "fit", "covariance", (bool,), "true or false", False)
+    if method == "none" and "train" not in config:
+        raise ValueError('fit.method is "none" and there is no section [train]; write method = "qr", or epochs = 200 below [train]')
+    if covariance and "train" in config:
+        raise ValueError("fit.covariance is of a linear fit, which training changes; leave out covariance, or the section [train]")
+    stages = {name: own(config[name]) for name, own in (("evidence", _evidence), ("train", _train)) if name in config}
 
     train, origins = _frames(data, "train", "")
     test, test_origins = _frames(data, "test", "test_") if "test" in data else ([], [])
@@ -145,7 +155,8 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
     levels["config_types"] = _config_type_levels(config["noise"].get("config_types", {}), train + test)
 
     with located(origins):
-        model = model_from_table(_with_isolated(config["model"], train, data.get("keys"), "model"))
+        table = _with_isolated(config["model"], train, data.get("keys"), "model")
+        model = model_from_table(_without_rules(table))
     reach = float(model.reach)
     data["cutoff"] = float(_get(given, "data", "cutoff", (int, float), "a number of Å", reach))
     if data["cutoff"] < reach:
@@ -154,7 +165,7 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
         raise ValueError(f"data.cutoff is {data['cutoff']}; expected a number of Å, at most {_LONGEST:g}")
     data["batch_size"] = _count(given, "data", "batch_size", 1, 10**6, 64)
 
-    resolved = {"data": data, "noise": levels, "model": table_from_model(model)}
+    resolved = {"data": data, "noise": levels, "model": _with_rules(table_from_model(model), table)}
     if any(fits(term, DescribedPotential, head=SparseGP) for term in terms_of(model)):
         sparse = config.get("sparse", {})
         example = "the number of sparse points, or a table such as {Si = 500, O = 300}"
@@ -173,8 +184,91 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
         }
     elif "sparse" in config:
         raise ValueError("[sparse]: no term of the model has a SparseGP head; leave the section out")
-    resolved["fit"] = {"method": method, "covariance": covariance}
+    resolved |= {"fit": {"method": method, "covariance": covariance}} | stages
     return resolved, model, (train, origins), (test, test_origins)
+
+
+def _names(table: Mapping, section: str, key: str, example: str) -> list[str]:
+    """A list of words."""
+    value = _get(table, section, key, (list,), f"a list such as {example}", [])
+    if not all(isinstance(name, str) and name for name in value):
+        raise ValueError(f"{section}.{key} is {value!r}; expected a list such as {example}")
+    return value
+
+
+def _number(table: Mapping, section: str, key: str, low: float, high: float, default: float) -> float:
+    """A number of a section in this range."""
+    value = _get(table, section, key, (int, float), f"a number from {low:g} to {high:g}", default)
+    if not low <= value <= high:
+        raise ValueError(f"{section}.{key} is {value}; expected a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _evidence(table: Mapping) -> dict:
+    """The section [evidence] with its defaults: which leaves and noise levels the evidence moves."""
+    name = "evidence"
+    bounds = _get(table, name, "bounds", (dict,), 'a table such as {"*.radius" = [3.0, 6.0]}', {})
+    for pattern, pair in bounds.items():
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, int | float) for x in pair) and pair[0] < pair[1]):
+            raise ValueError(f"{name}.bounds.{pattern} is {pair!r}; expected [lowest, highest], such as [3.0, 6.0]")
+    found = {
+        "leaves": _names(table, name, "leaves", '["*.sigma"]'), "noise": _names(table, name, "noise", '["energy", "forces"]'), "bounds": dict(bounds),
+        "steps": _count(table, name, "steps", 1, 10**6, 50), "restarts": _count(table, name, "restarts", 0, 1000, 0),
+        "seed": _count(table, name, "seed", 0, 2**32 - 1, 0),
+    }  # fmt: skip
+    check_keys(dict.fromkeys(found["noise"]), tuple(OBSERVABLES), f"{name}.noise")
+    if not found["leaves"] and not found["noise"]:
+        raise ValueError('[evidence] moves nothing; write leaves = ["*.sigma"], or noise = ["energy", "forces"]')
+    return found
+
+
+def _train(table: Mapping) -> dict:
+    """The section [train] with its defaults; zero patience and average are none."""
+    name = "train"
+    return {
+        "leaves": _names(table, name, "leaves", '["*.weights.*", "*.biases.*"]'), "epochs": _count(table, name, "epochs", 1, 10**7, 200),
+        "batch": _count(table, name, "batch", 1, 10**6, 8), "rate": _number(table, name, "rate", 1e-9, 10, 0.005),
+        "clip": _number(table, name, "clip", 1e-9, 1e9, 10.0), "validation": _number(table, name, "validation", 0, 0.9, 0.1),
+        "patience": _count(table, name, "patience", 0, 10**6, 0), "average": _number(table, name, "average", 0, 0.999999, 0.99),
+        "seed": _count(table, name, "seed", 0, 2**32 - 1, 0),
+    }  # fmt: skip
+
+
+def roughness_rule(table: Any) -> dict | None:
+    """What a term's table says of the prior of its head where that follows from the data: `roughness = {rule = "forces", power = 0.0, order = 4.0}`."""
+    rule = table.get("head", {}).get("roughness") if isinstance(table, Mapping) and isinstance(table.get("head"), Mapping) else None
+    if not isinstance(rule, Mapping):
+        return None
+    check_keys(rule, ("rule", "power", "order"), "head.roughness")
+    if rule.get("rule") != "forces":
+        raise ValueError(f'head.roughness.rule is {rule.get("rule")!r}; expected "forces", by which all functions make equally large forces a priori')
+    return {"rule": "forces"} | {key: _number(rule, "head.roughness", key, 0, 1e6, default) for key, default in (("power", 0.0), ("order", 1.0))}
+
+
+def _changed(table: Any, change: Callable[[Mapping, Mapping], Mapping], by: Any) -> Any:
+    """A model's table with the tables of its terms changed, each by that of the same term."""
+    if not isinstance(table, Mapping) or not isinstance(table.get("terms"), list):
+        return change(table, by) if isinstance(table, Mapping) else table
+    return {**table, "terms": [change(own, other) if isinstance(own, Mapping) else own for own, other in zip(table["terms"], by["terms"], strict=True)]}
+
+
+def _without_rules(table: Any) -> Any:
+    """A model's table whose heads have no priors that follow from the data."""
+
+    def without(own: Mapping, _: Any) -> Mapping:
+        return {**own, "head": {key: value for key, value in own["head"].items() if key != "roughness"}} if roughness_rule(own) else own
+
+    return _changed(table, without, table)
+
+
+def _with_rules(table: Any, given: Any) -> Any:
+    """A model's table with the priors that follow from the data as another has them."""
+
+    def with_rule(own: Mapping, other: Any) -> Mapping:
+        rule = roughness_rule(other)
+        return {**own, "head": {**own["head"], "roughness": rule}} if rule else own
+
+    return _changed(table, with_rule, given)
 
 
 def _level(value: Any, path: str) -> float | str:
