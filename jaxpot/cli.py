@@ -1,4 +1,4 @@
-"""The command line: jaxpot fit | evaluate | md | info.
+"""The command line: jaxpot init | fit | evaluate | md | info.
 
 What a user got wrong ends with exit code 2 and one line on stderr; a run that became unphysical with 1. Everything heavy is
 imported inside the commands.
@@ -65,6 +65,14 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return sub
+
+    init = command("init", _init, "Write a configuration for `jaxpot fit`, filled in from the data.")
+    init.add_argument("train", metavar="TRAIN", nargs="+", help="labelled structures in any format that ASE reads")
+    init.add_argument("--model", choices=("ace", "gap", "snap", "mtp", "nn"), default="ace", help="(default: %(default)s)")
+    init.add_argument("--test", metavar="TEST", nargs="+", help="structures whose errors are reported after the fit")
+    init.add_argument("--cutoff", type=float, help="Å; by default from the distances of neighbours")
+    init.add_argument("--output", metavar="TOML", default="config.toml", help="(default: %(default)s)")
+    init.add_argument("--overwrite", action="store_true", help="replace an existing configuration")
 
     fit = command("fit", _fit, "Fit or train a model as a TOML file says; a fit that was killed goes on with the same command.")
     fit.add_argument("config", metavar="CONFIG.toml", help="sections data, noise, model, sparse, evidence, fit, train; paths are relative to the file")
@@ -162,6 +170,12 @@ def comparable(
         return jaxpot.noise_levels(**present[id(atoms)])(atoms)
 
     return jaxpot.Dataset.from_atoms(frames, cutoff, sigma=sigma, keys=keys, batch_size=batch_size), bool(there)
+
+
+def _init(args: argparse.Namespace) -> int:
+    from jaxpot.cli_init import init
+
+    return init(args)
 
 
 def _fit(args: argparse.Namespace) -> int:

@@ -76,6 +76,29 @@ def missing(name: str, frames: Sequence[Any], keys: Mapping[str, str] | None) ->
     return f"no frame has {name} {where}; name them with {example}, or set sigma.{name} to None; {there}{meant}"
 
 
+def likely_keys(frames: Sequence[Any], names: Sequence[str]) -> dict[str, str] | None:
+    """Where frames have labels of these fields of Properties: None under their own names, else the first name that looks like one of each.
+
+    Example:
+      >>> import ase
+      >>> likely_keys([ase.Atoms("H", info={"dft_energy": -13.6})], ("energy", "forces"))
+      {'energy': 'dft_energy'}
+    """
+    if any(read_label(atoms, name) is not None for atoms in frames for name in names):
+        return None
+    keys: dict[str, str] = {}
+    for name in names:
+        observable = OBSERVABLES[name]
+        for atoms in frames:
+            stores = (_results(atoms), atoms.arrays) if observable.per_atom else (_results(atoms), atoms.info)
+            found = [key for store in stores for key in store if _could_be(observable, key, store[key], len(atoms))]
+            if found:
+                per_volume = observable.per_volume is not None and observable.per_volume in str(found[0]).lower()
+                keys[observable.per_volume if per_volume else name] = str(found[0])
+                break
+    return keys or None
+
+
 def what_is_there(frames: Sequence[Any]) -> str:
     """Every name under which some frame holds something."""
     parts = {

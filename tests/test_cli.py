@@ -114,6 +114,97 @@ def test_fit_writes_model_errors_and_a_configuration_that_gives_the_same_model(f
     assert "train\n" in text and "test\n" in text and "crystal" in text
 
 
+def test_a_finished_fit_is_not_repeated(folder, capsys):
+    before = (folder / "out" / "model.npz").stat().st_mtime_ns
+    assert main(["fit", str(folder / "fit.toml"), "--output", str(folder / "out")]) == 0
+    assert "holds the finished fit of this configuration" in capsys.readouterr().out
+    assert (folder / "out" / "model.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("model", ["ace", "gap", "snap", "mtp", "nn"])
+def test_init_writes_what_fit_reads(model, folder, tmp_path, capsys):
+    """Elements, cutoff, noise and energies of atoms alone come from the data; a second file is not overwritten unasked."""
+    path = tmp_path / "config.toml"
+    command = ["init", str(folder / "train.xyz"), "--model", model, "--output", str(path), "--test", str(folder / "train.xyz")]
+    assert main(command) == 0 and "jaxpot fit" in capsys.readouterr().out
+    resolved, potential, (frames, _), _ = resolve(read_config(path), tmp_path)
+    assert len(frames) == 6 and potential.species == ("Si",) and resolved["model"]["terms"][-1]["class"] == "IsolatedAtoms"
+    forces = np.concatenate([atoms.get_forces().ravel() for atoms in frames])
+    assert 0.01 < resolved["noise"]["forces"] / np.sqrt(np.mean(forces**2)) < 0.2 and resolved["noise"]["virial"] != "none"
+    assert "already" in refused(capsys, *command) and main([*command, "--overwrite"]) == 0
+
+
+STAGES = """
+[data]
+train = "train.xyz"
+[noise]
+energy = 0.01
+forces = 0.1
+[[model.terms]]
+class = "AtomicPotential"
+head = {class = "Linear", scale = 0.5, roughness = {rule = "forces"}}
+[model.terms.descriptor]
+class = "SOAP"
+expansion = {class = "Density", species = ["Si"], cutoff = {class = "CosineCutoff", radius = 3.2}, radial = {class = "GTO", n_max = 2}, l_max = 1, sigma = 0.6}
+[[model.terms]]
+class = "IsolatedAtoms"
+energies_of = "mean"
+[evidence]
+leaves = ["*.expansion.sigma"]
+noise = ["energy"]
+steps = 2
+"""
+
+
+@pytest.mark.slow
+def test_stages_of_a_linear_fit(folder, tmp_path, monkeypatch, capsys):
+    """The evidence moves sigma and a noise level, and is not maximised again where the fit after it was killed; priors follow from the data."""
+    (tmp_path / "fit.toml").write_text(STAGES.replace("train.xyz", str(folder / "train.xyz")))
+    command, linear = ["fit", str(tmp_path / "fit.toml"), "--output", str(tmp_path / "out")], jaxpot.fit.linear
+    monkeypatch.setattr(jaxpot.fit, "linear", lambda *arguments, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(command) == 130
+    found = json.loads((tmp_path / "out" / "evidence.json").read_text())
+    monkeypatch.setattr(jaxpot.fit, "linear", linear)
+    monkeypatch.setattr(jaxpot.fit, "maximise_evidence", None)
+    assert main(command) == 0
+    model = jaxpot.load(tmp_path / "out" / "model.npz")
+    (sigma,) = [value for name, value in found["values"].items() if name.endswith("sigma")]
+    assert float(model.terms[0].descriptor.expansion.sigma) == sigma != 0.6 and found["noise"]["energy"] != 1.0
+    assert model.terms[0].head.roughness.shape == (6,) and np.ptp(model.terms[0].head.roughness) > 0
+    resolved = tomllib.loads((tmp_path / "out" / "config.resolved.toml").read_text())
+    assert resolved["model"]["terms"][0]["head"]["roughness"] == {"rule": "forces", "power": 0.0, "order": 1.0}
+
+
+@pytest.mark.slow
+def test_stage_of_training(folder, tmp_path, capsys):
+    """A network is standardised and trained; its history is kept."""
+    text = STAGES[: STAGES.index("[evidence]")].replace("train.xyz", str(folder / "train.xyz"))
+    text = text.replace('{class = "Linear", scale = 0.5, roughness = {rule = "forces"}}', '{class = "MLP", hidden = [4]}')
+    (tmp_path / "fit.toml").write_text(text + "[train]\nepochs = 30\nbatch = 3\nvalidation = 0.2\nrate = 0.02\n")
+    assert main(["fit", str(tmp_path / "fit.toml"), "--output", str(tmp_path / "out")]) == 0
+    history = json.loads((tmp_path / "out" / "history.json").read_text())
+    assert history["epoch"][-1] == 30 and history["loss"][-1] < history["loss"][0]
+    model = jaxpot.load(tmp_path / "out" / "model.npz")
+    assert model.terms[0].head.shift.shape == (1, 6) and not list((tmp_path / "out").glob("*-state.npz"))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("[evidence]", "[fit]\nmethod = 'none'\n[evidence]"), 'fit.method is "none" and there is no section'),
+        (('leaves = ["*.expansion.sigma"]\nnoise = ["energy"]', ""), r"\[evidence\] moves nothing"),
+        (('noise = ["energy"]', 'noise = ["energie"]'), "evidence.noise"),
+        (('rule = "forces"', 'rule = "force"'), "head.roughness.rule is 'force'"),
+        (("steps = 2", "steps = 2\n[train]\nepochs = 0"), "train.epochs is 0"),
+        (("steps = 2", "bounds = {'*.radius' = [3]}"), "expected .lowest, highest."),
+    ],
+)
+def test_stages_that_are_refused(change, message, folder, tmp_path):
+    (tmp_path / "fit.toml").write_text(STAGES.replace("train.xyz", str(folder / "train.xyz")).replace(*change))
+    with pytest.raises(ValueError, match=message):
+        resolve(read_config(tmp_path / "fit.toml"), tmp_path)
+
+
 def test_a_killed_fit_goes_on(folder, tmp_path, monkeypatch, capsys):
     solver = sys.modules["jaxpot.fit.solver"]  # the attribute of this name is the function
     monkeypatch.setattr(solver, "_SAVE_EVERY", 0.0)

@@ -5,7 +5,8 @@
 
 A cubic spline of the distance and the three-body term of Stillinger and Weber begin as the monatomic water of Molinero and Moore, and a linear ACE of three
 bodies as nothing; the values of the spline, the strength of the angles, their ideal and their range, and the coefficients move as far as enough states
-count (`search.py`), and the liquid is simulated anew. Both distributions are histograms about the points of the measured ones and are fixed for a state; the pressure has a derivative of its own as well.
+count (`search.py`), and the liquid is simulated anew. Both distributions are histograms about the points of the measured ones and are fixed for a
+state; the pressure has a derivative of its own as well.
 """
 
 import argparse
@@ -216,7 +217,8 @@ def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
         return jnp.append(own.weights @ seen, own.mean)
 
     sigma = np.repeat(settings["sigma"], [len(shown.r), len(shown.theta), 1])
-    search = Search(first, widths_of(settings, first, liquid.now), means, np.append(shown.goal, BAR), sigma, least=settings["least"], path=folder / "turns.json")
+    widths = widths_of(settings, first, liquid.now)
+    search = Search(first, widths, means, np.append(shown.goal, BAR), sigma, least=settings["least"], path=folder / "turns.json")
     while len(search.turns) < settings["turns"]:
         turn = search.turn(sampled)
         both = shown.deviation(np.array(turn["means"]))

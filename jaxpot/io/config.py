@@ -121,7 +121,7 @@ def _object(value: Any, path: str, kind: type) -> Any:
     for key in given:
         if key not in accepted:
             raise ValueError(f"{path}.{key}: {name} has no such field; its fields are {', '.join(accepted)}")
-    required = accepted if as_saved else [key for key, p in arguments.items() if p.default is inspect.Parameter.empty]
+    required = [key for key in known if not _has_default(known[key])] if as_saved else [key for key, p in arguments.items() if p.default is inspect.Parameter.empty]
     for key in required:
         if key not in given:
             raise ValueError(f"{path}.{key} is missing; {name} needs {', '.join(required)}")
@@ -140,6 +140,10 @@ def _object(value: Any, path: str, kind: type) -> Any:
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, MemoryError) as error:
         text = str(error)
         raise ValueError(f"{path}: {text if text.startswith(name) else f'{name}: {text}'}") from None
+
+
+def _has_default(field: dataclasses.Field) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def _field(value: Any, path: str, annotation: Any, is_static: bool) -> Any:
