@@ -46,16 +46,16 @@ SETTINGS = {
     "timestep": 5.0,  # fs
     "melt": 20.0,  # ps at 400 K, once
     "settle": 5.0,  # ps before states count, for every potential
-    "states": (200, 800),  # of the first turns and of later ones
+    "states": (200, 400),  # of the first turns, in which the ACE stays nothing, and of later ones
     "first": 12,  # so many turns
     "between": 0.25,  # ps between two states
     "knots": (2.3, 2.5, 2.65, 2.8, 2.95, 3.1, 3.3, 3.5, 3.8, 4.1, 4.5, 5.0, 5.5, 6.0, 6.6),  # Å, of the spline
-    "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15, "forces": 0.1},  # how far each may be from where it began; y in eV
+    "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15, "forces": 0.03},  # how far each may be from where it began; y in eV
     # and of coefficients the force that they make, in eV/Å
-    "ace": {"cutoff": 4.2, "n_radial": 4, "l_max": 5, "degrees": (0, 6)},
+    "ace": {"cutoff": 4.2, "n_radial": 2, "l_max": 5, "degrees": (0, 6)},
     "sigma": (0.02, 0.02, 0.01),  # of g, of the density of angles, and of the pressure in GPa
-    "least": 0.15,  # share of the states that must count after a step
-    "turns": 30,
+    "least": (0.15, 0.4),  # share of the states that must count after a step, likewise
+    "turns": 24,
     "check": {"states": 4000, "between": 0.1},
 }
 
@@ -190,12 +190,12 @@ def start(settings: dict) -> jp.Potential:
     return PairSpline(SPECIES, (SPECIES * 2,), (spline,)) + angles + ace.with_coefficients(jnp.zeros(ace.n_coefficients))
 
 
-def widths_of(settings: dict, potential: jp.Potential, atoms: Atoms) -> dict:
-    """Path of every leaf that moves -> how far it may; of coefficients by the forces that they make in a liquid."""
+def widths_of(settings: dict, potential: jp.Potential, atoms: Atoms, forces: float) -> dict:
+    """Path of every leaf that moves -> how far it may; of coefficients by the forces that they make in a liquid, in eV/Å."""
     own = settings["widths"]
     y = np.full(len(settings["knots"]), own["y"])
     y[-1] = 1e-9  # it ends at nothing
-    coefficients = own["forces"] / jp.fit.force_scales(potential.terms[2], [atoms])
+    coefficients = forces / jp.fit.force_scales(potential.terms[2], [atoms])
     angles = {f"terms.1.{name}": own[name] for name in ("lam", "gamma", "cosine")}
     return {"terms.0.splines.0.y": y, "terms.2.head.coefficients": coefficients} | angles
 
@@ -217,13 +217,15 @@ def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
         return jnp.append(own.weights @ seen, own.mean)
 
     sigma = np.repeat(settings["sigma"], [len(shown.r), len(shown.theta), 1])
-    widths = widths_of(settings, first, liquid.now)
-    search = Search(first, widths, means, np.append(shown.goal, BAR), sigma, least=settings["least"], path=folder / "turns.json")
-    while len(search.turns) < settings["turns"]:
-        turn = search.turn(sampled)
-        both = shown.deviation(np.array(turn["means"]))
-        own = f"g {both[0]:.2e}, angles {both[1]:.2e}, pressure {turn['means'][-1] / BAR:7.0f} bar"
-        print(f"turn {len(search.turns):>2}, {turn['seconds']:4.0f} s: {own}, part {turn['part']:.2f}", flush=True)
+    start_of_ace = liquid.now
+    for forces, least, turns in zip((1e-9, settings["widths"]["forces"]), settings["least"], (settings["first"], settings["turns"]), strict=True):
+        widths = widths_of(settings, first, start_of_ace, forces)
+        search = Search(first, widths, means, np.append(shown.goal, BAR), sigma, least=least, path=folder / "turns.json")
+        while len(search.turns) < turns:
+            turn = search.turn(sampled)
+            both = shown.deviation(np.array(turn["means"]))
+            own = f"g {both[0]:.2e}, angles {both[1]:.2e}, pressure {turn['means'][-1] / BAR:7.0f} bar"
+            print(f"turn {len(search.turns):>2}, {turn['seconds']:4.0f} s: {own}, part {turn['part']:.2f}", flush=True)
     return liquid, shown, search
 
 

@@ -121,7 +121,8 @@ def _object(value: Any, path: str, kind: type) -> Any:
     for key in given:
         if key not in accepted:
             raise ValueError(f"{path}.{key}: {name} has no such field; its fields are {', '.join(accepted)}")
-    required = [key for key in known if not _has_default(known[key])] if as_saved else [key for key, p in arguments.items() if p.default is inspect.Parameter.empty]
+    of_constructor = [key for key, p in arguments.items() if p.default is inspect.Parameter.empty]
+    required = [key for key in known if not _has_default(known[key])] if as_saved else of_constructor
     for key in required:
         if key not in given:
             raise ValueError(f"{path}.{key} is missing; {name} needs {', '.join(required)}")
