@@ -310,7 +310,6 @@ def _md(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from jaxpot.io.config import describe_tree
     from jaxpot.potentials.base import terms_of
     from jaxpot.trees import walk
 
@@ -329,9 +328,9 @@ def _info(args: argparse.Namespace) -> int:
         "bytes": int(sum(leaf.nbytes for leaf in leaves)),
     }
     if args.json:
-        print(json.dumps({**facts, "tree": describe_tree(model).splitlines()}))
+        print(json.dumps({**facts, "tree": str(model).splitlines()}))
         return 0
-    print(describe_tree(model) + "\n")
+    print(f"{model}\n")
     facts.update(species=" ".join(facts["species"]), cutoff=f"{facts['cutoff']:g} Å", dtype=" ".join(facts["dtype"]))
     facts["bytes"] = f"{facts['bytes']} in memory, {Path(args.model).stat().st_size} on disk"
     for name, value in facts.items():

@@ -53,6 +53,21 @@ class Dataset(Tree):
     def __len__(self) -> int:
         return len(self.config_types)
 
+    def __str__(self) -> str:
+        """How many structures, atoms and labels of each kind there are, by configuration type."""
+        names = [name for name in OBSERVABLES if any(getattr(batch.sigma, name) is not None for batch in self.batches)]
+        counts = {kind: np.zeros(2 + len(names), int) for kind in ("all", *sorted(set(self.config_types)))}
+        for batch, ids in zip(self.batches, self.index, strict=True):
+            for entry, frame in enumerate(ids):
+                if frame >= 0:
+                    levels = (getattr(batch.sigma, name) for name in names)
+                    found = [1, self.n_atoms[frame], *(level is not None and bool(np.any(np.isfinite(level[entry]))) for level in levels)]
+                    counts["all"] += np.array(found, int)
+                    counts[self.config_types[frame]] += np.array(found, int)
+        rows = [("", "structures", "atoms", *names), *((kind, *map(str, row)) for kind, row in counts.items())]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        return "\n".join("  ".join(cell.rjust(w) if c else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows)
+
     @staticmethod
     def from_atoms(
         frames: Iterable[Any],

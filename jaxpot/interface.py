@@ -45,6 +45,17 @@ class Interface(Tree, abc.ABC):
         _check(cls)
         return super().__new__(cls)
 
+    def __str__(self) -> str:
+        from jaxpot.shown import as_text
+
+        return as_text(self) if dataclasses.is_dataclass(self) else repr(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from jaxpot.shown import as_html
+
+        return as_html(self) if dataclasses.is_dataclass(self) else repr(self)
+
 
 def required(cls: type) -> dict[str, str]:
     """The members that a class of this kind must have, its own among them, and the line to write for each."""

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "jaxpot"
 LAYERS = {
-    "interface": 0, "pytree": 0, "leaves": 0, "passes": 0, "radial": 0, "checks": 0, "precision": 0, "units": 0, "math": 0,
+    "interface": 0, "shown": 0, "pytree": 0, "leaves": 0, "passes": 0, "radial": 0, "checks": 0, "precision": 0, "units": 0, "math": 0,
     "neighbors": 1, "graph": 1, "properties": 1, "structures": 1, "labels": 1,
     "descriptors": 2,
     "heads": 3, "potentials": 3, "fused": 3, "longrange": 3,

@@ -129,3 +129,17 @@ def test_constants_that_lack_are_named():
         warnings.simplefilter("error")
         jp.fit.linear(model + alone, atoms, sigma=NOISE)
     assert float(alone.values[0]) == pytest.approx(-100, abs=0.1)
+
+
+def test_what_is_shown():
+    """Models as trees, in text and in notebooks; data by configuration type."""
+    model = linear() + jp.IsolatedAtoms({"Ar": -1.0})
+    assert str(model).splitlines()[:2] == ["Sum", "  terms.0: AtomicPotential"] and "radius=5.0" in str(model)
+    page = model._repr_html_()
+    assert page.count("<details") == page.count("</details>") == 4 and "<b>CosineCutoff</b> radius=5.0 width=1.0" in page
+    atoms = frames(3)
+    atoms[0].info["config_type"] = "<dimer>"
+    lines = str(jp.Dataset.from_atoms(atoms, 5.0, sigma=NOISE)).splitlines()
+    assert [line.split() for line in lines] == [
+        ["structures", "atoms", "energy", "forces"], ["all", "3", "6", "3", "3"], ["<dimer>", "1", "2", "1", "1"], ["default", "2", "4", "2", "2"],
+    ]  # fmt: skip

@@ -77,28 +77,6 @@ def table_from_model(model: Any) -> Any:
     raise TypeError(f"a configuration cannot hold a {type(model).__name__}; expected @pytree classes, numbers and strings")
 
 
-def describe_tree(value: Any, name: str = "", indent: str = "") -> str:
-    """A model for people: one line per object with its numbers, nested objects below it.
-
-    Example:
-      >>> from jaxpot import CosineCutoff
-      >>> print(describe_tree(CosineCutoff(5.0, width=1.0)))
-      CosineCutoff radius=5.0 width=1.0
-    """
-    own, below = [], []
-    for key, item, _ in fields(value):
-        if is_pytree(item):
-            below.append((key, item))
-        elif isinstance(item, (tuple, list)) and any(is_pytree(i) for i in item):
-            below += [(f"{key}.{i}", child) for i, child in enumerate(item)]
-        elif isinstance(item, (jax.Array, np.ndarray)) and item.size > 4:
-            own.append(f"{key}={item.dtype}{list(item.shape)}")
-        elif item is not None:
-            own.append(f"{key}={np.asarray(item).tolist() if hasattr(item, 'dtype') else item!r}")
-    lines = [indent + " ".join([f"{name}:"] * bool(name) + [type(value).__name__, *own])]
-    return "\n".join(lines + [describe_tree(child, key, indent + "  ") for key, child in below])
-
-
 def _object(value: Any, path: str, kind: type) -> Any:
     """An instance of a class that is a `kind`."""
     names = sorted(name for name, cls in class_table().items() if issubclass(cls, kind))
