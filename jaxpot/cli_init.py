@@ -36,6 +36,7 @@ class Facts(NamedTuple):
       shortest: shortest distance, in Å.
       force: root mean square of force components, in eV/Å; 1 where there are no forces.
       cutoff: radius, in Å.
+      n_atoms: in all frames.
     """
 
     species: tuple[str, ...]
@@ -46,6 +47,7 @@ class Facts(NamedTuple):
     shortest: float
     force: float
     cutoff: float
+    n_atoms: int
 
 
 def init(args: argparse.Namespace) -> int:
@@ -81,7 +83,7 @@ def facts_of(frames: list, cutoff: float | None = None) -> Facts:
     force = float(np.sqrt(np.mean(np.concatenate([f.ravel() for f in forces]) ** 2))) if forces else 1.0
     # the second and third shell of neighbours in metals and covalent crystals; at least what molecules in liquids need
     radius = round(float(np.clip(2.15 * nearest, 5.0, 6.5)), 1) if cutoff is None else cutoff
-    return Facts(species, labels, keys, isolated, round(nearest, 2), round(shortest, 2), force, radius)
+    return Facts(species, labels, keys, isolated, round(nearest, 2), round(shortest, 2), force, radius, sum(map(len, frames)))
 
 
 def _distances(frames: list) -> tuple[float, float]:
@@ -175,7 +177,7 @@ def configuration(facts: Facts, model: str, train: list[str], test: list[str]) -
         (_WORDS[model], {"model": {"terms": [*_TERMS[model](facts), alone]}}),
     ]
     if model == "gap":
-        parts.append(("sparse points, shared among elements by how many environments there are; more are slower", {"sparse": {"n": _POINTS}}))
+        parts.append(("sparse points, shared among elements by how many environments there are; more are slower", {"sparse": {"n": min(_POINTS, max(facts.n_atoms // 2, 1))}}))
     if model == "nn":
         parts.append(("the learning rate falls to zero; a tenth of the frames, held out, says when the network is best", {"train": {"epochs": 400}}))
     else:
