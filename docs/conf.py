@@ -1,6 +1,8 @@
 """The site: pages in Markdown, a gallery that is executed, and the reference from the docstrings."""
 
+import inspect
 import os
+import re
 from importlib.metadata import version as version_of
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -11,7 +13,8 @@ copyright = author
 release = version = version_of("jaxpot")
 
 extensions = [
-    "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx_copybutton", "sphinx_gallery.gen_gallery",
+    "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]  # fmt: skip
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
@@ -23,7 +26,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-m
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 napoleon_use_rtype = False
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "gallery/*.md"]
+exclude_patterns = ["_build", "gallery"]
 suppress_warnings = ["config.cache"]
 
 html_theme = "furo"
@@ -32,3 +35,28 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery", "gallery_dirs": "auto_gallery", "filename_pattern": r"/plot_", "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey", "show_memory": False, "abort_on_example_error": True, "plot_gallery": True,
 }  # fmt: skip
+
+
+def _escaped(app, what, name, obj, options, lines):
+    """Docstrings are written for people: bars and trailing underscores in their text are no markup."""
+    in_math = False
+    for i, line in enumerate(lines):
+        in_math = line.lstrip().startswith(".. math::") or (in_math and (not line.strip() or line.startswith("   ")))
+        if in_math or line.lstrip().startswith((">>>", "...")):
+            continue
+        parts = line.split("`")
+        parts[::2] = [re.sub(r"(?<=\w)_(?=[^\w]|$)", r"\\_", part.replace("|", r"\|")) for part in parts[::2]]
+        lines[i] = "`".join(parts)
+
+
+def _once(app, what, name, obj, skip, options, seen={}):  # noqa: B006 - what has been documented
+    """What two namespaces have is documented in the first of them, and what is not jaxpot's nowhere."""
+    if not str(getattr(obj, "__module__", "jaxpot")).startswith("jaxpot"):
+        return True
+    place = app.env.current_document.docname if hasattr(app.env, "current_document") else app.env.docname
+    return skip or (inspect.isclass(obj) and "." not in name and seen.setdefault(id(obj), place) != place)
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _escaped)
+    app.connect("autodoc-skip-member", _once)

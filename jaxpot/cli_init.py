@@ -177,7 +177,8 @@ def configuration(facts: Facts, model: str, train: list[str], test: list[str]) -
         (_WORDS[model], {"model": {"terms": [*_TERMS[model](facts), alone]}}),
     ]
     if model == "gap":
-        parts.append(("sparse points, shared among elements by how many environments there are; more are slower", {"sparse": {"n": min(_POINTS, max(facts.n_atoms // 2, 1))}}))
+        n = min(_POINTS, max(facts.n_atoms // 2, 1))
+        parts.append(("sparse points, shared among elements by how many environments there are; more are slower", {"sparse": {"n": n}}))
     if model == "nn":
         parts.append(("the learning rate falls to zero; a tenth of the frames, held out, says when the network is best", {"train": {"epochs": 400}}))
     else:

@@ -2,8 +2,12 @@
 An alloy by the command line
 ============================
 
-Copper and gold with labels of effective-medium theory: `jaxpot init` looks at the frames and writes a configuration, `jaxpot fit` fits it, `jaxpot evaluate` draws.
+Copper and gold with labels of effective-medium theory: `jaxpot init` looks at the frames and writes a configuration, `jaxpot fit` fits it,
+`jaxpot evaluate` draws.
 """
+
+import os
+import tempfile
 
 import ase.io
 import matplotlib.pyplot as plt
@@ -14,6 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator as Labels
 
 from jaxpot.cli import main  # the command `jaxpot`
 
+os.chdir(tempfile.mkdtemp())
 frames, random = [], np.random.default_rng(0)
 for seed in range(80):
     gold = random.random(8) < random.random()

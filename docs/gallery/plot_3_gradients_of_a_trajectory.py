@@ -2,7 +2,8 @@
 Gradients of a trajectory
 =========================
 
-How the potential energy at the end of 50 steps answers to the parameters of the potential, by reverse-mode differentiation with checkpoints, and by a difference.
+How the potential energy at the end of 50 steps answers to the parameters of the potential, by reverse-mode differentiation with checkpoints, and
+by a difference.
 """
 
 import jax

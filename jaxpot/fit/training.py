@@ -76,10 +76,10 @@ def train(
       progress: True or False shows or hides the progress bar; None shows it on a terminal.
 
     Returns:
-      model: with the best parameters on the validation data, else the last.
-      history: columns of numbers, ready for JSON and `fit.plot_history`: "step", "epoch", "loss"; "energy_mae", "energy_rmse" (eV/atom),
-        "forces_…" (eV/Å), "virial_…" (eV/atom), "charges_…" (e) and so on of what the data hold, over the minibatches since the entry before,
-        with the parameters that each of them met (NaN where they had no such labels); and the same with "validation_" in front.
+      The model with the best parameters on the validation data, else the last, and the history: columns of numbers, ready for JSON and
+      `fit.plot_history`: "step", "epoch", "loss"; "energy_mae", "energy_rmse" (eV/atom), "forces_…" (eV/Å), "virial_…" (eV/atom), "charges_…" (e)
+      and so on of what the data hold, over the minibatches since the entry before, with the parameters that each of them met (NaN where they had no
+      such labels); and the same with "validation_" in front.
 
     Raises:
       TypeError: for what is no potential or no optimizer.
