@@ -21,6 +21,7 @@ _MODULE_OF = {
     "read_tersoff_zbl": "lammps",
     "read_vashishta": "lammps",
     "read_yace": "yace",
+    "write_gap": "gap_writer",
     "write_mtp": "mtp",
     "write_n2p2": "n2p2",
     "write_sgdml": "sgdml",
