@@ -1,4 +1,4 @@
-"""The command line: jaxpot init | fit | evaluate | md | info.
+"""The command line: jaxpot init | fit | evaluate | md | info | convert.
 
 What a user got wrong ends with exit code 2 and one line on stderr; a run that became unphysical with 1. Everything heavy is
 imported inside the commands.
@@ -109,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "Describe a model file.")
     info.add_argument("model", metavar="MODEL.npz")
     info.add_argument("--json", action="store_true", help="print JSON")
+
+    convert = command("convert", _convert, "Read a potential in any format that jaxpot reads, and write it in the format of OUT's ending.")
+    convert.add_argument("files", metavar="IN", nargs="+", help="the files of one potential, in any order; of n2p2 the folder")
+    convert.add_argument("output", metavar="OUT", help="NAME.npz (jaxpot), .xml (GAP), .yace, .mtp, .snapcoeff, .sgdml.npz, or FOLDER/input.nn (n2p2)")
+    convert.add_argument("--species", metavar="SYMBOL", nargs="+", help="the elements, where the files do not name them: --species Si C")
+    convert.add_argument("--length-unit", metavar="UNIT", help="of the files: in Å (n2p2), or its name (sGDML)")
+    convert.add_argument("--energy-unit", metavar="UNIT", help="likewise, in eV")
     return parser
 
 
@@ -336,3 +343,23 @@ def _info(args: argparse.Namespace) -> int:
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):<16} {value}")
     return 0
+
+
+# --- convert ---------------------------------------------------------------------------------------------------------------
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from jaxpot.io.formats import read, write
+
+    species = tuple(args.species) if args.species else None
+    model = read(*args.files, species=species, length_unit=_unit(args.length_unit), energy_unit=_unit(args.energy_unit))
+    print(f"wrote {write(args.output, model)}")
+    return 0
+
+
+def _unit(text: str | None) -> float | str | None:
+    """A unit by its size, or by its name."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

@@ -5,6 +5,7 @@ from typing import Any
 
 _MODULE_OF = {
     "load_posterior": "posterior",
+    "read": "formats",
     "read_eam": "lammps",
     "read_edip": "lammps",
     "read_frames": "frames",
@@ -21,6 +22,8 @@ _MODULE_OF = {
     "read_tersoff_zbl": "lammps",
     "read_vashishta": "lammps",
     "read_yace": "yace",
+    "write": "formats",
+    "write_gap": "gap_writer",
     "write_mtp": "mtp",
     "write_n2p2": "n2p2",
     "write_sgdml": "sgdml",

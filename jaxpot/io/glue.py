@@ -9,7 +9,7 @@ from jaxpot.io.gap_xml import atomic_number
 from jaxpot.io.text import integer, number
 from jaxpot.math.splines import CubicSpline
 from jaxpot.potentials.pair import PairSpline
-from jaxpot.units import SYMBOLS
+from jaxpot.units import ATOMIC_NUMBERS, SYMBOLS
 
 _ATTRIBUTES = {  # of all elements; the density is nothing without an embedding energy
     "Glue_params": {"n_types", "label"},
@@ -70,6 +70,28 @@ def read_glue(root: ElementTree.Element, known: tuple[str, ...], label: str) -> 
             raise ValueError(f"{label}: the distances r of the pair {pair} must ascend")
         splines[pair] = CubicSpline(x, y, *ends)
     return [PairSpline(tuple(dict.fromkeys(s for pair in splines for s in pair)), tuple(splines), tuple(splines.values()))] if splines else []
+
+
+def glue_of(core: PairSpline, known: tuple[str, ...]) -> ElementTree.Element:
+    """What `read_glue` reads, for the elements of a GAP. QUIP asks for a density of every element, which is nothing here."""
+    glue = ElementTree.Element("Glue_params", n_types=str(len(known)))
+    for i, symbol in enumerate(known, 1):
+        of_type = ElementTree.SubElement(glue, "per_type_data", type=str(i), atomic_num=str(ATOMIC_NUMBERS[symbol]))
+        _table(of_type, "density", [{"a": "0.5", "rho": "0.0"}, {"a": "1.0", "rho": "0.0"}], density_y1="0.0", density_yn="0.0")
+        _table(of_type, "potential_density", [{"rho": "0.0", "E": "0.0"}, {"rho": "1.0", "E": "0.0"}])
+    for pair, spline in zip(core.pairs, core.splines, strict=True):
+        first, second = (str(known.index(symbol) + 1) for symbol in pair)
+        of_pair = ElementTree.SubElement(glue, "per_pair_data", type1=first, type2=second)
+        x, y = (require_finite(np.asarray(values, float), f"write_gap: the spline of {pair}").tolist() for values in (spline.x, spline.y))
+        ends = {name: "1.0e50" if end is None else repr(float(end)) for name, end in (("y1", spline.first), ("yn", spline.last))}
+        _table(of_pair, "potential_pair", [{"r": repr(r), "E": repr(energy)} for r, energy in zip(x, y, strict=True)], **ends)
+    return glue
+
+
+def _table(parent: ElementTree.Element, name: str, points: list[dict[str, str]], **ends: str) -> None:
+    table = ElementTree.SubElement(parent, name, num_points=str(len(points)), **ends)
+    for point in points:
+        ElementTree.SubElement(table, "point", point)
 
 
 def _natural(slope: str | None, label: str) -> bool:

@@ -45,6 +45,12 @@ def read_eam(*paths: str | Path, species: Species = None) -> EAM:
     return _funcfl(paths, texts, species)
 
 
+def is_eam(text: str) -> bool:
+    """Whether a text begins as funcfl or setfl does."""
+    lines = [line.split() for line in text.split("\n", 5)]
+    return _is_funcfl(text) or (len(lines) > 4 and _begins_setfl(lines[3], lines[4]))
+
+
 def _is_funcfl(text: str) -> bool:
     """Whether the third line is that of the grid, which setfl has in its fifth."""
     lines = [line.split() for line in text.split("\n", 5)]

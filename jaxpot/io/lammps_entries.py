@@ -127,6 +127,17 @@ def _grouped(path: PathLike | str, text: str, formats: Sequence[Sequence[str]]) 
         raise ValueError(f"{path} ends within the entry {' '.join(held[:3])}, which has {len(held) - 3} words; expected {form}")
 
 
+def first_entry(text: str) -> list[float]:
+    """The numbers of the first entry; none where a text does not begin with three labels and numbers."""
+    words = [word for line in text.splitlines() for word in line.split("#")[0].split()]
+    if any(map(_is_number, words[:3])):
+        return []
+    try:
+        return [number(word, "") for word in itertools.takewhile(_is_number, words[3:])]
+    except ValueError:
+        return []
+
+
 def _is_number(word: str) -> bool:
     """Whether a word should be a number: all but labels, which begin with a letter."""
     return not word[0].isalpha() or word.lower() in ("nan", "inf", "infinity")

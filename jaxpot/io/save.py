@@ -20,7 +20,7 @@ from jaxpot.io.text import one_line_refusals
 from jaxpot.trees import class_name, fields, find_class, is_pytree, rebuild, walk
 
 FORMAT = len(TABLES) + 1
-_MEMBER = "jaxpot"
+MEMBER = "jaxpot"
 
 
 class _UnlikeToday(ValueError):
@@ -84,7 +84,7 @@ def save(path: str | os.PathLike, model: Any) -> Path:
     text = json.dumps({"format": FORMAT, "jaxpot": jaxpot.__version__, "model": describe(model, arrays)})
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
-        np.savez(file, **{_MEMBER: np.array(text)}, **arrays)
+        np.savez(file, **{MEMBER: np.array(text)}, **arrays)
     os.replace(partial, path)
     return path
 
@@ -137,9 +137,9 @@ def read_archive(path: str | os.PathLike) -> tuple[Any, dict[str, np.ndarray], d
             opened.seek(0)
             with np.load(opened, allow_pickle=False) as file:
                 content = {name: file[name] for name in file.files}
-        if _MEMBER not in content:
+        if MEMBER not in content:
             raise ValueError(f"an archive of other arrays: {', '.join(content)[:100]}")
-        header = json.loads(str(content.pop(_MEMBER)))
+        header = json.loads(str(content.pop(MEMBER)))
         version, text = header["format"], header["model"]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError, zipfile.LargeZipFile) as error:
         raise ValueError(f"{path} is not a readable jaxpot model ({type(error).__name__}: {error}); expected a file written by jaxpot.save") from None

@@ -169,6 +169,7 @@ def write_sgdml(path: str | os.PathLike, model: GradientDomain) -> Path:
       The path.
 
     Raises:
+      TypeError: if the model is no GradientDomain.
       ValueError: if the model is not fitted, or has another kernel.
 
     Example:
@@ -180,6 +181,8 @@ def write_sgdml(path: str | os.PathLike, model: GradientDomain) -> Path:
       [-1.0, -31.0]
     """
     require_path(path, 'write_sgdml("model.npz", model)')
+    if not isinstance(model, GradientDomain):
+        raise TypeError(f"write_sgdml: sGDML's files hold a GradientDomain, got {type(model).__name__}")
     if model.coefficients is None:
         raise ValueError("write_sgdml: the model has no coefficients yet; write model = jaxpot.fit.linear(model, data)")
     if not isinstance(model.kernel, Matern) or model.kernel.nu != 2.5 or np.ndim(model.kernel.length):
