@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--overwrite", action="store_true", help="replace the finished fit of another configuration in DIR")
 
     evaluate = command("evaluate", _evaluate, "Predict energies, forces, stresses and what else a model has, and compare with labels where there are any.")
-    evaluate.add_argument("model", metavar="MODEL.npz")
+    evaluate.add_argument("model", metavar="MODEL", help="a file of jaxpot, or of any code that jaxpot reads")
     evaluate.add_argument("data", metavar="DATA", nargs="+", help="structures in any format that ASE reads")
     evaluate.add_argument("--output", metavar="JSON", help="write the errors here")
     evaluate.add_argument("--plot", metavar="PNG", help="draw predictions over labels here")
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--prefix", default="jaxpot_", help="of the keys of predictions (default: %(default)s)")
 
     md = command("md", _md, "Molecular dynamics with jax-md.")
-    md.add_argument("model", metavar="MODEL.npz")
+    md.add_argument("model", metavar="MODEL", help="a file of jaxpot, or of any code that jaxpot reads")
     md.add_argument("start", metavar="START", help="a structure; of several the last; its momenta are used if it has any, and fixed atoms (move_mask) stay")
     md.add_argument("--ensemble", choices=("nve", "nvt", "langevin", "csvr", "npt"), default="nvt", help="(default: %(default)s)")
     md.add_argument("--temperature", type=float, default=300.0, help="K (default: %(default)s)")
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     md.add_argument("--overwrite", action="store_true", help="replace an existing TRAJ")
 
     info = command("info", _info, "Describe a model file.")
-    info.add_argument("model", metavar="MODEL.npz")
+    info.add_argument("model", metavar="MODEL", help="a file of jaxpot, or of any code that jaxpot reads")
     info.add_argument("--json", action="store_true", help="print JSON")
 
     convert = command("convert", _convert, "Read a potential in any format that jaxpot reads, and write it in the format of OUT's ending.")
@@ -123,11 +123,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _model(path: str) -> Any:
-    """The model in a file: a potential, or one of tensors."""
+    """The model in a file of any format: a potential, or one of tensors."""
     import jaxpot
+    from jaxpot.io.formats import read
     from jaxpot.potentials.base import Model
 
-    model = jaxpot.load(path)
+    model = jaxpot.load(path) if path.endswith(".npz") and not path.endswith(".sgdml.npz") else read(path)
     if not isinstance(model, Model):
         raise ValueError(f"{path} holds a {type(model).__name__}; expected a potential or a model of tensors written by jaxpot.save")
     return model
