@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from jaxpot import active, md, observables, sharding, testing, trajectories
     from jaxpot.calculator import Calculator
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "Calculator": "jaxpot.calculator", "active": "jaxpot.active", "md": "jaxpot.md", "observables": "jaxpot.observables", "sharding": "jaxpot.sharding",

@@ -12,6 +12,7 @@ from jaxpot.checks import check_jax
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential, predicts_more
+from jaxpot.precision import in_own_precision
 from jaxpot.properties import OBSERVABLES
 from jaxpot.structures import diagnose
 
@@ -22,6 +23,8 @@ _compute = jax.jit(lambda potential, graph: potential.properties(graph))  # of o
 
 class Calculator(ase_calculator.Calculator):
     """ASE calculator of any potential: energy, free_energy, energies, forces and stress; charges and dipole of those that predict them.
+
+    It computes in the precision of the potential's numbers, float64 unless they were cast to less, whatever the global setting.
 
     The neighbour list holds all neighbours within the potential's reach and a skin, and is searched anew only when an atom has
     moved more than half the skin, or cell, pbc or numbers have changed. Slots are added in steps, so that JAX recompiles
@@ -61,18 +64,20 @@ class Calculator(ase_calculator.Calculator):
         self.outer = {"charge": charge, "field": field}
         if predicts_more(potential):  # what, its results say
             self.implemented_properties = [result for observable in OBSERVABLES.values() for result in observable.ase]
-        self._ready = _ready(potential)
+        with in_own_precision(potential) as own:
+            self._ready = _ready(own)
         self._reach = float(potential.reach)
         self._graph, self._listed, self._slots = None, None, 0
 
     def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ase_calculator.all_changes) -> None:
         """Fills `results` with everything implemented; ASE calls it when something has changed."""
         super().calculate(atoms, properties, system_changes)
-        graph = self._current_graph()
-        found = jax.tree_util.tree_map(lambda x: np.asarray(x, float), _compute(self._ready, graph))
-        if not all(np.all(np.isfinite(x)) for x in jax.tree_util.tree_leaves(found)):
-            causes = diagnose(self.potential, graph) or ("no cause found; do two atoms lie at the same place?",)
-            raise RuntimeError("the potential gives results that are not finite: " + "; ".join(causes))
+        with in_own_precision(self.potential) as own:
+            graph = self._current_graph()
+            found = jax.tree_util.tree_map(lambda x: np.asarray(x, float), _compute(self._ready, graph))
+            if not all(np.all(np.isfinite(x)) for x in jax.tree_util.tree_leaves(found)):
+                causes = diagnose(own, graph) or ("no cause found; do two atoms lie at the same place?",)
+                raise RuntimeError("the potential gives results that are not finite: " + "; ".join(causes))
         volume = self.atoms.get_volume() if self.atoms.cell.rank == 3 and np.any(self.atoms.pbc) else None
         self.results = {}
         for name, observable in OBSERVABLES.items():

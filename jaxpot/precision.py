@@ -4,7 +4,9 @@ A sparse Gaussian process has large coefficients of both signs and kernels that 
 are off by 1 to 230 meV per atom, without any other sign. So its `made_in` is structure, which survives jit, saving and `tree_map`.
 """
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -107,12 +109,44 @@ def _sound(part: Any) -> Any:
     return part
 
 
+@contextlib.contextmanager
+def in_own_precision(model: Any) -> Iterator[Any]:
+    """A context in which a model, which it hands on, computes in the precision of its numbers whatever the global setting: float64, unless cast to less.
+
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> with in_own_precision(CosineCutoff(3.0)) as cutoff:
+      ...     jnp.asarray(cutoff.radius).dtype.name
+      'float64'
+    """
+    needed = any(getattr(leaf, "dtype", None) == np.float64 for leaf in jax.tree_util.tree_leaves(model))
+    if needed and not jax.config.jax_enable_x64:
+        with _switch()(True):
+            yield map_floating(np.array, model)  # copies, as in `in_float64`
+    else:
+        yield model
+
+
+def with_own_precision(function: Callable) -> Callable:
+    """A function whose first argument is a model, in the precision of its numbers."""
+
+    @functools.wraps(function)
+    def called(model: Any, *arguments: Any, **options: Any) -> Any:
+        with in_own_precision(model) as own:
+            return function(own, *arguments, **options)
+
+    return called
+
+
+def _switch() -> Any:
+    return jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+
+
 def in_float64(function: Callable[[Any], Any], tree: Any) -> Any:
     """function(tree), in float64 whatever the global setting, for what is condensed once on the host; its leaves are NumPy arrays in 32-bit mode."""
     if jax.config.jax_enable_x64:
         return function(tree)
-    switch = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
     # copies, since JAX 0.10 hands over the float32 buffer of a NumPy scalar that was used in 32-bit mode before
     copies = map_floating(np.array, tree)
-    with switch(True):
+    with _switch()(True):
         return map_floating(np.asarray, function(copies))

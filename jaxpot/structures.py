@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxpot.graph import Graph, from_atoms, pad, to_atoms
 from jaxpot.neighbors import neighbor_pairs
+from jaxpot.precision import in_own_precision
 from jaxpot.trees import fields, is_pytree, walk
 from jaxpot.units import SYMBOLS
 
@@ -45,6 +46,8 @@ def graph_of(model: Any, structure: Any) -> Graph:
 def takes_atoms(function: Callable[[Any, Graph], Any]) -> Callable[[Any, Any], Any]:
     """A function of a model and a Graph that takes `ase.Atoms` or a list of them as well, of which it returns a list.
 
+    For atoms it returns NumPy arrays, and computes in the precision of the model's numbers, whatever the global setting.
+
     Raises:
       ValueError: where the result for `ase.Atoms` is not finite, with what `diagnose` finds.
     """
@@ -56,10 +59,11 @@ def takes_atoms(function: Callable[[Any, Graph], Any]) -> Callable[[Any, Any], A
             return function(model, structure)
         if isinstance(structure, list | tuple):
             return [opened(model, one) for one in structure]
-        graph = graph_of(model, structure)
-        found = compiled(model, graph)
-        if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree_util.tree_leaves(found)):
-            raise ValueError("; ".join(diagnose(model, graph)) or f"{type(model).__name__} gives NaN for these atoms")
+        with in_own_precision(model) as own:
+            graph = graph_of(own, structure)
+            found = jax.tree_util.tree_map(np.asarray, compiled(own, graph))
+            if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree_util.tree_leaves(found)):
+                raise ValueError("; ".join(diagnose(own, graph)) or f"{type(model).__name__} gives NaN for these atoms")
         return found
 
     return opened

@@ -111,7 +111,7 @@ def test_collapsed_first_and_cast_then():
 
 IN_32_BIT_MODE = """
 import json, sys
-import jax, numpy as np
+import ase.io, jax, numpy as np
 from ase.build import bulk
 import jaxpot as jp
 
@@ -136,6 +136,11 @@ def calculated():
     atoms.calc = jp.Calculator(gp)
     return atoms.get_potential_energy()
 tried("calculator", calculated)
+tried("atoms", lambda: jp.evaluate(gp, atoms).energy)
+def moved():
+    found = jp.md.run(gp, atoms, folder + "/run.xyz", ensemble=jp.md.NVE(temperature=300.0, timestep=0.001), steps=2, interval=1, progress=False)
+    return ase.io.read(folder + "/run.xyz", 0).get_potential_energy()
+tried("md", moved)
 tried("insisted", lambda: jax.jit(jp.evaluate)(jp.cast(gp, "float32", insist=True), graph).energy)
 tried("saved again", lambda: jp.evaluate(jp.load(jp.save(folder + "/again.npz", gp)), graph).energy)
 tried("collapsed", lambda: jax.jit(jp.evaluate)(jp.tabulate(gp), graph).energy)
@@ -159,9 +164,15 @@ def in_32_bit_mode(tmp_path_factory):
     return json.loads(run.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("way", ["eager", "jit", "called", "calculator", "saved again"])
+@pytest.mark.parametrize("way", ["eager", "jit", "called", "saved again"])
 def test_32_bit_mode_is_refused(way, in_32_bit_mode):
     assert in_32_bit_mode[way].startswith("TypeError: SparseGP was made in float64") and 'update("jax_enable_x64", True)' in in_32_bit_mode[way]
+
+
+@pytest.mark.parametrize("way", ["calculator", "atoms", "md"])
+def test_doors_compute_in_the_models_own_precision(way, in_32_bit_mode):
+    exact = float(catalog.evaluate(gaussian_process(), jp.from_atoms(ATOMS, 4.0)).energy)
+    assert abs(in_32_bit_mode[way] - exact) < 1e-8 * abs(exact)
 
 
 def test_32_bit_mode_refuses_to_cast_unless_insisted(in_32_bit_mode):

@@ -19,6 +19,7 @@ from jaxpot.md.files import TrajectoryFile, trajectory_file
 from jaxpot.md.system import Observation, State, System
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential
+from jaxpot.precision import with_own_precision
 from jaxpot.structures import diagnose
 from jaxpot.trees import walk
 
@@ -32,6 +33,7 @@ _ATTEMPTS = 8  # to give a neighbour list room
 _ready = jax.jit(prepare)  # tables of the potential, made once
 
 
+@with_own_precision
 def run(
     potential: Potential,
     atoms: Any,
@@ -53,7 +55,7 @@ def run(
     Structures are periodic in all directions or in none. A frame holds energy, forces, momenta (ASE's units), `step`, `time`
     (fs), `temperature` (K, of 3N − 3 degrees of freedom) and `conserved` (eV). What ASE's FixAtoms and FixCartesian hold stays where it
     is and counts as no degree of freedom. The restart state is kept in `output` + ".restart.npz"; what a killed run wrote after its last
-    state is written again.
+    state is written again. All is computed in the precision of the potential's numbers, float64 unless they were cast to less.
 
     Args:
       potential: any potential.
