@@ -38,7 +38,7 @@ SETTINGS = {
     "n_radial": 6,
     "degrees": (8, 5),
     "l_max": 3,
-    "scales": (3.0, 30.0),  # eV, of its prior, among which is chosen
+    "scales": (0.3, 3.0, 30.0),  # eV, of its prior, among which is chosen
     "charge_cutoff": 4.0,  # Å
     "charge_degrees": (7, 5),
     "charge_scales": (0.3, 3.0, 30.0),  # e, of the prior of charges, among which is chosen

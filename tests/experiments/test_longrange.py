@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import jaxpot as jp
@@ -105,6 +106,31 @@ def test_settings_of_the_ladder(monkeypatch):
     ladder = load("charge_transfer", monkeypatch)
     for name in ("ag3", "nacl", "carbon_chains", "au2_mgo"):
         assert set(ladder.settings_of(name)) == set(LADDER)
+
+
+def test_electrostatics_of_pairs(monkeypatch):
+    """Energies of charges of surroundings are found again; molecules keep their charge, and slopes are those of differences."""
+    sapt, rng, frames = load("sapt", monkeypatch), np.random.default_rng(0), []
+    charges = {"OHH": [-0.8, 0.4, 0.4], "NHHH": [-0.9, 0.3, 0.3, 0.3], "NHHHH": [-0.2, 0.3, 0.3, 0.3, 0.3]}
+    places = {name: molecule(own).positions for name, own in (("OHH", "H2O"), ("NHHH", "NH3"))}
+    places["NHHHH"] = np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * [[0.6]]
+    for k in range(40):
+        one, other = (list(charges)[i] for i in rng.integers(3, size=2))
+        turned = [places[name] @ np.linalg.qr(rng.normal(size=(3, 3)))[0] for name in (one, other)]
+        direction = rng.normal(size=3)
+        atoms = Atoms(one + other, positions=np.concatenate([turned[0], turned[1] + (4 + 3 * rng.random()) * direction / np.linalg.norm(direction)]))
+        q = [np.array(charges[name]) for name in (one, other)]
+        kernel = jp.units.COULOMB / atoms.get_all_distances()[: len(q[0]), len(q[0]) :]
+        atoms.info |= {"n_a": len(q[0]), "charge_a": round(q[0].sum()), "charge_b": round(q[1].sum()), "elst": q[0] @ kernel @ q[1], "dataset": "Wat-Wat", "name": k}
+        frames.append(atoms)
+    settings = sapt.SETTINGS | {"charge_degrees": (3,), "degrees": (3,), "n_radial": 3, "l_max": 1, "scales": (1.0,), "charge_scales": (1.0,), "sigma": 1e-3, "batch": 16}
+    results = sapt.run(frames, settings)
+    assert results["charges"]["all"] < 0.05 * results["labels"]["all"][1] < results["short range"]["all"]
+    found, point = sapt.Charges(frames, settings), rng.normal(size=len(sapt.Charges(frames[:1], settings).deviations))
+    assert all(abs(q.sum() - round(q.sum())) < 1e-12 for q in found.of(point))
+    step = rng.normal(size=len(point))
+    ahead, behind = (found(point + h * step)[0] for h in (1e-4, -1e-4))
+    np.testing.assert_allclose(found(point)[1] @ step, (ahead - behind) / 2e-4, rtol=1e-6, atol=1e-6)
 
 
 DIMER = {
