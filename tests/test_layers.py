@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "jaxpot"
 LAYERS = {
     "interface": 0, "shown": 0, "pytree": 0, "leaves": 0, "passes": 0, "radial": 0, "checks": 0, "precision": 0, "units": 0, "math": 0,
-    "neighbors": 1, "graph": 1, "properties": 1, "structures": 1, "labels": 1,
+    "neighbors": 1, "graph": 1, "properties": 1, "structures": 1, "ipi_driver": 5, "openmm_force": 5, "labels": 1,
     "descriptors": 2,
     "heads": 3, "potentials": 3, "fused": 3, "longrange": 3,
     "noise": 4, "data": 4, "fit": 4,
@@ -22,7 +22,7 @@ LAYERS = {
 CORE = {"numpy", "jax", "optax", "flax", "jax_md", "ase", "scipy", "jaxlib"}
 DRIVERS = {"tqdm", "matplotlib"}  # progress and plots: the fit's drivers and the command line
 CRYSTALS = {"phonopy", "phono3py", "spglib", "seekpath"}  # of the extra `properties`
-FORMATS = {"yaml", "tomli_w", "h5py"}  # files of other codes, configurations
+FORMATS = {"yaml", "tomli_w", "h5py", "ipi"}  # files of other codes, configurations
 
 
 def modules():
