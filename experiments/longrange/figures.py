@@ -26,7 +26,8 @@ def rungs_of(found: dict) -> list[str]:
 
 def ladder(results: dict[str, dict], path: Path) -> None:
     """Errors of energy and forces of every rung and form of model, a column of panels for every set."""
-    figure, axes = plt.subplots(2, len(SETS), figsize=(3.2 * len(SETS), 6), constrained_layout=True, sharex="col")
+    figure, axes = plt.subplots(2, len(SETS), figsize=(3.2 * len(SETS), 6), layout="constrained", sharex="col")
+    bars = {}
     for column, name in zip(axes.T, SETS, strict=True):
         there = [(color, form, results[name + end]) for color, (end, form) in enumerate(FORMS.items()) if name + end in results]
         rungs = sorted({rung for *_, found in there for rung in rungs_of(found)})
@@ -34,12 +35,12 @@ def ladder(results: dict[str, dict], path: Path) -> None:
             for k, (color, form, found) in enumerate(there):
                 places = [rungs.index(rung) + 0.8 * ((k + 0.5) / len(there) - 0.5) for rung in rungs_of(found)]
                 values = [found[rung]["all"][kind] for rung in rungs_of(found)]
-                axis.bar(places, values, width=0.8 / len(there), label=form, color=f"C{color}")
+                bars[form] = axis.bar(places, values, width=0.8 / len(there), color=f"C{color}")
             labels = [rung.removeprefix("rung ").replace(", ", ",\n") for rung in rungs]
-            axis.set(yscale="log", ylabel=f"RMSE of {kind}, {unit}", xticks=range(len(rungs)), xticklabels=labels)
-        column[0].set_title(name)
-        column[0].legend()
+            axis.set(ylabel=f"RMSE of {kind}, {unit}", xticks=range(len(rungs)), xticklabels=labels)
+        column[0].set(title=name, yscale="log" if name == "ag3" else "linear")
         column[1].set_xlabel("rung")
+    figure.legend(bars.values(), bars, loc="outside upper center", ncols=len(bars))
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
