@@ -92,7 +92,7 @@ class Ladder:
         return self.short() + self._products.replace(head=self._products.head.replace(scale=scale))
 
     @functools.cached_property
-    def _products(self) -> jp.potentials.atomic.GraphPotential:
+    def _products(self) -> jp.AtomicPotential:
         far = self.settings["far"]
         near = jp.Density(self.species, jp.CosineCutoff(self.settings["near_cutoff"], width=0.5), jp.GTO(n_max=far["n_max"]), l_max=1, sigma=far["sigma"])
         field = longrange.LODE(self.species, far["radius"], jp.GTO(n_max=1), l_max=1, sigma=far["smearing"], sum=longrange.AllPairs())
