@@ -1,11 +1,12 @@
-"""Systems with global charge transfer on four rungs: no charges, local charges, equilibrated charges, charges of a minimum.
+"""Systems with global charge transfer: no charges, local charges, equilibrated charges, charges of a minimum, products with the potential of all atoms.
 
     python experiments/longrange/charge_transfer.py ag3 nacl carbon_chains au2_mgo
     python experiments/longrange/charge_transfer.py ag3 nacl --form network --stride 4
+    python experiments/longrange/charge_transfer.py au2_mgo --form gap --rungs 6       # beside what `results/` has of the other rungs
 
 Models are linear ACE, unless another form is asked for: SOAP-GAP ("gap") or a network. For each set the factors of hardness and widths are
-chosen on one trajectory of the training frames; errors are those of the set's own test frames. What of config.toml was changed after a first
-look at them is in README.md. Needs the data sets (JAXPOT_DATA). Results go to `results/`, set by set.
+chosen on one trajectory of the training frames, and so is the prior of products; errors are those of the set's own test frames. What of config.toml
+was changed after a first look at them is in README.md. Needs the data sets (JAXPOT_DATA). Results go to `results/`, set by set.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from sharing import Sharing  # noqa: E402
 
 import jaxpot as jp  # noqa: E402
 from jaxpot import longrange  # noqa: E402
-from jaxpot.descriptors import OwnCharge  # noqa: E402
+from jaxpot.descriptors import MultiScale, OwnCharge  # noqa: E402
 from jaxpot.heads import SharedLinear  # noqa: E402
 
 KEYS = {"energy": "energy", "forces": "forces", "charges": "mulliken_charge", "charge": "total_charge"}
@@ -86,6 +87,18 @@ class Ladder:
         constant = jp.AtomicPotential(OwnCharge(self.species), SharedLinear(scale=10.0, coefficients=np.zeros(1)))
         return self.short() + longrange.ChargeEquilibration(qeq) + longrange.ChargedPotential(qeq, (longrange.Carried(constant),))
 
+    def with_products(self, scale: float) -> jp.potentials.Sum:
+        """Rung 6: beside products of a density and the potential of all atoms, each of which gives forces of this size a priori, in eV/Å."""
+        return self.short() + self._products.replace(head=self._products.head.replace(scale=scale))
+
+    @functools.cached_property
+    def _products(self) -> jp.AtomicPotential:
+        far = self.settings["far"]
+        near = jp.Density(self.species, jp.CosineCutoff(self.settings["near_cutoff"], width=0.5), jp.GTO(n_max=far["n_max"]), l_max=1, sigma=far["sigma"])
+        field = longrange.LODE(self.species, far["radius"], jp.GTO(n_max=1), l_max=1, sigma=far["smearing"], sum=longrange.AllPairs())
+        potential = jp.AtomicPotential(MultiScale(near, field), jp.Linear())
+        return potential.replace(head=potential.head.replace(roughness=jp.fit.force_scales(potential, self.form.data, progress=False)))
+
 
 def dataset(frames: list[Atoms], settings: dict, *names: str) -> jp.Dataset:
     """With labels of these names."""
@@ -131,6 +144,16 @@ def chosen(ladder: Ladder, frames: list[Atoms]) -> tuple[longrange.QEq, dict]:
     return ladder.equilibrated(*best), {f"hardness × {j}, widths × {s}": error for (j, s), error in tried.items()}
 
 
+def of_products(ladder: Ladder, frames: list[Atoms]) -> tuple[jp.potentials.Sum, dict]:
+    """Rung 6 of the prior whose forces are best on the trajectory that is left out, not fitted; and all errors, in eV/Å."""
+    settings, without, tried = ladder.settings, left_out(frames), {}
+    inside = dataset([a for a, out in zip(frames, without, strict=True) if not out], settings, "energy", "forces")
+    outside = [a for a, out in zip(frames, without, strict=True) if out]
+    for scale in tqdm(settings["far"]["scales"], desc="products"):
+        tried[scale] = errors(ladder.form.fit(ladder.with_products(scale), inside), outside, settings)["all"]["forces"]
+    return ladder.with_products(min(tried, key=tried.get)), tried
+
+
 def shared(ladder: Ladder, frames: list[Atoms]) -> tuple[longrange.LocalCharges, dict]:
     """Local charges whose excess is shared, fitted; and the errors on the trajectory that is left out by the scale of the shares' prior, in me."""
     settings, without = ladder.settings, left_out(frames)
@@ -144,7 +167,7 @@ def shared(ladder: Ladder, frames: list[Atoms]) -> tuple[longrange.LocalCharges,
 
 
 def run(
-    train: list[Atoms], test: list[Atoms], settings: dict, form: str = "ace", rungs: tuple[int, ...] = (1, 3, 4, 5), show=lambda results: None
+    train: list[Atoms], test: list[Atoms], settings: dict, form: str = "ace", rungs: tuple[int, ...] = (1, 3, 4, 5, 6), show=lambda results: None
 ) -> dict:
     """Errors of the rungs on the test frames."""
     frames = train[:: settings["stride"]]
@@ -154,19 +177,21 @@ def run(
         return ladder.form.fit(model, dataset(frames, settings, *names))
 
     def keep(name, model, found):
-        results[name] = found | {"coefficients": ladder.form.size(model), "seconds": round(time.perf_counter() - began, 1)}
+        known = {"coefficients": ladder.form.size(model), "stride": settings["stride"], "seconds": round(time.perf_counter() - began, 1)}
+        results[name] = found | known
         show(results)
 
-    qeq, results["tried"] = chosen(ladder, frames)
-    qeq = fitted(qeq, "charges")
-    keep("equilibrated charges", qeq, errors(qeq, test, settings))
+    if {3, 4, 5} & set(rungs):
+        qeq, results["tried"] = chosen(ladder, frames)
+        qeq = fitted(qeq, "charges")
+        keep("equilibrated charges", qeq, errors(qeq, test, settings))
     if 1 in rungs:
         short = fitted(ladder.short(), "energy", "forces")
         keep("rung 1", short, errors(short, test, settings))
     if 4 in rungs:
         model = fitted(ladder.of_charges(qeq, qeq.interaction), "energy", "forces")
         keep("rung 4", model, errors(model, test, settings))
-    if settings["sharing"] and form != "network":
+    if 4 in rungs and settings["sharing"] and form != "network":
         charges, results["tried shares"] = shared(ladder, frames)
         keep("shared charges", charges, errors(charges, test, settings))
         model = fitted(ladder.of_charges(charges, qeq.interaction), "energy", "forces")
@@ -180,6 +205,10 @@ def run(
         # its charges are those of rung 4; a Sum adds up what its two terms with charges say
         found = errors(model, test, settings)
         keep("rung 5", model, {group: {name: own[name] for name in ("energy", "forces")} for group, own in found.items()})
+    if 6 in rungs and form != "network":
+        model, results["tried products"] = of_products(ladder, frames)
+        model = fitted(model, "energy", "forces")
+        keep("rung 6", model, errors(model, test, settings))
     return results
 
 
@@ -196,14 +225,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+")
     parser.add_argument("--form", choices=FORMS, default="ace")
-    parser.add_argument("--rungs", type=int, nargs="*", default=[1, 3, 4, 5])
+    parser.add_argument("--rungs", type=int, nargs="*", default=[1, 3, 4, 5, 6])
     parser.add_argument("--stride", type=int, help="every so many training frames are fitted, instead of what config.toml says")
     arguments = parser.parse_args()
     (HERE / "results").mkdir(exist_ok=True)
     for name in arguments.sets:
 
         def show(results, file=results_file(name, arguments.form)):
-            file.write_text(json.dumps(results, indent=1) + "\n")
+            known = json.loads(file.read_text()) if file.exists() else {}
+            file.write_text(json.dumps(known | results, indent=1) + "\n")
             print(file.stem, json.dumps({key: value for key, value in results.items() if not key.startswith("tried")}, indent=1), flush=True)
 
         train, test = (datasets.load(f"xtb_charge_transfer/{name}_{part}") for part in ("train", "val"))

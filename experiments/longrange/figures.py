@@ -1,8 +1,11 @@
-"""Figures and tables of the results that charge_transfer.py and dimers.py have left in `results/`.
+"""Figures and tables of what charge_transfer.py and dimers.py have left in `results/`.
 
     python experiments/longrange/figures.py
+
+The table of the ladder, and that of dimers, are printed.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -10,39 +13,50 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import numpy as np
 
 HERE = Path(__file__).resolve().parent
 SETS = ("ag3", "nacl", "carbon_chains", "au2_mgo")
-OTHER_FORMS = tuple(f"{name}_{form}" for name in SETS for form in ("gap", "network"))
+FORMS = {"": "ACE", "_gap": "SOAP-GAP", "_network": "network"}  # endings of the names of results
 DIMERS = ("charge_charge_130", "lode_CC", "lode_CA", "lode_PP", "lode_AA")
 
 
+def rungs_of(found: dict) -> list[str]:
+    return sorted(key for key in found if key.startswith("rung"))
+
+
 def ladder(results: dict[str, dict], path: Path) -> None:
-    """Errors of energy and forces of every rung, set by set."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), constrained_layout=True)
-    for axis, (name, unit) in zip(axes, (("energy", "meV/atom"), ("forces", "eV/Å")), strict=True):
-        rungs = sorted({rung for found in results.values() for rung in found if rung.startswith("rung")})
-        for k, rung in enumerate(rungs):
-            there = [(place, found[rung]["all"][name]) for place, found in enumerate(results.values()) if rung in found]
-            places, values = np.transpose(there)
-            axis.bar(places + 0.8 * (k / len(rungs) - 0.4), values, width=0.8 / len(rungs), label=rung)
-        axis.set(yscale="log", ylabel=f"RMSE of {name}, {unit}", xticks=range(len(results)), xticklabels=list(results))
-    axes[0].legend()
-    figure.savefig(path, dpi=120)
+    """Errors of energy and forces of every rung and form of model, a column of panels for every set."""
+    figure, axes = plt.subplots(2, len(SETS), figsize=(3.2 * len(SETS), 6), layout="constrained", sharex="col")
+    bars = {}
+    for column, name in zip(axes.T, SETS, strict=True):
+        there = [(color, form, results[name + end]) for color, (end, form) in enumerate(FORMS.items()) if name + end in results]
+        rungs = sorted({rung for *_, found in there for rung in rungs_of(found)})
+        for axis, (kind, unit) in zip(column, (("energy", "meV/atom"), ("forces", "eV/Å")), strict=True):
+            for k, (color, form, found) in enumerate(there):
+                places = [rungs.index(rung) + 0.8 * ((k + 0.5) / len(there) - 0.5) for rung in rungs_of(found)]
+                values = [found[rung]["all"][kind] for rung in rungs_of(found)]
+                bars[form] = axis.bar(places, values, width=0.8 / len(there), color=f"C{color}")
+            labels = [rung.removeprefix("rung ").replace(", ", ",\n") for rung in rungs]
+            axis.set(ylabel=f"RMSE of {kind}, {unit}", xticks=range(len(rungs)), xticklabels=labels)
+        column[0].set(title=name, yscale="log" if name == "ag3" else "linear")
+        column[1].set_xlabel("rung")
+    figure.legend(bars.values(), bars, loc="outside upper center", ncols=len(bars))
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
 def table(results: dict[str, dict]) -> str:
     """Errors of energy (meV/atom), forces (eV/Å) and charges (me), and the first two over those of rung 1."""
-    head = ("set", "model", "coefficients", "energy, meV/atom", "forces, eV/Å", "charges, me", "energy over rung 1", "forces over rung 1")
+    head = ("set", "model", "rung", "stride", "coefficients", "energy, meV/atom", "forces, eV/Å", "charges, me", "energy over rung 1", "forces over rung 1")
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for name, found in results.items():
-        for rung in sorted(key for key in found if key.startswith("rung")):
+    for name, end in itertools.product(SETS, FORMS):
+        found = results.get(name + end, {})
+        for rung in rungs_of(found):
             own, short = found[rung]["all"], found["rung 1"]["all"]
             charges = f"{own['charges']:.1f}" if "charges" in own else ""
             ratios = [f"{own[kind] / short[kind]:.3g}" if rung != "rung 1" else "" for kind in ("energy", "forces")]
-            cells = (name, rung, found[rung]["coefficients"], f"{own['energy']:.3g}", f"{own['forces']:.3g}", charges, *ratios)
+            sizes = [found[rung][key] for key in ("stride", "coefficients")]
+            cells = (name, FORMS[end], rung.removeprefix("rung "), *sizes, f"{own['energy']:.3g}", f"{own['forces']:.3g}", charges, *ratios)
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
@@ -53,7 +67,7 @@ def dissociation(results: dict[str, dict], path: Path) -> None:
     for axis, (name, found) in zip(axes[0], results.items(), strict=True):
         distances, n = found["distances"][0], found["training distances"]
         axis.plot(distances, found["energies"][: len(distances)], "ko", label="HSE06 + MBD")
-        for rung in sorted(key for key in found if key.startswith("rung")):
+        for rung in rungs_of(found):
             axis.plot(distances, found[rung]["energies"][: len(distances)], label=rung, color=f"C{rung[-1]}")
         axis.axvline(0.5 * (distances[n - 1] + distances[n]), color="gray", linestyle=":")
         axis.set(title=name, xlabel="distance, Å")
@@ -69,7 +83,7 @@ def table_of_dimers(results: dict[str, dict]) -> str:
     head = ("set", "model", *names)
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, found in results.items():
-        for rung in sorted(key for key in found if key.startswith("rung")):
+        for rung in rungs_of(found):
             lines.append("| " + " | ".join([name, rung, *(f"{found[rung][key]:.3g}" for key in names)]) + " |")
     return "\n".join(lines)
 
@@ -80,9 +94,9 @@ def results_of(names: tuple[str, ...]) -> dict[str, dict]:
 
 
 if __name__ == "__main__":
-    if results := results_of(SETS):
+    if results := results_of(tuple(name + end for name in SETS for end in FORMS)):
         ladder(results, HERE / "ladder.png")
-        print(table(results | results_of(OTHER_FORMS)))
+        print(table(results))
     if results := results_of(DIMERS):
         dissociation(results, HERE / "dimers.png")
         print(table_of_dimers(results))

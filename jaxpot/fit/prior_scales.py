@@ -13,14 +13,14 @@ from jaxpot.fit.design_matrix import design
 from jaxpot.fit.rows import explain
 from jaxpot.graph import Graph, only
 from jaxpot.heads.linear import Linear
-from jaxpot.potentials.atomic import AtomicPotential
+from jaxpot.potentials.atomic import DescribedPotential
 from jaxpot.potentials.base import named
 from jaxpot.trees import fits
 
 Array = jax.Array
 
 
-def force_scales(model: AtomicPotential, data: Dataset | Iterable[Any], *, progress: bool | None = None) -> np.ndarray:
+def force_scales(model: DescribedPotential, data: Dataset | Iterable[Any], *, progress: bool | None = None) -> np.ndarray:
     r"""Root mean square of the forces that every feature gives the atoms of the data, shape [F], in 1/Å times the unit of the feature.
 
     .. math:: s_f^2 = \Bigl\langle \Bigl| \partial_{R_i} \sum_j x_{jf} \Bigr|^2 / 3 \Bigr\rangle_i
@@ -49,7 +49,7 @@ def force_scales(model: AtomicPotential, data: Dataset | Iterable[Any], *, progr
     from tqdm import tqdm
 
     require_x64("fit.force_scales")
-    if not fits(model, AtomicPotential, head=Linear):
+    if not fits(model, DescribedPotential, head=Linear):
         raise TypeError(f"fit.force_scales: expected an AtomicPotential with a Linear head, got {named(model, 'head')}; of a Sum pass one of its terms")
     data = Dataset.of(model, data, name="fit.force_scales")
     squares, atoms = 0.0, 0
@@ -69,7 +69,7 @@ def force_scales(model: AtomicPotential, data: Dataset | Iterable[Any], *, progr
 
 
 @jax.jit
-def _squares(model: AtomicPotential, graph: Graph) -> tuple[Array, Array]:
+def _squares(model: DescribedPotential, graph: Graph) -> tuple[Array, Array]:
     """Sum over all components of the squared force of every feature, the centres of all elements together, [F]; and the number of atoms."""
     graph = only(graph, model.species)
     forces = design(model, graph).forces.reshape(-1, len(model.species), model.descriptor.n_features)

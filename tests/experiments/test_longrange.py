@@ -54,6 +54,7 @@ LADDER = {
     "factors": [1.0, 1.6], "powers": 2, "sigma_charges": 1e-4, "sigma_energy": 1e-3, "sigma_forces": 0.01, "scale_charges": 3.0, "scale_energy": 3.0,
     "sharing": [], "sharing_steps": 10, "soap": {"n_max": 3, "l_max": 2, "sigma": 0.5}, "gap": {"points": 20, "zeta": 2},
     "network": {"hidden": [8], "rate": 0.01, "steps": 300, "batch": 10, "clip": 10.0},
+    "near_cutoff": 3.5, "far": {"n_max": 2, "sigma": 0.5, "radius": 2.0, "smearing": 1.5, "scales": [1.0, 10.0]},
 }  # fmt: skip
 
 
@@ -63,13 +64,32 @@ def test_ladder(form, near, monkeypatch):
     """What is left out chooses hardness and widths; equilibrated charges are near those of the labels, and energies with them better than without."""
     ladder = load("charge_transfer", monkeypatch)
     frames = labelled(24)
-    results = ladder.run(frames[:20], frames[20:], LADDER, form)
+    results = ladder.run(frames[:20], frames[20:], LADDER, form, rungs=(1, 3, 4, 5))
     if form != "network":  # which trains them
         assert min(results["tried"], key=results["tried"].get) == "hardness × 1.0, widths × 1.0"
     assert results["equilibrated charges"]["all"]["charges"] < near
     assert results["rung 4"]["all"]["forces"] < 0.5 * results["rung 1"]["all"]["forces"]
     assert results["rung 5"]["all"]["forces"] < (0.5 if form == "ace" else 1.0) * results["rung 1"]["all"]["forces"]
     assert set(results["rung 3"]) >= {"all", "+", "-", "coefficients"}
+
+
+def test_products_of_the_ladder(monkeypatch):
+    """They see the field of a pair of ions beyond the cutoff."""
+    ladder, rng = load("charge_transfer", monkeypatch), np.random.default_rng(0)
+    pair, charges, frames, far = np.array([0, 0, 1, 1]), np.array([1.0, -1.0, 1.0, -1.0]), [], []
+    for k in range(24):
+        atoms = Atoms("AgNaAgNa", positions=[[0, 0, 0], [2.7, 0, 0], [0, 9, 0], [1.9, 9, 1.9]] + 0.3 * rng.normal(size=(4, 3)))
+        atoms.info |= {"total_charge": 0, "system": "pairs", "trajectory": 6 if k % 5 == 4 else 0}
+        atoms.arrays["mulliken_charge"] = charges
+        arms, distances = atoms.get_all_distances(vector=True), atoms.get_all_distances() + np.diag([np.inf] * 4)
+        energies = jp.units.COULOMB * charges[:, None] * charges / distances
+        pulls = -(energies / distances**2)[:, :, None] * arms
+        atoms.calc = SinglePointCalculator(atoms, energy=0.5 * np.sum(energies), forces=np.sum(pulls, axis=1))
+        far.append(np.sum(pulls * (pair[:, None] != pair)[:, :, None], axis=1))
+        frames.append(atoms)
+    results = ladder.run(frames[:20], frames[20:], LADDER | {"sigma_forces": 1e-3}, rungs=(6,))
+    assert set(results["tried products"]) == {1.0, 10.0}
+    assert results["rung 6"]["all"]["forces"] < 0.5 * np.sqrt(np.mean(np.square(far)))
 
 
 def test_slope_of_sharing(monkeypatch):
