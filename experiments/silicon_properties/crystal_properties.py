@@ -28,7 +28,8 @@ PER_PIECE = 50  # wave vectors of each piece of the path, as in the stored bands
 GUESS = 5.44  # Å
 SKIN = 0.2  # Å; thin, since atoms move little and every neighbour costs time
 
-_constants = jax.jit(elastic_constants)
+# used once, so that the time is that of compilation, of which this takes half
+_constants = jax.jit(elastic_constants, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def diamond(a: float) -> Atoms:
@@ -134,9 +135,8 @@ def table(potential: jp.Potential, settings: dict, show: Callable[[str, dict], N
     """
     result: dict = {"values": {}, "failed": {}, "seconds": {}}
     layers_100, layers_110, layers_111 = settings["layers"]
-    slabs, defects = (
-        jp.Calculator(potential, skin=SKIN, max_atoms=n) for n in (max(8 * max(settings["layers"]), 12 * settings["fault"]), 8 * settings["defects"] ** 3 + 1)
-    )
+    sizes = max(8 * max(settings["layers"]), 12 * settings["fault"]), 8 * settings["defects"] ** 3 + 1
+    slabs, defects = (jp.Calculator(potential, skin=SKIN, max_atoms=n) for n in sizes)
 
     def measure(name: str, function: Callable[[], float | dict[str, float]]) -> None:
         began = time.perf_counter()

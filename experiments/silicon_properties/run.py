@@ -33,7 +33,7 @@ import silicon_models as models  # noqa: E402
 import jaxpot as jp  # noqa: E402
 
 FITTED = {f"{family} of {whose}": (family, labels) for labels, whose in (("teacher", "the teacher"), ("DFT", "DFT")) for family in models.FAMILIES}
-NAMES = (*models.FILES, *FITTED)
+NAMES = (*models.FILES, *FITTED, models.BY_GRADIENTS)
 LONGEST_FIRST = ("GAP", "ACE", "MTP", "SNAP")
 PROCESSES = 2
 
@@ -42,8 +42,10 @@ def potential(name: str, root: Path, config: dict) -> tuple[jp.Potential, dict]:
     """A published or a fitted potential, and what is to be said of its fit."""
     if name in models.FILES:
         return models.FILES[name](root), {}
-    family, labels = FITTED[name]
     train, test = datasets.load("mlearn/Si_train")[:: config["fit"]["stride"]], datasets.load("mlearn/Si_test")
+    if name == models.BY_GRADIENTS:
+        return models.by_gradients(models.FILES["SW"](root), train, test, figures.PUBLISHED["DFT"], config)
+    family, labels = FITTED[name]
     if labels == "teacher":
         teacher = models.FILES[models.TEACHER](root)
         train, test = (models.labelled(frames, teacher) for frames in (train, test))
@@ -79,7 +81,7 @@ def done(name: str, folder: Path) -> bool:
 def groups(names: list[str]) -> list[list[str]]:
     """The potentials for each process, the longest first: models of one family go together."""
     families = [[name for name in names if name in FITTED and FITTED[name][0] == family] for family in LONGEST_FIRST]
-    return [group for group in (*families, *([name] for name in reversed(models.FILES) if name in names)) if group]
+    return [group for group in (*families, *([name] for name in (models.BY_GRADIENTS, *reversed(models.FILES)) if name in names)) if group]
 
 
 def main() -> None:
