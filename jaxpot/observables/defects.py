@@ -102,7 +102,15 @@ def energy_of(potential: Potential | Calculator, atoms: Any) -> float:
 
 
 def _formed(
-    potential: Potential | Calculator, atoms: Any, defective: Any, gone: int, symbol: str, relaxed: bool, reservoir: float | None, tolerance: float, name: str
+    potential: Potential | Calculator,
+    atoms: Any,
+    defective: Any,
+    gone: int,
+    symbol: str,
+    relaxed: bool,
+    reservoir: float | None,
+    tolerance: float,
+    name: str,
 ) -> Defect:
     """The defect, with `gone` atoms given to the reservoir."""
     whole = energy_of(potential, atoms)

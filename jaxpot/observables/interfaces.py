@@ -29,7 +29,9 @@ class PlanarDefect(NamedTuple):
         return 0.1 * self.energy / GPA  # 1 GPa Å is 0.1 J/m²
 
 
-def interface_energy(potential: Potential | Calculator, atoms: Any, crystal: Any, *, count: int = 2, relaxed: bool = False, tolerance: float = 1e-3) -> PlanarDefect:
+def interface_energy(
+    potential: Potential | Calculator, atoms: Any, crystal: Any, *, count: int = 2, relaxed: bool = False, tolerance: float = 1e-3
+) -> PlanarDefect:
     r"""How much the energy of a structure exceeds that of a crystal of as many atoms, per area of its interfaces.
 
     .. math:: \gamma = \frac{E - \sum_i E_\text{crystal}/N_\text{crystal}}{n A}
@@ -96,7 +98,9 @@ def surface_energy(
     return interface_energy(potential, slab, crystal, relaxed=relaxed, tolerance=tolerance)
 
 
-def stacking_fault_energy(potential: Potential | Calculator, atoms: Any, shift: Sequence[float], *, relaxed: bool = False, tolerance: float = 1e-3) -> PlanarDefect:
+def stacking_fault_energy(
+    potential: Potential | Calculator, atoms: Any, shift: Sequence[float], *, relaxed: bool = False, tolerance: float = 1e-3
+) -> PlanarDefect:
     """The energy of a fault at which a crystal is shifted along a plane: one fault per cell.
 
     The shift is added to the third cell vector, so that one side of the cell faces the next cell shifted. A grid of shifts without
