@@ -35,9 +35,11 @@ class Calculator(ase_calculator.Calculator):
       skin: in Å.
       charge: total charge, in e; what `atoms` say of charges does not count.
       field: outer electric field, shape [3], in V/Å.
+      max_atoms: N, to which every structure is padded, so that those of many sizes share what is compiled; None pads none.
 
     Raises:
-      ValueError: for a negative skin; in a calculation, for what `from_atoms` refuses, such as a structure without sensible neighbours.
+      ValueError: for a negative skin; in a calculation, for what `from_atoms` refuses, such as a structure without sensible neighbours or
+        larger than `max_atoms`.
       RuntimeError: in a calculation, if a result is not finite; the message says why.
 
     Example:
@@ -52,7 +54,15 @@ class Calculator(ase_calculator.Calculator):
 
     implemented_properties = [result for observable in OBSERVABLES.values() if observable.of_energy for result in observable.ase]
 
-    def __init__(self, potential: Potential, *, skin: float = 0.5, charge: float = 0.0, field: Sequence[float] = (0.0, 0.0, 0.0)):
+    def __init__(
+        self,
+        potential: Potential,
+        *,
+        skin: float = 0.5,
+        charge: float = 0.0,
+        field: Sequence[float] = (0.0, 0.0, 0.0),
+        max_atoms: int | None = None,
+    ):
         super().__init__()
         if not isinstance(potential, Potential):
             raise TypeError(f"Calculator: expected a potential, got {type(potential).__name__}")
@@ -62,6 +72,7 @@ class Calculator(ase_calculator.Calculator):
         self.potential = potential
         self.skin = float(skin)
         self.outer = {"charge": charge, "field": field}
+        self.max_atoms = max_atoms
         if predicts_more(potential):  # what, its results say
             self.implemented_properties = [result for observable in OBSERVABLES.values() for result in observable.ase]
         with in_own_precision(potential) as own:
@@ -82,12 +93,13 @@ class Calculator(ase_calculator.Calculator):
         self.results = {}
         for name, observable in OBSERVABLES.items():
             if (value := getattr(found, name)) is not None:
+                value = value[: len(self.atoms)] if observable.per_atom else value
                 self.results |= observable.results(value if value.ndim else float(value), volume)
 
     def _current_graph(self) -> Graph:
         """The Graph of `self.atoms`, with the old lists where they still hold."""
         if not self._holds():
-            graph = from_atoms(self.atoms, max(self._reach + self.skin, _SHORTEST), **self.outer)
+            graph = from_atoms(self.atoms, max(self._reach + self.skin, _SHORTEST), max_atoms=self.max_atoms, **self.outer)
             needed = graph.neighbors.shape[1]
             if needed > self._slots:
                 self._slots = -(-(needed + needed // 8) // 8) * 8
@@ -95,7 +107,8 @@ class Calculator(ase_calculator.Calculator):
             complete = jnp.asarray(max(self._reach, _SHORTEST), graph.cutoff.dtype)
             graph = jax.tree_util.tree_map(jnp.asarray, pad(graph, max_neighbors=self._slots))
             self._graph, self._listed = graph.replace(cutoff=complete), self.atoms.copy()
-        return self._graph.replace(positions=jnp.asarray(self.atoms.positions, self._graph.positions.dtype))
+        positions = np.pad(self.atoms.positions, ((0, len(self._graph.numbers) - len(self.atoms)), (0, 0)))
+        return self._graph.replace(positions=jnp.asarray(positions, self._graph.positions.dtype))
 
     def _holds(self) -> bool:
         old, new = self._listed, self.atoms
@@ -106,3 +119,16 @@ class Calculator(ase_calculator.Calculator):
             and np.array_equal(old.cell.array, new.cell.array)
             and np.max(np.sum((new.positions - old.positions) ** 2, axis=1)) <= (self.skin / 2) ** 2
         )
+
+
+def as_calculator(potential: Potential | Calculator, charge: float = 0.0) -> Calculator:
+    """A calculator of a potential, or the one that is given.
+
+    Raises:
+      ValueError: for a total charge beside a calculator, which has its own.
+    """
+    if not isinstance(potential, Calculator):
+        return Calculator(potential, charge=charge)
+    if charge:
+        raise ValueError(f"charge={charge} beside a Calculator, which has its own; write Calculator(potential, charge={charge})")
+    return potential

@@ -111,6 +111,22 @@ def test_few_compilations(model):
     assert calculator._compute._cache_size() - before <= 2
 
 
+def test_one_compilation_of_all_sizes(pair):
+    """Results are those without padding, and what does not fit says what to write."""
+    structures = [rattled(seed=7), rattled(seed=7)[:7], bulk("Si")]
+    own = [Calculator(pair) for _ in structures]
+    for atoms, one in zip(structures, own, strict=True):
+        one.calculate(atoms)
+    padded, before = Calculator(pair, max_atoms=9), calculator._compute._cache_size()
+    for atoms, one in zip(structures, own, strict=True):
+        padded.calculate(atoms)
+        for name, value in one.results.items():
+            np.testing.assert_allclose(padded.results[name], value, atol=1e-12)
+    assert calculator._compute._cache_size() == before + 1
+    with pytest.raises(ValueError, match="rebuild with max_atoms=16"):
+        padded.get_potential_energy(bulk("Si", cubic=True) * (2, 1, 1))
+
+
 def test_stress_only_where_there_is_a_volume(pair):
     molecule = Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]])
     molecule.calc = Calculator(pair)

@@ -26,9 +26,10 @@ from jaxpot.observables import (
 PATH = ((0, 0, 0), (0, 0.5, 0.5), (1, 1, 1), (0.5, 0.5, 0.5))  # Γ, X, Γ, L
 PER_PIECE = 50  # wave vectors of each piece of the path, as in the stored bands
 GUESS = 5.44  # Å
+SKIN = 0.2  # Å; thin, since atoms move little and every neighbour costs time
 
-_constants = jax.jit(elastic_constants)
-_evaluate = jax.jit(jp.evaluate)
+# used once, so that the time is that of compilation, of which this takes half
+_constants = jax.jit(elastic_constants, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def diamond(a: float) -> Atoms:
@@ -36,9 +37,9 @@ def diamond(a: float) -> Atoms:
     return bulk("Si", "diamond", a=a, cubic=True)
 
 
-def lattice_constant(potential: jp.Potential) -> float:
+def lattice_constant(calculator: jp.Calculator) -> float:
     """In Å."""
-    found = relax(potential, bulk("Si", "diamond", a=GUESS), cell=True, tolerance=1e-5)
+    found = relax(calculator, bulk("Si", "diamond", a=GUESS), cell=True, tolerance=1e-5)
     return float((4 * found.atoms.get_volume()) ** (1 / 3))
 
 
@@ -84,11 +85,11 @@ def cut(a: float, miller: tuple[int, int, int]) -> Atoms:
     return crystal
 
 
-def rattled_surface(potential: jp.Potential, a: float, miller: tuple[int, int, int], layers: int) -> float:
+def rattled_surface(calculator: jp.Calculator, a: float, miller: tuple[int, int, int], layers: int) -> float:
     """Relaxed from places rattled by 0.05 Å, in eV/Å²: the ideal ones of (110) are a saddle point."""
     slab = surface(diamond(a), miller, layers, vacuum=5.0, periodic=True)
     slab.rattle(0.05, seed=1)
-    return interface_energy(potential, slab, diamond(a), relaxed=True, tolerance=3e-3).energy
+    return interface_energy(calculator, slab, diamond(a), relaxed=True, tolerance=3e-3).energy
 
 
 def glide_cell(a: float, repeats: int) -> Atoms:
@@ -101,12 +102,15 @@ def glide_cell(a: float, repeats: int) -> Atoms:
     return crystal
 
 
-def stacking_fault(potential: jp.Potential, a: float, repeats: int) -> float:
-    """Of the intrinsic fault, in eV/Å²: the partial glide of the lower energy, the other puts atoms on top of each other."""
+def partial_glide(crystal: Atoms) -> np.ndarray:
+    """The partial glide after which every atom of a `glide_cell` has four neighbours a bond away, in Å; the opposite one brings atoms to 0.8 Å."""
+    return crystal.cell.array[1] / 3
+
+
+def stacking_fault(calculator: jp.Calculator, a: float, repeats: int) -> float:
+    """Of the intrinsic fault, in eV/Å²."""
     crystal = glide_cell(a, repeats)
-    partial = crystal.cell.array[1] / 3
-    shift = min((partial, -partial), key=lambda shift: stacking_fault_energy(potential, crystal, shift).energy)
-    return stacking_fault_energy(potential, crystal, shift, relaxed=True).energy
+    return stacking_fault_energy(calculator, crystal, partial_glide(crystal), relaxed=True).energy
 
 
 def bands(potential: jp.Potential, a: float, repeats: int) -> np.ndarray:
@@ -118,6 +122,8 @@ def bands(potential: jp.Potential, a: float, repeats: int) -> np.ndarray:
 def table(potential: jp.Potential, settings: dict, show: Callable[[str, dict], None]) -> dict:
     """All properties; one that could not be had stands under `failed` with the reason.
 
+    Structures are padded to two sizes, of slabs and of crystals with a defect: what is compiled for one of them serves all of its size.
+
     Args:
       potential: any potential of silicon.
       settings: `defects`, `phonons`: repeats of the cubic and of the primitive cell; `layers`: of each surface, (100), (110), (111);
@@ -128,6 +134,9 @@ def table(potential: jp.Potential, settings: dict, show: Callable[[str, dict], N
       `values`, in Å, GPa, eV, eV/Å² and THz; `bands`, frequencies along the path; `failed`; `seconds`, of each property.
     """
     result: dict = {"values": {}, "failed": {}, "seconds": {}}
+    layers_100, layers_110, layers_111 = settings["layers"]
+    sizes = max(8 * max(settings["layers"]), 12 * settings["fault"]), 8 * settings["defects"] ** 3 + 1
+    slabs, defects = (jp.Calculator(potential, skin=SKIN, max_atoms=n) for n in sizes)
 
     def measure(name: str, function: Callable[[], float | dict[str, float]]) -> None:
         began = time.perf_counter()
@@ -143,27 +152,26 @@ def table(potential: jp.Potential, settings: dict, show: Callable[[str, dict], N
         result["seconds"][name] = round(time.perf_counter() - began, 1)
         show(f"{', '.join(f'{key} {value}' for key, value in found.items())} in {result['seconds'][name]} s", result)
 
-    measure("a0", lambda: lattice_constant(potential))
+    measure("a0", lambda: lattice_constant(slabs))
     if "a0" in result["failed"]:
         return result
     a = result["values"]["a0"]
     measure("elasticity", lambda: elasticity(potential, a))
-    per_atom = float(_evaluate(potential, jp.from_atoms(diamond(a), float(potential.reach))).energy) / 8
+    per_atom = slabs.get_potential_energy(diamond(a)) / 8
     crystal = diamond(a).repeat(settings["defects"])
 
     def formed(defective: Atoms, tolerance: float, symmetric: bool = False) -> float:
-        return relax(potential, defective, tolerance=tolerance, symmetric=symmetric).energy - len(defective) * per_atom
+        return relax(defects, defective, tolerance=tolerance, symmetric=symmetric).energy - len(defective) * per_atom
 
     measure("vacancy", lambda: formed(drawn_in(crystal), 1e-3))
-    measure("vacancy, nearest minimum", lambda: vacancy_energy(potential, crystal).energy)
+    measure("vacancy, nearest minimum", lambda: vacancy_energy(defects, crystal).energy)
     measure("hexagonal interstitial", lambda: formed(hexagonal(crystal, a), 3e-3, symmetric=True))
-    measure("tetrahedral interstitial", lambda: interstitial_energy(potential, crystal, [0.5 * a] * 3, tolerance=3e-3).energy)
+    measure("tetrahedral interstitial", lambda: interstitial_energy(defects, crystal, [0.5 * a] * 3, tolerance=3e-3).energy)
     measure("dumbbell interstitial", lambda: formed(dumbbell(crystal), 3e-3))
-    layers_100, layers_110, layers_111 = settings["layers"]
-    measure("(100) surface", lambda: surface_energy(potential, cut(a, (1, 0, 0)), (1, 0, 0), layers=layers_100, vacuum=5.0, relaxed=True).energy)
-    measure("(110) surface", lambda: rattled_surface(potential, a, (1, 1, 0), layers_110))
-    measure("(111) surface", lambda: surface_energy(potential, cut(a, (1, 1, 1)), (1, 1, 1), layers=layers_111, vacuum=5.0, relaxed=True).energy)
-    measure("stacking fault", lambda: stacking_fault(potential, a, settings["fault"]))
+    measure("(100) surface", lambda: surface_energy(slabs, cut(a, (1, 0, 0)), (1, 0, 0), layers=layers_100, vacuum=5.0, relaxed=True).energy)
+    measure("(110) surface", lambda: rattled_surface(slabs, a, (1, 1, 0), layers_110))
+    measure("(111) surface", lambda: surface_energy(slabs, cut(a, (1, 1, 1)), (1, 1, 1), layers=layers_111, vacuum=5.0, relaxed=True).energy)
+    measure("stacking fault", lambda: stacking_fault(slabs, a, settings["fault"]))
 
     def highest() -> float:
         found = bands(potential, a, settings["phonons"])

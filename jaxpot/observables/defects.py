@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from jaxpot.calculator import Calculator
+from jaxpot.calculator import Calculator, as_calculator
 from jaxpot.observables.relaxation import relax
 from jaxpot.potentials.base import Potential
 
@@ -23,14 +23,14 @@ class Defect(NamedTuple):
 
 
 def vacancy_energy(
-    potential: Potential, atoms: Any, *, index: int = 0, relaxed: bool = True, reservoir: float | None = None, tolerance: float = 1e-3
+    potential: Potential | Calculator, atoms: Any, *, index: int = 0, relaxed: bool = True, reservoir: float | None = None, tolerance: float = 1e-3
 ) -> Defect:
     r"""The energy to take an atom out of a crystal, in a cell that keeps its shape.
 
     .. math:: E_f = E_\text{defect} - E_\text{crystal} + \mu
 
     Args:
-      potential: any potential.
+      potential: any potential, or a Calculator of one.
       atoms: `ase.Atoms`, a large periodic cell of the perfect crystal at its minimum.
       index: of the atom that leaves.
       relaxed: whether the others move to a minimum, from places rattled by 10⁻³ Å, since the ideal ones may be a saddle point.
@@ -57,7 +57,7 @@ def vacancy_energy(
 
 
 def interstitial_energy(
-    potential: Potential,
+    potential: Potential | Calculator,
     atoms: Any,
     position: Any,
     *,
@@ -94,15 +94,23 @@ def interstitial_energy(
     return _formed(potential, atoms, defective, -1, symbol, relaxed, reservoir, tolerance, "interstitial_energy")
 
 
-def energy_of(potential: Potential, atoms: Any) -> float:
+def energy_of(potential: Potential | Calculator, atoms: Any) -> float:
     """Of atoms as they are, in eV; what is not finite raises."""
     atoms = atoms.copy()
-    atoms.calc = Calculator(potential)
+    atoms.calc = as_calculator(potential)
     return float(atoms.get_potential_energy())
 
 
 def _formed(
-    potential: Potential, atoms: Any, defective: Any, gone: int, symbol: str, relaxed: bool, reservoir: float | None, tolerance: float, name: str
+    potential: Potential | Calculator,
+    atoms: Any,
+    defective: Any,
+    gone: int,
+    symbol: str,
+    relaxed: bool,
+    reservoir: float | None,
+    tolerance: float,
+    name: str,
 ) -> Defect:
     """The defect, with `gone` atoms given to the reservoir."""
     whole = energy_of(potential, atoms)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxpot.calculator import Calculator
 from jaxpot.observables.defects import energy_of
 from jaxpot.observables.relaxation import relax
 from jaxpot.potentials.base import Potential
@@ -28,13 +29,15 @@ class PlanarDefect(NamedTuple):
         return 0.1 * self.energy / GPA  # 1 GPa Å is 0.1 J/m²
 
 
-def interface_energy(potential: Potential, atoms: Any, crystal: Any, *, count: int = 2, relaxed: bool = False, tolerance: float = 1e-3) -> PlanarDefect:
+def interface_energy(
+    potential: Potential | Calculator, atoms: Any, crystal: Any, *, count: int = 2, relaxed: bool = False, tolerance: float = 1e-3
+) -> PlanarDefect:
     r"""How much the energy of a structure exceeds that of a crystal of as many atoms, per area of its interfaces.
 
     .. math:: \gamma = \frac{E - \sum_i E_\text{crystal}/N_\text{crystal}}{n A}
 
     Args:
-      potential: any potential.
+      potential: any potential, or a Calculator of one.
       atoms: `ase.Atoms`, a slab or a cell with boundaries, which lie in the plane of the first two cell vectors.
       crystal: `ase.Atoms` of the perfect crystal, of the same composition.
       count: how many interfaces the cell has: the two sides of a slab, or two boundaries.
@@ -61,7 +64,7 @@ def interface_energy(potential: Potential, atoms: Any, crystal: Any, *, count: i
 
 
 def surface_energy(
-    potential: Potential,
+    potential: Potential | Calculator,
     crystal: Any,
     miller: Sequence[int],
     *,
@@ -73,7 +76,7 @@ def surface_energy(
     """The energy of a surface of a crystal: of a slab cut by `ase.build.surface`, both sides alike.
 
     Args:
-      potential: any potential.
+      potential: any potential, or a Calculator of one.
       crystal: `ase.Atoms` of a conventional cell at its minimum.
       miller: indices of the plane, with respect to that cell.
       layers: of that cell, as ASE counts them.
@@ -95,14 +98,16 @@ def surface_energy(
     return interface_energy(potential, slab, crystal, relaxed=relaxed, tolerance=tolerance)
 
 
-def stacking_fault_energy(potential: Potential, atoms: Any, shift: Sequence[float], *, relaxed: bool = False, tolerance: float = 1e-3) -> PlanarDefect:
+def stacking_fault_energy(
+    potential: Potential | Calculator, atoms: Any, shift: Sequence[float], *, relaxed: bool = False, tolerance: float = 1e-3
+) -> PlanarDefect:
     """The energy of a fault at which a crystal is shifted along a plane: one fault per cell.
 
     The shift is added to the third cell vector, so that one side of the cell faces the next cell shifted. A grid of shifts without
     relaxation gives the energy surface of gliding.
 
     Args:
-      potential: any potential.
+      potential: any potential, or a Calculator of one.
       atoms: `ase.Atoms`, the perfect crystal in a cell whose first two vectors span the plane and that is high enough for faults not to meet.
       shift: shape [3], in Å, in that plane.
       relaxed, tolerance: as of `interface_energy`.
@@ -132,7 +137,7 @@ def stacking_fault_energy(potential: Potential, atoms: Any, shift: Sequence[floa
 
 
 def grain_boundary_energy(
-    potential: Potential,
+    potential: Potential | Calculator,
     crystal: Any,
     miller: Sequence[int],
     *,
@@ -146,7 +151,7 @@ def grain_boundary_energy(
     Of (111) planes of a cubic close packing it is the coherent twin, Σ3, and of (210) Σ5.
 
     Args:
-      potential: any potential.
+      potential: any potential, or a Calculator of one.
       crystal: `ase.Atoms` of a conventional cell at its minimum.
       miller: indices of the plane of the boundary, with respect to that cell.
       layers: of that cell in either grain, as ASE counts them.

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxpot.calculator import Calculator
+from jaxpot.calculator import Calculator, as_calculator
 from jaxpot.checks import optional
 from jaxpot.graph import Graph, from_atoms
 from jaxpot.potentials.base import Potential
@@ -37,7 +37,7 @@ class Relaxation(NamedTuple):
 
 
 def relax(
-    potential: Potential,
+    potential: Potential | Calculator,
     atoms: Any,
     *,
     cell: bool = False,
@@ -52,21 +52,22 @@ def relax(
     From a start of high symmetry the search keeps it and may end at a saddle point: phonons tell, and `atoms.rattle(1e-3)` breaks it.
 
     Args:
-      potential: any potential.
+      potential: any potential, or a Calculator of one, such as one whose `max_atoms` lets structures of many sizes share what is compiled.
       atoms: `ase.Atoms`, which stay as they are; their constraints hold.
       cell: whether the cell moves too; the structure must be periodic in all directions.
       pressure: from outside, in GPa.
       symmetric: whether the space group of the start is kept (by ASE's FixSymmetry, which needs spglib).
       tolerance: the largest force at the end, in eV/Å; of the cell the stress times the volume per atom, per Å.
       most: steps.
-      charge: total charge, in e.
+      charge: total charge, in e; a Calculator has its own.
 
     Returns:
       The minimum.
 
     Raises:
       RuntimeError: where it was not reached; no number is returned then.
-      ValueError: for a cell that cannot move, a pressure on a cell that does not, or a tolerance that is not positive.
+      ValueError: for a cell that cannot move, a pressure on a cell that does not, a tolerance that is not positive, or a charge
+        beside a Calculator.
       ImportError: without spglib, if symmetry is to be kept.
 
     Example:
@@ -93,7 +94,8 @@ def relax(
         from ase.constraints import FixSymmetry
 
         atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms)])
-    atoms.calc = Calculator(potential, charge=charge)
+    calculator = as_calculator(potential, charge)
+    atoms.calc = calculator
     moving = FrechetCellFilter(atoms, scalar_pressure=pressure * GPA) if cell else atoms
     search = LBFGS(moving, logfile=None)
     done = search.run(fmax=tolerance, steps=most)
@@ -109,5 +111,5 @@ def relax(
         )
     energy = float(atoms.get_potential_energy())
     atoms.calc = None
-    graph = from_atoms(atoms, float(potential.reach) + SKIN, charge=charge)
+    graph = from_atoms(atoms, float(calculator.potential.reach) + SKIN, charge=calculator.outer["charge"])
     return Relaxation(atoms, graph, energy, force, stress, search.nsteps)

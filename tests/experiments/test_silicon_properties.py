@@ -21,6 +21,7 @@ CONFIG = {
     "ace": {"cutoff": 4.5, "power": 3, "nearest": 2.35, "degrees": [5, 5], "l_max": 2, "order": 4.0, "scale": 2.0},
     "snap": {"cutoff": 4.5, "two_j_max": 4, "scale": 10.0},
     "mtp": {"level": 8, "min_dist": 1.9, "max_dist": 4.5, "scale": 10.0},
+    "by_gradients": {"cutoff": 4.0, "moved": ["lam", "A"], "steps": 30, "sigma": {"a0": 0.001, "c11": 1.0, "c12": 1.0, "c44": 1.0, "highest phonon": 0.05}},
     "gap": {"cutoff": 4.5, "width": 0.5, "n_max": 4, "l_max": 3, "sigma": 0.5, "zeta": 4.0, "delta": 1.0, "jitter": 1e-8, "n_sparse": 20, "seed": 0},
 }
 
@@ -29,7 +30,7 @@ CONFIG = {
 def load(monkeypatch):
     """A module of the experiment."""
     monkeypatch.syspath_prepend(HERE)
-    names = ("crystal_properties", "figures", "silicon_models")
+    names = ("crystal_properties", "figures", "run", "silicon_models")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield importlib.import_module
@@ -67,18 +68,16 @@ def test_cuts(load):
         assert np.sum(lacking) == round(2 * broken * area / A0**2) and set(lacking) == ({0, 2} if miller == (1, 0, 0) else {0, 1})
     crystal = properties.glide_cell(A0, 1)
     assert len(crystal) == 12 and set(coordination(crystal)) == {4}
-    faulted = []
-    for sign in (1, -1):
-        other = crystal.copy()
-        other.cell[2] += sign * crystal.cell.array[1] / 3
-        faulted.append(set(coordination(other)))
-    assert {4} in faulted and faulted[0] != faulted[1]
+    for sign, neighbours in ((1, {4}), (-1, {2, 4})):
+        faulted = crystal.copy()
+        faulted.cell[2] += sign * properties.partial_glide(crystal)
+        assert set(coordination(faulted)) == neighbours
 
 
 def test_constants_of_stillinger_and_weber(load):
     """Against those of LAMMPS and ASE by differences."""
     properties = load("crystal_properties")
-    a = properties.lattice_constant(SILICON)
+    a = properties.lattice_constant(jp.Calculator(SILICON))
     assert abs(a - A0) < 1e-5
     found = properties.elasticity(SILICON, A0)
     np.testing.assert_allclose([found[name] for name in ("B", "c11", "c12", "c44")], [101.4229, 151.4245, 76.4221, 56.4493], atol=2e-3)
@@ -121,6 +120,29 @@ def test_fits(load, family):
     size = float(np.sqrt(np.mean(np.square(frames[6].get_forces()))))
     assert fit["coefficients"] > 5 and fit["errors"]["forces"] < (0.4 if family == "GAP" else 0.2) * size  # which has 20 points
     assert np.isfinite(float(jp.evaluate(model, jp.from_atoms(frames[0], 4.5)).energy))
+
+
+@pytest.mark.slow
+def test_gradients_find_what_made_labels_and_constants(load):
+    models = load("silicon_models")
+    frames = models.labelled(rattled(4), SILICON)
+    constants = {"a0": A0, "c11": 151.4245, "c12": 76.4221, "c44": 56.4493, "highest phonon": 17.8327}
+    start = SILICON.replace(lam=np.asarray(20.0), A=np.asarray(7.3))
+    model, fit = models.by_gradients(start, frames[:3], frames[3:], constants, CONFIG)
+    np.testing.assert_allclose([model.terms[0].lam, model.terms[0].A], [21.0, 7.049556277], rtol=1e-3)
+    np.testing.assert_allclose(list(fit["constants"].values()), list(constants.values()), rtol=1e-3)
+    assert fit["errors"]["forces"] < 0.01
+
+
+def test_what_is_left(load, tmp_path):
+    """A potential whose file a killed run has left is measured again; models of one family go together."""
+    run = load("run")
+    (tmp_path / "SW.json").write_text('{"values": {}, "done": true}')
+    (tmp_path / "EDIP.json").write_text('{"values": {}}')
+    assert [name for name in ("SW", "EDIP", "Tersoff") if run.done(name, tmp_path)] == ["SW"]
+    groups = run.groups(list(run.NAMES))
+    assert sorted(name for group in groups for name in group) == sorted(run.NAMES) and ["ACE of the teacher", "ACE of DFT"] in groups
+    assert run.groups(["SW", "ACE of DFT"]) == [["ACE of DFT"], ["SW"]]
 
 
 def test_figures(load, tmp_path, monkeypatch):
