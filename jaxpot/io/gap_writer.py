@@ -45,7 +45,7 @@ def write_gap(path: str | os.PathLike, potential: Potential) -> Path:
     """Writes a GAP that QUIP and LAMMPS' `pair_style quip` read, with all digits; the sparse points go into files beside it, as gap_fit has them.
 
     Args:
-      path: the XML file to write. LAMMPS takes `pair_coeff * * si.xml "" 14`.
+      path: the XML file to write. LAMMPS takes `pair_coeff * * si.xml "Potential xml_label=GAP_si" 14`: the label is that of the file's name.
       potential: AtomicPotentials with a SparseGP, alone or in a sum with IsolatedAtoms (or Constant with a Linear head) and one PairSpline, which
         becomes the core potential. Their descriptors are TwoBody, ThreeBody, Triangles and CompactTriangles, with a SquaredExponential of
         distances and a CosineCutoff; and SOAP and CompressedSOAP, with a PolynomialKernel, of a `Density` of EquispacedGaussians (QUIP's `soap`)
