@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxpot.checks import require_finite
 from jaxpot.descriptors.base import Descriptor
-from jaxpot.descriptors.clusters import CompactTriangles, ThreeBody, TriangleDescriptor, Triangles, TwoBody
+from jaxpot.descriptors.clusters import ClusterDescriptor, CompactTriangles, ThreeBody, TriangleDescriptor, Triangles, TwoBody
 from jaxpot.descriptors.compressed_soap import CompressedSOAP, sensitivity
 from jaxpot.descriptors.density import Density
 from jaxpot.descriptors.expansion import Expansion
@@ -35,7 +35,6 @@ from jaxpot.potentials.base import Potential
 from jaxpot.potentials.pair import PairSpline
 from jaxpot.radial.equispaced import EquispacedGaussians
 from jaxpot.radial.turbo import Poly3, Poly3Gauss
-from jaxpot.trees import fits
 from jaxpot.units import ATOMIC_NUMBERS
 
 _VERSION = "1769700636"  # of the GAP code whose keys these are
@@ -46,7 +45,7 @@ def write_gap(path: str | os.PathLike, potential: Potential) -> Path:
     """Writes a GAP that QUIP and LAMMPS' `pair_style quip` read, with all digits; the sparse points go into files beside it, as gap_fit has them.
 
     Args:
-      path: the XML file to write. LAMMPS takes `pair_coeff * * si.xml "" 14`.
+      path: the XML file to write. LAMMPS takes `pair_coeff * * si.xml "Potential xml_label=GAP_si" 14`: the label is that of the file's name.
       potential: AtomicPotentials with a SparseGP, alone or in a sum with IsolatedAtoms (or Constant with a Linear head) and one PairSpline, which
         becomes the core potential. Their descriptors are TwoBody, ThreeBody, Triangles and CompactTriangles, with a SquaredExponential of
         distances and a CosineCutoff; and SOAP and CompressedSOAP, with a PolynomialKernel, of a `Density` of EquispacedGaussians (QUIP's `soap`)
@@ -61,7 +60,8 @@ def write_gap(path: str | os.PathLike, potential: Potential) -> Path:
 
     Example:
       >>> import tempfile
-      >>> from jaxpot import IsolatedAtoms, References
+      >>> from jaxpot import IsolatedAtoms
+      >>> from jaxpot.heads import References
       >>> from jaxpot.io.gap import read_gap
       >>> points = References(features=[[2.3], [3.1]], kinds=np.array([0, 0]), weights=[1.0, 0.8])
       >>> head = SparseGP(SquaredExponential(0.5), references=points, coefficients=[0.1, -0.2])
@@ -160,7 +160,7 @@ def _z(symbols: tuple[str, ...]) -> list[int]:
 
 
 def _blocks_of(term: Potential) -> list[_Block]:
-    if not fits(term, AtomicPotential, head=SparseGP):
+    if not (isinstance(term, AtomicPotential) and isinstance(term.head, SparseGP)):
         raise TypeError(cannot_hold(term, "write_gap", "GAP files"))
     if term.head.coefficients is None:
         raise ValueError("write_gap: the potential has no coefficients yet; write potential = jaxpot.fit.linear(potential, data)")
@@ -193,7 +193,7 @@ def _of_angles(angles: ThreeBody, head: SparseGP) -> list[_Block]:
     return _of_distances("angle_3b", ("Z", "Z1", "Z2"), angles, head)
 
 
-def _of_distances(name: str, keys: tuple[str, ...], clusters: TwoBody | ThreeBody, head: SparseGP) -> list[_Block]:
+def _of_distances(name: str, keys: tuple[str, ...], clusters: ClusterDescriptor, head: SparseGP) -> list[_Block]:
     settings, theta = _cutoff_of(name, clusters.cutoff), _theta(name, head.kernel, clusters.n_features)
     identity = [tuple(range(clusters.n_features))]
     return [
@@ -209,7 +209,7 @@ def _of_distances(name: str, keys: tuple[str, ...], clusters: TwoBody | ThreeBod
 @_blocks.register(CompactTriangles)
 def _of_triangles(triangles: TriangleDescriptor, head: SparseGP) -> list[_Block]:
     name, kernel = "distance_Nb", head.kernel
-    if not fits(kernel, Symmetrised) or set(kernel.permutations) != set(triangles.permutations):
+    if not isinstance(kernel, Symmetrised) or set(kernel.permutations) != set(triangles.permutations):
         raise TypeError(f"write_gap: QUIP's {name} has the kernel Symmetrised(SquaredExponential(theta), triangles.permutations), got {kernel}")
     settings = {"order": "3", "compact_clusters": "FT"[isinstance(triangles, CompactTriangles)], **_cutoff_of(name, triangles.cutoff)}
     theta, blocks = _theta(name, kernel.kernel, 3), []
@@ -245,18 +245,18 @@ def _of_power_spectra(descriptor: SOAP | CompressedSOAP, head: SparseGP) -> list
         raise TypeError(
             f"write_gap: QUIP's kernel of power spectra is PolynomialKernel(zeta), got {type(head.kernel).__name__}; fit the potential with that"
         )
-    return _of_density(descriptor.expansion, descriptor, head)
+    return _of_density(descriptor.expansion, descriptor, head, head.kernel)
 
 
 @functools.singledispatch
-def _of_density(density: Expansion, descriptor: SOAP | CompressedSOAP, head: SparseGP) -> list[_Block]:
+def _of_density(density: Expansion, descriptor: SOAP | CompressedSOAP, head: SparseGP, kernel: PolynomialKernel) -> list[_Block]:
     raise TypeError(f"write_gap: QUIP has power spectra of Density and TurboDensity, got {type(density).__name__}")
 
 
 @_of_density.register
-def _of_gaussians(density: Density, descriptor: SOAP | CompressedSOAP, head: SparseGP) -> list[_Block]:
+def _of_gaussians(density: Density, descriptor: SOAP | CompressedSOAP, head: SparseGP, kernel: PolynomialKernel) -> list[_Block]:
     cutoff = density.cutoff.cutoff if isinstance(density.cutoff, Willatt) else density.cutoff
-    if not fits(density, Density, radial=EquispacedGaussians) or density.channels is not None or density.mixing is not None:
+    if not isinstance(density.radial, EquispacedGaussians) or density.channels is not None or density.mixing is not None:
         more = " with channels of mixed elements" if density.channels is not None or density.mixing is not None else ""
         raise TypeError(
             f"write_gap: QUIP's soap has the radial functions EquispacedGaussians of every element, got {type(density.radial).__name__}{more}; write "
@@ -272,13 +272,13 @@ def _of_gaussians(density: Density, descriptor: SOAP | CompressedSOAP, head: Spa
         if (exponent := float(density.cutoff.exponent)) != round(exponent):
             raise ValueError(f"write_gap: QUIP's cutoff_dexp is a whole number, the exponent of Willatt is {exponent}")
         settings |= {"cutoff_dexp": str(round(exponent)), "cutoff_rate": _text(density.cutoff.rate), "cutoff_scale": _text(density.cutoff.scale)}
-    for keys in _compressions(descriptor, z):
+    for keys in _compressions(descriptor, z, density.radial.n_max):
         made, order, length = soap(settings | keys, species, tuple(z), "write_gap")
         if made.replace(expansion=density) == descriptor:
             break
     else:
         raise ValueError(f"write_gap: no keys of QUIP's soap choose or mix features as this {type(descriptor).__name__} does; see `sensitivity`")
-    zeta, sigma0 = float(head.kernel.zeta), float(head.kernel.offset) / length
+    zeta, sigma0 = float(kernel.zeta), float(kernel.offset) / length
     blocks, order = [], slice(None) if order is None else np.argsort(order)
     for center, own in _by_kind(head):
         points = np.pad(own["points"][:, order] / length, ((0, 0), (0, 1)), constant_values=sigma0)
@@ -288,12 +288,12 @@ def _of_gaussians(density: Density, descriptor: SOAP | CompressedSOAP, head: Spa
     return blocks
 
 
-def _compressions(descriptor: SOAP | CompressedSOAP, species: list[int]) -> Iterator[Settings]:
+def _compressions(descriptor: SOAP | CompressedSOAP, species: list[int], n: int) -> Iterator[Settings]:
     """Keys of QUIP's soap that may make this descriptor."""
     if isinstance(descriptor, SOAP):
         yield {}
         return
-    n, mixing = descriptor.expansion.radial.n_max, (descriptor.first, descriptor.second)
+    mixing = descriptor.first, descriptor.second
     of, is_coupled = [x for x in mixing if x is not None], descriptor.pairs is None
     found: list[Settings] = [] if of or is_coupled else [{"diagonal_radial": "T"}]
     for r, s in itertools.product(range(3), repeat=2):
@@ -311,17 +311,17 @@ def _compressions(descriptor: SOAP | CompressedSOAP, species: list[int]) -> Iter
 
 
 @_of_density.register
-def _of_turbo(density: TurboDensity, descriptor: SOAP | CompressedSOAP, head: SparseGP) -> list[_Block]:
+def _of_turbo(density: TurboDensity, descriptor: SOAP | CompressedSOAP, head: SparseGP, kernel: PolynomialKernel) -> list[_Block]:
     species, s = density.species, len(density.species)
     bases = density.radial if isinstance(density.radial, tuple) else (density.radial,) * s
     names = {Poly3: "poly3", Poly3Gauss: "poly3gauss"}
     kinds = {type(basis) for basis in bases}
     if len(kinds) > 1 or not kinds <= set(names):
         raise TypeError(f"write_gap: QUIP's soap_turbo has Poly3 or Poly3Gauss for all elements, got {', '.join(sorted(k.__name__ for k in kinds))}")
-    if density.window is None or float(density.window) != 4.0 or not descriptor.normalize or float(head.kernel.offset):
+    if density.window is None or float(density.window) != 4.0 or not descriptor.normalize or float(kernel.offset):
         raise ValueError(
             f"write_gap: QUIP's soap_turbo has window=4.0, normalize=True and the kernel's offset 0, got {density.window}, {descriptor.normalize} "
-            f"and {float(head.kernel.offset)}"
+            f"and {float(kernel.offset)}"
         )
 
     def each(name: str) -> str:
@@ -336,25 +336,27 @@ def _of_turbo(density: TurboDensity, descriptor: SOAP | CompressedSOAP, head: Sp
         "atom_sigma_t_scaling": each("growth_angular"), "amplitude_scaling": each("exponent"), "radial_enhancement": str(density.enhancement),
         "central_weight": each("center_weight"), "n_species": str(s), "species_Z": _list(_z(species)),
     }  # fmt: skip
-    modes = ["trivial", *("_".join(pair) for pair in itertools.product("012", repeat=2) if len({b.n_max for b in bases}) == 1)]
-    compression = ""
-    for keys in [{}, *({"compress_mode": mode} for mode in modes)]:
-        if soap_turbo(settings | keys, species, "write_gap", Path()).replace(expansion=density) == descriptor:
-            break
-    else:
-        keys, compression = {}, _compression(descriptor, [b.n_max for b in bases])
+    keys, compression = _compression(descriptor, species, settings, [b.n_max for b in bases])
     return [
-        _Block("soap_turbo", settings | keys | {"central_index": str(center + 1)}, species, zeta=float(head.kernel.zeta), compression=compression, **own)
+        _Block("soap_turbo", settings | keys | {"central_index": str(center + 1)}, species, zeta=float(kernel.zeta), compression=compression, **own)
         for center, own in _by_kind(head)
     ]
 
 
-def _compression(descriptor: CompressedSOAP, sizes: list[int]) -> str:
-    """A compress_file: row, column and value of the matrix that makes features of those of the full power spectrum."""
+def _compression(descriptor: SOAP | CompressedSOAP, species: tuple[str, ...], settings: Settings, sizes: list[int]) -> tuple[Settings, str]:
+    """The keys that make these features of soap_turbo, or a compress_file: row, column and value of the matrix that makes them of the full power
+    spectrum."""
+    if isinstance(descriptor, SOAP):
+        return {}, ""
+    for mode in ["trivial", *("_".join(pair) for pair in itertools.product("012", repeat=2) if len(set(sizes)) == 1)]:
+        made = soap_turbo(settings | {"compress_mode": mode}, species, "write_gap", Path())
+        if made.replace(expansion=descriptor.expansion) == descriptor:
+            return {"compress_mode": mode}, ""
     if descriptor.first is not None or descriptor.second is not None or descriptor.weights is not None:
         raise ValueError("write_gap: QUIP's soap_turbo mixes channels as `sensitivity` does, or features by a transformation of pairs; this does otherwise")
+    degrees = descriptor.expansion.l_max + 1
     places = {pair: i for i, pair in enumerate(zip(*np.triu_indices(sum(sizes)), strict=True))}
-    columns = [places[tuple(sorted(label[:2]))] * (descriptor.expansion.l_max + 1) + label[2] for label in descriptor.replace(transformation=None).labels()]
+    columns = [places[min(a, b), max(a, b)] * degrees + l for a, b, l in descriptor.replace(transformation=None).labels()]
     matrix = np.eye(len(columns)) if descriptor.transformation is None else np.asarray(descriptor.transformation, float)
     lines = [f"{i + 1} {columns[j] + 1} {_text(matrix[i, j])}" for i, j in np.argwhere(matrix)]
-    return "\n".join([_list([*sizes, descriptor.expansion.l_max, len(matrix)]), "P_transformation", *lines, "end_transformation"]) + "\n"
+    return {}, "\n".join([_list([*sizes, degrees - 1, len(matrix)]), "P_transformation", *lines, "end_transformation"]) + "\n"
