@@ -27,6 +27,6 @@ pairs = jp.descriptors.TwoBody(("Al",), jp.CosineCutoff(5.0, width=1.0))
 points = jp.fit.select_environments(pairs, frames, 20, key=jax.random.key(0))
 gap = jp.AtomicPotential(pairs, jp.SparseGP(jp.kernels.SquaredExponential(1.0), delta=0.5)).with_points(points) + alone
 gap = jp.fit.linear(gap, frames, sigma=noise)
-again = jp.io.read(jp.io.write("al.xml", gap))  # pair_style quip; pair_coeff * * al.xml "" 13
+again = jp.io.read(jp.io.write("al.xml", gap))  # pair_style quip; pair_coeff * * al.xml "Potential xml_label=GAP_al" 13
 print(sorted(os.listdir()), float(again(frames[0]) - gap(frames[0])))
 print(again)
