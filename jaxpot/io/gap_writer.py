@@ -128,10 +128,10 @@ def _element(block: _Block, label: str, file: str, md5: str) -> ElementTree.Elem
     m, dimensions = block.points.shape
     element = ElementTree.Element(
         "gpCoordinates", label=label, dimensions=str(dimensions), signal_variance=_text(block.delta), signal_mean="0.0", sparsified="T",
-        n_permutations=str(len(block.permutations)), covariance_type="1" if block.zeta is None else "2", n_sparseX=str(m), sparseX_filename=file,
+        n_permutations=str(len(block.permutations)), covariance_type="2" if block.theta is None else "1", n_sparseX=str(m), sparseX_filename=file,
         sparseX_md5sum=md5,
     )  # fmt: skip
-    if block.zeta is not None:
+    if block.theta is None:
         element.set("zeta", _text(block.zeta))
     else:
         ElementTree.SubElement(element, "theta").text = _text(*block.theta)

@@ -89,7 +89,7 @@ def glue_of(core: PairSpline, known: tuple[str, ...]) -> ElementTree.Element:
 
 
 def _table(parent: ElementTree.Element, name: str, points: list[dict[str, str]], **ends: str) -> None:
-    table = ElementTree.SubElement(parent, name, num_points=str(len(points)), **ends)
+    table = ElementTree.SubElement(parent, name, {"num_points": str(len(points)), **ends})
     for point in points:
         ElementTree.SubElement(table, "point", point)
 
