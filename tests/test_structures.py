@@ -105,6 +105,18 @@ def test_fits_of_frames():
         jp.fit.linear(model, data, sigma=NOISE)
 
 
+def test_fixed_terms_of_fewer_elements():
+    """What only linear terms know has nothing fixed."""
+    random, atoms = np.random.default_rng(0), []
+    for _ in range(6):
+        one = Atoms("ArNe2", positions=3.5 * np.eye(3) + random.normal(0, 0.1, (3, 3)))
+        one.info["energy"] = float(ARGON(Atoms("Ar"))) - 2.0 - 2 * 3.0
+        atoms.append(one)
+    fixed = jp.IsolatedAtoms({"Ar": -2.0})
+    model = jp.fit.linear(fixed + jp.AtomicPotential(jp.descriptors.Constant(("Ar", "Ne")), jp.Linear(scale=10.0)), atoms, sigma=jp.Properties(energy=1e-6))
+    assert float(model(atoms[0])) == pytest.approx(-8.0, abs=1e-6)
+
+
 def test_what_is_trained_by_default():
     """Weights and biases of networks, coefficients of linear heads, all but cutoffs of potentials without heads."""
     atoms = frames(2)

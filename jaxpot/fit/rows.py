@@ -20,7 +20,7 @@ from jaxpot.fit.design_matrix import design
 from jaxpot.graph import Graph
 from jaxpot.math.cartesian import spherical_basis
 from jaxpot.math.linalg import einsum
-from jaxpot.potentials.base import IsolatedAtoms, Model, Potential, evaluate, predicts_more, terms_of, with_terms
+from jaxpot.potentials.base import IsolatedAtoms, Model, Potential, Sum, evaluate, predicts_more, terms_of, with_terms
 from jaxpot.potentials.linear import constant_of
 from jaxpot.properties import OBSERVABLES, Properties
 from jaxpot.trees import parts
@@ -36,7 +36,11 @@ def fixed_part(model: Model, linear: tuple[int, ...]) -> Model | None:
     """What is subtracted from the data before the fit: terms that are not linear, and what linear ones predict without coefficients."""
     terms = tuple(constant_of(term) if i in linear else term for i, term in enumerate(terms_of(model)))
     terms = tuple(term for term in terms if term is not None)
-    return with_terms(model, terms) if terms else None
+    if not terms:
+        return None
+    # elements that only linear terms know have nothing fixed
+    others = {symbol: 0.0 for symbol in model.species if not any(symbol in term.species for term in terms)}
+    return with_terms(model, (*terms, IsolatedAtoms(others)) if others and isinstance(model, Sum) else terms)
 
 
 def held(properties: Properties) -> tuple[str, ...]:
