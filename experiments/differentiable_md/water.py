@@ -132,19 +132,14 @@ class Liquid:
         if path.exists():
             kept = np.load(path)
             self.count, self.system = int(kept["count"]), self._from(kept["positions"], kept["momenta"])
+            self.melted = kept["melted"]
         else:
-            self._places(potential, 400.0, settings["melt"], 1.0)
+            self.melted = None
+            self.melted = self._places(potential, 400.0, settings["melt"], 1.0)[-1]
 
     def _from(self, positions: np.ndarray, momenta: np.ndarray) -> System:
         fractional = (positions / self.length) % 1.0 % 1.0
         return self.system.replace(positions=jnp.asarray(fractional), momenta=jnp.asarray(momenta - momenta.mean(axis=0)))
-
-    @property
-    def now(self) -> Atoms:
-        """Where the beads are."""
-        atoms = self.atoms.copy()
-        atoms.set_scaled_positions(np.asarray(self.system.positions))
-        return atoms
 
     def _places(self, potential: jp.Potential, temperature: float, picoseconds: float, between: float) -> list[np.ndarray]:
         """Positions along the next part of the trajectory."""
@@ -155,7 +150,8 @@ class Liquid:
         for _, found in blocks(system, state, potential, steps=steps, interval=interval):
             places.append(found.positions)
         self.count, self.system = self.count + 1, self._from(found.positions, found.momenta)
-        np.savez(self.path, count=self.count, positions=found.positions, momenta=found.momenta)
+        melted = found.positions if self.melted is None else self.melted
+        np.savez(self.path, count=self.count, positions=found.positions, momenta=found.momenta, melted=melted)
         return places
 
     def sampled(self, potential: jp.Potential, states: int, between: float) -> tuple[trajectories.Sample, list[np.ndarray]]:
@@ -217,9 +213,10 @@ def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
         return jnp.append(own.weights @ seen, own.mean)
 
     sigma = np.repeat(settings["sigma"], [len(shown.r), len(shown.theta), 1])
-    start_of_ace = liquid.now
+    melted = liquid.atoms.copy()
+    melted.positions = np.asarray(liquid.melted)
     for forces, least, turns in zip((1e-9, settings["widths"]["forces"]), settings["least"], (settings["first"], settings["turns"]), strict=True):
-        widths = widths_of(settings, first, start_of_ace, forces)
+        widths = widths_of(settings, first, melted, forces)
         search = Search(first, widths, means, np.append(shown.goal, BAR), sigma, least=least, path=folder / "turns.json")
         while len(search.turns) < turns:
             turn = search.turn(sampled)
