@@ -13,9 +13,9 @@ from ase.calculators.mixing import SumCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import jaxpot as jp
-from jaxpot.io.config import isolated_energies
 from jaxpot.io.frames import read_frames
 from jaxpot.labels import read_label
+from jaxpot.potentials import isolated_energies
 
 ENERGY = jp.Properties(energy=1.0)
 COPPER = (0.114266, 0.747869, 2.523286, 2.124643)  # eV; EMT of ASE 3.29
@@ -76,7 +76,7 @@ def test_a_shared_calculator_holds_labels_of_its_last_frame_only(make, keys):
         energies(frames, keys=keys)
     assert energies(frames[3:]) == [frames[3].get_potential_energy()]
     with pytest.raises(ValueError, match="frame 0: 'energy' in atoms.calc"):
-        isolated_energies("mean", frames, None, "model")
+        isolated_energies(frames, "mean")
 
 
 CHANGES = {
@@ -450,7 +450,7 @@ def atom(energy, *, box=12.0, pbc=True, symbols="Si", **info):
     ids=str,
 )
 def test_marks_of_isolated_atoms(mark):
-    assert isolated_energies("isolated", [atom(-3.0, **mark), silicon(energy=-9.0)], None, "model") == {"Si": -3.0}
+    assert isolated_energies([atom(-3.0, **mark), silicon(energy=-9.0)], "isolated").values == {"Si": -3.0}
 
 
 @pytest.mark.parametrize(
@@ -465,4 +465,4 @@ def test_marks_of_isolated_atoms(mark):
 )
 def test_what_is_no_isolated_atom(frames, message):
     with pytest.raises(ValueError, match=message):
-        isolated_energies("isolated", frames, None, "model")
+        isolated_energies(frames, "isolated")

@@ -11,7 +11,8 @@ import numpy as np
 from jaxpot.checks import require_x64
 from jaxpot.data import Dataset
 from jaxpot.fit.design_matrix import require_linear
-from jaxpot.fit.rows import check_labels, warn_of_constants
+from jaxpot.fit.lacking import warn_of_constants
+from jaxpot.fit.rows import check_labels
 from jaxpot.fit.solver import accumulate, forget, with_coefficients
 from jaxpot.graph import Graph, only
 from jaxpot.heads.references import references_of

@@ -6,7 +6,6 @@ has its own noise, components that symmetry makes equal count once.
 """
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
@@ -15,7 +14,6 @@ import numpy as np
 
 from jaxpot.checks import is_concrete
 from jaxpot.data import Batch, Dataset
-from jaxpot.descriptors.constant import Constant
 from jaxpot.fit.design_matrix import design
 from jaxpot.graph import Graph
 from jaxpot.math.cartesian import spherical_basis
@@ -23,12 +21,10 @@ from jaxpot.math.linalg import einsum
 from jaxpot.potentials.base import IsolatedAtoms, Model, Potential, Sum, evaluate, predicts_more, terms_of, with_terms
 from jaxpot.potentials.linear import constant_of
 from jaxpot.properties import OBSERVABLES, Properties
-from jaxpot.trees import parts
 
 Array = jax.Array
 
 _ROUNDED = 5e-4  # e; charges in files have three decimals or more
-_FAR = 1.0  # eV per atom; smaller energies are no matter of what atoms have alone
 _ASYMMETRY = 1e-3  # relative; smaller deviations from the symmetry of a label are round-off of who wrote it
 
 
@@ -217,22 +213,6 @@ def check_labels(model: Model, data: Dataset) -> None:
         _check_kind(name, rows.ndim > 1 + len(groups_of(name, model)), model, data)
         for batch, ids in zip(data.batches, data.index, strict=True):
             _check_symmetry(name, getattr(batch.targets, name), getattr(batch.sigma, name), model, ids)
-
-
-def warn_of_constants(model: Model, data: Dataset) -> None:
-    """Warns where energies per atom are far from zero and no part of a potential is there to hold what atoms have alone."""
-    with_energy = [batch for batch in data.batches if batch.sigma.energy is not None]
-    energies = [np.asarray(batch.targets.energy) / np.maximum(np.sum(batch.graphs.numbers > 0, axis=1), 1) for batch in with_energy]
-    energies = np.concatenate([x[np.isfinite(x)] for x in energies]) if energies else np.zeros(0)
-    if not len(energies) or not isinstance(model, Potential) or any(parts(model, (IsolatedAtoms, Constant))):
-        return
-    mean, spread = float(np.mean(energies)), float(np.std(energies))
-    if abs(mean) > max(_FAR, 10 * spread):
-        warnings.warn(
-            f"energies are {mean:.6g} ± {spread:.3g} eV per atom and no term holds energies of atoms alone, so the other terms must; "
-            "write model + jaxpot.IsolatedAtoms.from_data(frames)",
-            stacklevel=3,
-        )
 
 
 def predictable(model: Potential, data: Dataset, name: str) -> Dataset:

@@ -18,7 +18,8 @@ from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design_matrix import design, linear_terms, require_linear
 from jaxpot.fit.evidence import prior_root
 from jaxpot.fit.kernel import solve_references
-from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat, residuals, warn_of_constants
+from jaxpot.fit.lacking import warn_of_constants
+from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat, residuals
 from jaxpot.math.linalg import StreamingQR
 from jaxpot.passes import condense, freeze
 from jaxpot.potentials.base import Model, evaluate, with_terms

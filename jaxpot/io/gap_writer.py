@@ -210,7 +210,7 @@ def _of_distances(name: str, keys: tuple[str, ...], clusters: ClusterDescriptor,
 def _of_triangles(triangles: TriangleDescriptor, head: SparseGP) -> list[_Block]:
     name, kernel = "distance_Nb", head.kernel
     if not isinstance(kernel, Symmetrised) or set(kernel.permutations) != set(triangles.permutations):
-        raise TypeError(f"write_gap: QUIP's {name} has the kernel Symmetrised(SquaredExponential(theta), triangles.permutations), got {kernel}")
+        raise TypeError(f"write_gap: QUIP's {name} has the kernel Symmetrised(SquaredExponential(theta), triangles.permutations), got {kernel!r}")
     settings = {"order": "3", "compact_clusters": "FT"[isinstance(triangles, CompactTriangles)], **_cutoff_of(name, triangles.cutoff)}
     theta, blocks = _theta(name, kernel.kernel, 3), []
     if any(not np.array_equal(theta, theta[list(p)]) for p in triangles.permutations):

@@ -203,7 +203,7 @@ def _core_name(one: SymmetryFunctions) -> str:
     for name, (core, plain) in _CORES.items():
         if one.core == core and (len(one.sizes) == 1 or one.angular_core == plain):
             return name
-    raise TypeError(f"write_n2p2: n2p2 has no {one}; write PolynomialCore, AsymmetricCore(PolynomialCore) or BumpCore, and the plain one for angles")
+    raise TypeError(f"write_n2p2: n2p2 has no {one!r}; write PolynomialCore, AsymmetricCore(PolynomialCore) or BumpCore, and the plain one for angles")
 
 
 def _kind(one: SymmetryFunctions, species: tuple[str, ...]) -> int:
@@ -249,4 +249,4 @@ def _cutoff_type(cutoff: Cutoff) -> tuple[int, float]:
     for kind, make in _CUTOFFS.items():
         if cutoff == make(cutoff.radius, **({} if kind in _WITHOUT_INNER_RADIUS else {"width": width})):
             return int(kind), alpha
-    raise TypeError(f"write_n2p2: n2p2 has no {cutoff}; write CosineCutoff, TanhCutoff, BumpCutoff or PolynomialCutoff")
+    raise TypeError(f"write_n2p2: n2p2 has no {cutoff!r}; write CosineCutoff, TanhCutoff, BumpCutoff or PolynomialCutoff")

@@ -92,7 +92,7 @@ def why_undefined(interaction: Interaction | None, width: Array, q: Array | None
     if interaction is None or q is None or not bool(undefined(interaction, width, q)):
         return ()
     total = float(jnp.sum(q))
-    return (f"sources that sum to {total:.6g} have no periodic sum of {interaction}, which needs a sum of zero; write q - q.mean()",)
+    return (f"sources that sum to {total:.6g} have no periodic sum of {interaction!r}, which needs a sum of zero; write q - q.mean()",)
 
 
 _TERMS = 12  # of the series below, to round-off where x < 1/4
