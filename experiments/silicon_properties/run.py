@@ -44,7 +44,7 @@ def potential(name: str, root: Path, config: dict) -> tuple[jp.Potential, dict]:
         return models.FILES[name](root), {}
     train, test = datasets.load("mlearn/Si_train")[:: config["fit"]["stride"]], datasets.load("mlearn/Si_test")
     if name == models.BY_GRADIENTS:
-        return models.by_gradients(models.FILES["SW"](root), train, test, figures.PUBLISHED["DFT"], config)
+        return models.by_gradients(train, test, figures.PUBLISHED["DFT"], config)
     family, labels = FITTED[name]
     if labels == "teacher":
         teacher = models.FILES[models.TEACHER](root)

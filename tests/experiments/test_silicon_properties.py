@@ -21,7 +21,7 @@ CONFIG = {
     "ace": {"cutoff": 4.5, "power": 3, "nearest": 2.35, "degrees": [5, 5], "l_max": 2, "order": 4.0, "scale": 2.0},
     "snap": {"cutoff": 4.5, "two_j_max": 4, "scale": 10.0},
     "mtp": {"level": 8, "min_dist": 1.9, "max_dist": 4.5, "scale": 10.0},
-    "by_gradients": {"cutoff": 4.0, "moved": ["lam", "A"], "steps": 30, "sigma": {"a0": 0.001, "c11": 1.0, "c12": 1.0, "c44": 1.0, "highest phonon": 0.05}},
+    "by_gradients": {"steps": 4, "sigma": {"a0": 0.001, "c11": 1.0, "c12": 1.0, "c44": 1.0, "highest phonon": 0.05}},
     "gap": {"cutoff": 4.5, "width": 0.5, "n_max": 4, "l_max": 3, "sigma": 0.5, "zeta": 4.0, "delta": 1.0, "jitter": 1e-8, "n_sparse": 20, "seed": 0},
 }
 
@@ -123,15 +123,16 @@ def test_fits(load, family):
 
 
 @pytest.mark.slow
-def test_gradients_find_what_made_labels_and_constants(load):
+def test_labels_and_constants_together(load):
+    """Constants that labels leave open are met within their uncertainty, and errors of labels hardly grow."""
     models = load("silicon_models")
     frames = models.labelled(rattled(4), SILICON)
     constants = {"a0": A0, "c11": 151.4245, "c12": 76.4221, "c44": 56.4493, "highest phonon": 17.8327}
-    start = SILICON.replace(lam=np.asarray(20.0), A=np.asarray(7.3))
-    model, fit = models.by_gradients(start, frames[:3], frames[3:], constants, CONFIG)
-    np.testing.assert_allclose([model.terms[0].lam, model.terms[0].A], [21.0, 7.049556277], rtol=1e-3)
-    np.testing.assert_allclose(list(fit["constants"].values()), list(constants.values()), rtol=1e-3)
-    assert fit["errors"]["forces"] < 0.01
+    model, fit = models.by_gradients(frames[:3], frames[3:], constants, CONFIG)
+    sigma = np.array(list(CONFIG["by_gradients"]["sigma"].values()))
+    before, after = ((np.array(list(fit["constants"][k].values())) - list(constants.values())) / sigma for k in (0, -1))
+    assert np.max(np.abs(after)) < 2 < np.max(np.abs(before))
+    assert fit["errors"]["forces"] < 1.2 * fit["errors of labels alone"]["forces"] and model.n_coefficients == len(model.terms[0].head.coefficients)
 
 
 def test_what_is_left(load, tmp_path):
