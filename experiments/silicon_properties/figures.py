@@ -97,7 +97,7 @@ def draw(results: dict[str, dict], of: dict[str, dict[str, float]], dft: np.ndar
         style = dict(color="k", marker="os"[k]) if k < 2 else dict(color=f"C{(k - 2) % 10}", marker="^v<>"[(k - 2) // 10])
         axes[1].plot(range(len(defects)), [values.get(row, np.nan) for row in defects], ls=":" if k else "-", ms=5, label=name, **style)
     axes[1].set(ylabel="energy of formation, eV", xticks=range(len(defects)), xticklabels=[row.removesuffix(" interstitial") for row in defects])
-    axes[1].legend(fontsize=6)
+    axes[1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
