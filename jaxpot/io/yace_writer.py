@@ -123,7 +123,7 @@ def _bonds_of(ace: ACE) -> BondDensity:
     if not fits(density, Density, radial=_Written, cutoff=Step):
         radial, cutoff = (type(getattr(density, name, None)).__name__ for name in ("radial", "cutoff"))
         raise TypeError(
-            f"write_yace: .yace files hold the radial functions {_FAMILIES}, not {radial!r} with {cutoff!r}; write "
+            f"write_yace: .yace files hold the radial functions {_FAMILIES}, not {radial} with {cutoff}; write "
             "Density(species, Step(5.0), ChebExpCos(8, lam=3.0), l_max, sigma=None, center_weight=0.0) and fit it"
         )
     if density.channels is not None or density.mixing is not None:
