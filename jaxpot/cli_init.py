@@ -17,7 +17,6 @@ from jaxpot.labels import likely_keys, read_label
 from jaxpot.neighbors import neighbor_pairs
 from jaxpot.potentials import isolated_energies
 
-MODELS = ("ace", "gap", "snap", "mtp", "nn")
 _LOOKED_AT = 100  # frames whose distances are measured
 _NEAR = 4.0  # Å; nearest neighbours are nearer
 _FUNCTIONS = 1200  # of all elements together, which a fit of some hundred structures takes in minutes

@@ -46,7 +46,8 @@ def graph_of(model: Any, structure: Any) -> Graph:
 def takes_atoms(function: Callable[[Any, Graph], Any]) -> Callable[[Any, Any], Any]:
     """A function of a model and a Graph that takes `ase.Atoms` or a list of them as well, of which it returns a list.
 
-    For atoms it returns NumPy arrays, and computes in the precision of the model's numbers, whatever the global setting.
+    For atoms it returns NumPy arrays, and computes in the precision of the model's numbers, whatever the global setting. Their total charge and outer field
+    are zero; of charged structures give a Graph, `from_atoms(atoms, cutoff, charge=1.0)`.
 
     Raises:
       ValueError: where the result for `ase.Atoms` is not finite, with what `diagnose` finds.

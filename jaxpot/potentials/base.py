@@ -374,7 +374,8 @@ def evaluate(model: Model, graph: Graph) -> Properties:
 
     Args:
       model: a potential, or a model of dipoles, polarizabilities or other tensors.
-      graph: one structure. Or `ase.Atoms`, whose lists of neighbours are searched; a list of them gives a list.
+      graph: one structure. Or `ase.Atoms`, whose lists of neighbours are searched, without a total charge and an outer field, which a Graph has; a list
+        of them gives a list.
 
     Returns:
       Properties: for a potential energy [] (eV), forces [N, 3] (eV/Å) and virial [3, 3] (eV). All are NaN where the model must not
