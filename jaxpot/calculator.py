@@ -12,6 +12,7 @@ from jaxpot.checks import check_jax
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential, predicts_more
+from jaxpot.potentials.combinations import unseen, warn_of_unseen
 from jaxpot.precision import in_own_precision
 from jaxpot.properties import OBSERVABLES
 from jaxpot.structures import diagnose
@@ -41,6 +42,9 @@ class Calculator(ase_calculator.Calculator):
       ValueError: for a negative skin; in a calculation, for what `from_atoms` refuses, such as a structure without sensible neighbours or
         larger than `max_atoms`.
       RuntimeError: in a calculation, if a result is not finite; the message says why.
+
+    Warns:
+      UserWarning: for combinations of elements around an atom that no structure of the fit had, each once.
 
     Example:
       >>> from ase.build import bulk
@@ -79,6 +83,7 @@ class Calculator(ase_calculator.Calculator):
             self._ready = _ready(own)
         self._reach = float(potential.reach)
         self._graph, self._listed, self._slots = None, None, 0
+        self._named: set[str] = set()
 
     def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ase_calculator.all_changes) -> None:
         """Fills `results` with everything implemented; ASE calls it when something has changed."""
@@ -107,6 +112,9 @@ class Calculator(ase_calculator.Calculator):
             complete = jnp.asarray(max(self._reach, _SHORTEST), graph.cutoff.dtype)
             graph = jax.tree_util.tree_map(jnp.asarray, pad(graph, max_neighbors=self._slots))
             self._graph, self._listed = graph.replace(cutoff=complete), self.atoms.copy()
+            new = tuple(name for name in unseen(self.potential, graph) if name not in self._named)
+            self._named.update(new)
+            warn_of_unseen(new, "Calculator")
         positions = np.pad(self.atoms.positions, ((0, len(self._graph.numbers) - len(self.atoms)), (0, 0)))
         return self._graph.replace(positions=jnp.asarray(positions, self._graph.positions.dtype))
 

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--overwrite", action="store_true", help="replace the finished fit of another configuration in DIR")
 
     evaluate = command("evaluate", _evaluate, "Predict energies, forces, stresses and what else a model has, and compare with labels where there are any.")
-    evaluate.add_argument("model", metavar="MODEL", help="a file of jaxpot, or of any code that jaxpot reads")
+    evaluate.add_argument("model", metavar="MODEL", help="a file of jaxpot, or of any code that jaxpot reads; of a posterior.npz deviations as well")
     evaluate.add_argument("data", metavar="DATA", nargs="+", help="structures in any format that ASE reads")
     evaluate.add_argument("--output", metavar="JSON", help="write the errors here")
     evaluate.add_argument("--plot", metavar="PNG", help="draw predictions over labels here")
@@ -134,6 +134,15 @@ def _model(path: str) -> Any:
     return model
 
 
+def _posterior(path: str) -> Any:
+    """The posterior in a file of a fit that has kept it, or None for other files."""
+    import jaxpot
+    from jaxpot.fit.posteriors import Posterior
+
+    found = jaxpot.load(path) if path.endswith(".npz") and not path.endswith(".sgdml.npz") else None
+    return found if isinstance(found, Posterior) else None
+
+
 def _potential(path: str) -> Any:
     """The potential in a model file."""
     import jaxpot
@@ -153,6 +162,7 @@ def comparable(
     there are, and for all that `keys` names.
     """
     import jaxpot
+    from jaxpot.fit.rows import held
     from jaxpot.labels import missing, read_label
     from jaxpot.properties import SOURCES
 
@@ -175,7 +185,9 @@ def comparable(
             raise ValueError(missing(name, frames, keys))
 
     def sigma(atoms):
-        return jaxpot.noise_levels(**present[id(atoms)])(atoms)
+        levels = jaxpot.noise_levels(**present[id(atoms)])(atoms)
+        own = {} if asked is None else {name: getattr(asked(atoms), name) for name in held(levels)}
+        return levels.replace(**{name: level for name, level in own.items() if level is not None})
 
     return jaxpot.Dataset.from_atoms(frames, cutoff, sigma=sigma, keys=keys, batch_size=batch_size), bool(there)
 
@@ -204,7 +216,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     from jaxpot.fit.rows import first, predicted
     from jaxpot.io.frames import located, read_frames
 
-    model = _model(args.model)
+    posterior = _posterior(args.model)
+    model = _model(args.model) if posterior is None else posterior.model
     if not args.prefix:
         raise ValueError("--prefix is empty, so predictions would overwrite labels; write for example --prefix jaxpot_")
     keys = _keys(args.keys)
@@ -214,6 +227,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         _refuse_overwriting(args.prefix, names, keys)
         data, labelled = comparable(frames, _cutoff(model), names, keys=keys)
         predictions = jaxpot.fit.predict(model, data)
+        pool = None if posterior is None else jaxpot.Dataset.from_atoms(frames, _cutoff(model), sigma=jaxpot.Properties(), keys={})
+        deviations = [None] * len(frames) if pool is None else jaxpot.fit.deviations(posterior, pool)
     errors = jaxpot.fit.report(model, data, predictions=predictions) if labelled else {}
     if errors:
         print(jaxpot.fit.table(errors))
@@ -229,8 +244,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.predictions:
         import ase.io
 
-        for atoms, found in zip(frames, predictions, strict=True):
+        for atoms, found, spread in zip(frames, predictions, deviations, strict=True):
             _note(atoms, found, model, args.prefix)
+            if spread is not None:
+                _note(atoms, spread, model, args.prefix, "_deviation")
         ase.io.write(args.predictions, frames, format="extxyz")
     return 0
 
@@ -258,18 +275,21 @@ def _others(frames: list, names: Sequence[str], keys: Mapping[str, str] | None) 
     return [name for name in OBSERVABLES if name not in names and any(has(atoms, name) for atoms in frames)]
 
 
-def _note(atoms: Any, found: Any, model: Any, prefix: str) -> None:
-    """Writes predictions into a frame: numbers of atoms in columns, those of structures into its second line."""
+def _note(atoms: Any, found: Any, model: Any, prefix: str, ending: str = "") -> None:
+    """Writes predictions, or their deviations, into a frame: numbers of atoms in columns, those of structures into its second line."""
+    import numpy as np
+
     from jaxpot.fit.rows import held, is_per_atom
     from jaxpot.properties import OBSERVABLES
 
     volume = atoms.get_volume() if atoms.pbc.any() and atoms.cell.rank == 3 else None
     for name in held(found):
         for written, value in OBSERVABLES[name].written(getattr(found, name), volume).items():
+            value = np.abs(value) if ending else value  # of a stress minus the virial's
             if is_per_atom(name, value, model):
-                atoms.arrays[f"{prefix}{written}"] = value.reshape(len(atoms), -1) if value.ndim > 1 else value
+                atoms.arrays[f"{prefix}{written}{ending}"] = value.reshape(len(atoms), -1) if value.ndim > 1 else value
             else:
-                atoms.info[f"{prefix}{written}"] = value.reshape(-1) if value.ndim else float(value)
+                atoms.info[f"{prefix}{written}{ending}"] = value.reshape(-1) if value.ndim else float(value)
 
 
 def _keys(text: str | None) -> dict[str, str] | None:

@@ -21,7 +21,8 @@ from jaxpot.potentials.base import terms_of, with_terms
 from jaxpot.properties import OBSERVABLES
 from jaxpot.trees import fits, parts
 
-_RESULTS = ("model.npz", "errors.json", "config.resolved.toml", "posterior.npz", "evidence.npz", "evidence.json", "linear.npz", "history.json")
+_RESULTS = ("model.npz", "errors.json", "config.resolved.toml", "posterior.npz", "evidence.npz", "evidence.json", "linear.npz", "levels.npz", "levels.json",
+            "history.json")  # fmt: skip
 _STATES = ("evidence-state.npz", "fit-state.npz", "train-state.npz")
 
 
@@ -59,14 +60,24 @@ def fit(args: argparse.Namespace) -> int:
         errors = {"train": jaxpot.fit.report(fitted, data)}
     if test is not None:
         with located(test_origins):
-            errors["test"] = jaxpot.fit.report(fitted, test)
+            errors["test"] = jaxpot.fit.report(*_with_deviations(fitted, test, output))
     (output / "errors.json").write_text(json.dumps(errors, indent=1) + "\n")
     for name, report in errors.items():
         if report:
             print(f"{name}\n{jaxpot.fit.table(report)}\n")
-    written = [name for name in ("model.npz", "posterior.npz", "history.json", "evidence.json") if (output / name).exists()]
+    written = [name for name in ("model.npz", "posterior.npz", "levels.json", "history.json", "evidence.json") if (output / name).exists()]
     print(f"wrote {', '.join(written)}, errors.json and config.resolved.toml to {output}")
     return 0
+
+
+def _with_deviations(fitted: Any, test: Any, output: Path) -> tuple[Any, Any]:
+    """The posterior in place of the model, where it is kept, and test structures with the noise levels that were found."""
+    posterior, found = output / "posterior.npz", output / "levels.json"
+    if not posterior.exists():
+        return fitted, test
+    known = json.loads(found.read_text())["noise"] if found.exists() else {}
+    there = {name: factor for name, factor in known.items() if any(getattr(batch.sigma, name) is not None for batch in test.batches)}
+    return jaxpot.load(posterior), test.scale_noise(**there) if there else test
 
 
 def _stages(model: Any, data: Any, resolved: Mapping, output: Path) -> Any:
@@ -75,7 +86,10 @@ def _stages(model: Any, data: Any, resolved: Mapping, output: Path) -> Any:
         model, factors = _kept(output / "evidence.npz", lambda: _evidence(model, data, resolved["evidence"], output))
         data = data.scale_noise(**factors)
     method = resolved["fit"]["method"]
-    if method != "none":
+    if method == "levels":
+        model, factors = _kept(output / "levels.npz", lambda: _levels(model, data, resolved, output), "train" in resolved)
+        data = data.scale_noise(**factors)
+    elif method != "none":
         how = {"method": method, "checkpoint": None if method == "lsqr" else output / "fit-state.npz"}
         if resolved["fit"]["covariance"]:
             posterior = jaxpot.fit.posterior(model, data, **how)
@@ -95,6 +109,20 @@ def _kept(path: Path, make: Callable[[], tuple[Any, dict]], keep: bool = True) -
     if keep:
         jaxpot.save(path, found)
     return found, numbers
+
+
+def _levels(model: Any, data: Any, resolved: Mapping, output: Path) -> tuple[Any, dict]:
+    """The fitted model with the noise levels and the scales of priors of the largest evidence, and the factors of noise levels."""
+    found = jaxpot.fit.levels(model, data, checkpoint=output / "fit-state.npz")
+    if not found.converged:
+        print("the search for noise levels and scales of priors was still moving when it ended")
+    if resolved["fit"]["covariance"]:
+        jaxpot.save(output / "posterior.npz", found.posterior)
+    levels = {name: factor * resolved["noise"][name] for name, factor in found.noise.items()}
+    print("noise levels: " + ", ".join(f"{name} {level:.3g}" for name, level in levels.items()))
+    told = {"evidence": found.evidence, "converged": found.converged, "noise levels": levels, "noise": found.noise, "scales": found.scales}
+    (output / "levels.json").write_text(json.dumps(told, indent=1) + "\n")
+    return found.posterior.model, found.noise
 
 
 def _evidence(model: Any, data: Any, settings: Mapping, output: Path) -> tuple[Any, dict]:

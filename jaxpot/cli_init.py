@@ -10,7 +10,7 @@ import numpy as np
 
 import jaxpot
 from jaxpot.cutoffs import PowerCutoff
-from jaxpot.descriptors import MTP, Bispectrum
+from jaxpot.descriptors import MTP, Bispectrum, element_channels
 from jaxpot.io.config import table_from_model, to_toml
 from jaxpot.io.frames import read_frames
 from jaxpot.labels import likely_keys, read_label
@@ -19,7 +19,8 @@ from jaxpot.potentials import isolated_energies
 
 _LOOKED_AT = 100  # frames whose distances are measured
 _NEAR = 4.0  # Å; nearest neighbours are nearer
-_FUNCTIONS = 1200  # of all elements together, which a fit of some hundred structures takes in minutes
+_FUNCTIONS = (600, 2400)  # of all elements together, least and most, which a fit takes in minutes
+_ROWS = 20  # components of forces for each function
 _POINTS = 800
 
 
@@ -101,25 +102,35 @@ def _distances(frames: list) -> tuple[float, float]:
 
 
 def _ace(facts: Facts) -> list[dict]:
-    """Few bodies far, many bodies near: as many functions as the number of elements allows."""
+    """Few bodies far, many bodies near: as many functions as data and the number of elements allow."""
     near, far = round(0.85 * facts.cutoff, 1), round(1.3 * facts.cutoff, 1) if len(facts.species) == 1 else facts.cutoff
-    share = _FUNCTIONS / len(facts.species) / 2
-    terms = [_ace_term(facts, far, 4, (14, 12, 9), share), _ace_term(facts, near, 3, (12, 11, 10, 6), share)]
+    most = float(np.clip(3 * facts.n_atoms / _ROWS, *_FUNCTIONS)) / len(facts.species)
+    if len(facts.species) == 1:
+        terms = [_ace_term(facts, far, 4, (14, 12, 9), most / 2), _ace_term(facts, near, 3, (12, 11, 10, 6), most / 2)]
+    else:  # pairs of elements, each its own, and all products of few channels
+        terms = [_ace_term(facts, far, 4, (14,), most), _ace_term(facts, near, 3, (12, 8, 5), most, element_channels(facts.species).round(6))]
     return [_with_rule(term, 2.0 * facts.force, 4.0) for term in terms]
 
 
-def _ace_term(facts: Facts, cutoff: float, power: int, degrees: tuple[int, ...], most: float) -> jaxpot.AtomicPotential:
-    """The largest selection of these proportions that has at most so many functions of each element."""
-    for scale in np.arange(1.0, 0.0, -0.05):
-        own = tuple(max(int(scale * degree), 1) for degree in degrees)
-        for order in range(len(own), 0, -1):
-            if (scale < 0.6 and order > 3) or (scale < 0.35 and order > 2):
-                continue
-            radial = jaxpot.radial.Agnesi(own[0] + 1, nearest=facts.nearest)
-            density = jaxpot.Density(facts.species, PowerCutoff(cutoff, power), radial, min(6, own[0]), sigma=None, center_weight=0.0)
-            descriptor = jaxpot.ACE(density, jaxpot.TotalDegree(own[:order]))
-            if descriptor.n_features <= most:
-                return jaxpot.AtomicPotential(descriptor, jaxpot.Linear())
+def _ace_term(
+    facts: Facts, cutoff: float, power: int, degrees: tuple[int, ...], most: float, channels: np.ndarray | None = None
+) -> jaxpot.AtomicPotential:  # fmt: skip
+    """The largest selection of these proportions that has at most so many functions of each element: of many bodies, if its degrees are not too small."""
+
+    def of(own: tuple[int, ...]) -> jaxpot.ACE:
+        radial = jaxpot.radial.Agnesi(own[0] + 1, nearest=facts.nearest)
+        density = jaxpot.Density(facts.species, PowerCutoff(cutoff, power), radial, min(6, own[0]), sigma=None, center_weight=0.0, channels=channels)
+        return jaxpot.ACE(density, jaxpot.TotalDegree(own))
+
+    for order, least in ((4, 0.6), (3, 0.35), (2, 0.2), (1, 0.1)):
+        best = None
+        for scale in np.arange(least, 1.01, 0.05) if order <= len(degrees) else ():
+            descriptor = of(tuple(int(scale * degree) for degree in degrees[:order]))
+            if descriptor.n_features > most:
+                break
+            best = descriptor
+        if best is not None:
+            return jaxpot.AtomicPotential(best, jaxpot.Linear())
     raise ValueError(f"init: no ACE of {len(facts.species)} elements has at most {most:.0f} functions of each; write --model gap")
 
 
@@ -181,10 +192,14 @@ def configuration(facts: Facts, model: str, train: list[str], test: list[str]) -
     if model == "nn":
         parts.append(("the learning rate falls to zero; a tenth of the frames, held out, says when the network is best", {"train": {"epochs": 400}}))
     else:
-        parts.append(("qr is exact; cholesky is two to three times faster", {"fit": {"method": "qr"}}))
+        parts.append((_METHOD, {"fit": {"method": "levels"}}))
     return "".join(f"{''.join(f'# {line}' + chr(10) for line in words.splitlines())}{to_toml(table)}\n" for words, table in parts)
 
 
+_METHOD = (
+    "levels: noise levels and scales of priors are those of the largest evidence, which starts from the numbers above; qr keeps these numbers, and\n"
+    "covariance = true keeps the posterior, posterior.npz, from which deviations of predictions follow"
+)
 _WORDS = {
     "ace": "linear ACE: few bodies far, many bodies near; functions make equally large forces a priori, smaller by `order` with every further factor.\n"
     "Larger `degrees` give more functions. Energies of atoms alone: from frames that hold one (isolated), by least squares (lstsq), or numbers",

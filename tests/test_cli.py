@@ -1,6 +1,7 @@
 """The command line, in process: fit, evaluate, md, info, and everything a user can get wrong."""
 
 import functools
+import gzip
 import json
 import operator
 import shutil
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixedPlane, Hookean
 
@@ -156,6 +158,47 @@ steps = 2
 """
 
 
+def test_levels_and_deviations(folder, tmp_path, capsys):
+    """Noise levels are found, the posterior is kept, errors are compared with deviations, and `evaluate` writes deviations."""
+    config, out = tmp_path / "fit.toml", tmp_path / "out"
+    text = STAGES[: STAGES.index("[evidence]")].replace('train = "train.xyz"', f'train = "{folder / "train.xyz"}"\ntest = "{folder / "train.xyz"}"')
+    config.write_text(text + '[fit]\nmethod = "levels"\ncovariance = true\n')
+    assert main(["fit", str(config), "--output", str(out)]) == 0
+    told = json.loads((out / "levels.json").read_text())
+    assert told["noise levels"]["forces"] == pytest.approx(0.1 * told["noise"]["forces"]) and "noise levels: energy" in capsys.readouterr().out
+    errors = json.loads((out / "errors.json").read_text())
+    assert "coverage" not in errors["train"]["all"]["forces"] and errors["test"]["all"]["forces"]["coverage"] > 0.5
+    written = tmp_path / "found.xyz"
+    assert main(["evaluate", str(out / "posterior.npz"), str(folder / "train.xyz"), "--predictions", str(written)]) == 0
+    found = ase.io.read(written, ":")
+    posterior = jaxpot.load(out / "posterior.npz")
+    spread = jaxpot.fit.deviations(posterior, ase.io.read(folder / "train.xyz", ":"))
+    for atoms, own in zip(found, spread, strict=True):
+        assert atoms.info["jaxpot_energy_deviation"] == pytest.approx(float(own.energy), rel=1e-6)
+        np.testing.assert_allclose(atoms.arrays["jaxpot_forces_deviation"], own.forces, rtol=1e-5, atol=1e-8)
+        assert np.all(atoms.info["jaxpot_stress_deviation"] >= 0)
+
+
+def test_init_for_several_elements(tmp_path):
+    """Every element has many-body functions, in channels in which elements are nearly alike; compressed files are read."""
+    rng, frames = np.random.default_rng(0), []
+    for seed in range(4):
+        atoms = bulk("Cu", cubic=True)
+        atoms.symbols[:] = [str(x) for x in rng.permutation(["Cu", "Ag", "Au", "Pd"])]
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        frames.append(atoms)
+    ase.io.write(tmp_path / "alloy.xyz", frames, format="extxyz")
+    (tmp_path / "alloy.xyz.gz").write_bytes(gzip.compress((tmp_path / "alloy.xyz").read_bytes()))
+    assert main(["init", str(tmp_path / "alloy.xyz.gz"), "--output", str(tmp_path / "config.toml")]) == 0
+    _, potential, (read, _), _ = resolve(read_config(tmp_path / "config.toml"), tmp_path)
+    pairs, bodies = (term.descriptor for term in potential.terms[:2])
+    assert len(read) == 4 and pairs.selection.order == 1 and bodies.selection.order == 3
+    np.testing.assert_allclose(bodies.expansion.channels, jaxpot.descriptors.element_channels(("Ag", "Au", "Cu", "Pd")), atol=1e-6)
+    assert 300 < potential.terms[1].n_coefficients < 2400
+
+
 @pytest.mark.slow
 def test_stages_of_a_linear_fit(folder, tmp_path, monkeypatch, capsys):
     """The evidence moves sigma and a noise level, and is not maximised again where the fit after it was killed; priors follow from the data."""
@@ -211,12 +254,12 @@ def test_a_killed_fit_goes_on(folder, tmp_path, monkeypatch, capsys):
     triangle, seen = solver._Triangle, []
     original = triangle.add
 
-    def add(self, rows, y):
+    def add(self, rows):
         if len(seen) == 3:
             seen.append("killed")
             raise KeyboardInterrupt
-        seen.append(len(y))
-        original(self, rows, y)
+        seen.append(len(rows.y))
+        original(self, rows)
 
     monkeypatch.setattr(triangle, "add", add)
     out = tmp_path / "out"

@@ -181,3 +181,32 @@ def test_a_committee_is_the_mean_of_its_members():
         np.testing.assert_allclose(getattr(jp.potentials.Committee(members).spread(graph), name), values.std(axis=0, ddof=1), atol=1e-15)
     with pytest.raises(ValueError, match="different elements"):
         jp.potentials.Committee((members[0], jp.IsolatedAtoms({"H": 0.0})))
+
+
+def test_deviations_are_those_of_the_covariance(posterior, data):
+    """Of the energy and every component of forces of a linear model; with the noise of labels where the data have any."""
+    linear = jp.fit.posterior(posterior.model.terms[2] + posterior.model.terms[3], data)
+    pool, labelled = jp.fit.deviations(linear, [frames(9)[-1]], progress=False)[0], jp.fit.deviations(linear, data, progress=False)
+    full = np.sqrt(np.diagonal(covariance(linear, GRAPH)))
+    np.testing.assert_allclose(np.append(pool.energy, pool.forces.ravel()), full, rtol=1e-7)
+    again = jp.fit.deviations(linear, frames(6), progress=False)
+    for one, other in zip(labelled, again, strict=True):
+        np.testing.assert_allclose(one.energy**2 - other.energy**2, 0.05**2, rtol=1e-7)
+        np.testing.assert_allclose(one.forces**2 - other.forces**2, 0.3**2, rtol=1e-7)
+    with pytest.raises(TypeError, match="Posterior"):
+        jp.fit.deviations(linear.model, data)
+
+
+def test_labels_that_the_model_explains_are_covered():
+    """Labels drawn from the prior with noise: nine tenths of unseen ones lie within 1.645 deviations."""
+    rng, shapes = np.random.default_rng(3), frames(60)
+    truth = jp.AtomicPotential(SOAP, jp.Linear(scale=0.2))
+    truth = truth.with_coefficients(0.2 * rng.normal(size=truth.n_coefficients))
+    for atoms in shapes:
+        found = jp.evaluate(truth, atoms)
+        atoms.info["energy"], atoms.arrays["forces"] = float(found.energy) + 0.05 * rng.normal(), np.asarray(found.forces) + 0.3 * rng.normal(size=(3, 3))
+    sets = [jp.Dataset.from_atoms(part, 3.0, sigma=jp.Properties(energy=0.01, forces=0.02)) for part in (shapes[:30], shapes[30:])]
+    found = jp.fit.levels(jp.AtomicPotential(SOAP, jp.Linear(scale=1.0)), sets[0])
+    told = jp.fit.report(found.posterior, sets[1].scale_noise(**found.noise))["all"]
+    assert abs(told["forces"]["coverage"] - 0.9) < 0.05 and told["energy"]["coverage"] > 0.75  # of 270 and 30 labels
+    assert "nine tenths" in jp.fit.table({"all": told})

@@ -17,6 +17,7 @@ from jaxpot.descriptors.crystals import CrystalDescriptor
 from jaxpot.descriptors.deep_pot import DeepPotSE
 from jaxpot.descriptors.density import Density, NeighborDensity, power_spectrum
 from jaxpot.descriptors.distances import InverseDistances
+from jaxpot.descriptors.element_channels import element_channels
 from jaxpot.descriptors.expansion import Expansion, GraphExpansion, Invariants, LocalExpansion
 from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor
@@ -46,5 +47,5 @@ __all__ = [
     "GraphExpansion", "Histogram", "Instances", "Invariants", "InverseDistances", "Joined", "JoinedExpansions", "LambdaSOAP", "Listed",
     "LocalDescriptor", "LocalExpansion", "LocalMBTR", "LocalSLATM", "MolecularDescriptor", "MultiScale", "NeighborDensity", "OwnCharge", "PerAtom",
     "PerOrder", "PolynomialCore", "PurifiedACE", "Selection", "SineMatrix", "SineSpectrum", "StarPIP", "StructureDescriptor", "ThreeBody",
-    "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "UnitLength", "ValleOganov", "power_spectrum", "sensitivity",
+    "TotalDegree", "Triangles", "TurboDensity", "TwoBody", "UnitLength", "ValleOganov", "element_channels", "power_spectrum", "sensitivity",
 ]  # fmt: skip

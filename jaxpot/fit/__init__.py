@@ -6,6 +6,7 @@ from jaxpot.fit.evidence import log_evidence
 from jaxpot.fit.history import plot_history
 from jaxpot.fit.minibatches import steps_per_epoch
 from jaxpot.fit.networks import last_layer
+from jaxpot.fit.noise_and_scales import Levels, levels
 from jaxpot.fit.objectives import Optimum, Term, objective
 from jaxpot.fit.optimise import Maximum, maximise_evidence
 from jaxpot.fit.posteriors import Posterior, posterior
@@ -13,6 +14,7 @@ from jaxpot.fit.prior_scales import force_scales
 from jaxpot.fit.resampling import bootstrap
 from jaxpot.fit.solver import linear
 from jaxpot.fit.sparse import count_distinct, select_environments
+from jaxpot.fit.spread import deviations
 from jaxpot.fit.standardisation import standardise
 from jaxpot.fit.training import split, train
 from jaxpot.fit.uncertainty import calibration, coverage, evaluate_samples, force_deviations, most_uncertain
@@ -20,8 +22,8 @@ from jaxpot.fit.updating import update
 from jaxpot.fit.validation import validation_loss
 
 __all__ = [
-    "Maximum", "Optimum", "Posterior", "Term", "bootstrap", "calibration", "count_distinct", "coverage", "design", "evaluate_samples",
-    "force_deviations", "force_scales", "last_layer", "linear", "log_evidence", "maximise_evidence", "most_uncertain", "not_predicted", "objective",
-    "plot_history", "plot_parity", "posterior", "predict", "report", "select_environments", "split", "standardise", "steps_per_epoch", "table", "train",
-    "update", "validation_loss",
+    "Levels", "Maximum", "Optimum", "Posterior", "Term", "bootstrap", "calibration", "count_distinct", "coverage", "design", "deviations",
+    "evaluate_samples", "force_deviations", "force_scales", "last_layer", "levels", "linear", "log_evidence", "maximise_evidence", "most_uncertain",
+    "not_predicted", "objective", "plot_history", "plot_parity", "posterior", "predict", "report", "select_environments", "split", "standardise",
+    "steps_per_epoch", "table", "train", "update", "validation_loss",
 ]  # fmt: skip

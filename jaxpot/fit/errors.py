@@ -8,12 +8,16 @@ import jax
 import numpy as np
 
 from jaxpot.data import Dataset
+from jaxpot.fit.posteriors import Posterior
 from jaxpot.fit.rows import explain, held, is_per_atom
+from jaxpot.fit.spread import deviations
 from jaxpot.noise import every_label
 from jaxpot.potentials.base import Model, evaluate
+from jaxpot.potentials.combinations import unseen, warn_of_unseen
 from jaxpot.properties import OBSERVABLES, Properties
 
 _evaluate = jax.jit(evaluate)
+_NINE_TENTHS = 1.6449  # deviations, within which nine tenths of a Gaussian lie
 
 
 def predict(model: Model, data: Dataset | Iterable[Any], *, progress: bool | None = None) -> list[Properties]:
@@ -26,12 +30,15 @@ def predict(model: Model, data: Dataset | Iterable[Any], *, progress: bool | Non
 
     Raises:
       ValueError: for a frame whose prediction is not finite, with `diagnose`'s reason.
+
+    Warns:
+      UserWarning: for combinations of elements around an atom that no structure of the fit had.
     """
     from jaxpot.fit.solver import _bar, ready
 
     data = Dataset.of(model, data, name="fit.predict")
     out: list[Properties | None] = [None] * len(data)
-    at = ready(model)
+    at, new = ready(model), {}
     for frame, structure in _bar(data, progress, "evaluate"):
         found = jax.tree_util.tree_map(np.asarray, _evaluate(at, structure.graphs))
         rows = {name: value for name in held(found) if is_per_atom(name, value := getattr(found, name), model)}
@@ -39,11 +46,13 @@ def predict(model: Model, data: Dataset | Iterable[Any], *, progress: bool | Non
         if not all(np.all(np.isfinite(x)) for x in jax.tree_util.tree_leaves(found)):
             raise ValueError(explain(model, structure, frame))
         out[frame] = found
+        new |= dict.fromkeys(unseen(model, structure.graphs))
+    warn_of_unseen(tuple(new), "fit.predict")
     return out
 
 
 def report(
-    model: Model,
+    model: Model | Posterior,
     data: Dataset | Iterable[Any],
     *,
     keys: Mapping[str, str] | None = None,
@@ -56,23 +65,34 @@ def report(
     3^rank of them). Only labels that the data hold and the model predicts count; `not_predicted` names the others.
 
     Args:
-      model: any potential, or a model of tensors.
-      data: labelled structures; of frames all labels count.
+      model: any potential, or a model of tensors; or the posterior of a linear potential, whose deviations are compared with the errors then.
+      data: labelled structures; of frames all labels count. Their noise levels enter the deviations.
       keys: with frames, where labels are, as of `Dataset.from_atoms`.
       predictions: from `predict`, if at hand.
       progress: True or False shows or hides the progress bar; None shows it on a terminal.
 
     Returns:
-      configuration type (and "all") -> property -> {"mae", "rmse", "n", "unit"}; n counts numbers compared. Ready for JSON.
+      configuration type (and "all") -> property -> {"mae", "rmse", "n", "unit"}; n counts numbers compared. Of a posterior "coverage" as well: the
+      share of labels within 1.645 deviations, nine tenths if these are right. Ready for JSON.
     """
+    spread = model if isinstance(model, Posterior) else None
+    model = model.model if isinstance(model, Posterior) else model
     if not isinstance(data, Dataset):
         data = Dataset.of(model, data, sigma=functools.partial(every_label, keys=keys), keys=keys, name="fit.report")
     predictions = predict(model, data, progress=progress) if predictions is None else predictions
+    known = [] if spread is None else deviations(spread, data, progress=progress)
+    sizes = {(frame, name): size for frame, name, _, size in _pairs(data, known)} if known else {}
     errors: dict[str, dict[str, list[np.ndarray]]] = {}
+    inside: dict[str, dict[str, list[np.ndarray]]] = {}
     for frame, name, target, predicted in _pairs(data, predictions):
         for group in ("all", data.config_types[frame]):
             errors.setdefault(group, {}).setdefault(name, []).append(predicted - target)
-    return {group: {name: _summary(name, np.concatenate(by[name])) for name in OBSERVABLES if name in by} for group, by in errors.items()}
+            if (frame, name) in sizes:
+                inside.setdefault(group, {}).setdefault(name, []).append(np.abs(predicted - target) <= _NINE_TENTHS * sizes[frame, name])
+    return {
+        group: {name: _summary(name, np.concatenate(by[name]), inside.get(group, {}).get(name)) for name in OBSERVABLES if name in by}
+        for group, by in errors.items()
+    }
 
 
 def _pairs(data: Dataset, predictions: Sequence[Properties]):
@@ -101,13 +121,14 @@ def not_predicted(data: Dataset, predictions: Sequence[Properties]) -> tuple[str
     return tuple(name for name in held(data.batches[0].sigma) if getattr(predictions[0], name) is None)
 
 
-def _summary(name: str, error: np.ndarray) -> dict:
-    return {
+def _summary(name: str, error: np.ndarray, inside: list[np.ndarray] | None) -> dict:
+    found = {
         "mae": float(np.mean(np.abs(error))),
         "rmse": float(np.sqrt(np.mean(error**2))),
         "n": int(error.size),
         "unit": OBSERVABLES[name].error_unit,
     }
+    return found if inside is None else found | {"coverage": float(np.mean(np.concatenate(inside)))}
 
 
 def _shown(name: str) -> tuple[str, float]:
@@ -127,6 +148,9 @@ def table(errors: Mapping) -> str:
             e, factor = errors[group].get(name), _shown(name)[1]
             cells.append(f"  {'–':>28}" if e is None else f"  {e['mae'] * factor:>15.4f} / {e['rmse'] * factor:>10.4f}")
         lines.append(f"{group:<{width}}" + "".join(cells))
+    covered = {OBSERVABLES[name].word: errors["all"][name]["coverage"] for name in columns if "coverage" in errors["all"].get(name, {})}
+    if covered:
+        lines.append("labels within 1.645 deviations, of nine tenths: " + ", ".join(f"{word} {share:.3f}" for word, share in covered.items()))
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, freeze
 from jaxpot.potentials.atomic import DescribedPotential
 from jaxpot.potentials.base import Model
+from jaxpot.potentials.combinations import with_seen
 from jaxpot.potentials.gdml import GradientDomain
 from jaxpot.potentials.linear import LinearModel
 from jaxpot.potentials.tensors import TensorModel
@@ -196,15 +197,17 @@ def posterior(
     check_labels(model, data)
     warn_of_constants(model, data)
     solver = accumulate(model, data, method, checkpoint, progress)
-    fitted = freeze(with_coefficients(model, jnp.asarray(solver.solve())))
-    roots, start = [], 0
-    for term in terms:
-        own = slice(start, start + term.n_coefficients)
-        roots.append(jnp.asarray(solver.root[own, own]) if is_kernel(term) else None)
-        start = own.stop
-    out = Posterior(fitted, jnp.asarray(solver.factor()), tuple(roots))
+    fitted = with_seen(freeze(with_coefficients(model, jnp.asarray(solver.solve()))), (batch.graphs for batch in data.batches))
+    out = of_solution(fitted, terms, solver.root, solver.factor())
     forget(checkpoint)
     return out
+
+
+def of_solution(fitted: Model, terms: tuple[LinearModel, ...], root: np.ndarray, factor: np.ndarray) -> Posterior:
+    """The posterior of a fitted model, whose linear terms these are, with the root of the prior and C."""
+    edges = np.cumsum([0, *(term.n_coefficients for term in terms)])
+    roots = (jnp.asarray(root[a:b, a:b]) if is_kernel(term) else None for term, a, b in zip(terms, edges, edges[1:], strict=False))
+    return Posterior(fitted, jnp.asarray(factor), tuple(roots))
 
 
 def require_known(model: Model) -> tuple[LinearModel, ...]:

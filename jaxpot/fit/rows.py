@@ -5,6 +5,7 @@ orthonormal basis, so isotropic noise stays isotropic and neither fit nor eviden
 has its own noise, components that symmetry makes equal count once.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
@@ -150,6 +151,12 @@ def residuals(fixed: Potential | None, data: Batch, model: Model) -> tuple[Array
     present = jnp.isfinite(sigma)
     weight = jnp.where(present, 1 / jnp.where(present, sigma, 1), 0)
     return jnp.where(present, target, 0), weight
+
+
+def kinds(sigma: Properties, given: Sequence[str], model: Model) -> np.ndarray:
+    """Of what the numbers of `flat` are, [n] names, of those fields of noise levels that are among the given ones."""
+    own = {name: jax.eval_shape(functools.partial(_levels, name, model=model), getattr(sigma, name)) for name in held(sigma) if name in given}
+    return np.repeat(list(own), [level.shape[0] for level in own.values()])
 
 
 def count(sigma: Properties, model: Model) -> Array:

@@ -7,7 +7,7 @@ import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,11 @@ from jaxpot.fit.design_matrix import design, linear_terms, require_linear
 from jaxpot.fit.evidence import prior_root
 from jaxpot.fit.kernel import solve_references
 from jaxpot.fit.lacking import warn_of_constants
-from jaxpot.fit.rows import check_labels, comparable, explain, fixed_part, flat, residuals
+from jaxpot.fit.rows import check_labels, comparable, explain, first, fixed_part, flat, kinds, predicted, residuals
 from jaxpot.math.linalg import StreamingQR
 from jaxpot.passes import condense, freeze
 from jaxpot.potentials.base import Model, evaluate, with_terms
+from jaxpot.potentials.combinations import with_seen
 
 M = TypeVar("M")
 Array = jax.Array
@@ -73,7 +74,7 @@ def linear(
     if others:
         raise TypeError(f"fit.linear has no argument {', '.join(others)}; it has sigma, keys, method, checkpoint and progress")
     require_x64("fit.linear")
-    if method not in (*_SOLVERS, "lsqr", "kernel"):
+    if method not in ("qr", "cholesky", "lsqr", "kernel"):
         raise ValueError(f'method must be "qr", "cholesky" or "lsqr", or "kernel" for a GradientDomain, got {method!r}')
     require_linear(model)
     data = Dataset.of(model, data, sigma=sigma, keys=keys, name="fit.linear", labelled=True)
@@ -85,15 +86,16 @@ def linear(
         return freeze(with_coefficients(model, jnp.asarray(solve_references(model, data, _bar(data, progress, "fit")))))
     if method == "lsqr":
         model_at = ready(model)
-        return freeze(with_coefficients(model, jnp.asarray(_lsqr(model_at, data, require_root(model_at), progress))))
+        fitted = freeze(with_coefficients(model, jnp.asarray(_lsqr(model_at, data, require_root(model_at), progress))))
+        return with_seen(fitted, (batch.graphs for batch in data.batches))
     solver = accumulate(model, data, method, checkpoint, progress)
     fitted = freeze(with_coefficients(model, jnp.asarray(solver.solve())))
     forget(checkpoint)
-    return fitted
+    return with_seen(fitted, (batch.graphs for batch in data.batches))
 
 
 def accumulate(model: Model, data: Dataset, method: str, checkpoint: str | os.PathLike | None, progress: bool | None):
-    """The solver, "qr" or "cholesky", that has seen the rows of all structures."""
+    """The solver, "qr", "cholesky" or "levels", that has seen the rows of all structures."""
     model_at = ready(model)
     solver = _SOLVERS[method](require_root(model_at))
     path, done = None if checkpoint is None else Path(checkpoint), 0
@@ -101,8 +103,8 @@ def accumulate(model: Model, data: Dataset, method: str, checkpoint: str | os.Pa
     if path is not None and path.exists():
         done = _restore(solver, path, mark)
     saved = time.monotonic()
-    for rows, y in weighted_rows(model_at, data, progress, skip=done):
-        solver.add(rows, y)
+    for rows in weighted_rows(model_at, data, progress, skip=done):
+        solver.add(rows)
         done += 1
         if path is not None and time.monotonic() - saved > _SAVE_EVERY:
             _store(solver, path, mark, done)
@@ -126,14 +128,30 @@ def require_root(model: Model) -> np.ndarray:
     return root
 
 
+class Rows(NamedTuple):
+    """Rows of one structure, divided by noise levels.
+
+    Args:
+      a: of the design matrix, shape [n, P].
+      y: right-hand sides, shape [n].
+      weight: inverse noise levels, shape [n].
+      kinds: of what they are, [n] names.
+    """
+
+    a: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    kinds: np.ndarray
+
+
 class _Triangle:
     """QR of the weighted rows, with the prior's rows appended at the end."""
 
     def __init__(self, root: np.ndarray):
         self.root, self._qr = root, StreamingQR(len(root))
 
-    def add(self, rows, y):
-        self._qr.add(rows, y)
+    def add(self, rows: Rows):
+        self._qr.add(rows.a, rows.y)
 
     def solve(self) -> np.ndarray:
         self._qr.add(self.root.T, np.zeros(len(self.root)))
@@ -161,8 +179,8 @@ class _Gram:
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
         self._is_diagonal = np.count_nonzero(root) == np.count_nonzero(np.diagonal(root))
 
-    def add(self, rows, y):
-        self._waiting.append((rows, y))
+    def add(self, rows: Rows):
+        self._waiting.append((rows.a, rows.y))
         if sum(len(y) for _, y in self._waiting) >= _GATHERED:
             self._accumulate()
 
@@ -199,7 +217,43 @@ class _Gram:
         self._gram, self._projected = state["gram"], state["projected"]
 
 
-_SOLVERS = {"qr": _Triangle, "cholesky": _Gram}
+class Grams:
+    """AᵀΣ⁻¹A as _Gram has it, one for every kind of label, with what the evidence needs beside."""
+
+    def __init__(self, root: np.ndarray):
+        self.root, self._parts, self._log_weights, self._squares, self._counts = root, {}, {}, {}, {}
+
+    def add(self, rows: Rows):
+        for kind in dict.fromkeys(rows.kinds.tolist()):
+            own = rows.kinds == kind
+            self._parts.setdefault(kind, _Gram(self.root)).add(rows._replace(a=rows.a[own], y=rows.y[own]))
+            for sums, value in ((self._log_weights, np.log(rows.weight[own])), (self._squares, rows.y[own] ** 2), (self._counts, np.ones(np.sum(own)))):
+                sums[kind] = sums.get(kind, 0.0) + float(np.sum(value))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(self._parts)
+
+    def sums(self) -> tuple[np.ndarray, ...]:
+        """For every kind L⁻¹AᵀΣ⁻¹AL⁻ᵀ [K, P, P], L⁻¹AᵀΣ⁻¹y [K, P], yᵀΣ⁻¹y, the number of labels and log|Σ|, [K] each."""
+        found = [part.state() for part in self._parts.values()]
+        numbers = (np.array([sums[kind] for kind in self.kinds]) for sums in (self._squares, self._counts, self._log_weights))
+        squares, counts, logs = numbers
+        return np.array([one["gram"] for one in found]), np.array([one["projected"] for one in found]), squares, counts, -2 * logs
+
+    def state(self):
+        grams, projected, squares, counts, logs = self.sums()
+        return {"kinds": np.array(self.kinds, str), "gram": grams, "projected": projected, "squares": squares, "counts": counts, "log_weights": -0.5 * logs}
+
+    def restore(self, state):
+        for i, kind in enumerate(map(str, state["kinds"])):
+            self._parts[kind] = _Gram(self.root)
+            self._parts[kind].restore({name: state[name][i] for name in ("gram", "projected")})
+            for sums, name in ((self._squares, "squares"), (self._counts, "counts"), (self._log_weights, "log_weights")):
+                sums[kind] = float(state[name][i])
+
+
+_SOLVERS = {"qr": _Triangle, "cholesky": _Gram, "levels": Grams}
 ready = jax.jit(condense)  # once per fit, not once per structure
 _root = jax.jit(prior_root)
 
@@ -210,21 +264,21 @@ def _weighted_rows(model: Model, data: Batch) -> tuple[Array, Array, Array]:
     data = comparable(data, rows, model)
     y, weight = residuals(fixed_part(model, linear_terms(model)), data, model)
     rows = flat(rows, data.sigma, model)
-    return jnp.where((weight > 0)[:, None], rows, 0) * weight[:, None], y * weight, weight > 0
+    return jnp.where((weight > 0)[:, None], rows, 0) * weight[:, None], y * weight, weight
 
 
-def weighted_rows(model: Model, data: Dataset, progress: bool | None, skip: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Weighted rows and right-hand sides of one structure after another; the next one is computed while one is used."""
-    waiting = None
+def weighted_rows(model: Model, data: Dataset, progress: bool | None, skip: int = 0) -> Iterator[Rows]:
+    """Rows of one structure after another; the next one is computed while one is used."""
+    waiting, given = None, predicted(model, first(data), design)
     for item in itertools.chain(itertools.islice(_bar(data, progress, "fit"), skip, None), [None]):
         ready = None if item is None else (*item, _weighted_rows(model, item[1]))  # asynchronous
         if waiting is not None:
-            frame, structure, (rows, y, present) = waiting
-            present = np.asarray(present)
-            rows, y = np.asarray(rows)[present], np.asarray(y)[present]
-            if not (np.all(np.isfinite(rows)) and np.all(np.isfinite(y))):
+            frame, structure, found = waiting
+            present = np.asarray(found[2]) > 0
+            rows = Rows(*(np.asarray(x)[present] for x in (*found, kinds(structure.sigma, given, model))))
+            if not (np.all(np.isfinite(rows.a)) and np.all(np.isfinite(rows.y))):
                 raise ValueError(explain(model, structure, frame))
-            yield rows, y
+            yield rows
         waiting = ready
 
 

@@ -16,6 +16,7 @@ from jaxpot.fit.rows import predictable
 from jaxpot.heads.base import Head
 from jaxpot.math.cutoffs import Cutoff
 from jaxpot.potentials.base import Potential
+from jaxpot.potentials.combinations import with_seen
 from jaxpot.trees import free, parts, walk
 
 Array = jax.Array
@@ -101,7 +102,7 @@ def train(
     descent.go(steps, every, patience, progress)
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
-    return build(descent.found), descent.history
+    return with_seen(build(descent.found), (batch.graphs for batch in data.batches)), descent.history
 
 
 def trained_by_default(model: Potential) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from jaxpot.fit.posteriors import Posterior
 from jaxpot.fit.rows import check_labels
 from jaxpot.fit.solver import ready, weighted_rows, with_coefficients
 from jaxpot.math.linalg import StreamingQR
+from jaxpot.potentials.combinations import with_seen
 
 
 def update(posterior: Posterior, data: Dataset, *, progress: bool | None = None) -> Posterior:
@@ -53,8 +54,9 @@ def update(posterior: Posterior, data: Dataset, *, progress: bool | None = None)
     size = factor.shape[1]
     qr = StreamingQR(size)
     qr.add(np.eye(size), np.zeros(size))
-    for rows, y in weighted_rows(ready(posterior.model), data, progress):
-        qr.add(rows @ factor, y - rows @ coefficients)
+    for rows in weighted_rows(ready(posterior.model), data, progress):
+        qr.add(rows.a @ factor, rows.y - rows.a @ coefficients)
     moved = coefficients + factor @ qr.solve()
     left = solve_triangular(qr.triangle()[0], factor.T, trans="T").T
-    return posterior.replace(model=with_coefficients(posterior.model, jnp.asarray(moved)), factor=jnp.asarray(left))
+    fitted = with_seen(with_coefficients(posterior.model, jnp.asarray(moved)), (batch.graphs for batch in data.batches), more=True)
+    return posterior.replace(model=fitted, factor=jnp.asarray(left))

@@ -38,6 +38,9 @@ class Linear(LinearHead):
       scale: prior standard deviation of every coefficient, in eV per unit of the feature.
       roughness: divides `scale` feature by feature, shape [F], for priors that prefer smooth functions (`ACE.smoothness`); None
         treats all alike.
+      difference: δ, how much the coefficients of one element differ a priori from what is common to all,
+        :math:`w_{zf} \propto u_f + \delta\, v_{zf}` with u and v of equal size; `scale` is the deviation of the whole, whatever δ. None makes elements
+        independent.
       coefficients: w, shape [S · F], species slowest; None until fitted.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
       n_features: F; likewise.
@@ -45,6 +48,7 @@ class Linear(LinearHead):
 
     scale: Leaf = positive(default=1.0)
     roughness: OptionalLeaf = positive(default=None, shape="[F]", low=1e-300)
+    difference: OptionalLeaf = positive(default=None, low=1e-4)
     coefficients: OptionalLeaf = None
     n_species: int | None = static(default=None)
     n_features: int | None = static(default=None)
@@ -78,7 +82,13 @@ class Linear(LinearHead):
 
     def precision(self) -> Array:
         rough = jnp.ones(self.n_features) if self.roughness is None else jnp.asarray(self.roughness)
-        return jnp.diag(jnp.tile((rough / self.scale) ** 2, self.n_species))
+        own = (rough / self.scale) ** 2
+        if self.difference is None:
+            return jnp.diag(jnp.tile(own, self.n_species))
+        # the inverse of (1 + δ² δ_zz') / (1 + δ²)
+        square = jnp.asarray(self.difference) ** 2
+        elements = (1 + square) / square * (jnp.eye(self.n_species) - 1 / (self.n_species + square))
+        return jnp.kron(elements, jnp.diag(own))
 
 
 @pytree

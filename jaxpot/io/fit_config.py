@@ -138,7 +138,8 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
 
     fit = config.get("fit", {})
     # what is trained is seldom linear, so a linear fit before is asked for
-    method = _word(fit, "fit", "method", ("none", "qr", "cholesky", "lsqr") if "train" in config else ("qr", "cholesky", "lsqr", "none"))
+    linear = ("qr", "cholesky", "lsqr", "levels")
+    method = _word(fit, "fit", "method", ("none", *linear) if "train" in config else (*linear, "none"))
     covariance = _get(fit, "fit", "covariance", (bool,), "true or false", False)
     if method == "none" and "train" not in config:
         raise ValueError('fit.method is "none" and there is no section [train]; write method = "qr", or epochs = 200 below [train]')

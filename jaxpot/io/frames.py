@@ -1,15 +1,21 @@
 """Structures from files and globs, through ASE, with the place each came from for messages."""
 
+import bz2
 import contextlib
 import glob
+import gzip
+import io
+import lzma
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+_COMPRESSED = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 
 
 def read_frames(patterns: Sequence[str], *, base: Path = Path(), index: str = ":", select: Mapping | None = None) -> tuple[list, list[str]]:
     """The frames of files or globs with their origins ("file, frame i"), filtered by `atoms.info`."""
-    import ase.io
     from ase.io.formats import string2index
 
     frames, origins = [], []
@@ -17,7 +23,7 @@ def read_frames(patterns: Sequence[str], *, base: Path = Path(), index: str = ":
         if Path(path).stat().st_size == 0:
             raise ValueError(f"{path} is empty; expected structures in a format that ASE reads, for example extended XYZ")
         try:
-            found = list(ase.io.iread(path, ":"))
+            found = _read(path)
         except Exception as error:  # ASE's readers raise anything at all
             raise ValueError(f"{path} cannot be read by ASE ({type(error).__name__}: {error})") from None
         if not found:
@@ -39,6 +45,18 @@ def read_frames(patterns: Sequence[str], *, base: Path = Path(), index: str = ":
     if not frames:
         raise ValueError(f"index {index!r} selects no frame of {', '.join(map(str, patterns))}")
     return frames, origins
+
+
+def _read(path: str) -> list[Any]:
+    """All frames of a file. A compressed text is decompressed as a whole, since ASE goes back in the file for every frame."""
+    import ase.io
+    from ase.io.formats import filetype, ioformats
+
+    decompress = _COMPRESSED.get(Path(path).suffix)
+    if decompress is None or ioformats[kind := filetype(path)].isbinary:
+        return list(ase.io.iread(path, ":"))
+    with decompress(path, "rt") as file:
+        return list(ase.io.iread(io.StringIO(file.read()), ":", format=kind))
 
 
 def file_paths(patterns: Sequence[str], base: Path = Path()) -> list[str]:

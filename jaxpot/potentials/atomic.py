@@ -1,6 +1,7 @@
 """The workhorse: a descriptor, a head, and nothing else."""
 
 import abc
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxpot.heads.base import Head, LinearHead
 from jaxpot.heads.linear import Linear, Quadratic
 from jaxpot.heads.references import with_features, with_points, without_points
 from jaxpot.heads.sparse_gp import SparseGP
+from jaxpot.leaves import OptionalLeaf
 from jaxpot.math.kernels import PolynomialKernel
 from jaxpot.math.linalg import einsum
 from jaxpot.passes import condense, condensing, freezing, tabulating
@@ -22,7 +24,7 @@ from jaxpot.potentials.base import Chunked, Potential, named
 from jaxpot.potentials.linear import SPARSE_POINTS, LinearModel, is_linear, lacking, without_coefficients
 from jaxpot.potentials.rows import energies_rows, rows_of
 from jaxpot.properties import Properties
-from jaxpot.trees import pytree, static
+from jaxpot.trees import leaf, pytree, static
 
 Array = jax.Array
 
@@ -107,6 +109,8 @@ class AtomicPotential(DescribedPotential, Chunked):
       head: features to atomic energies.
       chunk: atoms per checkpointed block, which bounds memory by that of one block; None takes the descriptor's own, at most 128, on
         CPU and 512 times as many on accelerators.
+      seen: of how many atoms of every element the fit has seen both of two elements within reach, shape [S, S, S]; fits set it, and predictions
+        name what was not there. None where nothing is known.
 
     Raises:
       TypeError: for what is no descriptor or head.
@@ -122,8 +126,9 @@ class AtomicPotential(DescribedPotential, Chunked):
     descriptor: Descriptor
     head: Head
     chunk: int | None = static(default=None)
+    seen: OptionalLeaf = leaf(default=None, shape="[S, S, S]")
 
-    def __new__(cls, descriptor: Descriptor | None = None, head: Head | None = None, chunk: int | None = None):  # `copy` gives nothing
+    def __new__(cls, descriptor: Descriptor | None = None, head: Head | None = None, *others: Any, **more: Any):  # `copy` gives nothing
         local = is_local(descriptor) or isinstance(descriptor, ClusterDescriptor)
         return super().__new__(cls) if local or not isinstance(descriptor, Descriptor) else GraphPotential(descriptor, head)
 

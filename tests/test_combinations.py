@@ -1,0 +1,92 @@
+"""What a model has seen around atoms of every element, and that predictions name the rest."""
+
+import warnings
+
+import jax
+import numpy as np
+import optax
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+import jaxpot as jp
+from jaxpot.descriptors import element_channels
+from jaxpot.potentials.combinations import combinations, unseen
+
+SPECIES = ("Cu", "Ag", "Au")
+
+
+def alloy(*symbols, seed=0):
+    atoms = bulk("Cu", cubic=True, a=3.9)
+    atoms.symbols[:] = list(symbols)
+    atoms.rattle(0.05, seed=seed)
+    atoms.calc = EMT()
+    atoms.get_forces()
+    return atoms
+
+
+BINARIES = [alloy(a, a, b, b, seed=seed) for seed, (a, b) in enumerate([("Cu", "Ag"), ("Ag", "Au"), ("Cu", "Au")] * 2)]
+TERNARY = alloy("Cu", "Ag", "Au", "Au", seed=9)
+
+
+def model():
+    density = jp.Density(
+        SPECIES, jp.cutoffs.PowerCutoff(4.5), jp.radial.Agnesi(4, nearest=2.7), 2, sigma=None, center_weight=0.0, channels=element_channels(SPECIES)
+    )  # fmt: skip
+    ace = jp.AtomicPotential(jp.ACE(density, jp.TotalDegree((3, 2))), jp.Linear(difference=0.3))
+    return ace + jp.IsolatedAtoms(dict.fromkeys(SPECIES, 0.0))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return jp.fit.linear(model(), BINARIES, sigma=jp.noise_levels(0.01, 0.1))
+
+
+def test_counts():
+    graph = jp.from_atoms(TERNARY, 4.5)
+    counts = np.array(combinations(SPECIES, np.array(3.2), graph))
+    for z, symbol in enumerate(SPECIES):
+        for i in (k for k, own in enumerate(TERNARY.symbols) if own == symbol):
+            vectors = TERNARY.positions[None] + np.array([[a, b, c] for a in (-1, 0, 1) for b in (-1, 0, 1) for c in (-1, 0, 1)])[:, None] @ TERNARY.cell.array
+            r = np.linalg.norm(vectors - TERNARY.positions[i], axis=-1)
+            near = np.any((r < 3.2) & (r > 1e-6), axis=0)
+            there = np.array([np.any(near & (TERNARY.symbols == s)) for s in SPECIES], float)
+            counts[z] -= np.outer(there, there)
+    np.testing.assert_array_equal(counts, 0)
+    padded = jp.from_atoms(TERNARY, 4.5, max_atoms=7)
+    np.testing.assert_array_equal(combinations(SPECIES, np.array(3.2), padded), combinations(SPECIES, np.array(3.2), graph))
+
+
+def test_only_what_was_not_there_is_named(fitted, tmp_path):
+    assert unseen(fitted, jp.from_atoms(BINARIES[1], 4.5)) == ()
+    names = unseen(fitted, jp.from_atoms(TERNARY, 4.5))
+    assert names == ("Cu with Ag and Au around it", "Ag with Cu and Au around it", "Au with Cu and Ag around it")
+    jp.save(tmp_path / "model.npz", fitted)
+    assert unseen(jp.load(tmp_path / "model.npz"), jp.from_atoms(TERNARY, 4.5)) == names
+    assert unseen(model(), jp.from_atoms(TERNARY, 4.5)) == ()  # nothing is known of its data
+
+
+def test_predictions_warn(fitted):
+    with pytest.warns(UserWarning, match="Cu with Ag and Au around it"):
+        jp.fit.report(fitted, [TERNARY])
+    atoms = TERNARY.copy()
+    atoms.calc = jp.Calculator(fitted)
+    with pytest.warns(UserWarning, match="Au with Cu and Ag around it"):
+        atoms.get_potential_energy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.rattle(0.3, seed=1)
+        atoms.get_potential_energy()  # said once
+        jp.fit.report(fitted, BINARIES)
+
+
+def test_every_fit_knows(fitted):
+    data = jp.Dataset.from_atoms(BINARIES, 4.5, sigma=jp.noise_levels(0.01, 0.1))
+    seen = np.asarray(fitted.terms[0].seen)
+    known = jp.fit.posterior(model(), data)
+    np.testing.assert_array_equal(known.model.terms[0].seen, seen)
+    trained, _ = jp.fit.train(fitted, data.subset([0, 3]), optax.adam(1e-3), steps=1)
+    assert np.sum(trained.terms[0].seen[2]) == 0 < np.sum(trained.terms[0].seen[:2, :2, :2])  # no gold
+    updated = jp.fit.update(known, jp.Dataset.from_atoms([TERNARY], 4.5, sigma=jp.noise_levels(0.01, 0.1)))
+    assert unseen(updated.model, jp.from_atoms(TERNARY, 4.5)) == ()
+    jax.grad(lambda m: jp.evaluate(m, jp.from_atoms(TERNARY, 4.5)).energy)(fitted)
