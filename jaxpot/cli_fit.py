@@ -113,7 +113,7 @@ def _kept(path: Path, make: Callable[[], tuple[Any, dict]], keep: bool = True) -
 
 def _levels(model: Any, data: Any, resolved: Mapping, output: Path) -> tuple[Any, dict]:
     """The fitted model with the noise levels and the scales of priors of the largest evidence, and the factors of noise levels."""
-    found = jaxpot.fit.levels(model, data, checkpoint=output / "fit-state.npz")
+    found = jaxpot.fit.levels(model, data, common=resolved["fit"]["common"], checkpoint=output / "fit-state.npz")
     if not found.converged:
         print("the search for noise levels and scales of priors was still moving when it ended")
     if resolved["fit"]["covariance"]:

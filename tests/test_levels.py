@@ -57,6 +57,18 @@ def test_noise_is_found(found):
     np.testing.assert_allclose(0.3 * np.sqrt(8) * found.noise["energy"], 0.02, rtol=0.2)
 
 
+def test_a_common_factor_keeps_ratios(data):
+    found = jp.fit.levels(MODEL, data, common=True, rounds=400)
+    factor = found.noise["forces"]
+    assert found.noise["energy"] == factor and found.converged
+
+    def evidence(log):
+        noise = dict.fromkeys(found.noise, factor * jax.numpy.exp(log))
+        return jp.fit.log_evidence(found.posterior.model, data.scale_noise(**noise))
+
+    np.testing.assert_allclose(jax.jit(jax.grad(evidence))(0.0), 0, atol=0.05)
+
+
 def test_the_fit_is_that_of_these_levels(found, data):
     again = jp.fit.posterior(found.posterior.model, data.scale_noise(**found.noise))
     np.testing.assert_allclose(found.posterior.coefficients, again.coefficients, rtol=1e-7, atol=1e-9)

@@ -44,8 +44,8 @@ class Levels(NamedTuple):
 
 
 def levels(
-    model: Model, data: Dataset | Iterable[Any], *, sigma: Any = None, keys: Mapping[str, str] | None = None, rounds: int = 100,
-    checkpoint: str | os.PathLike | None = None, progress: bool | None = None,
+    model: Model, data: Dataset | Iterable[Any], *, sigma: Any = None, keys: Mapping[str, str] | None = None, common: bool = False,
+    rounds: int = 100, checkpoint: str | os.PathLike | None = None, progress: bool | None = None,
 ) -> Levels:  # fmt: skip
     r"""Fits a linear model with the noise level of every kind of label, and the scale of every `Linear` head, that make the data most probable.
 
@@ -60,6 +60,9 @@ def levels(
       model: a linear potential, or a Sum; fixed terms are subtracted from the data first.
       data: labels and noise levels, of which the ratios within a kind count; or frames, with `sigma`.
       sigma, keys: with frames, as of `Dataset.from_atoms`.
+      common: one factor for all kinds of labels, so that the ratios of noise levels are those given. Errors of energies and forces that a basis
+        makes are no independent noise, and where there are far more forces the evidence gives energies up for little; deviations of energies
+        are then too small.
       rounds: at most so many.
       checkpoint: a file in which the sums are kept while they are made, as of `fit.linear`.
       progress: True or False shows or hides the progress bar; None shows it on a terminal.
@@ -94,7 +97,7 @@ def levels(
     solver = accumulate(model, data, "levels", checkpoint, progress)
     edges = np.cumsum([0, *(term.n_coefficients for term in terms)])
     parts = [slice(*pair) for pair in itertools.pairwise(edges)]
-    found = _climb(solver.kinds, solver.sums(), parts, [isinstance(getattr(term, "head", None), Linear) for term in terms], rounds)
+    found = _climb(solver.kinds, solver.sums(), parts, [isinstance(getattr(term, "head", None), Linear) for term in terms], common, rounds)
     chosen = list(terms_of(model))
     for i, factor in zip(linear_terms(model), found.scales, strict=True):
         chosen[i] = chosen[i] if factor == 1 else chosen[i].replace(head=chosen[i].head.replace(scale=factor * chosen[i].head.scale))
@@ -118,7 +121,9 @@ class _State(NamedTuple):
     converged: bool
 
 
-def _climb(kinds: tuple[str, ...], sums: tuple[np.ndarray, ...], parts: list[slice], free: list[bool], rounds: int) -> _State:
+def _climb(
+    kinds: tuple[str, ...], sums: tuple[np.ndarray, ...], parts: list[slice], free: list[bool], common: bool, rounds: int
+) -> _State:
     """Repeats MacKay's two rules, from the levels as they are given."""
     from scipy.linalg import cho_factor, cho_solve
 
@@ -143,7 +148,8 @@ def _climb(kinds: tuple[str, ...], sums: tuple[np.ndarray, ...], parts: list[sli
             raise ValueError(f"fit.levels: the labels of {kind} are fitted exactly, so they do not say how noisy they are; give more of them")
         determined = sizes - np.array([np.trace(inverse[part, part]) for part in parts]) * scales**-2
         sizes_found = np.sqrt(np.array([mean[part] @ mean[part] for part in parts]) / np.maximum(determined, _NOTHING))
-        moved, found = np.sqrt(rest / undetermined), np.where(np.array(free) & (determined > _NOTHING), sizes_found, scales)
+        moved = np.sqrt(rest / undetermined) if not common else np.full(len(kinds), np.sqrt(np.sum(rest) / np.sum(undetermined)))
+        found = np.where(np.array(free) & (determined > _NOTHING), sizes_found, scales)
         converged = bool(np.max(np.abs(np.log(np.concatenate([moved / noise, found / scales])))) < _CHANGE)
         noise, scales = moved, found
     return _State(noise, scales, mean, curvature, evidence, converged)

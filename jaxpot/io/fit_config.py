@@ -22,7 +22,7 @@ _SECTIONS = {
     "model": (),
     "sparse": ("n", "method", "seed"),
     "evidence": ("leaves", "bounds", "noise", "steps", "restarts", "seed"),
-    "fit": ("method", "covariance"),
+    "fit": ("method", "covariance", "common"),
     "train": ("leaves", "epochs", "batch", "rate", "clip", "validation", "patience", "average", "seed"),
 }
 _EXAMPLES = {
@@ -141,6 +141,9 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
     linear = ("qr", "cholesky", "lsqr", "levels")
     method = _word(fit, "fit", "method", ("none", *linear) if "train" in config else (*linear, "none"))
     covariance = _get(fit, "fit", "covariance", (bool,), "true or false", False)
+    common = _get(fit, "fit", "common", (bool,), "true or false", False)
+    if common and method != "levels":
+        raise ValueError(f'fit.common is of method = "levels", which finds noise levels; the method is "{method}"')
     if method == "none" and "train" not in config:
         raise ValueError('fit.method is "none" and there is no section [train]; write method = "qr", or epochs = 200 below [train]')
     if covariance and "train" in config:
@@ -185,7 +188,7 @@ def resolve(config: dict, base: Path) -> tuple[dict, Any, tuple, tuple]:
         }
     elif "sparse" in config:
         raise ValueError("[sparse]: no term of the model has a SparseGP head; leave the section out")
-    resolved |= {"fit": {"method": method, "covariance": covariance}} | stages
+    resolved |= {"fit": {"method": method, "covariance": covariance} | ({"common": common} if method == "levels" else {})} | stages
     return resolved, model, (train, origins), (test, test_origins)
 
 
