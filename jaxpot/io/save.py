@@ -177,6 +177,8 @@ def _build(text: Any, arrays: dict[str, np.ndarray], file: str, path: str, like:
     import dataclasses
 
     known = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    # what a release has added since may be absent, which is what the file has of it
+    text = {field_name: None for field_name, field in known.items() if field.default is None} | text
     given = set(text) - {"class"}
     if given != set(known):
         missing, extra = sorted(set(known) - given), sorted(given - set(known))
