@@ -19,7 +19,7 @@ SILICON = StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0
 CONFIG = {
     "fit": {"cohesive": 4.63, "energy": 0.003, "forces": 0.05, "virial": 0.05},
     "ace": {"cutoff": 4.5, "power": 3, "nearest": 2.35, "degrees": [5, 5], "l_max": 2, "order": 4.0, "scale": 2.0},
-    "snap": {"cutoff": 4.5, "two_j_max": 4, "scale": 10.0},
+    "snap": {"cutoff": 4.5, "two_j_max": 3, "scale": 1.0, "quadratic_scale": 1e-3},
     "mtp": {"level": 8, "min_dist": 1.9, "max_dist": 4.5, "scale": 10.0},
     "by_gradients": {"steps": 4, "sigma": {"a0": 0.001, "c11": 1.0, "c12": 1.0, "c44": 1.0, "highest phonon": 0.05}},
     "gap": {"cutoff": 4.5, "width": 0.5, "n_max": 4, "l_max": 3, "sigma": 0.5, "zeta": 4.0, "delta": 1.0, "jitter": 1e-8, "n_sparse": 20, "seed": 0},
