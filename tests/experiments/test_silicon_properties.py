@@ -30,7 +30,7 @@ CONFIG = {
 def load(monkeypatch):
     """A module of the experiment."""
     monkeypatch.syspath_prepend(HERE)
-    names = ("crystal_properties", "figures", "run", "silicon_models")
+    names = ("choose", "crystal_properties", "figures", "run", "silicon_models")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield importlib.import_module
@@ -120,6 +120,24 @@ def test_fits(load, family):
     size = float(np.sqrt(np.mean(np.square(frames[6].get_forces()))))
     assert fit["coefficients"] > 5 and fit["errors"]["forces"] < (0.4 if family == "GAP" else 0.2) * size  # which has 20 points
     assert np.isfinite(float(jp.evaluate(model, jp.from_atoms(frames[0], 4.5)).energy))
+
+
+@pytest.mark.slow
+def test_errors_of_frames_left_out(load):
+    """Those of fits to the other folds, by `fit.linear`."""
+    choose = load("choose")
+    frames, noise = load("silicon_models").labelled(rattled(6), SILICON), CONFIG["fit"]
+    term = jp.AtomicPotential(jp.descriptors.MTP(("Si",), 6, 1.9, 4.5), jp.Linear())
+    validation = choose.CrossValidation(term, frames, -4.0, noise)
+    model = term.replace(head=jp.Linear(scale=3.0, roughness=validation.force_scales)) + jp.IsolatedAtoms({"Si": -4.0})
+    off = []
+    for k in range(choose.FOLDS):
+        rest = [atoms for i, atoms in enumerate(frames) if i % choose.FOLDS != k]
+        sigma = jp.noise_levels(noise["energy"], noise["forces"], noise["virial"])
+        fitted = jp.fit.linear(model, jp.Dataset.from_atoms(rest, 4.5, sigma=sigma))
+        found = jp.fit.predict(fitted, jp.Dataset.from_atoms(frames[k :: choose.FOLDS], 4.5, sigma=sigma))
+        off += [(f.energy - atoms.get_potential_energy()) / len(atoms) for f, atoms in zip(found, frames[k :: choose.FOLDS], strict=True)]
+    np.testing.assert_allclose(validation.errors(3.0 / validation.force_scales)[0], np.sqrt(np.mean(np.square(off))), rtol=1e-6)
 
 
 @pytest.mark.slow
