@@ -58,8 +58,9 @@ def ace(settings: dict, data: jp.Dataset) -> jp.AtomicPotential:
 
 
 def snap(settings: dict, data: jp.Dataset) -> jp.AtomicPotential:
+    """Quadratic in its components, where Zuo et al. have both forms."""
     descriptor = jp.descriptors.Bispectrum(SPECIES, settings["cutoff"], settings["two_j_max"])
-    return even(jp.AtomicPotential(descriptor, jp.Linear(scale=settings["scale"])), data)
+    return jp.AtomicPotential(descriptor, jp.heads.Quadratic(scale=settings["scale"], quadratic_scale=settings["quadratic_scale"]))
 
 
 def mtp(settings: dict, data: jp.Dataset) -> jp.AtomicPotential:

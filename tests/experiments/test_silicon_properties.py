@@ -19,7 +19,7 @@ SILICON = StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0
 CONFIG = {
     "fit": {"cohesive": 4.63, "energy": 0.003, "forces": 0.05, "virial": 0.05},
     "ace": {"cutoff": 4.5, "power": 3, "nearest": 2.35, "degrees": [5, 5], "l_max": 2, "order": 4.0, "scale": 2.0},
-    "snap": {"cutoff": 4.5, "two_j_max": 4, "scale": 10.0},
+    "snap": {"cutoff": 4.5, "two_j_max": 3, "scale": 1.0, "quadratic_scale": 1e-3},
     "mtp": {"level": 8, "min_dist": 1.9, "max_dist": 4.5, "scale": 10.0},
     "by_gradients": {"steps": 4, "sigma": {"a0": 0.001, "c11": 1.0, "c12": 1.0, "c44": 1.0, "highest phonon": 0.05}},
     "gap": {"cutoff": 4.5, "width": 0.5, "n_max": 4, "l_max": 3, "sigma": 0.5, "zeta": 4.0, "delta": 1.0, "jitter": 1e-8, "n_sparse": 20, "seed": 0},
@@ -30,7 +30,7 @@ CONFIG = {
 def load(monkeypatch):
     """A module of the experiment."""
     monkeypatch.syspath_prepend(HERE)
-    names = ("crystal_properties", "figures", "run", "silicon_models")
+    names = ("choose", "crystal_properties", "figures", "run", "silicon_models")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield importlib.import_module
@@ -120,6 +120,24 @@ def test_fits(load, family):
     size = float(np.sqrt(np.mean(np.square(frames[6].get_forces()))))
     assert fit["coefficients"] > 5 and fit["errors"]["forces"] < (0.4 if family == "GAP" else 0.2) * size  # which has 20 points
     assert np.isfinite(float(jp.evaluate(model, jp.from_atoms(frames[0], 4.5)).energy))
+
+
+@pytest.mark.slow
+def test_errors_of_frames_left_out(load):
+    """Those of fits to the other folds, by `fit.linear`."""
+    choose = load("choose")
+    frames, noise = load("silicon_models").labelled(rattled(6), SILICON), CONFIG["fit"]
+    term = jp.AtomicPotential(jp.descriptors.MTP(("Si",), 6, 1.9, 4.5), jp.Linear())
+    validation = choose.CrossValidation(term, frames, -4.0, noise)
+    model = term.replace(head=jp.Linear(scale=3.0, roughness=validation.force_scales)) + jp.IsolatedAtoms({"Si": -4.0})
+    off = []
+    for k in range(choose.FOLDS):
+        rest = [atoms for i, atoms in enumerate(frames) if i % choose.FOLDS != k]
+        sigma = jp.noise_levels(noise["energy"], noise["forces"], noise["virial"])
+        fitted = jp.fit.linear(model, jp.Dataset.from_atoms(rest, 4.5, sigma=sigma))
+        found = jp.fit.predict(fitted, jp.Dataset.from_atoms(frames[k :: choose.FOLDS], 4.5, sigma=sigma))
+        off += [(f.energy - atoms.get_potential_energy()) / len(atoms) for f, atoms in zip(found, frames[k :: choose.FOLDS], strict=True)]
+    np.testing.assert_allclose(validation.errors(3.0 / validation.force_scales)[0], np.sqrt(np.mean(np.square(off))), rtol=1e-6)
 
 
 @pytest.mark.slow
