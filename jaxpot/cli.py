@@ -1,4 +1,4 @@
-"""The command line: jaxpot init | fit | evaluate | md | info | convert.
+"""The command line: jaxpot init | fit | evaluate | md | info | convert | export.
 
 What a user got wrong ends with exit code 2 and one line on stderr; a run that became unphysical with 1. Everything heavy is
 imported inside the commands.
@@ -116,6 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--species", metavar="SYMBOL", nargs="+", help="the elements, where the files do not name them: --species Si C")
     convert.add_argument("--length-unit", metavar="UNIT", help="of the files: in Å (n2p2), or its name (sGDML)")
     convert.add_argument("--energy-unit", metavar="UNIT", help="likewise, in eV")
+
+    export = command("export", _export, "Write the compiled form of a potential, for structures of up to so many atoms and neighbours.")
+    export.add_argument("model", metavar="MODEL", help="a file of jaxpot, or of any code that jaxpot reads")
+    export.add_argument("output", metavar="OUT", help="NAME.hlo (read again by all commands), or NAME.lammps-jax.json (LAMMPS with lammps-jax)")
+    export.add_argument("--max-atoms", type=int, required=True, metavar="N", help="of a structure; in LAMMPS of a process, with ghosts")
+    export.add_argument("--max-neighbors", type=int, required=True, metavar="K", help="of an atom within the cutoff (md: and the skin)")
+    export.add_argument("--platform", choices=("cpu", "cuda", "rocm", "tpu"), default="cpu", help="(default: %(default)s)")
+    export.add_argument("--float32", action="store_true", help="compute in single precision")
     return parser
 
 
@@ -366,7 +374,7 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
-# --- convert ---------------------------------------------------------------------------------------------------------------
+# --- convert and export ------------------------------------------------------------------------------------------------------
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -375,6 +383,16 @@ def _convert(args: argparse.Namespace) -> int:
     species = tuple(args.species) if args.species else None
     model = read(*args.files, species=species, length_unit=_unit(args.length_unit), energy_unit=_unit(args.energy_unit))
     print(f"wrote {write(args.output, model)}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    import jaxpot
+    from jaxpot.io.exported import export
+
+    model = _potential(args.model)
+    model = jaxpot.cast(model, "float32") if args.float32 else model
+    print(f"wrote {export(args.output, model, max_atoms=args.max_atoms, max_neighbors=args.max_neighbors, platform=args.platform)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Laws to which a class of one's own is held: invariance, silence at the cutoff, and derivatives against finite differences.
+"""Laws to which a class of one's own is held: `check` knows those of its interface.
 
 Each function returns nothing or raises an AssertionError of one line: the law, by how much it is broken, and where.
 """
@@ -12,21 +12,92 @@ import numpy as np
 
 from jaxpot.checks import require_x64
 from jaxpot.descriptors.base import Descriptor
+from jaxpot.descriptors.expansion import Expansion, is_local
 from jaxpot.graph import Graph, from_atoms, rotate, strain
+from jaxpot.heads.base import Head
+from jaxpot.laws import check_cutoff, check_head, check_kernel, check_radial, check_tree, leaf_steps, leaves, require_same, require_slopes, slopes
+from jaxpot.math.cutoffs import Cutoff
+from jaxpot.math.kernels import Kernel
 from jaxpot.math.linalg import einsum
 from jaxpot.math.wigner import random_rotation, wigner_d
-from jaxpot.potentials.base import Potential, evaluate
-from jaxpot.trees import free, walk
+from jaxpot.potentials.base import LocalPotential, Potential, evaluate
+from jaxpot.radial.base import RadialBasis
 
-__all__ = ["check_derivatives", "check_invariance"]
+__all__ = ["check", "check_derivatives", "check_invariance"]
 
-_STEP = 1e-3  # Å, strain, or relative; central differences of fourth order leave 1e-12
+_KINDS = "a descriptor, a head, a cutoff function, radial functions, a kernel or a potential"
 _PER_ATOM = ("features", "forces")
+_FEATURES = 5  # of heads and kernels that do not say
 _BEYOND = 1.05  # of the reach, for which neighbour lists are made: leaves such as a radius move
 
 
+def check(thing: Any, example: Any = None, *, tolerance: float = 1e-6, seed: int = 0) -> None:
+    """Holds an object of one's own to every law of its interface.
+
+    | of | the laws |
+    |---|---|
+    | all | flattened, saved and loaded it is the same, compiled it computes the same; derivatives by what it is given and by every leaf |
+    | descriptors, potentials | `check_invariance` and `check_derivatives` |
+    | heads | one energy for each atom, of its own features alone; basis and prior of linear ones |
+    | cutoff functions | zero from the radius on, where value and slope do not jump; each distance alone, single precision |
+    | radial functions | finite from 0 to the radius, none a sum of others; each distance alone, single precision |
+    | kernels | symmetric, positive semidefinite, finite derivatives where vectors are equal, single precision |
+
+    Args:
+      thing: a Descriptor, Head, Cutoff, RadialBasis, Kernel or Potential; a head with its coefficients.
+      example: what it is tried on: of a descriptor or potential `ase.Atoms`, of a head features [N, F] and species [N], of a kernel vectors
+        [N, F]. None makes some at random, for heads that do not say their n_features and for kernels with F = 5.
+      tolerance: of derivatives.
+      seed: of what is random.
+
+    Raises:
+      AssertionError: for the first law that does not hold, with figures.
+      TypeError: for what has no laws.
+
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> check(CosineCutoff(5.0))
+    """
+    require_x64("check")
+    random = np.random.default_rng(seed)
+    if isinstance(thing, Descriptor | Potential):
+        atoms = _atoms(thing, random) if example is None else example
+        check_invariance(thing, atoms, seed=seed)
+        check_derivatives(thing, atoms, tolerance=tolerance, seed=seed)
+        graph = from_atoms(atoms, _BEYOND * float(thing.reach) or 1.0)
+        check_tree(thing, lambda own: jnp.concatenate([jnp.ravel(value) for value in _predicted(own, graph).values()]))
+    elif isinstance(thing, Head):
+        n_species, n_features = getattr(thing, "n_species", None) or 1, getattr(thing, "n_features", None) or _FEATURES
+        features, species = (random.uniform(0.2, 1, (6, n_features)), np.arange(6) % n_species) if example is None else example
+        check_head(thing, np.asarray(features), np.asarray(species), seed, tolerance)
+    elif isinstance(thing, Kernel):
+        check_kernel(thing, random.uniform(0.2, 1, (6, _FEATURES)) if example is None else np.asarray(example), seed, tolerance)
+    elif isinstance(thing, Cutoff):
+        check_cutoff(thing, seed, tolerance)
+    elif isinstance(thing, RadialBasis):
+        check_radial(thing, seed, tolerance)
+    else:
+        write = f"; write check(jaxpot.SOAP({type(thing).__name__}(...)))" if isinstance(thing, Expansion) else ""
+        raise TypeError(f"check: expected {_KINDS}, got {type(thing).__name__}{write}")
+
+
+def _atoms(model: Descriptor | Potential, random: np.random.Generator) -> Any:
+    """Atoms of all elements at random, no nearer than those of a molecule; of what is local in a crystal."""
+    from ase import Atoms
+    from ase.data import atomic_numbers, covalent_radii
+
+    symbols, reach = (model.species * 4)[: max(4, 2 * len(model.species))], float(model.reach)
+    distance = 1.8 * max(covalent_radii[atomic_numbers[symbol]] for symbol in symbols)
+    distance = min(distance, 0.6 * reach) if reach else distance
+    cell = 1.3 * distance * len(symbols) ** (1 / 3) * (np.eye(3) + 0.05 * random.normal(size=(3, 3)))
+    periodic = isinstance(model, LocalPotential) or (isinstance(model, Descriptor) and is_local(model))
+    apart = np.triu_indices(len(symbols), 1)
+    trials = (Atoms(symbols, random.uniform(size=(len(symbols), 3)) @ cell, cell=cell, pbc=periodic) for _ in range(1000))
+    return max(trials, key=lambda atoms: min(distance, np.min(atoms.get_all_distances(mic=periodic)[apart])))
+
+
 def check_invariance(model: Descriptor | Potential, atoms: Any, *, tolerance: float = 1e-9, seed: int = 0) -> None:
-    """Translation, rotation, order of the atoms, padding, and an atom that crosses the cutoff.
+    """Translation, rotation (of a potential reflection), order of the atoms, padding, longer lists, and an atom that crosses the cutoff.
 
     Args:
       model: a Descriptor, whose features [N, F] are invariant or [N, F, 2λ+1] turn with the Wigner-D matrix of λ, or a Potential.
@@ -47,28 +118,30 @@ def check_invariance(model: Descriptor | Potential, atoms: Any, *, tolerance: fl
     cutoff, n, random = _BEYOND * float(model.reach) or 1.0, len(atoms), np.random.default_rng(seed)
     n_slots = from_atoms(atoms, cutoff).neighbors.shape[1]
 
-    def values(atoms: Any, change: Callable[[Graph], Graph] = lambda graph: graph, more: int = 0) -> dict[str, np.ndarray]:
-        graph = from_atoms(atoms, cutoff, max_atoms=max(n, 2) + more, max_neighbors=n_slots + 1 + more)  # of one shape: compiled once
+    def values(atoms: Any, change: Callable[[Graph], Graph] = lambda graph: graph, more: int = 0, longer: float = 1.0) -> dict[str, np.ndarray]:
+        slots = n_slots + 1 + more if longer == 1.0 else None
+        graph = from_atoms(atoms, longer * cutoff, max_atoms=max(n, 2) + more, max_neighbors=slots)  # of one shape: compiled once
         found = _values(model, change(graph))
         return {name: np.asarray(value)[:n] if name in _PER_ATOM else np.asarray(value) for name, value in found.items()}
 
     first = values(atoms)
-    sizes = {name: max(np.max(np.abs(value), initial=0), 1e-12) for name, value in first.items()}
 
     def same(law: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray] = first, tolerance: float = tolerance) -> None:
         for name, value in found.items():
-            worst = np.max(np.abs(value - expected[name]), initial=0) / sizes[name]
-            assert worst <= tolerance, f"{type(model).__name__}: {law} changes the {name} by {worst:.2g} of the largest, expected at most {tolerance:.2g}"
+            size = max(np.max(np.abs(first[name]), initial=0), 1e-12)
+            require_same(model, law, value, expected[name], tolerance, name, size)
 
     moved = atoms.copy()
     moved.translate(random.uniform(-3, 3, 3))
     same("translation", values(moved))
     rotation = random_rotation(jax.random.key(seed))
-    turned = {name: _turned(value, np.asarray(rotation), name) for name, value in first.items()}
-    same("rotation", values(atoms, lambda graph: rotate(graph, rotation)), turned)
+    for law, matrix in (("rotation", rotation), ("reflection", -rotation))[: 2 if isinstance(model, Potential) else 1]:
+        turned = {name: _turned(value, np.asarray(matrix), name) for name, value in first.items()}
+        same(law, values(atoms, lambda graph, matrix=matrix: rotate(graph, matrix)), turned)
     order = random.permutation(n)
     same("the order of the atoms", values(atoms[order]), {name: value[order] if name in _PER_ATOM else value for name, value in first.items()})
     same("padding", values(atoms, more=2))
+    same("a longer list of neighbours", values(atoms, longer=1.3))
     if float(model.reach):
         symbols, places = [atoms.symbols[0], atoms.symbols[-1]], float(model.reach) + np.array([-1e-6, 1e-6])
         inside, outside = (values(type(atoms)(symbols, [[0.0, 0.0, 0.0], [0.0, 0.0, place]])) for place in places)
@@ -96,10 +169,9 @@ def check_derivatives(model: Descriptor | Potential, atoms: Any, *, tolerance: f
     require_x64("check_derivatives")
     _require_kind(model)
     graph, random = from_atoms(atoms, _BEYOND * float(model.reach) or 1.0), np.random.default_rng(seed)
-    params, build = free(model, "*") if any(np.issubdtype(np.asarray(leaf).dtype, np.floating) for _, leaf, _ in walk(model)) else ({}, lambda _: model)
+    params, build = leaves(model)
     tilt = random.normal(size=(3, 3))
-    steps = {"positions": random.normal(size=graph.positions.shape), "strain": 0.5 * (tilt + tilt.T)}
-    steps |= {f"leaf {path}": random.normal(size=value.shape) * np.maximum(np.abs(value), 1.0) for path, value in params.items()}
+    steps = {"positions": random.normal(size=graph.positions.shape), "strain": 0.5 * (tilt + tilt.T)} | leaf_steps(params, random)
     real = graph.numbers > 0
     shape = jax.eval_shape(model, graph).shape  # of an energy, or of features
     weights = jnp.where(real.reshape(-1, *(1,) * (len(shape) - 1)), random.normal(size=shape), 0) if shape else 1.0
@@ -109,19 +181,12 @@ def check_derivatives(model: Descriptor | Potential, atoms: Any, *, tolerance: f
         moved = strain(graph.replace(positions=graph.positions + along["positions"] * steps["positions"]), along["strain"] * steps["strain"])
         return jnp.sum(weights * changed(moved))
 
-    still = dict.fromkeys(steps, 0.0)
-    both = jax.jit(jax.value_and_grad(value))
-    size, slopes = both(still)
-    numeric, found = _differences(lambda along: both(along)[0], still), {name: float(slope) for name, slope in slopes.items()}
+    size, found, numeric = slopes(value, list(steps))
     if not shape:
         predicted = _values(model, graph)
         found |= {name: -float(np.vdot(predicted[name], steps[by])) for name, by in (("forces", "positions"), ("virial", "strain"))}
         numeric |= {"forces": numeric["positions"], "virial": numeric["strain"]}
-    for name, slope in found.items():
-        error = abs(slope - numeric[name])
-        assert error <= tolerance * max(abs(numeric[name]), abs(float(size)), 1e-12), (
-            f"{type(model).__name__}: along a random direction the derivative by {name} is {slope:.8g}, by finite differences {numeric[name]:.8g}"
-        )
+    require_slopes(model, size, found, numeric, tolerance)
 
 
 def _require_kind(model: Any) -> None:
@@ -130,13 +195,15 @@ def _require_kind(model: Any) -> None:
         raise TypeError(f"expected a Descriptor or a Potential, got {name}; write class {name}(jaxpot.LocalDescriptor) or another of these interfaces")
 
 
-@jax.jit
-def _values(model: Any, graph: Graph) -> dict[str, jax.Array]:
+def _predicted(model: Any, graph: Graph) -> dict[str, jax.Array]:
     """What the laws are of."""
     if isinstance(model, Descriptor):
         return {"features": model(graph)}
     found = evaluate(model, graph)
     return {"energy": found.energy, "forces": found.forces, "virial": found.virial}
+
+
+_values = jax.jit(_predicted)
 
 
 def _turned(value: np.ndarray, rotation: np.ndarray, name: str) -> np.ndarray:
@@ -149,12 +216,3 @@ def _turned(value: np.ndarray, rotation: np.ndarray, name: str) -> np.ndarray:
         lam = value.shape[-1] // 2
         return np.asarray(einsum("mn,ifn->ifm", wigner_d(rotation, lam)[lam], value))
     return value
-
-
-def _differences(value: Callable[[dict[str, Any]], jax.Array], still: dict[str, float]) -> dict[str, float]:
-    """Central differences of fourth order, one coordinate at a time."""
-
-    def odd(name: str, step: float) -> float:
-        return (float(value(still | {name: step})) - float(value(still | {name: -step}))) / (2 * step)
-
-    return {name: (4 * odd(name, _STEP) - odd(name, 2 * _STEP)) / 3 for name in still}

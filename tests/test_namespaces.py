@@ -19,7 +19,7 @@ def test_readers_and_writers(name):
 def test_readers_are_loaded_on_first_use():
     code = "import sys, jaxpot as jp; assert 'jaxpot.io.gap' not in sys.modules; jp.io.read_gap; assert 'jaxpot.io.gap' in sys.modules and 'read_gap' in dir(jp.io)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    with pytest.raises(AttributeError, match=r"no attribute 'read_gpa'; its functions are load_posterior, read, read_eam, read_edip"):
+    with pytest.raises(AttributeError, match=r"no attribute 'read_gpa'; its functions are export, load_posterior, read, read_eam, read_edip"):
         jaxpot.io.read_gpa
 
 

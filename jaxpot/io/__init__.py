@@ -4,10 +4,12 @@ import importlib
 from typing import Any
 
 _MODULE_OF = {
+    "export": "exported",
     "load_posterior": "posterior",
     "read": "formats",
     "read_eam": "lammps",
     "read_edip": "lammps",
+    "read_exported": "exported",
     "read_frames": "frames",
     "read_gap": "gap",
     "read_mliap": "mliap",

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jaxpot.io.exported import PROGRAM, read_exported
 from jaxpot.io.gap import read_gap
 from jaxpot.io.gap_writer import write_gap
 from jaxpot.io.lammps import (
@@ -153,6 +154,7 @@ def _write_snap(path: Path, model: Potential) -> None:
 _UNITS = ("length_unit", "energy_unit")
 FORMATS = (
     Format("jaxpot", (lambda file: MEMBER in file.arrays,), load, ending=".npz", write=save),
+    Format("compiled", (lambda file: PROGRAM in file.arrays,), read_exported),
     Format("GAP of QUIP", (_is_gap,), read_gap, options=("species",), ending=".xml", write=write_gap),
     Format("PACE", (_is_pace,), read_yace, ending=".yace", write=write_yace),
     Format("PACE of FitSNAP", (_is_pace, lambda file: file.begins(2, 1)), read_yace),

@@ -13,6 +13,7 @@ from jaxpot.descriptors.density import Density
 from jaxpot.heads.linear import Embedding, Linear, Power, ShiftedPower, SmoothedPower
 from jaxpot.io.terms import cannot_hold, require_known, terms_and_constants
 from jaxpot.io.text import require_path
+from jaxpot.io.yace_radials import as_bonds
 from jaxpot.math.complex_products import to_complex
 from jaxpot.math.cutoffs import Step
 from jaxpot.potentials.atomic import AtomicPotential
@@ -32,8 +33,9 @@ _NEVER = 1e30  # eV: no core repulsion is that high, so nothing is switched off
 def write_yace(path: str | Path, potential: Potential) -> Path:
     """Writes an ACE as a .yace file, for LAMMPS: `pair_style pace` with `pair_coeff * * si.yace Si` (in metal units).
 
-    The radial functions must be those of pacemaker: `ChebExpCos`, `ChebPow`, `ChebLinear` or `SBessel`, of a `BondDensity` or of a sharp
-    `Density` with the cutoff `Step`.
+    Radial functions of pacemaker, of a `BondDensity` or of a sharp `Density` with the cutoff `Step`, are written as they are. All others with
+    their cutoff become sums of `ChebExpCos`; the first line of the file says by how much they and their slopes are off, about 1e-13 and
+    1e-11 of the largest where they are smooth from 0 to the radius.
 
     Args:
       path: the file to write.
@@ -44,8 +46,10 @@ def write_yace(path: str | Path, potential: Potential) -> Path:
       The path written.
 
     Raises:
-      TypeError: for terms, heads and radial functions that these files cannot hold, named.
-      ValueError: for a potential that is not fitted, and for what the formulas of these files exclude, named.
+      TypeError: for terms, heads and expansions that these files cannot hold, named.
+      ValueError: for a potential that is not fitted, for what the formulas of these files exclude, named, and for radial functions that are
+        off by more than 1e-6. Above 1e-9 there is a warning.
+      RuntimeError: for other radial functions than those of pacemaker in float32.
 
     Example:
       >>> import tempfile
@@ -59,7 +63,7 @@ def write_yace(path: str | Path, potential: Potential) -> Path:
     require_path(path, 'write_yace("si.yace", potential)')
     path = Path(path)
     model, core, switch, energies = _parts(potential)
-    ace, density = model.descriptor, _bonds_of(model.descriptor)
+    ace, (density, comments) = model.descriptor, _bonds_of(model.descriptor)
     species, s = density.species, len(density.species)
     require_known(energies, species, "write_yace", "the ACE")
     if core is not None and core.species != species:
@@ -67,7 +71,7 @@ def write_yace(path: str | Path, potential: Potential) -> Path:
     table, embeddings = _embeddings(model.head, s, ace.n_features, switch)
     functions, n_radial = _functions(ace, density, table)
     lines = [
-        f"elements: [{', '.join(species)}]", f"E0: {_text([energies.get(symbol, 0.0) for symbol in species])}", "deltaSplineBins: 0.001",
+        *comments, f"elements: [{', '.join(species)}]", f"E0: {_text([energies.get(symbol, 0.0) for symbol in species])}", "deltaSplineBins: 0.001",
         "embeddings:", *(f"  {mu}: {_text(e)}" for mu, e in enumerate(embeddings)), "bonds:",
     ]  # fmt: skip
     for pair in np.ndindex(s, s):
@@ -110,8 +114,8 @@ def _parts(potential: Potential) -> tuple[AtomicPotential, Potential | None, ByC
     return models[0], core, switch, energies
 
 
-def _bonds_of(ace: ACE) -> BondDensity:
-    """The density of an ACE as one of bonds."""
+def _bonds_of(ace: ACE) -> tuple[BondDensity, list[str]]:
+    """The density of an ACE as one of bonds, and comments."""
     if ace.lam or ace.pseudo or ace.tensor_reduced:
         raise ValueError("write_yace: .yace files hold invariants of one-hot channels; expected lam=0 and neither pseudo nor tensor_reduced")
     density = ace.expansion
@@ -119,16 +123,13 @@ def _bonds_of(ace: ACE) -> BondDensity:
         bases = density.radial if isinstance(density.radial, tuple) else (density.radial,)
         if any(isinstance(_without_inner(basis)[0], RadialTable) for basis in bases):
             raise TypeError(f"write_yace: the files of LAMMPS and python-ace hold the radial functions {_FAMILIES}, not RadialTable")
-        return density
-    if not fits(density, Density, radial=_Written, cutoff=Step):
-        radial, cutoff = (type(getattr(density, name, None)).__name__ for name in ("radial", "cutoff"))
-        raise TypeError(
-            f"write_yace: .yace files hold the radial functions {_FAMILIES}, not {radial} with {cutoff}; write "
-            "Density(species, Step(5.0), ChebExpCos(8, lam=3.0), l_max, sigma=None, center_weight=0.0) and fit it"
-        )
-    if density.channels is not None or density.mixing is not None:
-        raise ValueError("write_yace: .yace files have one channel for every element; leave out channels and mixing, or use BondDensity(mixing=...)")
-    return BondDensity(density.species, density.cutoff.radius, density.radial, density.l_max)
+        return density, []
+    if not isinstance(density, Density):
+        raise TypeError(f"write_yace: .yace files hold an ACE of a BondDensity or a Density, not of {type(density).__name__}")
+    if fits(density, Density, radial=_Written, cutoff=Step) and density.channels is None and density.mixing is None:
+        return BondDensity(density.species, density.cutoff.radius, density.radial, density.l_max), []
+    bonds, text = as_bonds(density)
+    return bonds, [f"# {text}"]
 
 
 def _embeddings(head: Linear | Embedding, s: int, n_features: int, switch) -> tuple[np.ndarray, list[dict]]:
@@ -207,7 +208,7 @@ def _functions(ace: ACE, density: BondDensity, table: np.ndarray) -> tuple[list[
         rows.setdefault(factors, []).append(f)
     first, higher, n_radial = np.zeros((s, p, s, density.n_max - density.n_mixed)), [[] for _ in range(s)], max(1, density.n_mixed)
     for factors, own in rows.items():
-        mus, ns = np.divmod([q for q, _ in factors], density.n_max)
+        mus, ns = np.divmod([q for q, _ in factors], ace.expansion.n_channels // s)
         ls = [l for _, l in factors]
         x = table[:, :, own] / (4 * np.pi) ** (len(factors) / 2)
         if len(factors) == 1:  # of the functions g themselves
