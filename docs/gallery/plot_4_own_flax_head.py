@@ -30,4 +30,4 @@ module = nnx.Sequential(nnx.Linear(soap.n_features, 16, rngs=rngs), nnx.silu, nn
 model = jp.AtomicPotential(soap, jp.heads.NNXHead(module)) + jp.IsolatedAtoms.from_data(frames)
 model, history = jp.fit.train(model, frames, optax.adam(0.01), steps=1000, sigma=jp.noise_levels(energy=0.01, forces=0.1))
 print(jp.fit.table(jp.fit.report(model, frames)))
-jp.fit.plot_history(history)
+figure = jp.fit.plot_history(history)
