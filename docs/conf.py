@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 from importlib.metadata import version as version_of
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -14,7 +15,7 @@ release = version = version_of("jaxpot")
 
 extensions = [
     "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx_copybutton",
-    "sphinx_gallery.gen_gallery",
+    "sphinx_gallery.gen_gallery", "sphinx-mathjax-offline",
 ]  # fmt: skip
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
@@ -29,11 +30,25 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "gallery"]
 suppress_warnings = ["config.cache"]
 
+
+def _kept_figures(block, block_vars, gallery_conf):
+    """Figures that a script keeps in a variable, such as those of `fit.plot_parity`, which pyplot does not know."""
+    from matplotlib.figure import Figure
+    from sphinx_gallery.scrapers import figure_rst
+
+    figures = [value for value in block_vars["example_globals"].values() if isinstance(value, Figure) and not hasattr(value, "number")]
+    paths = [next(block_vars["image_path_iterator"]) for _ in figures]
+    for figure, path in zip(figures, paths, strict=True):
+        figure.savefig(path)
+    return figure_rst(paths, gallery_conf["src_dir"])
+
+
 html_theme = "furo"
 html_title = "jaxpot"
 sphinx_gallery_conf = {
     "examples_dirs": "gallery", "gallery_dirs": "auto_gallery", "filename_pattern": r"/plot_", "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey", "show_memory": False, "abort_on_example_error": True, "plot_gallery": True,
+    "ignore_repr_types": "matplotlib", "image_scrapers": ("matplotlib", _kept_figures),
 }  # fmt: skip
 
 
@@ -54,9 +69,21 @@ def _once(app, what, name, obj, skip, options, seen={}):  # noqa: B006 - what ha
     if not str(getattr(obj, "__module__", "jaxpot")).startswith("jaxpot"):
         return True
     place = app.env.current_document.docname if hasattr(app.env, "current_document") else app.env.docname
+    if not place:  # autosummary, which looks for what there is before any page is read
+        return skip
     return skip or (inspect.isclass(obj) and "." not in name and seen.setdefault(id(obj), place) != place)
+
+
+def _counted(app, docname, source):
+    """Beside the time that a job of the gallery takes, the lines of code that it has."""
+    if docname.startswith("auto_gallery/plot_"):
+        text = Path(app.srcdir, "gallery", Path(docname).name + ".py").read_text()
+        code = [line for line in text.split('"""', 2)[2].splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        note = f"   **Lines of code:** {len(code)} (blank lines, comments and the text at the top do not count)\n\n"
+        source[0] = source[0].replace("   **Total running time", note + "   **Total running time")
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", _escaped)
     app.connect("autodoc-skip-member", _once)
+    app.connect("source-read", _counted)

@@ -102,7 +102,7 @@ def check_jax() -> None:
       RuntimeError: with the reason and the remedy.
     """
     dtype, tolerance = (np.float64, 1e-10) if jax.config.jax_enable_x64 else (np.float32, 1e-2)
-    with jax.default_matmul_precision("highest"):
+    with jax.ensure_compile_time_eval(), jax.default_matmul_precision("highest"):  # the first use may be within a jit
         got, expected = _matvec_then_reduce(40_000, dtype)
     error = float(np.max(np.abs(got - expected)))
     if not error < tolerance:

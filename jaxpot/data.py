@@ -42,6 +42,15 @@ class Dataset(Tree):
       config_types: the `config_type` of every frame, in the frames' order ("default" where there is none).
       n_atoms: number of atoms of every frame.
       mesh: the devices that share every batch; set by `sharding.shard`.
+
+    Example:
+      >>> from ase.build import bulk
+      >>> from jaxpot import noise_levels
+      >>> frame = bulk("Si", cubic=True)
+      >>> frame.info["energy"] = -43.0
+      >>> data = Dataset.from_atoms([frame], cutoff=4.0, sigma=noise_levels(energy=0.001))
+      >>> data.n_atoms, float(data.batches[0].targets.energy[0])
+      ((8,), -43.0)
     """
 
     batches: tuple[Batch, ...]

@@ -43,6 +43,12 @@ class Graph(Tree):
       overflow: whether some neighbour did not fit, shape [].
       charge: total charge, shape [], in e; None is zero.
       field: outer electric field, shape [3], in V/Å; None is zero.
+
+    Example:
+      >>> from ase.build import bulk
+      >>> graph = from_atoms(bulk("Si", cubic=True), cutoff=3.0)
+      >>> graph.positions.shape, graph.neighbors.shape
+      ((8, 3), (8, 4))
     """
 
     numbers: Leaf
@@ -77,6 +83,13 @@ class Environment(Tree):
       mask: whether the slot holds a neighbour, shape [K].
       carried: what neighbours carry, such as charges, shape [K, C]; None is nothing, C = 0.
       center_carried: likewise the central atom, shape [C].
+
+    Example:
+      >>> from ase.build import bulk
+      >>> graph = from_atoms(bulk("Si", cubic=True), cutoff=3.0)
+      >>> stack = environments(graph, 3.0, ("Si",))
+      >>> stack.vectors.shape == (*graph.neighbors.shape, 3)
+      True
     """
 
     vectors: Leaf

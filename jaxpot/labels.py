@@ -22,6 +22,10 @@ class Label(NamedTuple):
     Args:
       value: shape as in Properties.
       per_atom: whether its first axis counts atoms.
+
+    Example:
+      >>> Label(np.array(-13.6), per_atom=False).value.item()
+      -13.6
     """
 
     value: np.ndarray

@@ -41,6 +41,10 @@ class Observable:
       hints: how names of such labels begin or what they contain.
       round_off: by how much two statements of one label may differ, absolute and relative to the largest entry.
       volume_round_off: and in addition per Å³.
+
+    Example:
+      >>> OBSERVABLES["forces"].unit, OBSERVABLES["forces"].per_atom
+      ('eV/Å', True)
     """
 
     unit: str
@@ -123,6 +127,11 @@ class Properties(Tree):
       tensor: shape [3, …, 3], or [N, 3, …, 3] per atom; meaning and unit are the model's.
 
     The noise of a dipole, polarizability or tensor is isotropic: its level is one number, shape [], or [N] per atom.
+
+    Example:
+      >>> properties = Properties(energy=jnp.asarray(-1.0), forces=jnp.zeros((2, 3)))
+      >>> float(properties.energy), properties.virial
+      (-1.0, None)
     """
 
     energy: OptionalLeaf = observable(

@@ -1,5 +1,6 @@
 """The check of JAX itself."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -8,6 +9,7 @@ from jaxpot import checks
 
 def test_this_jax_computes_right():
     checks.check_jax.__wrapped__()
+    jax.jit(lambda: checks.check_jax.__wrapped__())()
 
 
 def test_a_wrong_jax_is_refused_with_the_remedy(monkeypatch):

@@ -39,7 +39,25 @@ def blocks(path):
     return re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.S)
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/gallery").glob("plot_*.py")), ids=lambda p: p.name)
+def test_a_job_of_the_gallery_has_twenty_lines(path):
+    """Blank lines, comments and the text at the top do not count; `.ci/docs` runs them."""
+    code = [line for line in path.read_text().split('"""', 2)[2].splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert len(code) <= 20
+
+
+def test_papers_are_those_of_the_docstrings():
+    for section in (ROOT / "docs/papers.md").read_text().split("\n## ")[1:]:
+        space = importlib.import_module("jaxpot." + re.search(r"`jp\.(\w+)`", section).group(1))
+        for names, papers in re.findall(r"^\| (.*?) \| (.*) \|$", section, flags=re.M)[1:]:
+            for name in re.findall(r"`(\w+)`", names):
+                assert papers in " ".join(getattr(space, name).__doc__.split()), name
+
+
+PAGES = [ROOT / "README.md", *sorted(path for folder in ("", "coming_from", "own") for path in (ROOT / "docs" / folder).glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_documents_run(path, tmp_path):
     """The blocks of one document run in order, as one script, in a folder that holds the files they name.
 

@@ -2,8 +2,11 @@
 Gradients of a trajectory
 =========================
 
-How the potential energy at the end of 50 steps answers to the parameters of the potential, by reverse-mode differentiation with checkpoints, and
-by a difference.
+How the potential energy at the end of 50 steps answers to the parameters of the potential, by reverse-mode differentiation with checkpoints, and by a
+difference.
+
+*Elsewhere*: jax-md differentiates through `lax.scan` of its steps as well (its notebook "Differentiating through dynamics"); checkpoints, neighbour
+lists and masses of a structure are written by hand there. chemtrain differentiates reweighted means, not the trajectory (its page "DiffTRe").
 """
 
 import jax

@@ -3,6 +3,9 @@ A descriptor of one's own
 =========================
 
 Coordination numbers of every element. What is written is the mathematics of one atom; the laws are checked in two lines.
+
+*Elsewhere*: featomic's tutorial "Adding a new calculator" (`moments.rs`, commit 0f3cc3d) takes 201 lines of Rust for moments of distances, without
+the tests; gradients by positions are written by hand, and there are none by the cutoff.
 """
 
 import jax

@@ -3,6 +3,9 @@ Tensors
 =======
 
 A dipole from λ-SOAP, fitted to dipoles of a formula: charges of surroundings times places. The prediction turns with the molecule.
+
+*Elsewhere*: "Equivariant linear model for polarizability" of the Atomistic Cookbook (featomic and metatensor, commit 06c2cb7) takes about 280 lines
+to the errors on a test set: the model, its coefficients for each degree, and the way from Cartesian tensors to harmonics and back are written there.
 """
 
 import jax

@@ -42,7 +42,24 @@ class Descriptor(Interface):
 
 
 class LocalDescriptor(Descriptor):
-    """Interface: features of one atom from its surroundings. A new descriptor writes `environment` and nothing else."""
+    """Interface: features of one atom from its surroundings. A new descriptor writes `environment` and nothing else.
+
+    Example:
+      >>> from ase.build import molecule
+      >>> from jaxpot.cutoffs import CosineCutoff, Cutoff
+      >>> from jaxpot.math.linalg import safe_norm
+      >>> from jaxpot.trees import pytree, static
+      >>> @pytree
+      ... class Coordination(LocalDescriptor):
+      ...     species: tuple[str, ...] = static()
+      ...     cutoff: Cutoff
+      ...     n_features = 1
+      ...     reach = property(lambda self: self.cutoff.radius)
+      ...     def environment(self, env):
+      ...         return jnp.sum(self.cutoff(safe_norm(env.vectors)))[None]
+      >>> Coordination(("H", "O"), CosineCutoff(1.5, width=0.1))(molecule("H2O")).round(4).tolist()  # O, H, H
+      [[2.0], [1.0], [1.0]]
+    """
 
     @abc.abstractmethod
     def environment(self, env: Environment) -> Array:

@@ -31,6 +31,10 @@ class Instances(Tree):
     Args:
       coordinates: shape [..., F].
       kind: index into the descriptor's kinds, shape [...]; −1 for elements it does not describe.
+
+    Example:
+      >>> Instances(coordinates=np.array([[2.4], [3.6]]), kind=np.array([0, 0])).coordinates.shape
+      (2, 1)
     """
 
     coordinates: Leaf

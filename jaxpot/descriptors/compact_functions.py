@@ -176,6 +176,11 @@ class CompactWide(CompactAngles):
       ValueError: for windows that are empty, or end in a kink; for shapes that do not fit.
       TypeError: for what is no core.
 
+    Example:
+      >>> from jaxpot.descriptors import ACSF, PolynomialCore
+      >>> ACSF(("H", "O"), (CompactWide(PolynomialCore(2), PolynomialCore(2), low=-6.0, high=6.0, left=[0.0, 1.0], right=[2.0, 3.0]),)).n_features
+      6
+
     References:
       As in CompactRadial.
     """
@@ -206,6 +211,11 @@ class CompactNarrow(CompactAngles):
 
     Raises:
       ValueError, TypeError: as CompactWide.
+
+    Example:
+      >>> from jaxpot.descriptors import ACSF, PolynomialCore
+      >>> ACSF(("H", "O"), (CompactNarrow(PolynomialCore(2), PolynomialCore(2), low=-6.0, high=6.0, left=[0.0, 1.0], right=[2.0, 3.0]),)).n_features
+      6
     """
 
     core: Core

@@ -74,7 +74,12 @@ class AngleFunction(Interface):
 
 @pytree
 class CosineOfAngle(AngleFunction):
-    """x = cos θ."""
+    """x = cos θ.
+
+    Example:
+      >>> CosineOfAngle()(jnp.array([0.0, 1.0]), jnp.array([1.0, 0.0])).tolist()
+      [0.0, 1.0]
+    """
 
     def __call__(self, cosine: Array, sine: Array) -> Array:
         return cosine
@@ -82,7 +87,12 @@ class CosineOfAngle(AngleFunction):
 
 @pytree
 class AngleInDegrees(AngleFunction):
-    """x = θ, from 0 to 180. Where three atoms lie on a line it has a kink, and the derivative 0."""
+    """x = θ, from 0 to 180. Where three atoms lie on a line it has a kink, and the derivative 0.
+
+    Example:
+      >>> AngleInDegrees()(jnp.array([0.0, 1.0]), jnp.array([1.0, 0.0])).tolist()
+      [90.0, 0.0]
+    """
 
     def __call__(self, cosine: Array, sine: Array) -> Array:
         return jnp.rad2deg(jnp.arctan2(sine, cosine))

@@ -69,6 +69,14 @@ class TotalDegree(SelectionByLevel):
     Args:
       degrees: D₁ … D_ν, the largest total degree for each number of factors; n counts from 0.
       weight: w of the angular degree.
+
+    Example:
+      >>> from jaxpot import ACE, Density
+      >>> from jaxpot.cutoffs import PowerCutoff
+      >>> from jaxpot.radial import Agnesi
+      >>> sharp = Density(("Si",), PowerCutoff(5.0), Agnesi(7, nearest=2.35), l_max=3, sigma=None, center_weight=0.0)
+      >>> ACE(sharp, TotalDegree((6, 5, 4))).n_features
+      47
     """
 
     degrees: tuple[float, ...] = static(most=100)
@@ -96,6 +104,14 @@ class PerOrder(SelectionByLevel):
     Args:
       n_max: number of radial functions in products of 1 … ν factors.
       l_max: highest degree in products of 1 … ν factors, included.
+
+    Example:
+      >>> from jaxpot import ACE, Density
+      >>> from jaxpot.cutoffs import PowerCutoff
+      >>> from jaxpot.radial import Agnesi
+      >>> sharp = Density(("Si",), PowerCutoff(5.0), Agnesi(7, nearest=2.35), l_max=3, sigma=None, center_weight=0.0)
+      >>> ACE(sharp, PerOrder((7, 4, 2), (0, 3, 2))).n_features
+      73
     """
 
     n_max: tuple[int, ...] = static(most=100)

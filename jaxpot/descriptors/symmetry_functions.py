@@ -176,6 +176,12 @@ class G2(CutRadialFunctions):
     Raises:
       ValueError: for η < 0, or lengths that do not fit.
 
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> from jaxpot.descriptors import ACSF
+      >>> ACSF(("H", "O"), (G2.shifted(CosineCutoff(4.0), 5),)).n_features  # of two elements
+      10
+
     References:
       Behler, "Atom-centered symmetry functions for constructing high-dimensional neural network potentials", J. Chem. Phys. 134, 074106
       (2011); Gastegger, Schwiedrzik, Bittermann, Berzsenyi, Marquetand, "wACSF: weighted atom-centered symmetry functions as descriptors
@@ -230,6 +236,12 @@ class G3(CutRadialFunctions):
       cutoff: f_c.
       kappa: κ, shape [] or [n], in Å⁻¹.
       mixing: as in G2.
+
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> from jaxpot.descriptors import ACSF
+      >>> ACSF(("H", "O"), (G3(CosineCutoff(4.0), kappa=[1.0, 2.0]),)).n_features
+      4
     """
 
     cutoff: Cutoff
@@ -273,6 +285,12 @@ class G4(CutAngularFunctions):
     Raises:
       ValueError: for η < 0, |λ| > 1, ζ ≤ 0, or lengths that do not fit.
 
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> from jaxpot.descriptors import ACSF
+      >>> ACSF(("H", "O"), (G4(CosineCutoff(4.0), eta=[0.05], lam=[-1, 1], zeta=[1, 4]),)).n_features  # of three pairs of elements
+      12
+
     References:
       As in G2.
     """
@@ -310,6 +328,12 @@ class G5(CutAngularFunctions):
 
     Raises:
       ValueError: as G4.
+
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> from jaxpot.descriptors import ACSF
+      >>> ACSF(("H", "O"), (G5(CosineCutoff(4.0), eta=[0.05], lam=[-1, 1], zeta=[1, 4]),)).n_features
+      12
     """
 
     cutoff: Cutoff

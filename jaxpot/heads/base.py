@@ -17,6 +17,17 @@ class Head(Interface):
 
     Attributes:
       trained: patterns of its leaves that `fit.train` moves where it is not told which.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxpot.trees import positive, pytree
+      >>> @pytree
+      ... class Count(Head):
+      ...     scale: Array = positive()
+      ...     def __call__(self, features, species):
+      ...         return self.scale * jnp.sum(features, axis=1)
+      >>> Count(0.5)(jnp.ones((2, 3)), jnp.zeros(2, int)).tolist()
+      [1.5, 1.5]
     """
 
     trained: ClassVar[tuple[str, ...]] = ("*",)
@@ -35,6 +46,20 @@ class LinearHead(Head):
 
     Attributes:
       coefficients: w, shape [P]; None until fitted.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxpot.trees import pytree, static
+      >>> @pytree
+      ... class Alike(LinearHead):
+      ...     n_features: int = static()
+      ...     coefficients: Array | None = None
+      ...     def basis(self, features, species):
+      ...         return features
+      ...     def precision(self):
+      ...         return jnp.eye(self.n_features)
+      >>> Alike(3, coefficients=jnp.ones(3))(jnp.ones((2, 3)), jnp.zeros(2, int)).tolist()
+      [3.0, 3.0]
     """
 
     coefficients: Array | None

@@ -44,6 +44,12 @@ class Linear(LinearHead):
       coefficients: w, shape [S · F], species slowest; None until fitted.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
       n_features: F; likewise.
+
+    Example:
+      >>> from jaxpot import GTO, SOAP, AtomicPotential, CosineCutoff, Density
+      >>> soap = SOAP(Density(("C", "H"), CosineCutoff(4.0, width=1.0), GTO(n_max=2), l_max=1, sigma=0.5))
+      >>> soap.n_features, AtomicPotential(soap, Linear(scale=10.0)).n_coefficients  # for each element of the centre
+      (20, 40)
     """
 
     scale: Leaf = positive(default=1.0)
@@ -105,6 +111,14 @@ class SharedLinear(LinearHead):
       coefficients: w, shape [F]; None until fitted.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
       n_features: F; likewise.
+
+    Example:
+      >>> from jaxpot import AtomicPotential, CosineCutoff
+      >>> from jaxpot.descriptors import ClusterPIP
+      >>> from jaxpot.radial import MorseTransform
+      >>> pairs = ClusterPIP(("Si",), CosineCutoff(4.0, width=1.0), MorseTransform(2.35, decay=2.0), order=2, degree=4)
+      >>> AtomicPotential(pairs, SharedLinear(scale=100.0)).n_coefficients
+      5
     """
 
     scale: Leaf = positive(default=1.0)
@@ -220,6 +234,10 @@ class ShiftedPower(Power):
 
     .. math:: f(\rho, m) = \mathrm{sgn}(\rho) \left[\left(|\rho| + b\, e^{-|\rho|}\right)^m - b^m e^{-|\rho|}\right],
        \qquad b = (1/m)^{1/(m - 1)}, \qquad f(\rho, 1) = \rho
+
+    Example:
+      >>> np.asarray(ShiftedPower()(jnp.array([-4.0, 0.0, 4.0]), 0.5)).round(4).tolist()
+      [-1.992, 0.0, 1.992]
     """
 
     def __call__(self, rho, m):
@@ -241,6 +259,10 @@ class SmoothedPower(Power):
 
     Args:
       steepness: w, in the inverse unit of ρ.
+
+    Example:
+      >>> np.asarray(SmoothedPower()(jnp.array([-4.0, 0.0, 4.0]), 0.5)).round(4).tolist()
+      [-2.0, 0.0, 2.0]
     """
 
     steepness: Leaf = positive(default=1e6)
@@ -267,6 +289,13 @@ class Embedding(Head):
       weights: a, likewise, in eV.
       power: f, `ShiftedPower()` or `SmoothedPower()`, or a tuple with one for every centre species.
       n_species: S; None until joined with a descriptor in an AtomicPotential.
+
+    Example:
+      >>> from jaxpot import GTO, SOAP, AtomicPotential, CosineCutoff, Density
+      >>> soap = SOAP(Density(("Si",), CosineCutoff(4.0, width=1.0), GTO(n_max=1), l_max=1, sigma=0.5))
+      >>> head = Embedding(coefficients=np.ones((2, soap.n_features)), exponents=[1.0, 0.5], weights=[1.0, -1.0])
+      >>> AtomicPotential(soap, head).head.n_species
+      1
 
     References:
       Lysogorskiy et al., "Performant implementation of the atomic cluster expansion (PACE) and application to copper and silicon",

@@ -41,6 +41,18 @@ class SparseGP(LinearHead):
       references: the M sparse points; made by `with_points`.
       coefficients: w, shape [M], in 1/eV; None until fitted.
 
+    Example:
+      >>> from ase.build import bulk
+      >>> from jaxpot import CosineCutoff, PolynomialKernel
+      >>> from jaxpot.descriptors import TwoBody
+      >>> from jaxpot.fit import select_environments
+      >>> from jaxpot.kernels import SquaredExponential
+      >>> from jaxpot.potentials import AtomicPotential
+      >>> pairs = TwoBody(("Si",), CosineCutoff(4.0, width=1.0))
+      >>> points = select_environments(pairs, [bulk("Si", cubic=True)], 2, key=jax.random.key(0))
+      >>> AtomicPotential(pairs, SparseGP(SquaredExponential(1.0), delta=0.5)).with_points(points).n_coefficients
+      2
+
     References:
       Bartók, Payne, Kondor, Csányi, "Gaussian approximation potentials: the accuracy of quantum mechanics, without the
       electrons", Phys. Rev. Lett. 104, 136403 (2010).

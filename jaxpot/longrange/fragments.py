@@ -62,7 +62,14 @@ class Totals(Interface):
 
 @pytree
 class WholeStructure(Totals):
-    """The charge of the whole structure, `graph.charge`."""
+    """The charge of the whole structure, `graph.charge`.
+
+    Example:
+      >>> from ase.build import molecule
+      >>> from jaxpot import from_atoms
+      >>> WholeStructure().groups(from_atoms(molecule("H2O"), 2.0, charge=1.0)).totals.tolist()
+      [1.0]
+    """
 
     def groups(self, graph: Graph) -> Groups:
         return Groups(jnp.where(graph.numbers > 0, 0, 1), jnp.asarray(graph.charge)[None])

@@ -37,7 +37,14 @@ class Correction(Interface):
 
 @pytree
 class Uniform(Correction):
-    """All atoms take the same."""
+    """All atoms take the same.
+
+    Example:
+      >>> from ase.build import molecule
+      >>> from jaxpot import from_atoms
+      >>> Uniform().weights(from_atoms(molecule("H2O"), 2.0)).tolist()
+      [1.0, 1.0, 1.0]
+    """
 
     def weights(self, graph: Graph) -> Array:
         return jnp.ones(graph.numbers.shape, graph.positions.dtype)
@@ -50,6 +57,13 @@ class Weighted(Correction):
     Args:
       logarithm: a, the atomic energies of a potential, here numbers without a unit: `IsolatedAtoms({"O": 0.7, "H": 0.0})` makes oxygen take
         twice as much as hydrogen, an `AtomicPotential` has any descriptor and head.
+
+    Example:
+      >>> from ase.build import molecule
+      >>> from jaxpot import IsolatedAtoms, from_atoms
+      >>> weights = Weighted(IsolatedAtoms({"H": 0.0, "O": np.log(2.0)})).weights(from_atoms(molecule("H2O"), 2.0))
+      >>> np.asarray(weights).round(4).tolist()  # O, H, H
+      [1.0, 0.5, 0.5]
     """
 
     logarithm: Potential

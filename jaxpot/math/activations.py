@@ -25,7 +25,12 @@ class Activation(Interface):
 
 @pytree
 class Identity(Activation):
-    """x."""
+    """x.
+
+    Example:
+      >>> Identity()(jnp.array([-1.0, 0.0, 1.0])).round(4).tolist()
+      [-1.0, 0.0, 1.0]
+    """
 
     def __call__(self, x: Array) -> Array:
         return x
@@ -33,7 +38,12 @@ class Identity(Activation):
 
 @pytree
 class Tanh(Activation):
-    """tanh x."""
+    """tanh x.
+
+    Example:
+      >>> Tanh()(jnp.array([-1.0, 0.0, 1.0])).round(4).tolist()
+      [-0.7616, 0.0, 0.7616]
+    """
 
     def __call__(self, x: Array) -> Array:
         return jnp.tanh(x)
@@ -41,7 +51,12 @@ class Tanh(Activation):
 
 @pytree
 class Softplus(Activation):
-    """log(1 + eˣ)."""
+    """log(1 + eˣ).
+
+    Example:
+      >>> np.asarray(Softplus()(jnp.array([-1.0, 0.0, 1.0]))).round(4).tolist()
+      [0.3133, 0.6931, 1.3133]
+    """
 
     def __call__(self, x: Array) -> Array:
         return jax.nn.softplus(x)
@@ -49,7 +64,12 @@ class Softplus(Activation):
 
 @pytree
 class SiLU(Activation):
-    """x / (1 + e⁻ˣ)."""
+    """x / (1 + e⁻ˣ).
+
+    Example:
+      >>> np.asarray(SiLU()(jnp.array([-1.0, 0.0, 1.0]))).round(4).tolist()
+      [-0.2689, 0.0, 0.7311]
+    """
 
     def __call__(self, x: Array) -> Array:
         return jax.nn.silu(x)
@@ -57,7 +77,12 @@ class SiLU(Activation):
 
 @pytree
 class Logistic(Activation):
-    """1 / (1 + e⁻ˣ)."""
+    """1 / (1 + e⁻ˣ).
+
+    Example:
+      >>> np.asarray(Logistic()(jnp.array([-1.0, 0.0, 1.0]))).round(4).tolist()
+      [0.2689, 0.5, 0.7311]
+    """
 
     def __call__(self, x: Array) -> Array:
         return jax.nn.sigmoid(x)
@@ -65,7 +90,12 @@ class Logistic(Activation):
 
 @pytree
 class Gaussian(Activation):
-    """exp(−x²/2)."""
+    """exp(−x²/2).
+
+    Example:
+      >>> Gaussian()(jnp.array([-1.0, 0.0, 1.0])).round(4).tolist()
+      [0.6065, 1.0, 0.6065]
+    """
 
     def __call__(self, x: Array) -> Array:
         return jnp.exp(-0.5 * x * x)
@@ -73,7 +103,12 @@ class Gaussian(Activation):
 
 @pytree
 class Cosine(Activation):
-    """cos x."""
+    """cos x.
+
+    Example:
+      >>> Cosine()(jnp.array([-1.0, 0.0, 1.0])).round(4).tolist()
+      [0.5403, 1.0, 0.5403]
+    """
 
     def __call__(self, x: Array) -> Array:
         return jnp.cos(x)
@@ -81,7 +116,12 @@ class Cosine(Activation):
 
 @pytree
 class Exponential(Activation):
-    """e⁻ˣ, the sign of n2p2."""
+    """e⁻ˣ, the sign of n2p2.
+
+    Example:
+      >>> Exponential()(jnp.array([-1.0, 0.0, 1.0])).round(4).tolist()
+      [2.7183, 1.0, 0.3679]
+    """
 
     def __call__(self, x: Array) -> Array:
         return jnp.exp(-x)
@@ -89,7 +129,12 @@ class Exponential(Activation):
 
 @pytree
 class Harmonic(Activation):
-    """x²."""
+    """x².
+
+    Example:
+      >>> Harmonic()(jnp.array([-1.0, 0.0, 1.0])).round(4).tolist()
+      [1.0, 0.0, 1.0]
+    """
 
     def __call__(self, x: Array) -> Array:
         return x * x
@@ -97,7 +142,12 @@ class Harmonic(Activation):
 
 @pytree
 class ReLU(Activation):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Example:
+      >>> ReLU()(jnp.array([-1.0, 0.0, 1.0])).round(4).tolist()
+      [0.0, 0.0, 1.0]
+    """
 
     def __call__(self, x: Array) -> Array:
         return jax.nn.relu(x)
@@ -109,6 +159,10 @@ class CELU(Activation):
 
     Args:
       alpha: α; 0.1 in ANI's networks.
+
+    Example:
+      >>> CELU()(jnp.array([-1.0, 0.0, 1.0])).round(4).tolist()
+      [-0.6321, 0.0, 1.0]
     """
 
     alpha: Leaf = positive(default=1.0)

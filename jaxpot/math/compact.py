@@ -62,7 +62,12 @@ class PolynomialCore(Core):
 
 @pytree
 class BumpCore(Core):
-    """exp(1 − 1/(1 − x²)), n2p2's e."""
+    """exp(1 − 1/(1 − x²)), n2p2's e.
+
+    Example:
+      >>> BumpCore()(jnp.array([0.0, 0.5, 1.0])).round(4).tolist()
+      [1.0, 0.3679, 0.0]
+    """
 
     def __call__(self, square: Array) -> Array:
         ended = square >= 1
@@ -76,6 +81,10 @@ class AsymmetricCore(Core):
 
     Args:
       core: the core that is called.
+
+    Example:
+      >>> np.asarray(AsymmetricCore(BumpCore())(jnp.array([0.0, 0.5, 1.0]))).round(4).tolist()
+      [1.0, 0.0062, 0.0]
     """
 
     core: Core

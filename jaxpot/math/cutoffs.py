@@ -127,6 +127,10 @@ class PolynomialCutoff(Cutoff):
       width: w, in Å; None takes the radius.
       smoothness: 1 to 4, the number of continuous derivatives (n2p2's poly1 to poly4).
       power: m; smoothness 1 with power 2 is DScribe's `poly` weighting with m = 2.
+
+    Example:
+      >>> PolynomialCutoff(5.0, width=1.0)(jnp.array([4.0, 4.5, 5.0])).tolist()
+      [1.0, 0.5, 0.0]
     """
 
     radius: Leaf = positive(low=SHORTEST, high=LONGEST)
@@ -156,6 +160,10 @@ class PowerCutoff(Cutoff):
     Args:
       radius: r_c, in Å.
       power: p, the number of continuous derivatives plus one.
+
+    Example:
+      >>> PowerCutoff(4.0)(jnp.array([0.0, 2.0, 4.0])).tolist()
+      [1.0, 0.421875, 0.0]
     """
 
     radius: Leaf = positive(low=SHORTEST, high=LONGEST)
@@ -176,6 +184,10 @@ class TanhCutoff(Cutoff):
     Args:
       radius: r_c, in Å.
       normalize: whether f(0) = 1 (else tanh³ 1 = 0.4417).
+
+    Example:
+      >>> np.asarray(TanhCutoff(4.0)(jnp.array([0.0, 2.0, 4.0]))).round(4).tolist()
+      [1.0, 0.2234, 0.0]
     """
 
     radius: Leaf = positive(low=SHORTEST, high=LONGEST)
@@ -250,6 +262,10 @@ class Step(Cutoff):
 
     Under a Gaussian-smeared density a neighbour counts until its Gaussian has fallen to 1e-3 at the radius, as in DScribe:
     r_c + σ √(−2 ln 1e-3).
+
+    Example:
+      >>> Step(4.0)(jnp.array([3.9, 4.0])).tolist()
+      [1.0, 0.0]
     """
 
     radius: Leaf = positive(low=SHORTEST, high=LONGEST)

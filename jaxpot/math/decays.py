@@ -50,6 +50,11 @@ class Willatt(Decay):
       scale: s, in Å. QUIP's `cutoff_scale`; featomic's `scale`.
       exponent: m. QUIP's `cutoff_dexp`; featomic's `exponent`.
 
+    Example:
+      >>> from jaxpot import CosineCutoff
+      >>> Willatt(CosineCutoff(5.0, width=1.0), rate=1.0, scale=2.0, exponent=4.0)(jnp.array([0.0, 2.0, 5.0])).tolist()
+      [1.0, 0.5, 0.0]
+
     References:
       Willatt, Musil, Ceriotti, "Feature optimization for atomistic machine learning yields a data-driven construction of the
       periodic table of the elements", Phys. Chem. Chem. Phys. 20, 29661 (2018).

@@ -37,6 +37,12 @@ class Shifted(Ending):
 
     Args:
       radius: r_c, in Å.
+
+    Example:
+      >>> from jaxpot.empirical import LennardJones
+      >>> argon = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=Shifted(8.5))
+      >>> float(argon.reach)
+      8.5
     """
 
     radius: Leaf = positive(low=SHORTEST, high=LONGEST)
@@ -54,6 +60,10 @@ class ForceShifted(Ending):
 
     Args:
       radius: r_c, in Å.
+
+    Example:
+      >>> ForceShifted(2.0).ended(lambda r: r**2, jnp.array([1.0, 2.0, 3.0])).tolist()
+      [1.0, 0.0, 0.0]
     """
 
     radius: Leaf = positive(low=SHORTEST, high=LONGEST)

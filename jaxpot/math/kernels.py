@@ -144,6 +144,10 @@ class SquaredExponential(Stationary):
 
     Args:
       length: θ, shape [] or [F], in the unit of x.
+
+    Example:
+      >>> SquaredExponential(0.5)(jnp.zeros(2), jnp.array([[0.0, 0.0], [0.3, 0.4]])).round(4).tolist()
+      [1.0, 0.6065]
     """
 
     length: Leaf = positive(shape="[] or [F]")
@@ -162,6 +166,10 @@ class Matern(Stationary):
       length: θ, shape [] or [F], in the unit of x.
       nu: 1.5 (once differentiable samples) or 2.5 (twice); 0.5 is refused because its derivative jumps at x = y, so it has no
         forces.
+
+    Example:
+      >>> Matern(0.5, nu=1.5)(jnp.zeros(2), jnp.array([[0.0, 0.0], [0.3, 0.4]])).round(4).tolist()
+      [1.0, 0.4834]
     """
 
     length: Leaf = positive(shape="[] or [F]")

@@ -51,6 +51,10 @@ class PowerTransform(DistanceTransform):
     Args:
       length: r_0, where x is 1, in Å.
       power: p.
+
+    Example:
+      >>> PowerTransform(1.5, power=2.0)(jnp.array([1.5, 3.0])).tolist()
+      [1.0, 0.25]
     """
 
     length: Leaf = positive()
@@ -62,7 +66,12 @@ class PowerTransform(DistanceTransform):
 
 @pytree
 class InverseTransform(DistanceTransform):
-    """x = 1/r, in 1/Å."""
+    """x = 1/r, in 1/Å.
+
+    Example:
+      >>> InverseTransform()(jnp.array([1.0, 2.0])).tolist()
+      [1.0, 0.5]
+    """
 
     def __call__(self, r: Array) -> Array:
         return 1 / r
@@ -70,7 +79,12 @@ class InverseTransform(DistanceTransform):
 
 @pytree
 class IdentityTransform(DistanceTransform):
-    """x = r, in Å."""
+    """x = r, in Å.
+
+    Example:
+      >>> IdentityTransform()(jnp.array([1.0, 2.0])).tolist()
+      [1.0, 2.0]
+    """
 
     def __call__(self, r: Array) -> Array:
         return r

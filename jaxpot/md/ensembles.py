@@ -91,6 +91,12 @@ class NVE(Ensemble):
     Args:
       temperature: of the momenta drawn at the start, in K.
       timestep: in fs.
+
+    Example:
+      >>> from ase.build import bulk
+      >>> from jaxpot import from_atoms, md
+      >>> md.System(from_atoms(bulk("Ar", a=5.3, cubic=True).repeat(2), 5.0), NVE(80.0, timestep=2.0)).ensemble.timestep.item()
+      2.0
     """
 
     temperature: Leaf = 300.0
@@ -119,6 +125,10 @@ class NVT(Ensemble):
     Args:
       temperature: in K.
       timestep: in fs.
+
+    Example:
+      >>> float(NVT(300.0, timestep=0.5).temperature)
+      300.0
 
     References:
       Martyna, Klein, Tuckerman, "Nosé–Hoover chains: the canonical ensemble via continuous dynamics", J. Chem. Phys. 97, 2635 (1992).
@@ -155,6 +165,10 @@ class NPT(CellEnsemble):
       temperature: in K.
       pressure: in GPa.
       timestep: in fs.
+
+    Example:
+      >>> float(NPT(300.0, pressure=0.1).pressure)  # GPa
+      0.1
 
     References:
       Martyna, Tuckerman, Tobias, Klein, "Explicit reversible integrators for extended systems dynamics", Mol. Phys. 87, 1117 (1996).

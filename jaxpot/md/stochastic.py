@@ -52,6 +52,10 @@ class Langevin(Ensemble):
       friction: γ, in 1/fs.
       timestep: in fs.
 
+    Example:
+      >>> float(Langevin(300.0, friction=0.02).friction)  # 1/fs
+      0.02
+
     References:
       Leimkuhler, Matthews, "Rational construction of stochastic numerical methods for molecular sampling", Appl. Math. Res. eXpress 2013, 34 (2013).
     """
@@ -92,6 +96,10 @@ class CSVR(Ensemble):
       temperature: in K.
       relaxation: τ, in which the temperature finds its target, in fs.
       timestep: in fs.
+
+    Example:
+      >>> float(CSVR(300.0, relaxation=50.0).relaxation)  # fs
+      50.0
 
     References:
       Bussi, Donadio, Parrinello, "Canonical sampling through velocity rescaling", J. Chem. Phys. 126, 014101 (2007), equation A7.

@@ -14,6 +14,11 @@ class Estimate(NamedTuple):
     Args:
       mean: of the blocks.
       error: standard error of this mean, from how the blocks differ.
+
+    Example:
+      >>> estimate = block_average(np.array([1.0, 3.0, 2.0, 2.0]), blocks=2)
+      >>> float(estimate.mean), float(estimate.error)
+      (2.0, 0.0)
     """
 
     mean: Array

@@ -23,6 +23,10 @@ class Moduli(NamedTuple):
 
     Args:
       bulk_voigt, bulk_reuss, shear_voigt, shear_reuss: shape [].
+
+    Example:
+      >>> round(Moduli(bulk_voigt=98.0, bulk_reuss=98.0, shear_voigt=66.0, shear_reuss=64.0).shear, 6)
+      65.0
     """
 
     bulk_voigt: Array

@@ -18,6 +18,10 @@ class PlanarDefect(NamedTuple):
     Args:
       energy: per area, in eV/Å².
       atoms: `ase.Atoms` with it.
+
+    Example:
+      >>> PlanarDefect(energy=0.1, atoms=None).joules > 1.6  # J/m²
+      True
     """
 
     energy: float

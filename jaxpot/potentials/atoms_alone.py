@@ -20,6 +20,10 @@ class IsolatedEnergies(NamedTuple):
       values: symbol -> energy in eV.
       errors: symbol -> standard error in eV, by what the frames leave of a sum over atoms; infinite for elements that they do not tell apart.
         Empty where energies are not from such a sum.
+
+    Example:
+      >>> print(IsolatedEnergies("lstsq", {"Si": -158.54}, {"Si": 0.01}))
+      energies of atoms alone (lstsq), eV: Si -158.54 ± 0.01
     """
 
     how: str

@@ -83,6 +83,18 @@ class LocalPotential(Potential):
     """Interface: a potential whose atomic energies follow from each atom's own neighbours. A new one writes `of` and nothing else.
 
     Blocks of atoms, derivatives in a single pass and the evaluation of large structures in parts follow from it.
+
+    Example:
+      >>> from ase.build import molecule
+      >>> from jaxpot.trees import positive
+      >>> @pytree
+      ... class Neighbours(LocalPotential):
+      ...     species: tuple[str, ...] = static()
+      ...     reach: Array = positive()
+      ...     def of(self, envs):
+      ...         return jnp.sum(envs.mask * 1.0, axis=1)
+      >>> float(Neighbours(("H", "O"), 1.2)(molecule("H2O")))
+      4.0
     """
 
     @abc.abstractmethod
@@ -213,6 +225,12 @@ class Sum(Potential, LinearModel):
 
     An atom of an element that one term does not know has no energy from that term and is not seen by it; an element that no
     term knows makes every energy NaN.
+
+    Example:
+      >>> terms = IsolatedAtoms({"Si": -158.5}) + IsolatedAtoms({"Si": 0.5})
+      >>> from ase.build import bulk
+      >>> float(terms(bulk("Si")))
+      -316.0
     """
 
     terms: tuple[Potential, ...]

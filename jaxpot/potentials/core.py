@@ -38,6 +38,12 @@ class CoreRepulsion(LocalPotential):
 
     Raises:
       ValueError: for tables of a wrong shape, or half an inner cutoff.
+
+    Example:
+      >>> import ase
+      >>> core = CoreRepulsion(("Si",), prefactor=[[100.0]], exponent=[[1.0]], radius=[[4.0]])
+      >>> round(float(core(ase.Atoms("Si2", [[0, 0, 0], [1.0, 0, 0]]))), 3)
+      62.801
     """
 
     species: tuple[str, ...] = static()
@@ -77,6 +83,12 @@ class ScreenedCore(LocalPotential):
 
     Raises:
       ValueError: for tables of a wrong shape.
+
+    Example:
+      >>> import ase
+      >>> core = ScreenedCore(("Si",), radius=1.8, width=0.4)
+      >>> [round(float(core(ase.Atoms("Si2", [[0, 0, 0], [r, 0, 0]]))), 3) for r in (1.0, 1.5, 2.0)]
+      [44.237, 2.651, 0.0]
     """
 
     species: tuple[str, ...] = static()
@@ -123,6 +135,10 @@ class ByCoreEnergy(Switch):
     Args:
       cutoff: c_max, in eV, shape [] or [S] for every centre's element. pacemaker: rho_core_cutoff.
       width: w, in eV, likewise. pacemaker: drho_core_cutoff.
+
+    Example:
+      >>> float(ByCoreEnergy(cutoff=5.0, width=2.0).cutoff)  # eV
+      5.0
     """
 
     cutoff: Leaf = positive(shape="[] or [S]")
@@ -148,6 +164,11 @@ class ByDistance(Switch):
     Args:
       radius: r_in, in Å, shape [] or [S, S].
       width: w, in Å, likewise.
+
+    Example:
+      >>> switch = ByDistance(radius=1.8, width=0.4)  # for Switched(potential, core, switch)
+      >>> float(switch.reach)
+      1.8
     """
 
     radius: Leaf = positive(shape="[] or [S, S]")
@@ -181,6 +202,14 @@ class Switched(LocalPotential):
     Raises:
       TypeError: for what is none of this.
       ValueError: if both know different elements.
+
+    Example:
+      >>> from jaxpot.empirical import Morse
+      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> far = Morse(("Si",), depth=2.0, alpha=1.5, minimum=2.35, cutoff=PolynomialCutoff(5.0))
+      >>> near = ScreenedCore(("Si",), radius=1.8, width=0.4)
+      >>> float(Switched(far, near, ByDistance(radius=1.8, width=0.4)).reach)
+      5.0
 
     References:
       Lysogorskiy et al., "Performant implementation of the atomic cluster expansion (PACE) and application to copper and silicon",

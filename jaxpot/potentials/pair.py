@@ -58,6 +58,18 @@ class PairPotential(LocalPotential):
     Attributes:
       cutoff: how V ends: a factor f_c, of which `Step` is the plain truncation of other codes; `Shifted` and `ForceShifted`
         subtract instead.
+
+    Example:
+      >>> from jaxpot.cutoffs import ForceShifted
+      >>> @pytree
+      ... class BornMayer(PairPotential):
+      ...     species: tuple[str, ...] = static()
+      ...     amplitude: Leaf = positive(shape="[] or [S, S]")
+      ...     cutoff: Ending
+      ...     def pair(self, r, first, second):
+      ...         return of_pair(self.amplitude, first, second) * jnp.exp(-r)
+      >>> float(BornMayer(("Ar",), 2.0, ForceShifted(5.0)).reach)
+      5.0
     """
 
     cutoff: Ending
@@ -323,6 +335,12 @@ class ZBL(LocalPotential):
       species: chemical symbols.
       inner: where switching begins, in Å.
       outer: where the potential ends, in Å.
+
+    Example:
+      >>> import ase
+      >>> zbl = ZBL(("Si",), inner=1.2, outer=1.8)
+      >>> [round(float(zbl(ase.Atoms("Si2", [[0, 0, 0], [r, 0, 0]]))), 3) for r in (1.0, 1.5, 2.0)]
+      [42.569, 2.144, 0.0]
 
     References:
       Ziegler, Biersack, Littmark, "The stopping and range of ions in solids" (1985); LAMMPS documentation of pair_style zbl.

@@ -33,6 +33,12 @@ class ModifiedStillingerWeber(AngularPotential):
     Raises:
       ValueError: unless 0 ≤ δ_1 < δ_2.
 
+    Example:
+      >>> pairs = {"A": 7.049556277, "B": 0.6022245584, "p": 4.0, "q": 0.0}
+      >>> plain = StillingerWeber(("Si",), epsilon=2.1683, sigma=2.0951, a=1.8, lam=21.0, gamma=1.2, cosine=-1 / 3, **pairs)
+      >>> float(ModifiedStillingerWeber(plain, first=0.25, last=0.35).reach) == float(plain.reach)
+      True
+
     References:
       Jiang, "Misfit strain-induced buckling for transition-metal dichalcogenide lateral heterostructures: A molecular dynamics study",
       Acta Mech. Solida Sin. 32, 17 (2019); LAMMPS documentation of pair_style sw/mod.

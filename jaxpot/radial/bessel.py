@@ -49,6 +49,11 @@ class Bessel(RadialByDegree):
     Args:
       n_max: number of functions for each l.
 
+    Example:
+      >>> from jaxpot import CosineCutoff, Density
+      >>> Density(("Si",), CosineCutoff(5.0, width=1.0), Bessel(n_max=6), l_max=4, sigma=0.5).n_channels
+      6
+
     References:
       Bigi, Huguenin-Dumittan, Ceriotti, Manolopoulos, "A smooth basis for atomistic machine learning", J. Chem. Phys. 157, 234101
       (2022).

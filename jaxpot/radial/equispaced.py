@@ -25,6 +25,11 @@ class EquispacedGaussians(RadialBasis):
     Args:
       n_max: number of functions.
 
+    Example:
+      >>> from jaxpot import CosineCutoff, Density
+      >>> Density(("Si",), CosineCutoff(5.0, width=1.0), EquispacedGaussians(n_max=8), l_max=6, sigma=0.5).n_channels
+      8
+
     References:
       Bartók, Kondor, Csányi, "On representing chemical environments", Phys. Rev. B 87, 184115 (2013).
     """

@@ -47,6 +47,11 @@ class GTO(Radial):
       n_max: number of functions (featomic's `max_radial` + 1).
       radius: r_b, in Å; None takes the cutoff's radius.
 
+    Example:
+      >>> from jaxpot import CosineCutoff, Density
+      >>> Density(("Si",), CosineCutoff(5.0, width=1.0), GTO(n_max=8), l_max=6, sigma=0.5).n_channels
+      8
+
     References:
       Musil et al., "Efficient implementation of atom-density representations", J. Chem. Phys. 154, 114109 (2021).
     """
@@ -82,6 +87,12 @@ class SolidGTO(RadialByDegree):
     Args:
       n_max: number of functions.
       radius: r_c of the formula, in Å, > 1; None takes the cutoff's radius.
+
+    Example:
+      >>> from jaxpot import Density
+      >>> from jaxpot.cutoffs import Step
+      >>> Density(("Si",), Step(5.0), SolidGTO(n_max=8), l_max=6, sigma=0.5).n_channels
+      8
 
     References:
       Himanen et al., "DScribe: Library of descriptors for machine learning in materials science", Comput. Phys. Commun. 247,

@@ -89,6 +89,10 @@ class ChebPow(PaceBasis):
       n_max: number of functions.
       lam: λ, > 1 for forces without jumps.
 
+    Example:
+      >>> np.asarray(ChebPow(2, lam=2.0)(jnp.array([1.0, 3.0]), 4.0)).round(4).tolist()
+      [[0.5625, 0.9844], [0.0625, 0.2344]]
+
     References:
       Lysogorskiy et al., "Performant implementation of the atomic cluster expansion (PACE) and application to copper and silicon",
       npj Comput. Mater. 7, 97 (2021).
@@ -115,6 +119,10 @@ class ChebLinear(PaceBasis):
 
     Args:
       n_max: number of functions.
+
+    Example:
+      >>> ChebLinear(2)(jnp.array([1.0, 3.0]), 4.0).round(4).tolist()
+      [[0.125, 0.4375], [0.375, 0.9375]]
     """
 
     n_max: int = static()
@@ -159,6 +167,10 @@ class SBessel(PaceBasis):
 
     Args:
       n_max: number of functions.
+
+    Example:
+      >>> np.asarray(SBessel(2)(jnp.array([1.0, 3.0]), 4.0)).round(4).tolist()
+      [[0.7634, -0.6266], [0.0437, 0.1292]]
 
     References:
       Kocer, Mason, Erturk, "Continuous and optimally complete description of chemical environments using Spherical Bessel descriptors",
@@ -235,6 +247,10 @@ class InnerCutoff(PaceBasis):
       basis: the other basis.
       radius: r_in, in Å. pacemaker: rcut_in, with inner_cutoff_type distance.
       width: w, in Å. pacemaker: dcut_in.
+
+    Example:
+      >>> InnerCutoff(SBessel(2), radius=1.5, width=0.5)(jnp.array([0.9, 3.0]), 4.0).round(4).tolist()
+      [[0.0, -0.0], [0.0437, 0.1292]]
     """
 
     basis: PaceBasis

@@ -22,6 +22,10 @@ class Chebyshev(Radial):
 
     Args:
       n_max: number of functions.
+
+    Example:
+      >>> Chebyshev(3)(jnp.array([0.0, 2.0, 4.0]), 4.0).tolist()
+      [[0.125, -0.125, 0.125], [0.125, 0.0, -0.125], [0.125, 0.125, 0.125]]
     """
 
     n_max: int = static()
@@ -60,6 +64,10 @@ class Agnesi(Radial):
       nearest: r₀, in Å, about the distance of nearest neighbours.
       p: decay at large distance, ≥ 1.
       q: order at small distance, ≥ p and > 1.
+
+    Example:
+      >>> np.asarray(Agnesi(3, nearest=2.35)(jnp.array([2.35, 5.0]), 5.0)).round(4).tolist()
+      [[0.7071, 0.3058, -0.6427], [0.7071, -1.2247, 1.5811]]
 
     References:
       Witt et al., "ACEpotentials.jl: a Julia implementation of the atomic cluster expansion", J. Chem. Phys. 159, 164101 (2023).

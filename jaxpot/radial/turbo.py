@@ -137,6 +137,11 @@ class Poly3(PowerBasis):
     Args:
       n_max: number of functions.
 
+    Example:
+      >>> from jaxpot.descriptors import TurboDensity
+      >>> TurboDensity(("C", "H"), 4.0, Poly3(4), l_max=3, sigma=0.5, sigma_angular=0.4).n_channels
+      8
+
     References:
       Caro, "Optimizing many-body atomic descriptors for enhanced computational performance of machine learning based interatomic
       potentials", Phys. Rev. B 100, 024112 (2019).
@@ -168,6 +173,11 @@ class Poly3Gauss(PowerBasis):
 
     Args:
       n_max: number of functions, at least 2.
+
+    Example:
+      >>> from jaxpot.descriptors import TurboDensity
+      >>> TurboDensity(("C", "H"), 4.0, Poly3Gauss(4), l_max=3, sigma=0.5, sigma_angular=0.4).n_channels
+      8
 
     References:
       Caro, "Optimizing many-body atomic descriptors for enhanced computational performance of machine learning based interatomic
