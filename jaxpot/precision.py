@@ -99,7 +99,8 @@ def cast(tree: Any, dtype: Any, *, insist: bool = False) -> Any:
         form = in_float64(in_float32, part) if name == "float32" and concrete else None
         if form is None or not form.error <= _HARMLESS:
             by = "" if form is None else f" by {form.error:.1e} eV per atom"
-            raise TypeError(f"cast: {type(part).__name__} was made in float64, and in {name} its energies would be wrong{by}; {_OWN}; {_COLLAPSE}; {_INSIST}")
+            what = f"cast: {type(part).__name__} was made in float64, and in {name} its energies would be wrong{by}"
+            raise TypeError(f"{what}; {_OWN}; {_COLLAPSE}; {_INSIST}")
         return form
 
     if np.dtype(dtype).itemsize < 8:
