@@ -1,7 +1,8 @@
 """Which precision a model needs: Gaussian processes made in float64 are wrong in float32, and what is condensed once is made in float64.
 
 A sparse Gaussian process has large coefficients of both signs and kernels that are nearly equal, whose sum cancels: in float32 energies
-are off by 1 to 230 meV per atom, without any other sign. So its `made_in` is structure, which survives jit, saving and `tree_map`.
+are off by 1 to 230 meV per atom, without any other sign. So its `made_in` is structure, which survives jit, saving and `tree_map`; and `cast`
+makes another form of it, whose error is measured at its own points, or refuses.
 """
 
 import contextlib
@@ -13,10 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.trees import map_floating, rewrite, set_fields
+from jaxpot.checks import is_concrete
+from jaxpot.trees import map_floating, rewrite, set_fields, walk
 
+_HARMLESS = 1e-3  # eV per atom
 _ENABLE = 'jax.config.update("jax_enable_x64", True) before making any array'
+_CAST = 'jaxpot.cast(model, "float32") puts a form in its place that bears it, where there is one'
 _COLLAPSE = 'kernels of ζ = 1 and 2 lose nothing if they are collapsed first, jaxpot.cast(jaxpot.tabulate(model), "float32")'
+_OWN = "leave it in float64, in which Calculator, md.run and evaluate(model, atoms) compute in 32-bit mode too"
 _INSIST = 'to insist write jaxpot.cast(model, "float32", insist=True)'
 
 
@@ -42,21 +47,42 @@ def require_precision(model: Any, dtype: Any) -> None:
         enable = f"write {_ENABLE}" if not jax.config.jax_enable_x64 else "neither the structure nor the model's leaves may be in less"
         raise TypeError(
             f"{type(model).__name__} was made in float64, and in {lowest.name} its energies would be wrong by up to tenths of an eV per atom; {enable}; "
-            f"{_INSIST}; {_COLLAPSE}"
+            f"{_CAST}; {_COLLAPSE}; {_INSIST}"
         )
+
+
+@functools.singledispatch
+def in_float32(part: Any) -> Any:
+    """The same function in a form that bears float32, with its `error` there, in eV per atom; None where none is known. Rules stand with the forms."""
+    return None
+
+
+def too_small(tree: Any, dtype: Any) -> list[str]:
+    """Which positive leaves have numbers that a type does not hold, in words: below they are zero, or lose digits, and something is divided by them."""
+    smallest = float(jnp.finfo(dtype).tiny / jnp.finfo(dtype).eps)
+    found = [(path, np.asarray(value)) for path, value, metadata in walk(tree) if metadata.get("positive") and is_concrete(value)]
+    return [
+        f"{path} has the number {np.min(value):.1e}, below the {smallest:.0e} that {np.dtype(dtype).name} needs"
+        for path, value in found
+        if np.any(value < smallest)
+    ]
 
 
 def cast(tree: Any, dtype: Any, *, insist: bool = False) -> Any:
     """The same tree with its floating leaves in this dtype; integers and booleans stay.
 
+    Sparse Gaussian processes of whole powers of the dot product, and of pairs, become `heads.ExpandedGP` and `heads.TabulatedGP` in float32, which are
+    made in float64, predict the same and have no variance. Their `error` is what float32 costs at their own sparse points.
+
     Args:
       tree: a model, a graph, data, or any pytree of them.
       dtype: the floating type.
-      insist: cast Gaussian processes that were made in float64 to less, and evaluate them so, although their energies become wrong by up to
+      insist: cast Gaussian processes that were made in float64 as they are, and evaluate them so, although their energies become wrong by up to
         tenths of an eV per atom.
 
     Raises:
-      TypeError: for such a model, unless insisted.
+      TypeError: for a Gaussian process that has no such form, or one that loses more than 1 meV per atom, unless insisted; and for scales that are
+        too small for the type.
 
     Example:
       >>> cast({"x": np.ones(2), "i": np.arange(2)}, "float32")["x"].dtype.name
@@ -67,11 +93,20 @@ def cast(tree: Any, dtype: Any, *, insist: bool = False) -> Any:
     def remade(part: Any) -> Any:
         if getattr(part, "made_in", None) != "float64":
             return part
-        if not insist:
-            raise TypeError(f"cast: {type(part).__name__} was made in float64, and in {name} its energies would be wrong; {_COLLAPSE}; {_INSIST}")
-        return set_fields(part, made_in=name)
+        if insist:
+            return set_fields(part, made_in=name)
+        concrete = all(is_concrete(leaf) for leaf in jax.tree_util.tree_leaves(part))
+        form = in_float64(in_float32, part) if name == "float32" and concrete else None
+        if form is None or not form.error <= _HARMLESS:
+            by = "" if form is None else f" by {form.error:.1e} eV per atom"
+            what = f"cast: {type(part).__name__} was made in float64, and in {name} its energies would be wrong{by}"
+            raise TypeError(f"{what}; {_OWN}; {_COLLAPSE}; {_INSIST}")
+        return form
 
-    tree = rewrite(tree, remade) if np.dtype(dtype).itemsize < 8 else tree
+    if np.dtype(dtype).itemsize < 8:
+        tree = rewrite(tree, remade)
+        if wrong := too_small(tree, dtype):
+            raise TypeError(f"cast: {wrong[0]}; {_OWN}")
     return map_floating(lambda x: jnp.asarray(x, dtype), tree)
 
 

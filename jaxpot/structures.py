@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.graph import Graph, from_atoms, pad, to_atoms
 from jaxpot.neighbors import neighbor_pairs
-from jaxpot.precision import in_own_precision
+from jaxpot.precision import in_own_precision, too_small
 from jaxpot.trees import fields, is_pytree, walk
 from jaxpot.units import SYMBOLS
 
@@ -105,7 +106,7 @@ def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:
     if unknown:
         causes.append(f"the model knows {', '.join(model.species)}, but the structure contains {', '.join(unknown)}")
     causes += [f"{path} is not finite" for path, leaf, _ in walk(model) if not np.all(np.isfinite(np.asarray(leaf, float)))]
-    return (*causes, *_own_causes(model), *model.causes(graph))
+    return (*causes, *too_small(model, jnp.result_type(graph.positions)), *_own_causes(model), *model.causes(graph))
 
 
 def _own_causes(value: Any) -> list[str]:

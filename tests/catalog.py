@@ -136,6 +136,7 @@ from jaxpot.longrange import (
 )
 from jaxpot.molecules import PIP, Angles, Bonds, Dihedrals, GradientDomain, exchanges
 from jaxpot.potentials import Committee, StructureGP
+from jaxpot.precision import in_float32
 from jaxpot.radial import Agnesi, Bessel, ChebExpCos, ChebPow, Chebyshev, InnerCutoff, MorseTransform, Poly3, Poly3Gauss, PowerTransform, SolidGTO
 
 SPECIES = ("C", "Si")
@@ -161,7 +162,7 @@ quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 VARIANTS = {
     "ace-alchemical", "ace-smeared", "acsf-narrow", "bispectrum-by-element", "by-distance", "charges", "charges-crystal", "chunked", "committee",
     "d3-zero", "dispersion-direct", "edip", "embedding", "ewald-sum-matrix", "ewald-sum-spectrum", "finnis-sinclair", "fourth-generation",
-    "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-polynomial-offset", "gp-squared-exponential", "hidden-layer", "inverse-power", "linen",
+    "gp-float32", "gp-frozen", "gp-matern-3/2", "gp-matern-5/2", "gp-polynomial-offset", "gp-squared-exponential", "hidden-layer", "inverse-power", "linen",
     "local-mbtr", "lode-ace", "lode-exterior", "lode-joined", "multi-scale", "nnx", "pace", "polarizable-crystal", "quadratic", "self-consistent",
     "self-consistent-crystal", "sine-matrix", "sine-spectrum", "slatm-molecule", "soap-alchemical", "soap-compressed", "soap-no-center",
     "soap-solid-gto", "soap-turbo", "star-pip", "stillinger-weber-modified", "structure-best-match", "structure-global-soap", "structure-mbtr",
@@ -293,6 +294,12 @@ def _clusters(descriptor, kernel, m=24):
     return _fitted(AtomicPotential(descriptor, SparseGP(kernel, delta=0.7)).with_points(points))
 
 
+def _for_float32(potential):
+    """With its Gaussian process in the form that `cast` gives it, in float64."""
+    frozen = jaxpot.freeze(potential)
+    return frozen.replace(head=in_float32(frozen.head))
+
+
 def _triplets(first, second, third):
     """A table of the apex and two neighbours, equal when these are exchanged."""
     return np.array([[[first, second], [second, third]], [[third, first], [first, second]]])
@@ -350,6 +357,10 @@ POTENTIALS = {
         accuracy=1e-6,
     ),
     "two-body": lambda: _clusters(TwoBody(SPECIES, COSINE), SquaredExponential(0.8)),
+    "gp-float32": lambda: (
+        _for_float32(_fitted(AtomicPotential(_HEAD_DESCRIPTOR(), _sparse(PolynomialKernel(3.0))())))
+        + _for_float32(_clusters(TwoBody(SPECIES, COSINE), SquaredExponential(0.8)))
+    ),
     "three-body": lambda: _clusters(ThreeBody(SPECIES, COSINE), SquaredExponential([1.5, 1.0, 1.2])),
     "three-body-frozen": lambda: jaxpot.freeze(_clusters(ThreeBody(SPECIES, POLYNOMIAL, (("Si", "Si", "Si"), ("Si", "C", "Si"), ("C", "Si", "Si"))), Matern(1.1))),
     "triangles": lambda: _triangles(CompactTriangles(SPECIES, POLYNOMIAL)) + _triangles(Triangles(SPECIES, COSINE, (("C", "Si", "Si"), ("Si", "C", "C")))),

@@ -13,26 +13,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk
 from ase.calculators.emt import EMT
+from published import structure
 
 import jaxpot as jp
 from jaxpot.io.gap import read_gap
 
 SPECIES = {"mlearn_mo_gap_example": ("Mo",)}  # of files that name no element
 WAYS = ("evaluate", "jit", "called", "Calculator", "cast", "tabulate", "tabulate, cast", "insist")
-
-
-def structures(species: tuple[str, ...]) -> Atoms:
-    """A rattled structure of a model's elements."""
-    lattices = {"Si": ("diamond", 5.43), "Mo": ("bcc", 3.16), "Cu": ("fcc", 3.6)}
-    if len(species) == 1 and species[0] in lattices:
-        atoms = bulk(species[0], *lattices[species[0]], cubic=True)
-    else:
-        atoms = molecule("CH3CH2OH")
-    atoms.rattle(0.05, seed=1)
-    return atoms
 
 
 def fitted(zeta: float) -> jp.Potential:
@@ -66,7 +55,7 @@ def prepare(folder: Path) -> None:
         except (ValueError, FileNotFoundError) as error:
             print(f"{name}: not read: {str(error)[-100:]}")
             continue
-        atoms = structures(model.species)
+        atoms = structure(model.species)
         right = jp.evaluate(model, jp.from_atoms(atoms, float(model.reach)))
         jp.save(folder / f"{i}.npz", model)
         np.savez(folder / f"{i}-right.npz", name=name, energy=right.energy, forces=right.forces)
@@ -92,7 +81,7 @@ def compare(folder: Path) -> None:
         with np.load(path) as file:
             right = dict(file)
         model = jp.load(folder / (path.stem.partition("-")[0] + ".npz"))
-        atoms = structures(model.species)
+        atoms = structure(model.species)
         graph = jp.from_atoms(atoms, float(model.reach))
 
         def both(model, graph=graph, evaluate=jp.evaluate):

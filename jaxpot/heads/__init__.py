@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxpot.heads.base import Head, LinearHead
+from jaxpot.heads.condensed_gp import ExpandedGP, TabulatedGP
 from jaxpot.heads.hidden import HiddenLayer
 from jaxpot.heads.linear import Embedding, Linear, Quadratic, SharedLinear, ShiftedPower, SmoothedPower
 from jaxpot.heads.mlp import MLP
@@ -24,7 +25,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "CELU", "MLP", "Activation", "Cosine", "Embedding", "Exponential", "Gaussian", "Harmonic", "Head", "HiddenLayer", "Identity", "Linear",
+    "CELU", "MLP", "Activation", "Cosine", "Embedding", "ExpandedGP", "Exponential", "Gaussian", "Harmonic", "Head", "HiddenLayer", "Identity", "Linear",
     "LinearHead", "LinenHead", "Logistic", "NNXHead", "Quadratic", "ReLU", "References", "SharedLinear", "ShiftedPower", "SiLU", "SmoothedPower",
-    "Softplus", "SparseGP", "Tanh",
+    "Softplus", "SparseGP", "TabulatedGP", "Tanh",
 ]  # fmt: skip
