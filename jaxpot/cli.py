@@ -1,4 +1,4 @@
-"""The command line: jaxpot init | fit | evaluate | md | info | convert | export.
+"""The command line: jaxpot init | fit | schema | plot | evaluate | md | info | convert | export.
 
 What a user got wrong ends with exit code 2 and one line on stderr; a run that became unphysical with 1. Everything heavy is
 imported inside the commands.
@@ -7,6 +7,7 @@ imported inside the commands.
 import argparse
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         import jax
 
         jax.config.update("jax_enable_x64", True)
+        _keep_compiled(jax.config)
         return args.run(args) or 0
     except KeyboardInterrupt:
         print("jaxpot: interrupted; fit goes on with the same command, md with --restart", file=sys.stderr)
@@ -47,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"no such key: {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         print("jaxpot: error: " + " ".join(text.split()), file=sys.stderr)
         return 1 if isinstance(error, (RuntimeError, ArithmeticError, MemoryError)) else 2
+
+
+def _keep_compiled(config: Any) -> None:
+    """Lets JAX keep what it compiles in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR names another."""
+    if config.jax_compilation_cache_dir is None:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        config.update("jax_compilation_cache_dir", str(Path(root) / "jaxpot"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("config", metavar="CONFIG.toml", help="sections data, noise, model, sparse, evidence, fit, train; paths are relative to the file")
     fit.add_argument("--output", metavar="DIR", help="where results go (default: the configuration's name with -fit)")
     fit.add_argument("--overwrite", action="store_true", help="replace the finished fit of another configuration in DIR")
+
+    schema = command("schema", _schema, "Write the JSON schema of configurations, by which editors complete and check them.")
+    schema.add_argument("output", metavar="JSON", nargs="?", default="jaxpot.schema.json", help="(default: %(default)s)")
+
+    plot = command("plot", _plot, "Draw the energies of pairs by their distance, or the history of a training.")
+    plot.add_argument("file", metavar="FILE", help="a model in any format that jaxpot reads, or history.json of a fit")
+    plot.add_argument("output", metavar="PNG", help="or another ending that matplotlib knows")
 
     evaluate = command("evaluate", _evaluate, "Predict energies, forces, stresses and what else a model has, and compare with labels where there are any.")
     evaluate.add_argument("model", metavar="MODEL", help="a file of jaxpot, or of any code that jaxpot reads; of a posterior.npz deviations as well")
@@ -210,6 +226,24 @@ def _fit(args: argparse.Namespace) -> int:
     from jaxpot.cli_fit import fit
 
     return fit(args)
+
+
+def _schema(args: argparse.Namespace) -> int:
+    from jaxpot.io.schema import schema
+
+    Path(args.output).write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
+    print(f"wrote {args.output}; as the first line of a configuration write\n  #:schema {args.output}")
+    return 0
+
+
+def _plot(args: argparse.Namespace) -> int:
+    from jaxpot.fit import plot_history
+    from jaxpot.observables import plot_pairs
+
+    history = args.file.endswith(".json")
+    (plot_history(json.loads(Path(args.file).read_text())) if history else plot_pairs(_potential(args.file))).savefig(args.output, dpi=150)
+    print(f"wrote {args.output}")
+    return 0
 
 
 def _cutoff(model: Any) -> float:

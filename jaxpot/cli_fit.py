@@ -52,6 +52,8 @@ def fit(args: argparse.Namespace) -> int:
     if test_frames:
         with located(test_origins):
             test, _ = comparable(test_frames, names=names, keys=keys, asked=noise(resolved["noise"]), **shape)
+    shapes = {batch.graphs.neighbors.shape[1:] for batch in data.batches}
+    print(f"{len(data)} structures, {sum(data.n_atoms)} atoms, in {len(shapes)} shapes, for each of which every stage compiles once", flush=True)
     output.mkdir(parents=True, exist_ok=True)
     (output / "config.resolved.toml").write_text(to_toml(resolved))
     with located(origins):
@@ -83,9 +85,12 @@ def _with_deviations(fitted: Any, test: Any, output: Path) -> tuple[Any, Any]:
 def _stages(model: Any, data: Any, resolved: Mapping, output: Path) -> Any:
     """Hyper-parameters by evidence, coefficients by a linear fit, leaves by training: those that the configuration has."""
     if "evidence" in resolved:
+        print("stage: hyper-parameters by evidence", flush=True)
         model, factors = _kept(output / "evidence.npz", lambda: _evidence(model, data, resolved["evidence"], output))
         data = data.scale_noise(**factors)
     method = resolved["fit"]["method"]
+    if method != "none":
+        print(f"stage: linear fit, {method}", flush=True)
     if method == "levels":
         model, factors = _kept(output / "levels.npz", lambda: _levels(model, data, resolved, output), "train" in resolved)
         data = data.scale_noise(**factors)
@@ -97,7 +102,10 @@ def _stages(model: Any, data: Any, resolved: Mapping, output: Path) -> Any:
             model = posterior.model
         else:
             model, _ = _kept(output / "linear.npz", lambda: (jaxpot.fit.linear(model, data, **how), {}), "train" in resolved)
-    return _trained(model, data, resolved["train"], output) if "train" in resolved else model
+    if "train" not in resolved:
+        return model
+    print("stage: training", flush=True)
+    return _trained(model, data, resolved["train"], output)
 
 
 def _kept(path: Path, make: Callable[[], tuple[Any, dict]], keep: bool = True) -> tuple[Any, dict]:

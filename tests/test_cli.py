@@ -11,6 +11,7 @@ import tomllib
 
 import ase.io
 import jax
+import jsonschema
 import numpy as np
 import pytest
 from ase import Atoms
@@ -123,12 +124,45 @@ def test_a_finished_fit_is_not_repeated(folder, capsys):
     assert (folder / "out" / "model.npz").stat().st_mtime_ns == before
 
 
+@pytest.fixture(scope="module")
+def validator(tmp_path_factory):
+    path = tmp_path_factory.mktemp("schema") / "jaxpot.schema.json"
+    assert main(["schema", str(path)]) == 0
+    found = json.loads(path.read_text())
+    jsonschema.Draft202012Validator.check_schema(found)
+    return jsonschema.Draft202012Validator(found)
+
+
+def test_the_schema_has_the_sections_and_refuses_what_fit_refuses(validator, folder):
+    from jaxpot.io.fit_config import SECTIONS
+
+    sections = validator.schema["properties"]
+    assert set(sections) == set(SECTIONS) and all(set(sections[name]["properties"]) == set(keys) for name, keys in SECTIONS.items() if keys)
+    config = tomllib.loads(CONFIG)
+    assert validator.is_valid(config)
+    for change in ({"noise": {"energie": 1.0}}, {"fit": {"method": "best"}}, {"model": {"class": "Sum"}}, {"model": {"class": "LennardJones"}}, {"extra": {}}):
+        assert not validator.is_valid(config | change), change
+    resolved = tomllib.loads((folder / "out" / "config.resolved.toml").read_text())
+    assert not list(validator.iter_errors(resolved))
+
+
+def test_plots(folder, tmp_path, capsys):
+    assert main(["plot", str(folder / "lj.npz"), str(tmp_path / "pairs.png")]) == 0
+    assert (tmp_path / "pairs.png").read_bytes()[1:4] == b"PNG" and "wrote" in capsys.readouterr().out
+    curves = jaxpot.observables.pair_curves(LJ, [2.0, 2.5, 9.0])
+    expected = [float(evaluate(LJ, jaxpot.from_atoms(Atoms("Si2", [[0, 0, 0], [r, 0, 0]]), 3.4, max_neighbors=20)).energy) for r in (2.0, 2.5)]
+    np.testing.assert_allclose(curves["Si–Si"], [*expected, 0.0], atol=1e-12)
+    figure = jaxpot.observables.plot_pairs(LJ)
+    assert figure.axes[0].get_ylabel() == "energy of two atoms (eV)"
+
+
 @pytest.mark.parametrize("model", ["ace", "gap", "snap", "mtp", "nn"])
-def test_init_writes_what_fit_reads(model, folder, tmp_path, capsys):
+def test_init_writes_what_fit_reads(model, folder, tmp_path, capsys, validator):
     """Elements, cutoff, noise and energies of atoms alone come from the data; a second file is not overwritten unasked."""
     path = tmp_path / "config.toml"
     command = ["init", str(folder / "train.xyz"), "--model", model, "--output", str(path), "--test", str(folder / "train.xyz")]
     assert main(command) == 0 and "jaxpot fit" in capsys.readouterr().out
+    assert not list(validator.iter_errors(tomllib.loads(path.read_text())))
     resolved, potential, (frames, _), _ = resolve(read_config(path), tmp_path)
     assert len(frames) == 6 and potential.species == ("Si",) and resolved["model"]["terms"][-1]["class"] == "IsolatedAtoms"
     forces = np.concatenate([atoms.get_forces().ravel() for atoms in frames])

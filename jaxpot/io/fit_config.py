@@ -16,7 +16,7 @@ from jaxpot.potentials.base import terms_of
 from jaxpot.properties import OBSERVABLES, SOURCES
 from jaxpot.trees import fits
 
-_SECTIONS = {
+SECTIONS = {
     "data": ("train", "test", "index", "test_index", "select", "test_select", "keys", "cutoff", "batch_size"),
     "noise": (*OBSERVABLES, "config_types"),
     "model": (),
@@ -45,8 +45,8 @@ def read_config(path: Path) -> dict:
         raise FileNotFoundError(f"no configuration at {path}") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
-    check_keys(config, tuple(_SECTIONS), "")
-    for section, known in _SECTIONS.items():
+    check_keys(config, tuple(SECTIONS), "")
+    for section, known in SECTIONS.items():
         if section in config and not isinstance(config[section], dict):
             shown = repr(config[section])[:60]
             raise ValueError(f"{section} is {shown}; expected a section: a line [{section}], and below it for example {_EXAMPLES[section]}")

@@ -5,6 +5,7 @@ from jaxpot.observables.anharmonic import grueneisen_parameters, thermal_expansi
 from jaxpot.observables.barriers import MigrationPath, migration_path
 from jaxpot.observables.correlations import Estimate, block_average, correlation
 from jaxpot.observables.defects import Defect, interstitial_energy, vacancy_energy
+from jaxpot.observables.dimers import pair_curves
 from jaxpot.observables.displacements import (
     SQUARE_CENTIMETRES_PER_SECOND,
     diffusion,
@@ -24,6 +25,7 @@ from jaxpot.observables.plots import (
     plot_green_kubo,
     plot_mean_square_displacement,
     plot_pair_distribution,
+    plot_pairs,
     plot_spectrum,
     plot_structure_factor,
 )
@@ -43,9 +45,9 @@ __all__ = [
     "concentrations", "coordination", "correlation", "cubic_constants", "diffusion", "dynamical_matrices", "elastic_constants", "equation_of_state",
     "force_constants", "frequencies", "grain_boundary_energy", "grueneisen_parameters", "harmonic_free_energy", "heat_flux", "infrared",
     "interface_energy", "interstitial_energy", "lattice_conductivity", "mean_square_displacement", "migration_path", "minimum", "moduli",
-    "pair_distribution", "phonons", "plot_angle_distribution", "plot_green_kubo", "plot_mean_square_displacement", "plot_pair_distribution",
-    "plot_spectrum", "plot_structure_factor", "power_spectrum", "pressure", "raman", "relax", "scattering_total", "stacking_fault_energy", "stress",
-    "structure_factor", "structure_factor_of_pairs", "surface_energy", "thermal_conductivity", "thermal_expansion", "thermal_pressure",
-    "third_order_force_constants", "unwrapped", "vacancy_energy", "velocities_of", "velocity_autocorrelation", "vibrational_density", "viscosity",
-    "wave_vectors",
+    "pair_curves", "pair_distribution", "phonons", "plot_angle_distribution", "plot_green_kubo", "plot_mean_square_displacement",
+    "plot_pair_distribution", "plot_pairs", "plot_spectrum", "plot_structure_factor", "power_spectrum", "pressure", "raman", "relax",
+    "scattering_total", "stacking_fault_energy", "stress", "structure_factor", "structure_factor_of_pairs", "surface_energy", "thermal_conductivity",
+    "thermal_expansion", "thermal_pressure", "third_order_force_constants", "unwrapped", "vacancy_energy", "velocities_of",
+    "velocity_autocorrelation", "vibrational_density", "viscosity", "wave_vectors",
 ]  # fmt: skip

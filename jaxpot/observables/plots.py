@@ -6,8 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxpot.observables.dimers import pair_curves
 from jaxpot.observables.spectra import Spectrum
 from jaxpot.observables.transport import GreenKubo
+from jaxpot.potentials.base import Potential
 
 Array = jax.Array
 
@@ -23,6 +25,22 @@ def plot_pair_distribution(radii: jax.typing.ArrayLike, g: jax.typing.ArrayLike,
       'r (Å)'
     """
     return _curves(radii, _of_pairs(g, species), "r (Å)", "g(r)")
+
+
+def plot_pairs(potential: Potential, radii: jax.typing.ArrayLike | None = None, *, highest: float = 10.0) -> Any:
+    """Energies of two atoms by their distance, of every pair of elements, likewise.
+
+    Args:
+      potential: any potential.
+      radii: distances in Å, shape [R]; None takes 200 from 0.5 Å to the reach, or to 8 Å where that is longer.
+      highest: upper end of the axis, in eV; the lower one follows the curves.
+    """
+    radii = np.linspace(0.5, min(float(potential.reach) or 8.0, 8.0), 200) if radii is None else np.asarray(radii)
+    curves = pair_curves(potential, radii)
+    figure = _curves(radii, curves, "distance (Å)", "energy of two atoms (eV)")
+    lowest = min((np.min(curve[np.isfinite(curve)], initial=0.0) for curve in curves.values()), default=0.0)
+    figure.axes[0].set_ylim(max(1.1 * lowest, -10 * highest) - 0.02 * highest, highest)
+    return figure
 
 
 def plot_structure_factor(q: jax.typing.ArrayLike, partials: jax.typing.ArrayLike, species: tuple[str, ...]) -> Any:
