@@ -105,7 +105,7 @@ def cast(tree: Any, dtype: Any, *, insist: bool = False) -> Any:
 
     if np.dtype(dtype).itemsize < 8:
         tree = rewrite(tree, remade)
-        if wrong := too_small(tree, dtype):
+        if name == "float32" and (wrong := too_small(tree, dtype)):
             raise TypeError(f"cast: {wrong[0]}; {_OWN}")
     return map_floating(lambda x: jnp.asarray(x, dtype), tree)
 

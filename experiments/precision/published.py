@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import ase.data
 import jax
@@ -28,7 +29,7 @@ ENERGY, FORCE = 1e-3, 1e-3  # that may be lost, in eV per atom and eV/Å
 MOLECULES = {("H", "O"): "H2O", ("C", "H", "N"): "CH3CN", ("C", "H", "O"): "CH3CH2OH"}
 
 
-def potentials(root: Path) -> Iterator[tuple[str, Callable[[], jp.Potential]]]:
+def potentials(root: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """The name of every potential file of `potentials` and `data/potentials`, each content once, and how it is read."""
     index = json.loads((root / "data" / "potentials" / "index.json").read_text(encoding="utf-8"))
     elements = {Path(entry["file"]).name: tuple(entry["elements"].split()) for entry in index}

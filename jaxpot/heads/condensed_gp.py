@@ -90,7 +90,7 @@ class TabulatedGP(Head):
 def _condensed(gp: SparseGP) -> Any:
     """Of kernels and points for which there is such a form, and where it bears float32."""
     known = gp.references
-    if known.features is None or gp.coefficients is None:
+    if known.features is None or gp.coefficients is None or np.min(known.kinds) < 0:
         return None
     w = np.asarray(gp.coefficients) * float(gp.delta) ** 2 * (1 if known.weights is None else np.asarray(known.weights))
     x, kinds = np.asarray(known.features), np.asarray(known.kinds)
@@ -100,8 +100,8 @@ def _condensed(gp: SparseGP) -> Any:
         form, instances = _table(w, x, kinds, float(np.squeeze(gp.kernel.length))), _PAIRS
     else:
         return None
-    right = np.asarray(gp(jnp.asarray(x), kinds))
-    found = map_floating(lambda leaf: jnp.asarray(leaf, jnp.float32), form)(jnp.asarray(x, jnp.float32), kinds)
+    right = np.asarray(gp(jnp.asarray(x), jnp.asarray(kinds)))
+    found = map_floating(lambda leaf: jnp.asarray(leaf, jnp.float32), form)(jnp.asarray(x, jnp.float32), jnp.asarray(kinds))
     return form.replace(error=float(f"{instances * np.max(np.abs(np.asarray(found, float) - right)):.1e}"))
 
 
@@ -114,10 +114,10 @@ def _expanded(w: np.ndarray, x: np.ndarray, kinds: np.ndarray, zeta: int) -> Exp
 
 
 def _table(w: np.ndarray, x: np.ndarray, kinds: np.ndarray, length: float) -> TabulatedGP:
-    reach, own = float(np.max(x)) + _TAIL * length, np.eye(kinds.max() + 1)[kinds] * w[:, None]
+    reach, own = jnp.asarray(np.max(x) + _TAIL * length), jnp.asarray(np.eye(kinds.max() + 1)[kinds] * w[:, None])
 
     def functions(r: Array) -> Array:
-        return (SquaredExponential(length)(r[:, None], x) @ own)[:, None]
+        return einsum("rm,mk->rk", SquaredExponential(length)(r[:, None], jnp.asarray(x)), own)[:, None]
 
     nodes = next(n for n in (64, 128, 256, 512) if n == 512 or tail(interpolated(functions, reach, n)) < 1e-12)
-    return TabulatedGP(tabulated(np.asarray(interpolated(functions, reach, nodes)), reach, 1e-9))
+    return TabulatedGP(tabulated(np.asarray(interpolated(functions, reach, nodes)), float(reach), 1e-9))

@@ -31,7 +31,7 @@ class Mechanics(NamedTuple):
     """What an integrator needs of a system, with the potential and the neighbour list of the moment bound.
 
     Args:
-      energy: (R, *, box, perturbation) -> [] eV, as jax-md wants it; box and perturbation may be left out.
+      energy: `(R, *, box, perturbation)` -> [] eV, as jax-md wants it; box and perturbation may be left out.
       energy_or_force: energy, or, where something is held in its place, R -> [N, 3] eV/Å, which is zero there.
       shift: (R, dR) -> R, where R is fractional in a periodic system and dR in Å.
       mass: [N] amu.
