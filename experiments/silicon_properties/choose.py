@@ -70,7 +70,7 @@ class CrossValidation:
         A = np.concatenate([A / self.force_scales / root[:, None] for (A, _), root in zip(parts, roots, strict=True)])
         return A.T @ A, A.T @ np.concatenate([y / root for (_, y), root in zip(parts, roots, strict=True)])
 
-    def errors(self, prior: np.ndarray) -> tuple[float, float, float]:
+    def errors(self, prior: np.ndarray) -> tuple[float, ...]:
         """RMSE of energies (eV/atom), forces (eV/Å) and virials (eV/atom) of the frames that are left out; of a prior's standard deviations [P]."""
         prior, off = prior * self.force_scales, []
         for k in range(FOLDS):
