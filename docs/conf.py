@@ -1,5 +1,6 @@
 """The site: pages in Markdown, a gallery that is executed, and the reference from the docstrings."""
 
+import dataclasses
 import inspect
 import os
 import re
@@ -71,7 +72,18 @@ def _once(app, what, name, obj, skip, options, seen={}):  # noqa: B006 - what ha
     place = app.env.current_document.docname if hasattr(app.env, "current_document") else app.env.docname
     if not place:  # autosummary, which looks for what there is before any page is read
         return skip
+    if name == "replace":  # of every class the same
+        return seen.setdefault(name, place) != place
     return skip or (inspect.isclass(obj) and "." not in name and seen.setdefault(id(obj), place) != place)
+
+
+def _fields(app, what, name, obj, options, signature, annotation):
+    """The signature of a class is its fields with their defaults, not that of the interface's `__new__`."""
+    if what != "class" or not dataclasses.is_dataclass(obj):
+        return None
+    found = inspect.signature(obj)
+    bare = [field.replace(annotation=field.empty) for field in found.parameters.values()]
+    return str(found.replace(parameters=bare, return_annotation=found.empty)).replace("<factory>", "..."), None
 
 
 def _counted(app, docname, source):
@@ -86,4 +98,5 @@ def _counted(app, docname, source):
 def setup(app):
     app.connect("autodoc-process-docstring", _escaped)
     app.connect("autodoc-skip-member", _once)
+    app.connect("autodoc-process-signature", _fields)
     app.connect("source-read", _counted)

@@ -34,14 +34,13 @@ _BEYOND = 1.05  # of the reach, for which neighbour lists are made: leaves such 
 def check(thing: Any, example: Any = None, *, tolerance: float = 1e-6, seed: int = 0) -> None:
     """Holds an object of one's own to every law of its interface.
 
-    | of | the laws |
-    |---|---|
-    | all | flattened, saved and loaded it is the same, compiled it computes the same; derivatives by what it is given and by every leaf |
-    | descriptors, potentials | `check_invariance` and `check_derivatives` |
-    | heads | one energy for each atom, of its own features alone; basis and prior of linear ones |
-    | cutoff functions | zero from the radius on, where value and slope do not jump; each distance alone, single precision |
-    | radial functions | finite from 0 to the radius, none a sum of others; each distance alone, single precision |
-    | kernels | symmetric, positive semidefinite, finite derivatives where vectors are equal, single precision |
+    - All: flattened, saved and loaded it is the same, compiled it computes the same; derivatives by its arguments and by every leaf are those
+      of finite differences.
+    - Descriptors and potentials: `check_invariance` and `check_derivatives`.
+    - Heads: one energy for each atom, of its own features alone; of linear ones basis and prior.
+    - Cutoff functions: zero from the radius on, where value and slope do not jump; each distance alone; single precision.
+    - Radial functions: finite from 0 to the radius, none a sum of the others; each distance alone; single precision.
+    - Kernels: symmetric, positive semidefinite, with finite derivatives where vectors are equal; single precision.
 
     Args:
       thing: a Descriptor, Head, Cutoff, RadialBasis, Kernel or Potential; a head with its coefficients.
@@ -91,9 +90,12 @@ def _atoms(model: Descriptor | Potential, random: np.random.Generator) -> Any:
     distance = min(distance, 0.6 * reach) if reach else distance
     cell = 1.3 * distance * len(symbols) ** (1 / 3) * (np.eye(3) + 0.05 * random.normal(size=(3, 3)))
     periodic = isinstance(model, LocalPotential) or (isinstance(model, Descriptor) and is_local(model))
-    apart = np.triu_indices(len(symbols), 1)
-    trials = (Atoms(symbols, random.uniform(size=(len(symbols), 3)) @ cell, cell=cell, pbc=periodic) for _ in range(1000))
-    return max(trials, key=lambda atoms: min(distance, np.min(atoms.get_all_distances(mic=periodic)[apart])))
+    atoms = Atoms(cell=cell, pbc=periodic)
+    while len(atoms) < len(symbols):
+        more = atoms + Atoms(symbols[len(atoms)], [random.uniform(size=3) @ cell])
+        if not len(atoms) or np.min(more.get_distances(-1, range(len(atoms)), mic=periodic)) > distance:
+            atoms = more
+    return atoms
 
 
 def check_invariance(model: Descriptor | Potential, atoms: Any, *, tolerance: float = 1e-9, seed: int = 0) -> None:

@@ -282,6 +282,12 @@ def test_symmetry(name, programs):
     assert_below(deviations(back, reference, n), 1e-11)
 
 
+@pytest.mark.parametrize("name", ["descriptor", "radial", "invariants", "expansion in ACE"])
+def test_laws(name):
+    """What strangers are given to hold their own classes to."""
+    jp.testing.check(STRANGERS[name](), STRUCTURES["triclinic"])
+
+
 @pytest.mark.parametrize("name", STRANGERS)
 def test_forces_and_virial_are_derivatives(name, programs):
     structure = "molecule" if name in MOLECULES else "triclinic"

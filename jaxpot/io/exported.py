@@ -107,10 +107,10 @@ def _arguments(n: int, k: int, real: str) -> dict[str, jax.ShapeDtypeStruct]:
     """The fields of a Graph in their order: numbers (0 is padding), neighbours (N is an empty slot) and the rest."""
     whole = "int32"
     kinds = {
-        "numbers": (n, whole), "positions": ((n, 3), real), "cell": ((3, 3), real), "pbc": (3, bool), "neighbors": ((n, k), whole),
-        "shifts": ((n, k, 3), whole), "cutoff": ((), real), "overflow": ((), bool), "charge": ((), real), "field": (3, real),
+        "numbers": ((n,), whole), "positions": ((n, 3), real), "cell": ((3, 3), real), "pbc": ((3,), bool), "neighbors": ((n, k), whole),
+        "shifts": ((n, k, 3), whole), "cutoff": ((), real), "overflow": ((), bool), "charge": ((), real), "field": ((3,), real),
     }  # fmt: skip
-    return {name: jax.ShapeDtypeStruct((shape,) if isinstance(shape, int) else shape, kind) for name, (shape, kind) in kinds.items()}
+    return {name: jax.ShapeDtypeStruct(shape, kind) for name, (shape, kind) in kinds.items()}
 
 
 @pytree
