@@ -2,7 +2,7 @@
 A descriptor of one's own
 =========================
 
-Coordination numbers of every element. What is written is the mathematics of one atom; the laws are checked in two lines.
+Coordination numbers of every element. What is written is the mathematics of one atom; the laws are checked in one line.
 
 *Elsewhere*: featomic's tutorial "Adding a new calculator" (`moments.rs`, commit 0f3cc3d) takes 201 lines of Rust for moments of distances, without
 the tests; gradients by positions are written by hand, and there are none by the cutoff.
@@ -31,8 +31,7 @@ class Coordination(jp.LocalDescriptor):
 
 
 own, ethanol = Coordination(("C", "H", "O"), jp.CosineCutoff(1.8, width=0.5)), molecule("CH3CH2OH")
-jp.testing.check_invariance(own, ethanol)
-jp.testing.check_derivatives(own, ethanol)
+jp.testing.check(own, ethanol)
 print(own(ethanol).round(2))
 potential = jp.AtomicPotential(own, jp.MLP((8,)))  # forces, fits and molecular dynamics follow
 print(jp.evaluate(potential, ethanol).forces.round(3))
