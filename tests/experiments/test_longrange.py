@@ -103,6 +103,19 @@ def test_slope_of_sharing(monkeypatch):
     np.testing.assert_allclose(sharing._normal(range(4), point, 2.0)[2] @ step, (ahead - behind) / 4e-4, rtol=1e-6)
 
 
+def test_sharing_at_two_totals(monkeypatch):
+    """Both charges of an atom at one geometry are held exactly, whatever they are, as long as all follow the total."""
+    ladder, rng = load("charge_transfer", monkeypatch), np.random.default_rng(0)
+    share, middle = rng.dirichlet(np.ones(3)), rng.normal(size=3)
+    middle -= np.mean(middle)
+    sharing = object.__new__(ladder.Sharing)
+    sharing.x = sharing.y = [np.eye(3)] * 2
+    sharing.totals, sharing.sigma = [-1.0, 1.0], [0.1] * 2
+    sharing.labels = [(middle + total * share) / 0.1 for total in sharing.totals]
+    point = np.concatenate([middle, np.log(share)])
+    np.testing.assert_allclose(sharing._normal(range(2), point, 1.0)[0], point @ point, rtol=1e-12)
+
+
 @pytest.mark.slow
 def test_shared_charges(monkeypatch):
     """Charges whose excess sits where surroundings say are found again; with equal shares they are not."""
