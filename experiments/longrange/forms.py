@@ -89,7 +89,7 @@ class LinearACE(LinearForm):
         own, degrees = super().terms(scale, charges), tuple(self.settings["neighbors"])
         if charges is None or not degrees:
             return own
-        seen = jp.ACE(CarriedDensity(self.descriptor.expansion), jp.TotalDegree(degrees))
+        seen = jp.ACE(CarriedDensity(density(self.species, self.settings)), jp.TotalDegree(degrees))
         return (*own, jp.AtomicPotential(seen, jp.Linear(scale=scale, roughness=seen.smoothness())))
 
     def head(self, descriptor, scale, charges):
@@ -158,9 +158,13 @@ FORMS = {"ace": LinearACE, "gap": GAP, "network": Network}
 
 def ace(species: tuple[str, ...], settings: dict) -> jp.ACE:
     """Of every set."""
+    return jp.ACE(density(species, settings), jp.TotalDegree(tuple(settings["degrees"])))
+
+
+def density(species: tuple[str, ...], settings: dict) -> jp.Density:
+    """Of its neighbours."""
     radial = jp.radial.Agnesi(settings["n_radial"], nearest=settings["nearest"])
-    density = jp.Density(species, PowerCutoff(settings["cutoff"]), radial, l_max=settings["l_max"], sigma=None, center_weight=0.0)
-    return jp.ACE(density, jp.TotalDegree(tuple(settings["degrees"])))
+    return jp.Density(species, PowerCutoff(settings["cutoff"]), radial, l_max=settings["l_max"], sigma=None, center_weight=0.0)
 
 
 def moments(descriptor: Descriptor, data: jp.Dataset, charges: longrange.ChargeModel | None) -> tuple[np.ndarray, np.ndarray]:
