@@ -11,7 +11,7 @@ from ase import Atoms
 import jaxpot as jp
 from jaxpot import longrange
 from jaxpot.cutoffs import PowerCutoff
-from jaxpot.descriptors import ChargePowers, Constant, Joined, OwnCharge
+from jaxpot.descriptors import CarriedDensity, ChargePowers, Constant, Joined, OwnCharge
 from jaxpot.descriptors.base import Descriptor, features_of_stack
 from jaxpot.graph import environments
 from jaxpot.heads import Head
@@ -79,11 +79,18 @@ class LinearForm(Form):
 
 
 class LinearACE(LinearForm):
-    """A linear ACE."""
+    """A linear ACE; with charges also one of neighbours that count by theirs."""
 
     def __init__(self, frames: list[Atoms], settings: dict):
         super().__init__(frames, settings)
         self.descriptor = ace(self.species, settings)
+
+    def terms(self, scale, charges=None):
+        own, degrees = super().terms(scale, charges), tuple(self.settings["neighbors"])
+        if charges is None or not degrees:
+            return own
+        seen = jp.ACE(CarriedDensity(density(self.species, self.settings)), jp.TotalDegree(degrees))
+        return (*own, jp.AtomicPotential(seen, jp.Linear(scale=scale, roughness=seen.smoothness())))
 
     def head(self, descriptor, scale, charges):
         smooth = self.descriptor.smoothness()
@@ -151,9 +158,13 @@ FORMS = {"ace": LinearACE, "gap": GAP, "network": Network}
 
 def ace(species: tuple[str, ...], settings: dict) -> jp.ACE:
     """Of every set."""
+    return jp.ACE(density(species, settings), jp.TotalDegree(tuple(settings["degrees"])))
+
+
+def density(species: tuple[str, ...], settings: dict) -> jp.Density:
+    """Of its neighbours."""
     radial = jp.radial.Agnesi(settings["n_radial"], nearest=settings["nearest"])
-    density = jp.Density(species, PowerCutoff(settings["cutoff"]), radial, l_max=settings["l_max"], sigma=None, center_weight=0.0)
-    return jp.ACE(density, jp.TotalDegree(tuple(settings["degrees"])))
+    return jp.Density(species, PowerCutoff(settings["cutoff"]), radial, l_max=settings["l_max"], sigma=None, center_weight=0.0)
 
 
 def moments(descriptor: Descriptor, data: jp.Dataset, charges: longrange.ChargeModel | None) -> tuple[np.ndarray, np.ndarray]:
