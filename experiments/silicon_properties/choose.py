@@ -32,7 +32,7 @@ FOLDS = 4
 SIX = np.triu_indices(3)  # entries of a virial, which is symmetric
 SCALES = (0.1, 1.0, 10.0)  # eV/Å, force a priori of every function
 OF_SQUARES = (1e-5, 1e-4, 1e-3, 1e-2)  # eV, prior of the quadratic coefficients, where the linear ones have 1 eV
-FORMS = {f"quadratic SNAP, 2J = {j}": ("SNAP", j) for j in (6, 4)}
+FORMS = {f"quadratic SNAP, 2J = {j}": ("SNAP", j) for j in (8, 6, 4)}
 FORMS |= {f"MTP, level {level}": ("MTP", level) for level in (22, 20, 18, 16)}
 FORMS |= {f"SNAP, 2J = {j}": ("SNAP", j) for j in (10, 8)}
 
