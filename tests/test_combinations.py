@@ -10,8 +10,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 import jaxpot as jp
+from jaxpot.cli import main
 from jaxpot.descriptors import element_channels
-from jaxpot.potentials.combinations import combinations, unseen
+from jaxpot.potentials.combinations import combinations, never_seen, unseen
 
 SPECIES = ("Cu", "Ag", "Au")
 
@@ -57,12 +58,13 @@ def test_counts():
     np.testing.assert_array_equal(combinations(SPECIES, np.array(3.2), padded), combinations(SPECIES, np.array(3.2), graph))
 
 
-def test_only_what_was_not_there_is_named(fitted, tmp_path):
+def test_only_what_was_not_there_is_named(fitted, tmp_path, capsys):
     assert unseen(fitted, jp.from_atoms(BINARIES[1], 4.5)) == ()
     names = unseen(fitted, jp.from_atoms(TERNARY, 4.5))
     assert names == ("Cu with Ag and Au around it", "Ag with Cu and Au around it", "Au with Cu and Ag around it")
     jp.save(tmp_path / "model.npz", fitted)
     assert unseen(jp.load(tmp_path / "model.npz"), jp.from_atoms(TERNARY, 4.5)) == names
+    assert never_seen(fitted) == names and main(["info", str(tmp_path / "model.npz")]) == 0 and names[0] in capsys.readouterr().out
     assert unseen(model(), jp.from_atoms(TERNARY, 4.5)) == ()  # nothing is known of its data
 
 

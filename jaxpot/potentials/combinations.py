@@ -2,7 +2,8 @@
 
 import functools
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,11 +63,21 @@ def unseen(model: Model, graph: Graph) -> tuple[str, ...]:
       model: fitted; where nothing is known of its data, nothing is said.
       graph: one structure.
     """
+    return _names(model, lambda term: np.asarray(combinations(term.species, term.reach, graph)) > 0)
+
+
+def never_seen(model: Model) -> tuple[str, ...]:
+    """All combinations of a model's elements that no structure of its fit had; none where nothing is known of its data."""
+    return _names(model, lambda term: True)
+
+
+def _names(model: Model, there: Callable[[AtomicPotential], Any]) -> tuple[str, ...]:
+    """Of the combinations that are there and were not seen."""
     out: dict[str, None] = {}
     for term in terms_of(model):
         if isinstance(term, AtomicPotential) and term.seen is not None:
-            new = (np.asarray(combinations(term.species, term.reach, graph)) > 0) & (np.asarray(term.seen) == 0)
-            for z, a, b in np.argwhere(new & np.triu(np.ones(new.shape[1:], bool))):
+            seen = np.asarray(term.seen)
+            for z, a, b in np.argwhere((seen == 0) & there(term) & np.triu(np.ones(seen.shape[1:], bool))):
                 around = term.species[a] if a == b else f"{term.species[a]} and {term.species[b]}"
                 out[f"{term.species[z]} with {around} around it"] = None
     return tuple(out)
