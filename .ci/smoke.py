@@ -24,7 +24,7 @@ ase.io.write("train.xyz", frames, format="extxyz")
 ase.io.write("start.xyz", frames[0] * (2, 2, 2), format="extxyz")
 for command in (
     "init train.xyz --test train.xyz --output cu.toml", "fit cu.toml --output cu", "evaluate cu/model.npz train.xyz", "info cu/model.npz",
-    "md cu/model.npz start.xyz --steps 20 --output run.xyz", "convert cu/model.npz cu.yace",
+    "md cu/model.npz start.xyz --steps 20 --output run.xyz", "convert cu/model.npz copy.npz",
 ):  # fmt: skip
     found = subprocess.run(["jaxpot", *command.split()], capture_output=True, text=True)
     if found.returncode:

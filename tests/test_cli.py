@@ -811,7 +811,7 @@ def test_bad_structures(folder, tmp_path, capsys, text, message):
 def test_other_bad_input(folder, tmp_path, capsys):
     model, data = folder / "lj.npz", folder / "train.xyz"
     assert "no model file" in refused(capsys, "evaluate", tmp_path / "none.npz", data)
-    assert "not in a format that is read: jaxpot, GAP of QUIP" in refused(capsys, "info", data)
+    assert "not in a format that is read: jaxpot, compiled, GAP of QUIP" in refused(capsys, "info", data)
     (tmp_path / "cut.npz").write_bytes(model.read_bytes()[:200])
     assert "cut.npz" in refused(capsys, "info", tmp_path / "cut.npz")
     jaxpot.save(tmp_path / "cutoff.npz", LJ.cutoff)

@@ -105,7 +105,7 @@ def test_every_published_file_is_named_here():
     "name", ["acejax_si_o3/model.npz", "lammps_mliap/Nb.uf3", "lammps_mliap/Ta_param.pod", "mlearn_mo_gap_example/GAPotential.soapparam"]
 )
 def test_in_no_format(name):
-    with pytest.raises(ValueError, match="not in a format that is read: jaxpot, GAP of QUIP, PACE"):
+    with pytest.raises(ValueError, match="not in a format that is read: jaxpot, compiled, GAP of QUIP, PACE"):
         jaxpot.io.read(PUBLISHED / name)
 
 

@@ -3,6 +3,7 @@
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.acsf import ACSF
 from jaxpot.descriptors.aev import AEV
+from jaxpot.descriptors.alike_elements import element_channels
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
 from jaxpot.descriptors.bispectrum import Bispectrum
 from jaxpot.descriptors.bond_density import BondDensity
@@ -17,7 +18,6 @@ from jaxpot.descriptors.crystals import CrystalDescriptor
 from jaxpot.descriptors.deep_pot import DeepPotSE
 from jaxpot.descriptors.density import Density, NeighborDensity, power_spectrum
 from jaxpot.descriptors.distances import InverseDistances
-from jaxpot.descriptors.element_channels import element_channels
 from jaxpot.descriptors.expansion import Expansion, GraphExpansion, Invariants, LocalExpansion
 from jaxpot.descriptors.fchl import FCHL19
 from jaxpot.descriptors.global_soap import GlobalSOAP, StructureDescriptor

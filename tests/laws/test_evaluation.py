@@ -103,6 +103,7 @@ def test_save_and_load(name, tmp_path):
 
 
 EXCEPTIONS = {
+    "Exported": "a compiled program of any potential, without leaves, in test_exported.py",
     "StoredFeatures": "lives during one call of fit.train, in test_train.py",
     "StoredPrediction": "likewise",
     "TTM4F": "is of water alone, in longrange/test_ttm.py",
