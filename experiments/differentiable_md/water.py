@@ -37,6 +37,7 @@ from jaxpot.md import CSVR, System, blocks  # noqa: E402
 HERE = Path(__file__).resolve().parent
 BAR = 1e-4  # GPa
 MOLECULE = 18.015  # amu
+BLOCKS = 16  # of the trajectory that is examined
 AVOGADRO = 0.602214076  # molecules of 1 amu in 1 g/cm³, per Å³
 SPECIES = ("O",)
 WATER = {"epsilon": 0.268381, "sigma": 2.3925, "a": 1.8, "lam": 23.15, "gamma": 1.2, "cosine": -1 / 3}  # J. Phys. Chem. B 113, 4008 (2009)
@@ -46,16 +47,18 @@ SETTINGS = {
     "timestep": 5.0,  # fs
     "melt": 20.0,  # ps at 400 K, once
     "settle": 5.0,  # ps before states count, for every potential
-    "states": (200, 400),  # of the first turns, in which the ACE stays nothing, and of later ones
-    "first": 12,  # so many turns
+    # how many turns there are at the end of every stage, from how many states; `forces` is how far coefficients may be from nothing, by the force
+    # that they make, in eV/Å, and `least` the share of the states that must count after a step
+    "stages": (
+        {"turns": 12, "states": 200, "forces": 1e-9, "least": 0.15},
+        {"turns": 40, "states": 400, "forces": 0.03, "least": 0.4},
+        {"turns": 44, "states": 1000, "forces": 0.03, "least": 0.4},
+    ),
     "between": 0.25,  # ps between two states
     "knots": (2.3, 2.5, 2.65, 2.8, 2.95, 3.1, 3.3, 3.5, 3.8, 4.1, 4.5, 5.0, 5.5, 6.0, 6.6),  # Å, of the spline
-    "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15, "forces": 0.03},  # how far each may be from where it began; y in eV
-    # and of coefficients the force that they make, in eV/Å
+    "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15},  # how far each may be from where it began; y in eV
     "ace": {"cutoff": 4.2, "n_radial": 2, "l_max": 5, "degrees": (0, 6)},
     "sigma": (0.02, 0.02, 0.01),  # of g, of the density of angles, and of the pressure in GPa
-    "least": (0.15, 0.4),  # share of the states that must count after a step, likewise
-    "turns": 24,
     "check": {"states": 4000, "between": 0.1},
 }
 
@@ -204,7 +207,8 @@ def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
     shown = Distributions(liquid.length, settings["beads"])
 
     def sampled(potential: jp.Potential, turn: int) -> tuple:
-        states, places = liquid.sampled(potential, settings["states"][turn >= settings["first"]], settings["between"])
+        count = next(stage["states"] for stage in settings["stages"] if turn < stage["turns"])
+        states, places = liquid.sampled(potential, count, settings["between"])
         return states, jnp.stack([shown.of(place) for place in places])
 
     def means(potential: jp.Potential, found: tuple) -> jax.Array:
@@ -215,10 +219,10 @@ def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
     sigma = np.repeat(settings["sigma"], [len(shown.r), len(shown.theta), 1])
     melted = liquid.atoms.copy()
     melted.positions = np.asarray(liquid.melted)
-    for forces, least, turns in zip((1e-9, settings["widths"]["forces"]), settings["least"], (settings["first"], settings["turns"]), strict=True):
-        widths = widths_of(settings, first, melted, forces)
-        search = Search(first, widths, means, np.append(shown.goal, BAR), sigma, least=least, path=folder / "turns.json")
-        while len(search.turns) < turns:
+    for stage in settings["stages"]:
+        widths = widths_of(settings, first, melted, stage["forces"])
+        search = Search(first, widths, means, np.append(shown.goal, BAR), sigma, least=stage["least"], path=folder / "turns.json")
+        while len(search.turns) < stage["turns"]:
             turn = search.turn(sampled)
             both = shown.deviation(np.array(turn["means"]))
             own = f"g {both[0]:.2e}, angles {both[1]:.2e}, pressure {turn['means'][-1] / BAR:7.0f} bar"
@@ -230,9 +234,13 @@ def checked(settings: dict, liquid: Liquid, shown: Distributions, potential: jp.
     """What a longer trajectory says of a potential, with a figure."""
     began = time.monotonic()
     states, places = liquid.sampled(potential, **settings["check"])
-    found = np.mean([shown.of(place) for place in places], axis=0)
+    parts = np.array([shown.of(place) for place in places])
+    found = parts.mean(axis=0)
+    # what the mean squares have from the noise of a trajectory of this length, by the scatter of its sixteenths
+    blocks_of = parts.reshape(BLOCKS, -1, parts.shape[1]).mean(axis=1)
+    scatter = blocks_of.var(axis=0, ddof=1) / BLOCKS
     pressure = jax.jit(lambda potential, graphs: jax.lax.map(lambda graph: observables.thermal_pressure(potential, graph, liquid.temperature), graphs))
-    own = observables.block_average(np.asarray(pressure(potential, states.graphs)) / BAR, blocks=16)
+    own = observables.block_average(np.asarray(pressure(potential, states.graphs)) / BAR, blocks=BLOCKS)
     both = shown.deviation(found)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), constrained_layout=True)
     cut = len(shown.r)
@@ -244,7 +252,11 @@ def checked(settings: dict, liquid: Liquid, shown: Distributions, potential: jp.
     axes[1].set(xlabel="θ, degrees", ylabel="P(θ), 1/radian")
     figure.savefig(chart, dpi=110)
     plt.close(figure)
-    return {"g": both[0], "angles": both[1], "sum": sum(both), "pressure, bar": [float(own.mean), float(own.error)], "seconds": time.monotonic() - began}
+    noise = float(np.mean(scatter[:cut])), float(np.mean(scatter[cut:]))
+    return {
+        "g": both[0], "angles": both[1], "sum": sum(both), "of which noise": noise, "pressure, bar": [float(own.mean), float(own.error)],
+        "seconds": time.monotonic() - began,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
