@@ -7,7 +7,6 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import jaxpot as jp
-from jaxpot.descriptors import element_channels
 
 
 def term(n_max, degrees, scale, species=("Si",), **head):
@@ -107,27 +106,3 @@ def test_what_is_fitted_exactly_has_no_noise(data):
         jp.fit.levels(term(6, (8, 8, 8), 1e3) + MODEL.terms[2], data.subset([0]))
     with pytest.raises(ValueError, match="rounds"):
         jp.fit.levels(MODEL, data, rounds=0)
-
-
-def test_elements_differ_by_so_much_a_priori():
-    of = {difference: term(3, (2,), 2.0, ("Si", "C", "O"), difference=difference) for difference in (0.3, 1e3, None)}
-    covariance = np.linalg.inv(of[0.3].precision())
-    own = of[0.3].descriptor.n_features
-    np.testing.assert_allclose(np.diagonal(covariance), 4.0)
-    np.testing.assert_allclose(covariance[0, [own, 2 * own, 1, own + 1]], [4 / 1.09, 4 / 1.09, 0, 0], atol=1e-12)
-    np.testing.assert_allclose(of[1e3].precision(), of[None].precision(), rtol=1e-5, atol=1e-6)
-    one = [term(3, (2,), 2.0, difference=difference).precision() for difference in (0.1, None)]
-    np.testing.assert_allclose(*one, rtol=1e-13)
-
-
-def test_channels_of_elements():
-    channels = element_channels(("Mo", "Nb", "Ta", "W"), 4, 0.3)
-    np.testing.assert_allclose(channels[:, 0], 1)
-    np.testing.assert_allclose(np.mean(channels**2, axis=0), [1, 0.09, 0.09, 0.09])
-    np.testing.assert_allclose(channels.T @ channels, np.diag([4, 0.36, 0.36, 0.36]), atol=1e-12)
-    np.testing.assert_allclose(element_channels(("Mo", "Nb", "Ta", "W"), 2), channels[:, :2])
-    assert element_channels(("Si",)).tolist() == [[1.0]]
-    assert np.linalg.matrix_rank(element_channels(("Ce", "Pr", "Nd"), 3)) == 3
-    for bad in ({"n": 0}, {"difference": 0.0}):
-        with pytest.raises(ValueError, match="element_channels"):
-            element_channels(("Si", "C"), **bad)

@@ -121,9 +121,7 @@ class _State(NamedTuple):
     converged: bool
 
 
-def _climb(
-    kinds: tuple[str, ...], sums: tuple[np.ndarray, ...], parts: list[slice], free: list[bool], common: bool, rounds: int
-) -> _State:
+def _climb(kinds: tuple[str, ...], sums: tuple[np.ndarray, ...], parts: list[slice], free: list[bool], common: bool, rounds: int) -> _State:
     """Repeats MacKay's two rules, from the levels as they are given."""
     from scipy.linalg import cho_factor, cho_solve
 
@@ -142,14 +140,16 @@ def _climb(
         inverse = cho_solve(factor, np.eye(len(mean)))
         rest = squares - 2 * projected @ mean + (grams @ mean) @ mean
         undetermined = counts - np.sum(inverse * grams, axis=(1, 2)) * noise**-2
-        exact = (rest <= _EXACT * squares) | (undetermined <= 0)
+        sizes_of = squares
+        if common:
+            rest, undetermined, sizes_of = (np.full(len(kinds), np.sum(x)) for x in (rest, undetermined, squares))
+        exact = (rest <= _EXACT * sizes_of) | (undetermined <= 0)
         if np.any(exact):
-            kind = kinds[np.argmax(exact)]
+            kind = ", ".join(kinds) if common else kinds[np.argmax(exact)]
             raise ValueError(f"fit.levels: the labels of {kind} are fitted exactly, so they do not say how noisy they are; give more of them")
         determined = sizes - np.array([np.trace(inverse[part, part]) for part in parts]) * scales**-2
-        sizes_found = np.sqrt(np.array([mean[part] @ mean[part] for part in parts]) / np.maximum(determined, _NOTHING))
-        moved = np.sqrt(rest / undetermined) if not common else np.full(len(kinds), np.sqrt(np.sum(rest) / np.sum(undetermined)))
-        found = np.where(np.array(free) & (determined > _NOTHING), sizes_found, scales)
+        sized = np.sqrt(np.array([mean[part] @ mean[part] for part in parts]) / np.maximum(determined, _NOTHING))
+        moved, found = np.sqrt(rest / undetermined), np.where(np.array(free) & (determined > _NOTHING), sized, scales)
         converged = bool(np.max(np.abs(np.log(np.concatenate([moved / noise, found / scales])))) < _CHANGE)
         noise, scales = moved, found
     return _State(noise, scales, mean, curvature, evidence, converged)

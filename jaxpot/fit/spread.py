@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpot.checks import require_x64
 from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design_matrix import design
 from jaxpot.fit.posteriors import Posterior
@@ -32,9 +33,24 @@ def deviations(posterior: Posterior, data: Dataset | Iterable[Any], *, progress:
 
     Returns:
       Properties of every frame with deviations in place of values, in the same units; components of forces and virials have each their own.
+
+    Raises:
+      RuntimeError: without float64.
+      TypeError: for what is no Posterior.
+
+    Example:
+      >>> from ase import Atoms
+      >>> from jaxpot import AtomicPotential, Linear
+      >>> from jaxpot.descriptors import Constant
+      >>> from jaxpot.fit import posterior
+      >>> atoms = Atoms("H", info={"energy": -1.0})
+      >>> known = posterior(AtomicPotential(Constant(("H",)), Linear(scale=1e3)), [atoms] * 4, sigma=Properties(energy=0.2))
+      >>> float(deviations(known, [atoms])[0].energy).__round__(6)                            # 0.2 / √4
+      0.1
     """
     from jaxpot.fit.solver import _bar
 
+    require_x64("fit.deviations")
     if not isinstance(posterior, Posterior):
         raise TypeError(f"fit.deviations: expected a Posterior, got {type(posterior).__name__}; write posterior = jaxpot.fit.posterior(model, data)")
     data = Dataset.of(posterior.model, data, name="fit.deviations")

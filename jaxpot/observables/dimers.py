@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 
-from jaxpot.graph import from_atoms, pad
+from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.potentials.base import Potential, evaluate
 
 Array = jax.Array
@@ -40,11 +40,12 @@ def pair_curves(potential: Potential, radii: jax.typing.ArrayLike) -> dict[str, 
     return out
 
 
-def _at(graph, r: float):
+def _at(graph: Graph, r: float) -> Graph:
+    """Two atoms at this distance."""
     return graph.replace(positions=jnp.asarray(graph.positions).at[1, 0].set(r))
 
 
-def _energy(potential: Potential, graph) -> float:
+def _energy(potential: Potential, graph: Graph) -> float:
     return float(_evaluate(potential, graph))
 
 

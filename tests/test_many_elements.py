@@ -1,4 +1,4 @@
-"""What a model has seen around atoms of every element, and that predictions name the rest."""
+"""Many elements: priors and channels in which they are alike, what a model has seen around each, and that predictions name the rest."""
 
 import warnings
 
@@ -92,3 +92,32 @@ def test_every_fit_knows(fitted):
     updated = jp.fit.update(known, jp.Dataset.from_atoms([TERNARY], 4.5, sigma=jp.noise_levels(0.01, 0.1)))
     assert unseen(updated.model, jp.from_atoms(TERNARY, 4.5)) == ()
     jax.grad(lambda m: jp.evaluate(m, jp.from_atoms(TERNARY, 4.5)).energy)(fitted)
+
+
+def term(species, difference):
+    density = jp.Density(species, jp.cutoffs.PowerCutoff(3.6), jp.radial.Agnesi(3, nearest=2.35), l_max=2, sigma=None, center_weight=0.0)
+    return jp.AtomicPotential(jp.ACE(density, jp.TotalDegree((2,))), jp.Linear(scale=2.0, difference=difference))
+
+
+def test_elements_differ_by_so_much_a_priori():
+    of = {difference: term(("Si", "C", "O"), difference) for difference in (0.3, 1e3, None)}
+    covariance = np.linalg.inv(of[0.3].precision())
+    own = of[0.3].descriptor.n_features
+    np.testing.assert_allclose(np.diagonal(covariance), 4.0)
+    np.testing.assert_allclose(covariance[0, [own, 2 * own, 1, own + 1]], [4 / 1.09, 4 / 1.09, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(of[1e3].precision(), of[None].precision(), rtol=1e-5, atol=1e-6)
+    one = [term(("Si",), difference).precision() for difference in (0.1, None)]
+    np.testing.assert_allclose(*one, rtol=1e-13)
+
+
+def test_channels_of_elements():
+    channels = element_channels(("Mo", "Nb", "Ta", "W"), 4, 0.3)
+    np.testing.assert_allclose(channels[:, 0], 1)
+    np.testing.assert_allclose(np.mean(channels**2, axis=0), [1, 0.09, 0.09, 0.09])
+    np.testing.assert_allclose(channels.T @ channels, np.diag([4, 0.36, 0.36, 0.36]), atol=1e-12)
+    np.testing.assert_allclose(element_channels(("Mo", "Nb", "Ta", "W"), 2), channels[:, :2])
+    assert element_channels(("Si",)).tolist() == [[1.0]]
+    assert np.linalg.matrix_rank(element_channels(("Ce", "Pr", "Nd"), 3)) == 3
+    for bad in ({"n": 0}, {"difference": 0.0}):
+        with pytest.raises(ValueError, match="element_channels"):
+            element_channels(("Si", "C"), **bad)
