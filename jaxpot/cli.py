@@ -378,38 +378,9 @@ def _md(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    import numpy as np
+    from jaxpot.cli_info import info
 
-    from jaxpot.potentials.base import terms_of
-    from jaxpot.potentials.combinations import never_seen
-    from jaxpot.trees import walk
-
-    model = _potential(args.model)
-    leaves = [np.asarray(leaf) for _, leaf, _ in walk(model)]
-    heads = [getattr(term, "head", None) for term in terms_of(model)]
-    facts = {
-        "file": args.model,
-        "class": type(model).__name__,
-        "species": list(model.species),
-        "cutoff": float(model.reach),
-        "n_coefficients": sum(int(np.size(h.coefficients)) for h in heads if getattr(h, "coefficients", None) is not None),
-        "n_sparse_points": sum(h.n_coefficients for h in heads if type(h).__name__ == "SparseGP"),
-        "dtype": sorted({leaf.dtype.name for leaf in leaves if leaf.dtype.kind == "f"}),
-        "n_numbers": int(sum(leaf.size for leaf in leaves)),
-        "bytes": int(sum(leaf.nbytes for leaf in leaves)),
-        "never_seen": list(never_seen(model)),
-    }
-    if args.json:
-        print(json.dumps({**facts, "tree": str(model).splitlines()}))
-        return 0
-    print(f"{model}\n")
-    facts.update(species=" ".join(facts["species"]), cutoff=f"{facts['cutoff']:g} Å", dtype=" ".join(facts["dtype"]))
-    known = any(getattr(term, "seen", None) is not None for term in terms_of(model))
-    facts["never_seen"] = (", ".join(facts["never_seen"]) or "nothing: every combination of elements was in the fit") if known else "not known"
-    facts["bytes"] = f"{facts['bytes']} in memory, {Path(args.model).stat().st_size} on disk"
-    for name, value in facts.items():
-        print(f"{name.replace('_', ' '):<16} {value}")
-    return 0
+    return info(args, _potential(args.model))
 
 
 # --- convert and export ------------------------------------------------------------------------------------------------------

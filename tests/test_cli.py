@@ -632,6 +632,18 @@ def test_info(folder, capsys):
     assert main(["info", str(folder / "out" / "model.npz"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["n_coefficients"] == facts["n_sparse_points"] == 4 and facts["species"] == ["Si"] and facts["dtype"] == ["float64"]
+    assert 0 < facts["float32_error"] < 1e-3 and f"float32 costs    {facts['float32_error']:.1e} eV per atom at its sparse points" in text
+
+
+def test_info_on_float32(tmp_path, capsys):
+    """Where there are no sparse points nothing is claimed; what is refused says why."""
+    one = jaxpot.heads.References(features=-np.ones((1, 1)), kinds=np.zeros(1, int))
+    head = jaxpot.SparseGP(jaxpot.kernels.SquaredExponential(1.0), references=one, coefficients=np.ones(1))
+    refused = jaxpot.AtomicPotential(jaxpot.descriptors.TwoBody(("Si",), jaxpot.CosineCutoff(3.0, width=1.0)), head)
+    for model, line in ((jaxpot.IsolatedAtoms({"Si": 1.0}), "measured on structures alone, by jaxpot.float32_error"), (refused, "refused: SparseGP was made in float64")):
+        jaxpot.save(tmp_path / "model.npz", model)
+        assert main(["info", str(tmp_path / "model.npz")]) == 0
+        assert f"float32 costs    {line}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
