@@ -91,9 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     schema = command("schema", _schema, "Write the JSON schema of configurations, by which editors complete and check them.")
     schema.add_argument("output", metavar="JSON", nargs="?", default="jaxpot.schema.json", help="(default: %(default)s)")
 
-    plot = command("plot", _plot, "Draw the energies of pairs by their distance, or the history of a training.")
-    plot.add_argument("file", metavar="FILE", help="a model in any format that jaxpot reads, or history.json of a fit")
+    plot = command("plot", _plot, "Draw pair energies of a model, the history of a training, the learning curve of fits, or the spectrum of a trajectory.")
+    plot.add_argument("file", metavar="FILE", nargs="+", help="a model in any format that jaxpot reads; history.json of a fit; folders or errors.json of "
+                      "fits of several sizes; or a trajectory of `jaxpot md`")  # fmt: skip
     plot.add_argument("output", metavar="PNG", help="or another ending that matplotlib knows")
+    plot.add_argument("--dipoles", metavar="MODEL", help="of a trajectory: its infrared absorption, by the dipoles of this model")
+    plot.add_argument("--segment", type=int, metavar="FRAMES", help="of a spectrum; fewer are less noisy and resolve less (default: a quarter)")
+    plot.add_argument("--interval", type=float, metavar="FS", help="of a trajectory: the time between frames (default: as its frames say)")
 
     evaluate = command("evaluate", _evaluate, "Predict energies, forces, stresses and what else a model has, and compare with labels where there are any.")
     evaluate.add_argument("model", metavar="MODEL", help="a file of jaxpot, or of any code that jaxpot reads; of a posterior.npz deviations as well")
@@ -237,13 +241,9 @@ def _schema(args: argparse.Namespace) -> int:
 
 
 def _plot(args: argparse.Namespace) -> int:
-    from jaxpot.fit import plot_history
-    from jaxpot.observables import plot_pairs
+    from jaxpot.cli_plot import plot
 
-    history = args.file.endswith(".json")
-    (plot_history(json.loads(Path(args.file).read_text())) if history else plot_pairs(_potential(args.file))).savefig(args.output, dpi=150)
-    print(f"wrote {args.output}")
-    return 0
+    return plot(args, _model)
 
 
 def _cutoff(model: Any) -> float:
