@@ -88,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--output", metavar="DIR", help="where results go (default: the configuration's name with -fit)")
     fit.add_argument("--overwrite", action="store_true", help="replace the finished fit of another configuration in DIR")
 
-    schema = command("schema", _schema, "Write the JSON schema of configurations, by which editors complete and check them.")
-    schema.add_argument("output", metavar="JSON", nargs="?", default="jaxpot.schema.json", help="(default: %(default)s)")
+    schema = command("schema", _schema, "Write the JSON schema of configurations, by which editors complete and check them, or their reference.")
+    schema.add_argument("output", metavar="FILE", nargs="?", default="jaxpot.schema.json", help="JSON, or a page of Markdown, .md (default: %(default)s)")
 
     plot = command("plot", _plot, "Draw pair energies of a model, the history of a training, the learning curve of fits, or the spectrum of a trajectory.")
     plot.add_argument("file", metavar="FILE", nargs="+", help="a model in any format that jaxpot reads; history.json of a fit; folders or errors.json of "
@@ -234,7 +234,12 @@ def _fit(args: argparse.Namespace) -> int:
 
 def _schema(args: argparse.Namespace) -> int:
     from jaxpot.io.schema import schema
+    from jaxpot.io.schema_page import page
 
+    if args.output.endswith(".md"):
+        Path(args.output).write_text(page(schema()))
+        print(f"wrote {args.output}")
+        return 0
     Path(args.output).write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
     print(f"wrote {args.output}; as the first line of a configuration write\n  #:schema {args.output}")
     return 0
