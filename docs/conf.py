@@ -95,7 +95,19 @@ def _counted(app, docname, source):
         source[0] = source[0].replace("   **Total running time", note + "   **Total running time")
 
 
+def _configuration(app):
+    """The reference of configurations, from the same classes as `jaxpot schema`."""
+    from jaxpot.io.schema import schema
+    from jaxpot.io.schema_page import page
+
+    path, text = Path(app.srcdir, "generated", "configuration.md"), page(schema())
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
 def setup(app):
+    app.connect("builder-inited", _configuration)
     app.connect("autodoc-process-docstring", _escaped)
     app.connect("autodoc-skip-member", _once)
     app.connect("autodoc-process-signature", _fields)

@@ -30,7 +30,7 @@ from jaxpot.potentials.tensors import Polarizability
 from jaxpot.precision import cast
 from jaxpot.properties import Properties
 from jaxpot.radial.gto import GTO
-from jaxpot.structures import diagnose
+from jaxpot.structures import diagnose, float32_error
 from jaxpot.trees import free, leaf, positive, pytree, static
 
 if TYPE_CHECKING:
@@ -58,13 +58,12 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "ACE", "GTO", "MLP", "SOAP", "AtomicPotential", "Calculator", "CosineCutoff", "Dataset", "Density", "Descriptor", "Environment", "Expansion",
-    "Graph", "Head", "Invariants", "IsolatedAtoms", "LambdaSOAP", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "LocalExpansion",
-    "LocalPotential", "Polarizability", "PolynomialKernel", "Potential", "Properties", "SparseGP", "Sum", "TotalDegree", "active", "cast", "cutoffs",
-    "descriptors", "diagnose", "empirical", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "heads", "io", "kernels", "leaf",
-    "load", "longrange", "md", "molecules", "noise_levels", "observables", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation",
-    "rotate", "save", "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing",
-    "trajectories",
+    "ACE", "GTO", "MLP", "SOAP", "AtomicPotential", "Calculator", "CosineCutoff", "Dataset", "Density", "Descriptor", "Environment", "Expansion", "Graph",
+    "Head", "Invariants", "IsolatedAtoms", "LambdaSOAP", "Linear", "LinearHead", "LinearModel", "LocalDescriptor", "LocalExpansion", "LocalPotential",
+    "Polarizability", "PolynomialKernel", "Potential", "Properties", "SparseGP", "Sum", "TotalDegree", "active", "cast", "cutoffs", "descriptors",
+    "diagnose", "empirical", "environments", "evaluate", "fit", "float32_error", "free", "freeze", "from_atoms", "heads", "io", "kernels", "leaf", "load",
+    "longrange", "md", "molecules", "noise_levels", "observables", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation", "rotate",
+    "save", "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing", "trajectories",
 ]  # fmt: skip
 
 _SPACES = ("cutoffs", "descriptors", "empirical", "fit", "heads", "io", "kernels", "longrange", "molecules", "potentials", "radial", "tensors")

@@ -1,6 +1,6 @@
 """ASE: any potential as a calculator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ase.calculators.calculator as ase_calculator
@@ -9,17 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import check_jax
+from jaxpot.fit.posteriors import Posterior
+from jaxpot.fit.spread import deviations_of
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential, predicts_more
 from jaxpot.potentials.combinations import unseen, warn_of_unseen
 from jaxpot.precision import in_own_precision
-from jaxpot.properties import OBSERVABLES
+from jaxpot.properties import OBSERVABLES, Properties
 from jaxpot.structures import diagnose
 
 _SHORTEST = 0.1  # Å; the search radius of a potential without neighbours
 _ready = jax.jit(prepare)
 _compute = jax.jit(lambda potential, graph: potential.properties(graph))  # of one that is prepared
+_spread = jax.jit(deviations_of)
+_DEVIATION = "_deviation"  # of names, as in files that `jaxpot evaluate` writes
 
 
 class Calculator(ase_calculator.Calculator):
@@ -31,8 +35,12 @@ class Calculator(ase_calculator.Calculator):
     moved more than half the skin, or cell, pbc or numbers have changed. Slots are added in steps, so that JAX recompiles
     rarely.
 
+    Of a posterior it computes also what the fit leaves open, as `fit.deviations` does without the noise of labels: `energy_deviation`,
+    `forces_deviation` and, in a periodic structure, `stress_deviation`, in the shapes and units of what they are deviations of, and only where one
+    is asked for, by `atoms.calc.get_property("forces_deviation", atoms)`.
+
     Args:
-      potential: any potential.
+      potential: any potential, or the Posterior of one.
       skin: in Å.
       charge: total charge, in e; what `atoms` say of charges does not count.
       field: outer electric field, shape [3], in V/Å.
@@ -60,7 +68,7 @@ class Calculator(ase_calculator.Calculator):
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Potential | Posterior,
         *,
         skin: float = 0.5,
         charge: float = 0.0,
@@ -68,8 +76,10 @@ class Calculator(ase_calculator.Calculator):
         max_atoms: int | None = None,
     ):
         super().__init__()
+        self._posterior = potential if isinstance(potential, Posterior) else None
+        potential = potential if self._posterior is None else self._posterior.model
         if not isinstance(potential, Potential):
-            raise TypeError(f"Calculator: expected a potential, got {type(potential).__name__}")
+            raise TypeError(f"Calculator: expected a potential or the posterior of one, got {type(potential).__name__}")
         if not skin >= 0:
             raise ValueError(f"Calculator: skin must be a number of Å >= 0, got {skin}")
         check_jax()
@@ -79,6 +89,9 @@ class Calculator(ase_calculator.Calculator):
         self.max_atoms = max_atoms
         if predicts_more(potential):  # what, its results say
             self.implemented_properties = [result for observable in OBSERVABLES.values() for result in observable.ase]
+        if self._posterior is not None:
+            spread = [OBSERVABLES[name].ase[0] + _DEVIATION for name in ("energy", "forces", "virial")]
+            self.implemented_properties = [*self.implemented_properties, *spread]
         with in_own_precision(potential) as own:
             self._ready = _ready(own)
         self._reach = float(potential.reach)
@@ -86,20 +99,30 @@ class Calculator(ase_calculator.Calculator):
         self._named: set[str] = set()
 
     def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ase_calculator.all_changes) -> None:
-        """Fills `results` with everything implemented; ASE calls it when something has changed."""
+        """Fills `results` with everything implemented, with deviations where one is among the properties; ASE calls it when something has changed."""
         super().calculate(atoms, properties, system_changes)
-        with in_own_precision(self.potential) as own:
+        asked = any(name.endswith(_DEVIATION) for name in properties)
+        if system_changes or not (asked and self.results):
+            self.results = self._results(self.potential, lambda own, graph: _compute(self._ready, graph))
+        if asked:
+            found = self._results(self._posterior, _spread)
+            self.results |= {name + _DEVIATION: abs(value) for name, value in found.items() if name + _DEVIATION in self.implemented_properties}
+
+    def _results(self, model: Potential | Posterior, function: Callable[[Any, Graph], Properties]) -> dict[str, Any]:
+        """What a function of the model and the structure gives, under the names that ASE has for it."""
+        with in_own_precision(model) as own:
             graph = self._current_graph()
-            found = jax.tree_util.tree_map(lambda x: np.asarray(x, float), _compute(self._ready, graph))
+            found = jax.tree_util.tree_map(lambda x: np.asarray(x, float), function(own, graph))
             if not all(np.all(np.isfinite(x)) for x in jax.tree_util.tree_leaves(found)):
-                causes = diagnose(own, graph) or ("no cause found; do two atoms lie at the same place?",)
+                causes = diagnose(getattr(own, "model", own), graph) or ("no cause found; do two atoms lie at the same place?",)
                 raise RuntimeError("the potential gives results that are not finite: " + "; ".join(causes))
         volume = self.atoms.get_volume() if self.atoms.cell.rank == 3 and np.any(self.atoms.pbc) else None
-        self.results = {}
+        results: dict[str, Any] = {}
         for name, observable in OBSERVABLES.items():
             if (value := getattr(found, name)) is not None:
                 value = value[: len(self.atoms)] if observable.per_atom else value
-                self.results |= observable.results(value if value.ndim else float(value), volume)
+                results |= observable.results(value if value.ndim else float(value), volume)
+        return results
 
     def _current_graph(self) -> Graph:
         """The Graph of `self.atoms`, with the old lists where they still hold."""
@@ -129,7 +152,7 @@ class Calculator(ase_calculator.Calculator):
         )
 
 
-def as_calculator(potential: Potential | Calculator, charge: float = 0.0) -> Calculator:
+def as_calculator(potential: Potential | Posterior | Calculator, charge: float = 0.0) -> Calculator:
     """A calculator of a potential, or the one that is given.
 
     Raises:

@@ -88,12 +88,16 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--output", metavar="DIR", help="where results go (default: the configuration's name with -fit)")
     fit.add_argument("--overwrite", action="store_true", help="replace the finished fit of another configuration in DIR")
 
-    schema = command("schema", _schema, "Write the JSON schema of configurations, by which editors complete and check them.")
-    schema.add_argument("output", metavar="JSON", nargs="?", default="jaxpot.schema.json", help="(default: %(default)s)")
+    schema = command("schema", _schema, "Write the JSON schema of configurations, by which editors complete and check them, or their reference.")
+    schema.add_argument("output", metavar="FILE", nargs="?", default="jaxpot.schema.json", help="JSON, or a page of Markdown, .md (default: %(default)s)")
 
-    plot = command("plot", _plot, "Draw the energies of pairs by their distance, or the history of a training.")
-    plot.add_argument("file", metavar="FILE", help="a model in any format that jaxpot reads, or history.json of a fit")
+    plot = command("plot", _plot, "Draw pair energies of a model, the history of a training, the learning curve of fits, or the spectrum of a trajectory.")
+    plot.add_argument("file", metavar="FILE", nargs="+", help="a model in any format that jaxpot reads; history.json of a fit; folders or errors.json of "
+                      "fits of several sizes; or a trajectory of `jaxpot md`")  # fmt: skip
     plot.add_argument("output", metavar="PNG", help="or another ending that matplotlib knows")
+    plot.add_argument("--dipoles", metavar="MODEL", help="of a trajectory: its infrared absorption, by the dipoles of this model")
+    plot.add_argument("--segment", type=int, metavar="FRAMES", help="of a spectrum; fewer are less noisy and resolve less (default: a quarter)")
+    plot.add_argument("--interval", type=float, metavar="FS", help="of a trajectory: the time between frames (default: as its frames say)")
 
     evaluate = command("evaluate", _evaluate, "Predict energies, forces, stresses and what else a model has, and compare with labels where there are any.")
     evaluate.add_argument("model", metavar="MODEL", help="a file of jaxpot, or of any code that jaxpot reads; of a posterior.npz deviations as well")
@@ -230,20 +234,21 @@ def _fit(args: argparse.Namespace) -> int:
 
 def _schema(args: argparse.Namespace) -> int:
     from jaxpot.io.schema import schema
+    from jaxpot.io.schema_page import page
 
+    if args.output.endswith(".md"):
+        Path(args.output).write_text(page(schema()))
+        print(f"wrote {args.output}")
+        return 0
     Path(args.output).write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
     print(f"wrote {args.output}; as the first line of a configuration write\n  #:schema {args.output}")
     return 0
 
 
 def _plot(args: argparse.Namespace) -> int:
-    from jaxpot.fit import plot_history
-    from jaxpot.observables import plot_pairs
+    from jaxpot.cli_plot import plot
 
-    history = args.file.endswith(".json")
-    (plot_history(json.loads(Path(args.file).read_text())) if history else plot_pairs(_potential(args.file))).savefig(args.output, dpi=150)
-    print(f"wrote {args.output}")
-    return 0
+    return plot(args, _model)
 
 
 def _cutoff(model: Any) -> float:
@@ -378,38 +383,9 @@ def _md(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    import numpy as np
+    from jaxpot.cli_info import info
 
-    from jaxpot.potentials.base import terms_of
-    from jaxpot.potentials.combinations import never_seen
-    from jaxpot.trees import walk
-
-    model = _potential(args.model)
-    leaves = [np.asarray(leaf) for _, leaf, _ in walk(model)]
-    heads = [getattr(term, "head", None) for term in terms_of(model)]
-    facts = {
-        "file": args.model,
-        "class": type(model).__name__,
-        "species": list(model.species),
-        "cutoff": float(model.reach),
-        "n_coefficients": sum(int(np.size(h.coefficients)) for h in heads if getattr(h, "coefficients", None) is not None),
-        "n_sparse_points": sum(h.n_coefficients for h in heads if type(h).__name__ == "SparseGP"),
-        "dtype": sorted({leaf.dtype.name for leaf in leaves if leaf.dtype.kind == "f"}),
-        "n_numbers": int(sum(leaf.size for leaf in leaves)),
-        "bytes": int(sum(leaf.nbytes for leaf in leaves)),
-        "never_seen": list(never_seen(model)),
-    }
-    if args.json:
-        print(json.dumps({**facts, "tree": str(model).splitlines()}))
-        return 0
-    print(f"{model}\n")
-    facts.update(species=" ".join(facts["species"]), cutoff=f"{facts['cutoff']:g} Å", dtype=" ".join(facts["dtype"]))
-    known = any(getattr(term, "seen", None) is not None for term in terms_of(model))
-    facts["never_seen"] = (", ".join(facts["never_seen"]) or "nothing: every combination of elements was in the fit") if known else "not known"
-    facts["bytes"] = f"{facts['bytes']} in memory, {Path(args.model).stat().st_size} on disk"
-    for name, value in facts.items():
-        print(f"{name.replace('_', ' '):<16} {value}")
-    return 0
+    return info(args, _potential(args.model))
 
 
 # --- convert and export ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ makes another form of it, whose error is measured at its own points, or refuses.
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,8 +54,24 @@ def require_precision(model: Any, dtype: Any) -> None:
 
 @functools.singledispatch
 def in_float32(part: Any) -> Any:
-    """The same function in a form that bears float32, with its `error` there, in eV per atom; None where none is known. Rules stand with the forms."""
+    """The same function in a form that bears float32, with its `error` there, in eV per atom; None where none is known. Rules stand with the forms.
+
+    Of a form it is the form itself.
+    """
     return None
+
+
+def errors_at_points(tree: Any) -> list[float]:
+    """What float32 costs the forms of Gaussian processes that are in a tree, or that `cast` puts there, at their own points, in eV per atom."""
+    found = []
+
+    def look(part: Any) -> Any:
+        if getattr(part, "made_in", "float64") == "float64" and (form := in_float32(part)) is not None:
+            found.append(float(form.error))
+        return part
+
+    in_float64(lambda tree: rewrite(tree, look), tree)
+    return found
 
 
 def too_small(tree: Any, dtype: Any) -> list[str]:
@@ -72,7 +89,8 @@ def cast(tree: Any, dtype: Any, *, insist: bool = False) -> Any:
     """The same tree with its floating leaves in this dtype; integers and booleans stay.
 
     Sparse Gaussian processes of whole powers of the dot product, and of pairs, become `heads.ExpandedGP` and `heads.TabulatedGP` in float32, which are
-    made in float64, predict the same and have no variance. Their `error` is what float32 costs at their own sparse points.
+    made in float64, predict the same and have no variance. Their `error` is what float32 costs at their own sparse points; `float32_error` measures it
+    on structures, of any potential.
 
     Args:
       tree: a model, a graph, data, or any pytree of them.
@@ -84,11 +102,14 @@ def cast(tree: Any, dtype: Any, *, insist: bool = False) -> Any:
       TypeError: for a Gaussian process that has no such form, or one that loses more than 1 meV per atom, unless insisted; and for scales that are
         too small for the type.
 
+    Warns:
+      UserWarning: once, with what float32 costs the Gaussian processes for which there is another form.
+
     Example:
       >>> cast({"x": np.ones(2), "i": np.arange(2)}, "float32")["x"].dtype.name
       'float32'
     """
-    name = np.dtype(dtype).name
+    name, errors = np.dtype(dtype).name, []
 
     def remade(part: Any) -> Any:
         if getattr(part, "made_in", None) != "float64":
@@ -101,12 +122,16 @@ def cast(tree: Any, dtype: Any, *, insist: bool = False) -> Any:
             by = "" if form is None else f" by {form.error:.1e} eV per atom"
             what = f"cast: {type(part).__name__} was made in float64, and in {name} its energies would be wrong{by}"
             raise TypeError(f"{what}; {_OWN}; {_COLLAPSE}; {_INSIST}")
+        errors.append(form.error)
         return form
 
     if np.dtype(dtype).itemsize < 8:
         tree = rewrite(tree, remade)
         if name == "float32" and (wrong := too_small(tree, dtype)):
             raise TypeError(f"cast: {wrong[0]}; {_OWN}")
+    if errors:
+        what = f"cast: float32 costs {max(errors):.1e} eV per atom at the sparse points of the Gaussian processes, which are in another form now"
+        warnings.warn(f"{what}; on structures jaxpot.float32_error(model, atoms) measures it", stacklevel=2)
     return map_floating(lambda x: jnp.asarray(x, dtype), tree)
 
 

@@ -5,8 +5,9 @@ atoms and of neighbours; under `jit` and `vmap`, and where structures share thei
 """
 
 import functools
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ import numpy as np
 
 from jaxpot.graph import Graph, from_atoms, pad, to_atoms
 from jaxpot.neighbors import neighbor_pairs
-from jaxpot.precision import in_own_precision, too_small
+from jaxpot.passes import prepare
+from jaxpot.precision import cast, errors_at_points, in_float64, in_own_precision, too_small
 from jaxpot.trees import fields, is_pytree, walk
 from jaxpot.units import SYMBOLS
 
@@ -69,6 +71,77 @@ def takes_atoms(function: Callable[[Any, Graph], Any]) -> Callable[[Any, Any], A
         return found
 
     return opened
+
+
+class Float32Error(NamedTuple):
+    """What a potential in float32 deviates by from itself in float64.
+
+    Args:
+      energy: the largest deviation of an energy, in eV per atom.
+      forces: the largest deviation of a component of a force, in eV/Å; None at the points of Gaussian processes, which have none.
+    """
+
+    energy: float
+    forces: float | None
+
+
+def float32_error(potential: Any, structures: Any = None, *, insist: bool = False) -> Float32Error:
+    """What float32 costs a potential: on structures, or what it knows of itself.
+
+    Args:
+      potential: any potential; what is measured is `cast(potential, "float32")` against float64, both computed here, whatever the global setting.
+      structures: a Graph or `ase.Atoms`, or a list of them. None asks for the figure of the model's Gaussian processes at their own sparse points,
+        which needs no structures and is what `cast` decides by.
+      insist: as of `cast`, to see what a process loses that is refused.
+
+    Returns:
+      The largest deviations.
+
+    Raises:
+      TypeError: for what is no potential, and for a model that `cast` refuses.
+      ValueError: without structures, for models without such processes; for a structure for which the potential gives NaN, with the reason.
+
+    Example:
+      >>> from ase.build import bulk
+      >>> from jaxpot.cutoffs import PolynomialCutoff
+      >>> from jaxpot.empirical import LennardJones
+      >>> argon = LennardJones(("Ar",), epsilon=0.0104, sigma=3.405, cutoff=PolynomialCutoff(8.5, width=2.0))
+      >>> float32_error(argon, bulk("Ar", cubic=True)).energy < 1e-6
+      True
+    """
+    if not hasattr(potential, "energies"):
+        raise TypeError(f"float32_error: expected a potential, got {type(potential).__name__}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of cast, with the figure that is asked for
+        single = cast(potential, "float32", insist=insist)
+    if structures is None:
+        errors = [] if insist else errors_at_points(potential)
+        if not errors:
+            what = f"{type(potential).__name__} has no Gaussian process whose points would tell what float32 costs"
+            raise ValueError(f"float32_error: {what}; write jaxpot.float32_error(model, atoms), which measures it on structures")
+        return Float32Error(max(errors), None)
+    several = structures if isinstance(structures, list | tuple) else [structures]
+    if not several:
+        raise ValueError("float32_error: no structures; expected ase.Atoms, or a list of them")
+    found = [in_float64(functools.partial(_deviation, structure=one), (potential, single)) for one in several]
+    return Float32Error(*(float(np.max(values)) for values in zip(*found, strict=True)))
+
+
+@jax.jit
+def _energy_and_forces(potential: Any, graph: Graph) -> tuple[Any, Any]:
+    found = prepare(potential).properties(graph)
+    return found.energy, found.forces
+
+
+def _deviation(models: tuple[Any, Any], structure: Any) -> tuple[Any, Any]:
+    """Of the energy per atom, and the largest of a component of a force; in float64 mode."""
+    double, graph = cast((models[0], graph_of(models[0], structure)), "float64")
+    right, found = _energy_and_forces(double, graph), _energy_and_forces(models[1], cast(graph, "float32"))
+    energy, forces = (np.max(np.abs(np.asarray(x, float) - np.asarray(y, float)), initial=0.0) for x, y in zip(right, found, strict=True))
+    if not (np.isfinite(energy) and np.isfinite(forces)):
+        causes = (*diagnose(double, graph), *diagnose(models[1], cast(graph, "float32")))
+        raise ValueError("; ".join(dict.fromkeys(causes)) or f"{type(double).__name__} gives NaN for these atoms")
+    return energy / np.sum(np.asarray(graph.centers) > 0), forces
 
 
 def diagnose(model: Any, graph: Graph) -> tuple[str, ...]:

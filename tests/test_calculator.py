@@ -2,6 +2,7 @@
 
 import copy
 
+import ase.io
 import jax
 import numpy as np
 import pytest
@@ -13,7 +14,11 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 import jaxpot as jp
 from jaxpot import calculator
 from jaxpot.calculator import Calculator
+from jaxpot.fit.spread import deviations_of
+from jaxpot.precision import _switch
 from jaxpot.trees import set_fields
+
+spread = jax.jit(deviations_of)
 
 
 def soap_model(cutoff=3.5):
@@ -168,5 +173,57 @@ def test_messages(pair):
         atoms.get_potential_energy()
     with pytest.raises(ValueError, match="skin"):
         Calculator(pair, skin=-0.1)
-    with pytest.raises(TypeError, match="expected a potential, got str"):
+    with pytest.raises(TypeError, match="expected a potential or the posterior of one, got str"):
         Calculator("si.npz")
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    """Of few frames of two elements' energies alone, so that much is left open."""
+    data = []
+    for seed in range(3):
+        data.append(rattled(seed))
+        data[-1].info["energy"] = -24.0 + 0.1 * seed
+    return jp.fit.posterior(soap_model(cutoff=3.0) + jp.IsolatedAtoms({"Si": -3.0}), data, sigma=jp.Properties(energy=0.01))
+
+
+def test_deviations(posterior, monkeypatch, tmp_path):
+    """They are those of `fit.deviations`, and computed where one is asked for alone."""
+    atoms = rattled(seed=9)
+    atoms.calc = Calculator(posterior, max_atoms=10)
+    calls = []
+    monkeypatch.setattr(calculator, "_spread", lambda *arguments: calls.append(1) or spread(*arguments))
+    plain = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    assert not calls and not any("deviation" in name for name in atoms.calc.results)
+    (expected,) = jp.fit.deviations(posterior, [atoms], progress=False)
+    found = {name: atoms.calc.get_property(f"{name}_deviation", atoms) for name in ("energy", "forces", "stress")}
+    assert len(calls) == 1 and found["forces"].shape == (8, 3) and found["stress"].shape == (6,)
+    np.testing.assert_allclose(found["energy"], expected.energy, rtol=1e-9)
+    np.testing.assert_allclose(found["forces"], expected.forces, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found["stress"], (expected.virial / atoms.get_volume())[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)], rtol=1e-6, atol=1e-12)
+    for before, after in zip(plain, (atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()), strict=True):
+        np.testing.assert_array_equal(before, after)
+    ase.io.write(tmp_path / "a.xyz", atoms)  # which knows what to leave out
+    assert ase.io.read(tmp_path / "a.xyz").get_potential_energy() == pytest.approx(plain[0])
+    atoms.rattle(0.1, seed=3)
+    assert atoms.calc.get_property("energy_deviation", atoms) != found["energy"] and atoms.get_potential_energy() != plain[0]
+
+
+def test_deviations_where_there_are_none(posterior, pair):
+    atoms = rattled(seed=9)
+    atoms.calc = Calculator(pair)
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.calc.get_property("energy_deviation", atoms)
+    molecule = Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]])
+    molecule.calc = Calculator(posterior)
+    assert molecule.calc.get_property("energy_deviation", molecule) > 0
+    with pytest.raises(PropertyNotImplementedError):
+        molecule.calc.get_property("stress_deviation", molecule)
+
+
+def test_deviations_in_32_bit_mode(posterior):
+    atoms = rattled(seed=9)
+    exact = Calculator(posterior).get_property("energy_deviation", atoms)
+    with _switch()(False):
+        found = Calculator(posterior).get_property("energy_deviation", atoms)
+    np.testing.assert_allclose(found, exact, rtol=1e-9)

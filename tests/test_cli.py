@@ -4,10 +4,12 @@ import functools
 import gzip
 import json
 import operator
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import ase.io
 import jax
@@ -27,6 +29,9 @@ from jaxpot.io.config import model_from_table, table_from_model, to_toml
 from jaxpot.io.fit_config import read_config, resolve
 from jaxpot.io.start import mobile
 from jaxpot.md import driver
+from jaxpot.properties import OBSERVABLES
+
+ROOT = Path(__file__).resolve().parent.parent
 
 LJ = jaxpot.empirical.LennardJones(("Si",), epsilon=0.3, sigma=2.1, cutoff=jaxpot.cutoffs.PolynomialCutoff(3.4, width=1.0))
 
@@ -144,6 +149,39 @@ def test_the_schema_has_the_sections_and_refuses_what_fit_refuses(validator, fol
         assert not validator.is_valid(config | change), change
     resolved = tomllib.loads((folder / "out" / "config.resolved.toml").read_text())
     assert not list(validator.iter_errors(resolved))
+
+
+def test_the_page_of_the_schema_says_all_of_it(validator, tmp_path):
+    """Every section, class, key and kind, each once; and nothing else. The site is built with it."""
+    assert main(["schema", str(tmp_path / "reference.md")]) == 0
+    text, schema = (tmp_path / "reference.md").read_text(), validator.schema
+    parts = re.split(r"^(?:### \[(\w+)\]|\(class-\w+\)=\n\*\*(\w+)\*\*:)", text, flags=re.M)
+    found = {section or name: re.findall(r"^\| `(\w+)` \|", body, flags=re.M) for section, name, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)}
+    classes = {name: one for name, one in schema["$defs"].items() if name not in ("numbers", "terms")}
+    expected = {name: list(one.get("properties", {})) for name, one in schema["properties"].items()}
+    expected |= {name: [key for key in one["properties"] if key != "class"] for name, one in classes.items()}
+    assert found == expected and len(parts) == 1 + 3 * len(expected)
+    targets = re.findall(r"^\(([\w-]+)\)=$", text, flags=re.M)
+    assert len(set(targets)) == len(targets) and set(re.findall(r"\]\(#([\w-]+)\)", text)) <= set(targets)
+    conf, docs = (ROOT / "docs/conf.py").read_text(), [(ROOT / "docs" / name).read_text() for name in ("command_line.md", "index.md")]
+    assert 'Path(app.srcdir, "generated", "configuration.md"), page(schema())' in conf and all("generated/configuration" in page for page in docs)
+
+
+def test_defaults_of_the_schema_are_those_of_fit(validator, folder):
+    """Of sections by a configuration that says as little as may be, of classes by their signatures."""
+    config = tomllib.loads(CONFIG) | {"evidence": {"noise": ["energy"]}, "train": {}, "noise": {"forces": 0.1}}
+    config["data"] = {"train": "train.xyz", "test_index": ":"}
+    found, *_ = resolve(config, folder)
+    found["fit"] |= resolve(config | {"fit": {"method": "levels"}}, folder)[0]["fit"]
+    for section, one in validator.schema["properties"].items():
+        for key, own in one.get("properties", {}).items():
+            if "default" in own and key in found[section]:
+                assert found[section][key] == own["default"] or (section, key) == ("noise", "forces"), (section, key)
+    given = {(section, key) for section, one in validator.schema["properties"].items() for key, own in one.get("properties", {}).items() if "default" in own}
+    there = {(section, key) for section in found for key in found[section]}
+    assert {(section, key) for section, key in given - there} <= {("noise", name) for name in OBSERVABLES}
+    assert validator.schema["$defs"]["Density"]["properties"]["sigma"].get("default") is None
+    assert validator.schema["$defs"]["SparseGP"]["properties"]["delta"]["default"] == 1.0
 
 
 def test_plots(folder, tmp_path, capsys):
@@ -632,6 +670,18 @@ def test_info(folder, capsys):
     assert main(["info", str(folder / "out" / "model.npz"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["n_coefficients"] == facts["n_sparse_points"] == 4 and facts["species"] == ["Si"] and facts["dtype"] == ["float64"]
+    assert 0 < facts["float32_error"] < 1e-3 and f"float32 costs    {facts['float32_error']:.1e} eV per atom at its sparse points" in text
+
+
+def test_info_on_float32(tmp_path, capsys):
+    """Where there are no sparse points nothing is claimed; what is refused says why."""
+    one = jaxpot.heads.References(features=-np.ones((1, 1)), kinds=np.zeros(1, int))
+    head = jaxpot.SparseGP(jaxpot.kernels.SquaredExponential(1.0), references=one, coefficients=np.ones(1))
+    refused = jaxpot.AtomicPotential(jaxpot.descriptors.TwoBody(("Si",), jaxpot.CosineCutoff(3.0, width=1.0)), head)
+    for model, line in ((jaxpot.IsolatedAtoms({"Si": 1.0}), "measured on structures alone, by jaxpot.float32_error"), (refused, "refused: SparseGP was made in float64")):
+        jaxpot.save(tmp_path / "model.npz", model)
+        assert main(["info", str(tmp_path / "model.npz")]) == 0
+        assert f"float32 costs    {line}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

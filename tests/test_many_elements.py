@@ -2,10 +2,12 @@
 
 import warnings
 
+import ase.io
 import jax
 import numpy as np
 import optax
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
@@ -80,6 +82,24 @@ def test_predictions_warn(fitted):
         atoms.rattle(0.3, seed=1)
         atoms.get_potential_energy()  # said once
         jp.fit.report(fitted, BINARIES)
+
+
+def test_dynamics_warns(fitted, tmp_path):
+    """At the start, and when atoms that the fit never had together meet; of each combination once."""
+    chain = Atoms("CuAgAu", [[0, 0, 0], [2.7, 0, 0], [7.5, 0, 0]], momenta=[[0, 0, 0], [0, 0, 0], [-60.0, 0, 0]])
+    options = {"ensemble": jp.md.NVE(timestep=1.0), "interval": 4, "progress": False}
+    start = jax.jit(jp.evaluate)(fitted, jp.from_atoms(chain, 4.5))
+    assert unseen(fitted, jp.from_atoms(chain, 4.5)) == () and np.all(np.isfinite(start.forces))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        jp.md.run(fitted, chain, tmp_path / "a.xyz", steps=40, **options)
+    said = [str(warning.message) for warning in said if "no structure of the fit had" in str(warning.message)]
+    frames = [unseen(fitted, jp.from_atoms(atoms, 4.5)) for atoms in ase.io.read(tmp_path / "a.xyz", ":")]
+    expected = [new for i, names in enumerate(frames) if (new := [name for name in names if not any(name in before for before in frames[:i])])]
+    assert expected and frames[0] == () and len(said) == len(expected)
+    assert all(text.startswith(f"md.run: no structure of the fit had {', '.join(new)};") for text, new in zip(said, expected, strict=True))
+    with pytest.warns(UserWarning, match="md.run: no structure of the fit had Cu with Ag and Au around it, Ag with Cu and Au around it, Au with"):
+        jp.md.run(fitted, ase.io.read(tmp_path / "a.xyz", -1)[[0, 1]] + Atoms("Au", [[2.0, 2.0, 0]]), tmp_path / "b.xyz", steps=1, **options)
 
 
 def test_every_fit_knows(fitted):

@@ -109,7 +109,10 @@ def fitted(zeta=4.0):
 def test_cast_measures():
     """What the process loses in float32 its form does not; where that would, or the points are no features yet, cast refuses."""
     model, graph = fitted(), jp.from_atoms(ATOMS, 4.0)
-    exact, single = catalog.evaluate(model, graph), jp.cast((model, graph), "float32")
+    with pytest.warns(UserWarning, match=r"cast: float32 costs \S+ eV per atom at the sparse points of the Gaussian processes") as said:
+        single = jp.cast((model, graph), "float32")
+    assert len(said) == 1
+    exact = catalog.evaluate(model, graph)
     found, plain = catalog.evaluate(*single), catalog.evaluate(*jp.cast((model, graph), "float32", insist=True))
     assert found.forces.dtype == jnp.float32 and single[0].head.error < 1e-4
     for result, low, high in ((found, 0.0, 1e-4), (plain, 1e-2, 1.0)):
@@ -124,6 +127,37 @@ def test_cast_measures():
     moving = model.with_points(jp.environments(graph, 4.0, ("Si",)))
     with pytest.raises(TypeError, match="energies would be wrong; leave it"):
         jp.cast(moving.with_coefficients(np.ones(moving.n_coefficients)), "float32")
+
+
+def test_float32_error():
+    """It is the difference of the two evaluations, the largest of several structures; and at its own points what `cast` measures, of the form likewise."""
+    model, other = fitted(), bulk("Si", cubic=True)
+    other.rattle(0.02, seed=5)
+    with pytest.warns(UserWarning, match="cast: float32 costs") as said:
+        single = jp.cast(model + jp.IsolatedAtoms({"Si": -158.5}), "float32")
+    assert len(said) == 1
+    expected = []
+    for atoms in (ATOMS, other):
+        graph = jp.from_atoms(atoms, 4.0)
+        right, wrong = catalog.evaluate(model, graph), catalog.evaluate(single.terms[0], jp.cast(graph, "float32"))
+        expected.append((abs(float(wrong.energy) - right.energy) / 8, np.max(np.abs(wrong.forces - right.forces))))
+    found = jp.float32_error(model, [ATOMS, jp.from_atoms(other, 4.0)])
+    np.testing.assert_allclose(found, np.max(expected, axis=0), rtol=0.5)  # round-off of two programs
+    assert 0 < found.energy < 1e-4 < 1e-2 < jp.float32_error(model, ATOMS, insist=True).energy
+    assert jp.float32_error(model) == jp.float32_error(single) == (single.terms[0].head.error, None)
+
+
+def test_float32_error_says_what_it_lacks():
+    with pytest.raises(ValueError, match=r"IsolatedAtoms has no Gaussian process .* write jaxpot.float32_error\(model, atoms\)"):
+        jp.float32_error(jp.IsolatedAtoms({"Si": 0.0}))
+    with pytest.raises(TypeError, match="SparseGP was made in float64"):
+        jp.float32_error(of_distances(), ATOMS)
+    with pytest.raises(TypeError, match="expected a potential, got Dipole"):
+        jp.float32_error(dipole(), ATOMS)
+    with pytest.raises(ValueError, match="no structures"):
+        jp.float32_error(fitted(), [])
+    with pytest.raises(ValueError, match="the model knows Si, but the structure contains Ge"):
+        jp.float32_error(fitted(), bulk("Ge"))
 
 
 def test_scales_that_float32_does_not_hold():
@@ -213,6 +247,7 @@ def moved():
     found = jp.md.run(gp, atoms, folder + "/run.xyz", ensemble=jp.md.NVE(temperature=300.0, timestep=0.001), steps=2, interval=1, progress=False)
     return ase.io.read(folder + "/run.xyz", 0).get_potential_energy()
 tried("md", moved)
+tried("measured", lambda: jp.float32_error(gp, atoms).energy)
 tried("insisted", lambda: jax.jit(jp.evaluate)(jp.cast(gp, "float32", insist=True), graph).energy)
 tried("saved again", lambda: jp.evaluate(jp.load(jp.save(folder + "/again.npz", gp)), graph).energy)
 tried("collapsed", lambda: jax.jit(jp.evaluate)(jp.tabulate(gp), graph).energy)
@@ -248,6 +283,7 @@ def test_doors_compute_in_the_models_own_precision(way, in_32_bit_mode):
 
 
 def test_32_bit_mode_casts_in_float64(in_32_bit_mode):
+    assert 0 < in_32_bit_mode["measured"] < 1e-4
     exact = float(catalog.evaluate(gaussian_process(), jp.from_atoms(ATOMS, 4.0)).energy)
     assert abs(in_32_bit_mode["cast"] - exact) < 1e-3 < abs(in_32_bit_mode["insisted"] - exact)
 

@@ -136,7 +136,8 @@ def test_constants_that_lack_are_named():
         one.calc = SinglePointCalculator(one, energy=one.get_potential_energy() - 100 * len(one), forces=one.get_forces())
     with pytest.warns(UserWarning, match=r"energies are -100.* write model \+ jaxpot.IsolatedAtoms.from_data"):
         jp.fit.linear(model, atoms, sigma=NOISE)
-    alone = jp.IsolatedAtoms.from_data(atoms)
+    alone = jp.IsolatedAtoms.from_data(iter(atoms))
+    assert jp.IsolatedAtoms.from_data(atoms[0]).values[0] == pytest.approx(atoms[0].get_potential_energy() / len(atoms[0]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         jp.fit.linear(model + alone, atoms, sigma=NOISE)

@@ -184,3 +184,42 @@ def plot_parity(data: Dataset, predictions: Sequence[Properties]) -> Any:
         axis.set(xlabel=f"label, {label}", ylabel=f"prediction, {label}", aspect="equal")
         axis.legend()
     return figure
+
+
+def plot_learning_curve(sizes: Sequence[int], reports: Sequence[Mapping], *, quantity: str = "rmse") -> Any:
+    """Errors over how many structures were fitted, a panel for every property, on logarithmic axes.
+
+    Args:
+      sizes: how many structures each model was fitted to; several models may have the same, of which the mean is drawn through all points.
+      reports: from `report`, of these models on the same structures, which none was fitted to.
+      quantity: "rmse" or "mae".
+
+    Returns:
+      A matplotlib Figure; write `figure.savefig("learning_curve.png")`.
+
+    Raises:
+      ValueError: for another quantity, not as many sizes as reports, fewer than two different sizes, or reports without a common property.
+
+    Example:
+      >>> reports = [{"all": {"forces": {"rmse": error, "mae": error, "n": 30, "unit": "eV/Å"}}} for error in (0.2, 0.1)]
+      >>> plot_learning_curve([10, 40], reports).axes[0].get_ylabel()
+      'RMSE, force component (eV/Å)'
+    """
+    from matplotlib.figure import Figure
+
+    if quantity not in ("rmse", "mae"):
+        raise ValueError(f'plot_learning_curve: quantity must be "rmse" or "mae", got {quantity!r}')
+    if len(sizes) != len(reports) or len(set(sizes)) < 2:
+        raise ValueError(f"plot_learning_curve: expected a size for every report, and two different ones, got {list(sizes)} for {len(reports)} reports")
+    names = [name for name in OBSERVABLES if all(name in errors.get("all", {}) for errors in reports)]
+    if not names:
+        raise ValueError("plot_learning_curve: the reports have errors of no common property")
+    figure = Figure(figsize=(4.2 * len(names), 3.6), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        unit, factor = OBSERVABLES[name].shown or (OBSERVABLES[name].error_unit, 1.0)
+        values = factor * np.array([errors["all"][name][quantity] for errors in reports])
+        different = np.unique(sizes)
+        axis.plot(different, [np.mean(values[np.asarray(sizes) == size]) for size in different])
+        axis.plot(sizes, values, "o", color=axis.lines[0].get_color())
+        axis.set(xlabel="structures fitted", ylabel=f"{quantity.upper()}, {OBSERVABLES[name].component} ({unit})", xscale="log", yscale="log")
+    return figure

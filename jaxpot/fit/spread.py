@@ -12,6 +12,7 @@ from jaxpot.data import Batch, Dataset
 from jaxpot.fit.design_matrix import design
 from jaxpot.fit.posteriors import Posterior
 from jaxpot.fit.rows import held, is_per_atom
+from jaxpot.graph import Graph
 from jaxpot.math.linalg import einsum, safe_norm
 from jaxpot.passes import condense
 from jaxpot.properties import Properties
@@ -62,13 +63,19 @@ def deviations(posterior: Posterior, data: Dataset | Iterable[Any], *, progress:
     return out
 
 
+def deviations_of(posterior: Posterior, graph: Graph) -> Properties:
+    """What the fit leaves open of a structure's energy [], forces [N, 3] and virial [3, 3], in the units of what they are deviations of."""
+    rows = design(condense(posterior.model), graph)
+    known = {name: safe_norm(einsum("...p,pq->...q", getattr(rows, name), jnp.asarray(posterior.factor))) for name in held(rows)}
+    return Properties(**known | {"energy": jnp.sqrt(posterior.variance(graph))})
+
+
 @jax.jit
 def _of_structure(posterior: Posterior, structure: Batch) -> Properties:
-    rows = design(condense(posterior.model), structure.graphs)
-    known = {name: safe_norm(einsum("...p,pq->...q", getattr(rows, name), jnp.asarray(posterior.factor))) for name in held(rows)}
-    known["energy"] = jnp.sqrt(posterior.variance(structure.graphs))
-    for name in set(known) & set(held(structure.sigma)):
-        level = getattr(structure.sigma, name)
+    known = deviations_of(posterior, structure.graphs)
+    noisy = {}
+    for name in set(held(known)) & set(held(structure.sigma)):
+        level, own = getattr(structure.sigma, name), getattr(known, name)
         noise = jnp.where(jnp.isfinite(level), level, 0.0)
-        known[name] = jnp.sqrt(known[name] ** 2 + noise.reshape(*noise.shape, *(1,) * (known[name].ndim - noise.ndim)) ** 2)
-    return Properties(**known)
+        noisy[name] = jnp.sqrt(own**2 + noise.reshape(*noise.shape, *(1,) * (own.ndim - noise.ndim)) ** 2)
+    return known.replace(**noisy)

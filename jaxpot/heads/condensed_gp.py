@@ -87,6 +87,12 @@ class TabulatedGP(Head):
 
 
 @in_float32.register
+def _itself(form: ExpandedGP | TabulatedGP) -> Any:
+    """It is such a form."""
+    return form
+
+
+@in_float32.register
 def _condensed(gp: SparseGP) -> Any:
     """Of kernels and points for which there is such a form, and where it bears float32."""
     known = gp.references

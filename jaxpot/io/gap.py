@@ -72,9 +72,9 @@ def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Pot
       species: the elements, for files whose descriptors name none (Z = 0).
 
     Returns:
-      A Sum of one AtomicPotential per kind of descriptor, the element blocks of which are together, a PairSpline where there is a core
-      potential, and IsolatedAtoms. Cutoffs and all other real numbers are leaves; sparse points keep their features. Atomic energies
-      are QUIP's, except that those of `distance_Nb` of order 3 are shared out among the atoms in another way.
+      A Sum of one AtomicPotential per kind of descriptor, the element blocks of which are together (two processes of one kind are two terms), a
+      PairSpline where there is a core potential, and IsolatedAtoms. Cutoffs and all other real numbers are leaves; sparse points keep their
+      features. Atomic energies are QUIP's, except that those of `distance_Nb` of order 3 are shared out among the atoms in another way.
 
     Raises:
       FileNotFoundError: if the file or one of its sparse-point files is missing.
@@ -91,8 +91,10 @@ def read_gap(path: str | Path, *, species: tuple[str, ...] | None = None) -> Pot
     params, has_core = gap_params(root, path)
     blocks = [_block(element, path, species) for element in params.find("gpSparse").findall("gpCoordinates")]
     merged: dict[Any, list[dict]] = {}
-    for block in blocks:
-        merged.setdefault(block["key"], []).append(block)
+    for i, block in enumerate(blocks):
+        # a term has each kind once; of two processes of one kind both are kept, each with its own points and variance
+        before = sum((other["key"], other["of"]) == (block["key"], block["of"]) for other in blocks[:i])
+        merged.setdefault((before, block["key"]), []).append(block)
     terms = [_term(together) for together in merged.values()]
     known = tuple(dict.fromkeys(s for term in terms for s in term.species))
     if has_core:
@@ -172,7 +174,7 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
         if center and SYMBOLS[center] not in symbols:
             raise ValueError(f"{label}: the centre Z={center} is not among the species {numbers}, which is not implemented")
         zeta = _zeta(element, label)
-        block |= {"symbols": symbols, "numbers": numbers, "kinds": [SYMBOLS[center] if center else symbols[0]], "zeta": zeta}
+        block |= {"symbols": symbols, "numbers": numbers, "kinds": [SYMBOLS[center] if center else symbols[0]], "zeta": zeta, "of": center}
         return block | {"key": (name, symbols, tuple(sorted(own.items())), zeta, block["delta"])}
     block["cutoff"] = CosineCutoff(real(settings, "cutoff", None, label), width=real(settings, "cutoff_transition_width", "0.5", label))
     if covariance != 1:
@@ -207,7 +209,7 @@ def _block(element: ElementTree.Element, path: Path, species: tuple[str, ...] | 
     if issubclass(cluster, TriangleDescriptor):
         block, kind, length = _triangle(block, element, kind, length, cluster)
     length = tuple(length)
-    block |= {"symbols": tuple(dict.fromkeys(kind)), "kinds": [kind], "length": length, "class": cluster}
+    block |= {"symbols": tuple(dict.fromkeys(kind)), "kinds": [kind], "length": length, "class": cluster, "of": cluster.name(kind)}
     # one term has one cutoff and one kernel; of triangles those of as many elements have one symmetry
     sort = len(set(kind)) if issubclass(cluster, TriangleDescriptor) else None
     return block | {"key": (cluster, sort, settings["cutoff"], settings.get("cutoff_transition_width"), length, block["delta"])}

@@ -19,6 +19,7 @@ from jaxpot.md.files import TrajectoryFile, trajectory_file
 from jaxpot.md.system import Observation, State, System
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential
+from jaxpot.potentials.combinations import never_seen, unseen, warn_of_unseen
 from jaxpot.precision import with_own_precision
 from jaxpot.structures import diagnose
 from jaxpot.trees import walk
@@ -31,6 +32,7 @@ _LOG = ("start", "t", "tt", "e", "te", "kelvin")  # sums of the summary
 _LINES = 20  # of the table printed during a run
 _ATTEMPTS = 8  # to give a neighbour list room
 _ready = jax.jit(prepare)  # tables of the potential, made once
+_graph = jax.jit(lambda system, state: system.graph(state))
 
 
 @with_own_precision
@@ -80,6 +82,9 @@ def run(
       ValueError: for bad arguments, or a structure for which the potential gives NaN, with `diagnose`'s reason.
       FileExistsError: if the trajectory exists.
       RuntimeError: if the trajectory became NaN, with the reason.
+
+    Warns:
+      UserWarning: for combinations of elements around an atom that no structure of the fit had, each once, at the start and where a frame has a new one.
     """
     from tqdm import tqdm
 
@@ -113,6 +118,7 @@ def run(
         _write(file, atoms, found, log, timestep)
         _store(kept, state.motion, log, settings)  # a run that is killed from here on can go on
 
+    strange = _named(potential, system, state, set(never_seen(potential)))
     begin, saved, next_line = log["step"], time.monotonic(), log["step"]
     bar = tqdm(total=steps, initial=begin, desc=name, unit="step", disable=None if progress is None else not progress)
     tqdm.write(f"{'step':>10} {'time ps':>10} {'T K':>10} {'E eV/atom':>14} {'drift meV/atom':>16}")
@@ -122,6 +128,7 @@ def run(
             log["step"] += n
             bar.update(n)
             _write(file, atoms, found, log, timestep)
+            strange = _named(potential, system, state, strange)
             if log["step"] >= next_line or log["step"] == steps:
                 next_line += max(1, (steps - begin) // _LINES)
                 off = 1e3 * (found.conserved - log["start"]) / len(atoms)
@@ -207,6 +214,13 @@ def _advanced(system: System, state: State, potential: Potential, n: int) -> tup
 def _observed(found: Observation) -> Observation:
     """The same on the host."""
     return jax.tree_util.tree_map(np.asarray, found)
+
+
+def _named(potential: Potential, system: System, state: State, strange: set[str]) -> set[str]:
+    """Of combinations of elements that the fit never had those that are not in this state either; warns of the others."""
+    new = tuple(name for name in unseen(potential, _graph(system, state)) if name in strange) if strange else ()
+    warn_of_unseen(new, "md.run")
+    return strange.difference(new)
 
 
 def _check(steps: int, interval: int, seed: int, skin: float) -> None:

@@ -150,6 +150,45 @@ def trajectory_file(path: Path) -> TrajectoryFile:
     return AseTrajectory(path) if ending == ".traj" else ExtendedXYZ(path)
 
 
+def is_trajectory(path: Path) -> bool:
+    """Whether a file of this name holds frames, by its ending."""
+    return path.suffix.lower() in (".xyz", ".extxyz", ".traj", *HDF5)
+
+
+def frames_of(path: Path) -> list[Any]:
+    """All frames of a trajectory as `ase.Atoms`, with momenta, and step, time and temperature in `info`, where it has them.
+
+    Raises:
+      ValueError: for a file without frames.
+    """
+    if path.suffix.lower() in HDF5:
+        found = _h5md_frames(path)
+    else:
+        import ase.io
+
+        found = list(ase.io.iread(path, ":"))
+    if not found:
+        raise ValueError(f"{path} has no frames")
+    return found
+
+
+def _h5md_frames(path: Path) -> list[Any]:
+    from ase import Atoms
+
+    with _h5py().File(path, "r", libver="latest", swmr=True) as file:
+        particles = file["particles/all"]
+        data = {_name(growing): growing[:] for growing in _growing(file)}
+        numbers, masses = particles["species"][:], particles["mass"][:]
+        pbc = [str(boundary) == "periodic" for boundary in particles["box"].attrs["boundary"]]
+    found = []
+    for i in range(len(data["step"])):
+        atoms = Atoms(numbers, data["position"][i], cell=data["edges"][i], pbc=pbc, masses=masses)
+        atoms.set_momenta(masses[:, None] * data["velocity"][i] / FEMTOSECOND)
+        atoms.info.update({name: data[name][i] for name in ("step", "time", "temperature", "conserved")})
+        found.append(atoms)
+    return found
+
+
 def numbers_of_frames(path: Path) -> dict[str, np.ndarray]:
     """Step, time, temperature, energy and conserved of every frame [F] of a trajectory.
 

@@ -1,12 +1,13 @@
 """The energies of atoms alone, as far as labelled structures tell them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxpot.labels import read_label, what_is_there
+from jaxpot.structures import is_atoms
 
 WORDS = ("lstsq", "isolated", "mean")
 _FAR = 5.0  # Å; the periodic images of what is marked as an isolated atom are further away
@@ -39,11 +40,11 @@ class IsolatedEnergies(NamedTuple):
         return f"energies of atoms alone ({self.how}), eV: {', '.join(map(one, self.values))}"
 
 
-def isolated_energies(frames: Sequence[Any], how: str, keys: Mapping[str, str] | None = None, path: str = "how") -> IsolatedEnergies:
+def isolated_energies(frames: Iterable[Any], how: str, keys: Mapping[str, str] | None = None, path: str = "how") -> IsolatedEnergies:
     """An energy per element from labelled structures.
 
     Args:
-      frames: `ase.Atoms` with labels.
+      frames: `ase.Atoms` with labels, one or several.
       how: "lstsq", the least-squares energies whose sums over atoms are nearest to those of the frames, per atom, and of all such those nearest to the
         mean; "isolated", the energies of frames that hold one atom and no periodicity, or are marked by config_type (or head) isolated_atom,
         IsolatedAtom, … in a periodic box with at least 5 Å between images; "mean", the mean energy per atom, for all elements.
@@ -56,6 +57,7 @@ def isolated_energies(frames: Sequence[Any], how: str, keys: Mapping[str, str] |
     words = ", ".join(f'"{word}"' for word in WORDS)
     if how not in WORDS:
         raise ValueError(f"{path} is {how!r}; expected {words} or a table such as {{Si = -158.54}}")
+    frames = [frames] if is_atoms(frames) else list(frames)
     species = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
     example = f"a table such as {{{', '.join(f'{symbol} = -158.54' for symbol in species)}}}"
     found = []

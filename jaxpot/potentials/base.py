@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -361,7 +361,7 @@ class IsolatedAtoms(LocalPotential):
         species_tuple(self.species, "IsolatedAtoms")
 
     @classmethod
-    def from_data(cls, frames: Sequence[Any], how: str = "lstsq", *, keys: Mapping[str, str] | None = None) -> "IsolatedAtoms":
+    def from_data(cls, frames: Iterable[Any], how: str = "lstsq", *, keys: Mapping[str, str] | None = None) -> "IsolatedAtoms":
         """Those that labelled structures tell: "lstsq", "isolated" or "mean", as `potentials.isolated_energies`, which also says how well.
 
         Example:

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import ase.build
 import jax
 import numpy as np
 import pytest
@@ -185,3 +186,31 @@ def test_refused(name, tmp_path):
 def test_a_path_comes_first():
     with pytest.raises(TypeError, match=r'the path comes first, got AtomicPotential; write write_gap\("gap.xml", potential\)'):
         write_gap(gp(PAIRS, SE), "a.xml")
+
+
+def pairs_of(kinds, coefficients, distances):
+    """Pairs with one sparse point of each kind."""
+    points = References(features=np.array(distances)[:, None], kinds=np.arange(len(kinds)), weights=np.ones(len(kinds)))
+    head = SparseGP(SquaredExponential(0.5), references=points, coefficients=np.array(coefficients))
+    return AtomicPotential(TwoBody(("Si", "C"), CosineCutoff(4.0, width=1.0), kinds), head)
+
+
+def spectra(seed):
+    soap = SOAP(Density(("Si",), CosineCutoff(4.0, width=1.0), EquispacedGaussians(3), l_max=2, sigma=0.5))
+    x = np.random.default_rng(seed).normal(size=(3, soap.n_features))
+    references = References(features=x / np.linalg.norm(x, axis=1)[:, None], kinds=np.zeros(3, int))
+    return AtomicPotential(soap, SparseGP(PolynomialKernel(2.0), references=references, coefficients=np.array([1.0, -2.0, 0.5])))
+
+
+def test_two_processes_of_one_kind_are_two_terms(tmp_path):
+    """The order of neighbours makes no other kind; each has its own points, whose variance is not that of them together."""
+    both = pairs_of((("Si", "C"), ("Si", "Si")), [0.1, -0.2], [2.0, 2.4]), pairs_of((("C", "Si"),), [0.3], [2.2])
+    constants = IsolatedAtoms({"Si": -158.5, "C": -147.0})
+    for model in (both[0] + both[1] + constants, spectra(0) + spectra(1) + IsolatedAtoms({"Si": 0.0})):
+        found = read_gap(write_gap(tmp_path / "gap.xml", model))
+        assert [term.head.n_coefficients for term in found.terms[:2]] == [term.head.n_coefficients for term in model.terms[:2]]
+        atoms = ase.build.bulk("SiC", "zincblende", a=4.36) if len(model.species) > 1 else ase.build.bulk("Si")
+        atoms.rattle(0.1, seed=1)
+        np.testing.assert_allclose(found(atoms), model(atoms), rtol=0, atol=1e-12)
+        write_gap(tmp_path / "again.xml", found)
+        assert read_gap(tmp_path / "again.xml") == found
