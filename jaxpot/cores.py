@@ -94,6 +94,9 @@ def shared_out(function: Callable[[Any], Any], stack: Any, n: int) -> Any:
     return jax.jit(part)(stack)
 
 
-def held_by_all(x: jax.Array, n: int) -> jax.Array:
-    """The same array, which, like its derivative, every one of n devices holds as a whole: a state that is stepped looks the same after every step."""
-    return jax.lax.with_sharding_constraint(x, NamedSharding(_mesh(n), P())) if n > 1 else x
+def held_by_all(tree: Any, n: int) -> Any:
+    """The same arrays, which, like their derivatives, every one of n devices holds as a whole: a state that is stepped looks the same after every step,
+    and nothing is compiled twice."""
+    if n == 1:
+        return tree
+    return jax.tree_util.tree_map(lambda x: jax.lax.with_sharding_constraint(x, NamedSharding(_mesh(n), P())), tree)

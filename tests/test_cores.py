@@ -108,8 +108,9 @@ def test_dynamics_are_those_of_one_core(monkeypatch):
     expected = moved()
     jax.clear_caches()
     monkeypatch.setattr(cores, "_used", 3)
+    monkeypatch.setattr("jaxpot.md.system.atoms_at_once", lambda: 8)
     found = moved()
-    assert len(found.position.sharding.device_set) == 3
+    assert len(found.position.sharding.device_set) == 3 and found.position.sharding.is_fully_replicated
     same((found.position, found.momentum), (expected.position, expected.momentum))
 
 

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax_md import quantity, space
 
+from jaxpot.cores import cores, held_by_all
+from jaxpot.descriptors.blocks import atoms_at_once
 from jaxpot.graph import Graph
 from jaxpot.jaxmd import energy
 from jaxpot.jaxmd_lists import moved, neighbor_list_graph, to_real
@@ -170,14 +172,14 @@ class System(Tree):
         """The state of the start; momenta that were not given are drawn with the key."""
         momenta = self._drawn(key) if self.momenta is None else self.momenta
         motion = self.ensemble.init(key, self._mechanics(self.neighbors, potential), self.positions, momenta)
-        return State(_as(motion, motion), self.neighbors)
+        return self._held(State(_as(motion, motion), self.neighbors))
 
     @jax.jit
     def step(self, state: State, potential: Potential) -> State:
         """The state a time step later."""
         neighbors = self._updated(state)
         motion = self.ensemble.step(state.motion, self._mechanics(neighbors, potential))
-        return State(_as(motion, state.motion), neighbors)
+        return self._held(State(_as(motion, state.motion), neighbors))
 
     @jax.jit
     def observe(self, state: State, potential: Potential) -> Observation:
@@ -217,6 +219,9 @@ class System(Tree):
         """
         motion = state.motion
         return State(motion, self.functions.allocate(motion.position, extra, **self._moving_box(motion)))
+
+    def _held(self, state: State) -> State:
+        return held_by_all(state, cores() if len(self.positions) > atoms_at_once() else 1)
 
     def _moving_box(self, motion: Any) -> dict[str, Array]:
         return {"box": self.ensemble.box(motion)} if isinstance(self.ensemble, CellEnsemble) else {}
