@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxpot import cutoffs, descriptors, empirical, fit, heads, io, kernels, longrange, molecules, potentials, radial, tensors
 from jaxpot import fused as _fused  # noqa: F401 - its rules are registered
+from jaxpot.cores import use_cores
 from jaxpot.data import Dataset
 from jaxpot.descriptors.ace import ACE
 from jaxpot.descriptors.base import Descriptor, LocalDescriptor
@@ -64,7 +65,7 @@ __all__ = [
     "descriptors", "diagnose", "empirical", "environments", "evaluate", "fit", "free", "freeze", "from_atoms", "heads", "io", "kernels", "leaf",
     "load", "longrange", "md", "molecules", "noise_levels", "observables", "positive", "potentials", "prepare", "pytree", "radial", "random_rotation",
     "rotate", "save", "sharding", "stack", "static", "strain", "tabulate", "tensors", "testing",
-    "trajectories",
+    "trajectories", "use_cores",
 ]  # fmt: skip
 
 _SPACES = ("cutoffs", "descriptors", "empirical", "fit", "heads", "io", "kernels", "longrange", "molecules", "potentials", "radial", "tensors")

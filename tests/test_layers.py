@@ -16,7 +16,7 @@ LAYERS = {
     "noise": 4, "data": 4, "streamed": 4, "fit": 4,
     "io": 5, "jaxmd": 5, "jaxmd_lists": 5, "md": 5, "calculator": 5, "sharding": 5, "trajectories": 5, "observables": 5, "active": 5,
     "cutoffs": 5, "kernels": 5, "empirical": 5, "molecules": 5, "tensors": 5, "testing": 5, "laws": 5,
-    "trees": 0,
+    "trees": 0, "cores": 0,
     "cli": 6, "cli_fit": 6, "cli_init": 6, "__main__": 6,
 }  # fmt: skip
 CORE = {"numpy", "jax", "optax", "flax", "jax_md", "ase", "scipy", "jaxlib"}

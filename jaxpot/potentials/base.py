@@ -11,6 +11,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from jaxpot.checks import poison, species_tuple
+from jaxpot.cores import cores, held_by_all
 from jaxpot.descriptors.blocks import atoms_at_once, atoms_per_block, block_size, map_blocks
 from jaxpot.graph import Environment, Graph, environments, only, strain, unusable
 from jaxpot.interface import Interface
@@ -145,7 +146,9 @@ class FastPotential(LocalPotential, Fast):
 
 def energies_carrying(potential: LocalPotential, graph: Graph, carried: Array | None = None) -> Array:
     """Atomic energies [N] of a local potential of atoms that carry [N, C]; None is nothing."""
-    energies = _energies(potential, environments(graph, potential.reach, potential.species, carried))
+    n = cores() if len(graph.neighbors) > atoms_per_block(potential, graph.neighbors.shape[1]) else 1
+    graph = graph.replace(positions=held_by_all(graph.positions, n))
+    energies = held_by_all(_energies(potential, environments(graph, potential.reach, potential.species, carried)), n)
     # what the gate poisoned must not be hidden by a mask
     return poison(energies, unusable(graph, potential.reach, potential.species))
 
