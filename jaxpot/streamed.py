@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxpot.data import Batch, Dataset, buckets, labels_of, searched
@@ -85,7 +86,7 @@ def _mark(paths: Sequence[Path], cutoff: float, sigma: Any, keys: Any, batch_siz
         sigma = (getattr(sigma, "__qualname__", repr(sigma)), code and (code.co_code, code.co_consts), cells)
     elif sigma is not None:
         sigma = {name: np.asarray(getattr(sigma, name)).tolist() for name in OBSERVABLES if getattr(sigma, name) is not None}
-    return hashlib.sha256(repr((1, places, float(cutoff), sigma, sorted((keys or {}).items()), batch_size)).encode()).hexdigest()
+    return hashlib.sha256(repr((1, jax.config.jax_enable_x64, places, float(cutoff), sigma, sorted((keys or {}).items()), batch_size)).encode()).hexdigest()
 
 
 def _pieces(path: Path) -> Iterator[_Piece]:
@@ -126,9 +127,11 @@ def _frames(piece: _Piece) -> list[Any]:
     return ase.io.read(io.StringIO(text), ":", format="extxyz")
 
 
-def _prepared(task: tuple[_Piece, float, Any]) -> tuple[list[Any], list[Graph]]:
-    """Frames and graphs of a piece; what workers do."""
-    piece, cutoff, keys = task
+def _prepared(task: tuple[_Piece, float, Any, bool]) -> tuple[list[Any], list[Graph]]:
+    """Frames and graphs of a piece; what workers do, in the precision of the process that asks them."""
+    piece, cutoff, keys, is_double = task
+    if jax.config.jax_enable_x64 != is_double:
+        jax.config.update("jax_enable_x64", is_double)
     frames = _frames(piece)
     try:
         return frames, searched(frames, cutoff, keys, piece.first)
@@ -142,7 +145,7 @@ def _read(folder: Path, pieces: Sequence[_Piece], settings: tuple, workers: int,
 
     cutoff, sigma, keys = settings
     left = [number for number in range(len(pieces)) if not (folder / f"piece_{number:06d}.npz").exists()]
-    tasks = [(pieces[number], cutoff, keys) for number in left]
+    tasks = [(pieces[number], cutoff, keys, jax.config.jax_enable_x64) for number in left]
     hidden = None if progress is None else not progress
     bar = tqdm(total=len(pieces), initial=len(pieces) - len(left), desc="read", unit=f"×{_PIECE} structures", disable=hidden)
     if workers:
@@ -171,7 +174,7 @@ def _kept(folder: Path, numbers: Sequence[int], pieces: Sequence[_Piece], result
             raise ValueError(f"{piece.path}: {error}") from None
         arrays = {"sizes": np.array([graph.neighbors.shape for graph in graphs]), "wanted": np.array(sorted(wanted), str)}
         arrays["config_types"] = np.array([str(atoms.info.get("config_type", "default")) for atoms in frames])
-        n, k = arrays["sizes"].max(axis=0)
+        n, k = arrays["sizes"].max(axis=0).tolist()
         for name in _GRAPH:
             arrays[name] = np.stack([_wide(name, np.asarray(getattr(graph, name)), graph.neighbors.shape, n, k) for graph in graphs])
         for name in {name for found in labels for name in found}:
@@ -264,9 +267,10 @@ def _arranged(folder: Path, n_pieces: int, batch_size: int, mark: str) -> None:
                     _placed(arrays, piece, own, place[start + own, 1], n, k, shapes)
                 start += count
         for name, array in arrays.items():  # what fills up the last batch looks like its first structure, without atoms and labels
-            fill = np.array(bucket["ids"]) < 0
-            if fill.any():
-                array[fill] = {"target": np.nan, "sigma": np.inf}.get(name.split(".")[0], 0 if name in ("numbers", "charge") else array[0])
+            filled = np.array(bucket["ids"]) < 0
+            nothing = {"target": np.nan, "sigma": np.inf, "numbers": 0, "charge": 0}
+            if filled.any():
+                array[filled] = nothing.get(name.split(".")[0], array[len(array) - batch_size])
             array.flush()
     listed = {"mark": mark, "batch_size": batch_size, "buckets": plan, "labels": sorted(shapes), "config_types": types, "n_atoms": sizes[:, 0].tolist()}
     _written(folder / "data.json", listed)
