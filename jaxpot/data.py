@@ -121,33 +121,60 @@ class Dataset(Tree):
         frames = [frames] if is_atoms(frames) else list(frames)
         if wrong := [frame for frame in frames if not is_atoms(frame)]:
             raise TypeError(f"frames hold a {type(wrong[0]).__name__}; expected ase.Atoms, as ase.io.read(path, ':') returns them")
-        sigma = Properties() if sigma is None else sigma
-        if not (callable(sigma) or isinstance(sigma, Properties)):
-            raise TypeError(f"sigma is {sigma!r}; expected noise levels by property, such as jaxpot.noise_levels(energy=0.001, forces=0.1)")
         if not frames:
             raise ValueError("no frames; expected at least one ase.Atoms")
-        unknown = sorted(set(keys or {}) - {*SOURCES, *OUTER})
-        if unknown:
-            raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*SOURCES, *OUTER})}")
-        if not all(isinstance(key, str) for key in (keys or {}).values()):
-            raise ValueError(f"keys are {dict(keys or {})}; expected names, for example {{'energy': 'dft_energy'}}")
-        graphs, labels = [], []
-        wanted: set[str] = set()
-        for number, atoms in enumerate(frames):
-            try:
-                graphs.append(_on_host(from_atoms(atoms, cutoff, **_outer(atoms, keys))))
-                levels = sigma(atoms) if callable(sigma) else sigma
-                require_stated(atoms, levels)
-                asked = [name for name in OBSERVABLES if getattr(levels, name) is not None]
-                found = {name: label for name in asked if (label := read_label(atoms, name, keys)) is not None}
-                labels.append({name: _with_level(name, label, getattr(levels, name)) for name, label in found.items()})
-            except ValueError as error:
-                raise ValueError(f"frame {number}: {error}") from None
-            wanted.update(asked)
+        graphs = searched(frames, cutoff, keys)
+        labels, wanted = labels_of(frames, sigma, keys)
         for name in OBSERVABLES:
             if name in wanted and not any(name in found for found in labels):
                 raise ValueError(missing(name, frames, keys))
         return Dataset._bucketed(frames, graphs, *_filled(labels, [len(atoms) for atoms in frames]), batch_size)
+
+    @staticmethod
+    def from_files(
+        files: Any,
+        cutoff: float,
+        *,
+        folder: Any,
+        sigma: Properties | Callable[[Any], Properties] | None = None,
+        keys: Mapping[str, str] | None = None,
+        batch_size: int = 64,
+        workers: int = 0,
+        progress: bool | None = None,
+    ) -> "Dataset":
+        """Structures of files that need not fit into memory, prepared once in a folder; fits, `evaluate` and reports take it as any other.
+
+        What was killed goes on when called again, and what is finished is not done again, unless files (by size and time), cutoff, noise levels, keys
+        or batch size have changed. Batches are the same as those of `from_atoms`.
+
+        Args:
+          files: a path or several, of extended XYZ or anything that ASE reads, such as its data bases.
+          cutoff, sigma, keys, batch_size: as of `from_atoms`.
+          folder: where neighbour lists and labels are kept, 16 bytes for every neighbour of every atom; not to be moved while it is in use.
+          workers: processes that read and search neighbours; 0 is this one. A script that says more begins with `if __name__ == "__main__":`.
+          progress: True or False shows or hides the progress bar; None shows it on a terminal.
+
+        Raises:
+          FileNotFoundError: for a file that is not there.
+          ValueError: as `from_atoms`, with the number of the structure; for a file that changes while it is read, of which nothing is kept, a folder of
+            other files, or a batch that does not fit into memory.
+          OSError: where the disk has no room.
+
+        Example:
+          >>> import tempfile
+          >>> import ase.io
+          >>> from ase.build import bulk
+          >>> from jaxpot import noise_levels
+          >>> folder = tempfile.mkdtemp()
+          >>> ase.io.write(f"{folder}/train.xyz", [bulk("Cu", a=3.6)] * 3)
+          >>> len(Dataset.from_files(f"{folder}/train.xyz", cutoff=4.0, folder=f"{folder}/data"))
+          3
+        """
+        from jaxpot.streamed import from_files
+
+        return from_files(
+            files, cutoff, folder=folder, sigma=sigma, keys=keys, batch_size=batch_size, workers=workers, progress=progress
+        )  # fmt: skip
 
     @staticmethod
     def of(
@@ -177,7 +204,7 @@ class Dataset(Tree):
     def _bucketed(frames, graphs, targets, sigmas, batch_size) -> "Dataset":
         shapes = [graph.neighbors.shape for graph in graphs]
         batches, index = [], []
-        for ids in _buckets(shapes):
+        for ids in buckets(shapes):
             n, k = max(shapes[i][0] for i in ids), max(shapes[i][1] for i in ids)
             for start in range(0, len(ids), batch_size):
                 part = ids[start : start + batch_size]
@@ -262,24 +289,60 @@ class Dataset(Tree):
                     yield frame, jax.tree_util.tree_map(lambda x, position=position: x[position], batch)
 
 
-def _buckets(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
+def searched(frames: Sequence[Any], cutoff: float, keys: Mapping[str, str] | None, first: int = 0) -> list[Graph]:
+    """The graphs of frames, on the host; messages count them from the first."""
+    unknown = sorted(set(keys or {}) - {*SOURCES, *OUTER})
+    if unknown:
+        raise ValueError(f"keys: unknown properties {unknown}; expected some of {sorted({*SOURCES, *OUTER})}")
+    if not all(isinstance(key, str) for key in (keys or {}).values()):
+        raise ValueError(f"keys are {dict(keys or {})}; expected names, for example {{'energy': 'dft_energy'}}")
+    graphs = []
+    for number, atoms in enumerate(frames, first):
+        try:
+            graphs.append(_on_host(from_atoms(atoms, cutoff, **_outer(atoms, keys))))
+        except ValueError as error:
+            raise ValueError(f"frame {number}: {error}") from None
+    return graphs
+
+
+def labels_of(frames: Sequence[Any], sigma: Any, keys: Mapping[str, str] | None, first: int = 0) -> tuple[list[dict], set[str]]:
+    """Labels of frames, name -> (target, sigma), and the names for which any frame has noise levels; messages count frames from the first."""
+    sigma = Properties() if sigma is None else sigma
+    if not (callable(sigma) or isinstance(sigma, Properties)):
+        raise TypeError(f"sigma is {sigma!r}; expected noise levels by property, such as jaxpot.noise_levels(energy=0.001, forces=0.1)")
+    labels, wanted = [], set()
+    for number, atoms in enumerate(frames, first):
+        try:
+            levels = sigma(atoms) if callable(sigma) else sigma
+            require_stated(atoms, levels)
+            asked = [name for name in OBSERVABLES if getattr(levels, name) is not None]
+            found = {name: label for name in asked if (label := read_label(atoms, name, keys)) is not None}
+            labels.append({name: _with_level(name, label, getattr(levels, name)) for name, label in found.items()})
+        except ValueError as error:
+            raise ValueError(f"frame {number}: {error}") from None
+        wanted.update(asked)
+    return labels, wanted
+
+
+def buckets(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Structures that share one padded shape: buckets are merged while padding costs less than another compilation."""
-
-    def padded(ids: list[int]) -> int:
-        return len(ids) * max(shapes[i][0] for i in ids) * max(shapes[i][1] for i in ids)
-
     members: dict[tuple[int, int], list[int]] = {}
     for i, (n, k) in enumerate(shapes):
         members.setdefault((int(math.log(n) / math.log(_BUCKET)), int(math.log(k) / math.log(_BUCKET))), []).append(i)
-    buckets = [members[key] for key in sorted(members)]
-    while len(buckets) > 1:
-        pairs = [(padded(a + b) - padded(a) - padded(b), i, j) for i, a in enumerate(buckets) for j, b in enumerate(buckets[:i])]
+    found = [members[key] for key in sorted(members)]
+    sizes = [(len(ids), max(shapes[i][0] for i in ids), max(shapes[i][1] for i in ids)) for ids in found]
+
+    def both(a: tuple, b: tuple) -> tuple[int, int, int]:
+        return a[0] + b[0], max(a[1], b[1]), max(a[2], b[2])
+
+    while len(found) > 1:
+        pairs = [(math.prod(both(a, b)) - math.prod(a) - math.prod(b), i, j) for i, a in enumerate(sizes) for j, b in enumerate(sizes[:i])]
         added, i, j = min(pairs)
         if added > _COMPILATION:
             break
-        buckets[j] = sorted(buckets[j] + buckets[i])
-        del buckets[i]
-    return buckets
+        found[j], sizes[j] = sorted(found[j] + found[i]), both(sizes[j], sizes[i])
+        del found[i], sizes[i]
+    return found
 
 
 def _outer(atoms: Any, keys: Mapping[str, str] | None) -> dict[str, Any]:

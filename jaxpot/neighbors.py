@@ -37,7 +37,7 @@ def neighbor_pairs(atoms: Any, cutoff: float) -> tuple[np.ndarray, np.ndarray, n
     inside, wraps, owner, steps = _images(positions, short, cutoff)
     images = inside[owner] + steps @ short
     tree, tree_of_images = cKDTree(inside), cKDTree(images)
-    if _at_most(inside, images, cutoff) * _BYTES > _memory():
+    if _at_most(inside, images, cutoff) * _BYTES > memory():
         pairs = float(tree.count_neighbors(tree_of_images, cutoff))
         require_memory(_BYTES * pairs, pairs, short, cutoff)
     found = tree.sparse_distance_matrix(tree_of_images, cutoff, output_type="ndarray")
@@ -150,7 +150,7 @@ def _at_most(atoms: np.ndarray, images: np.ndarray, cutoff: float) -> float:
     return 27 * math.sqrt(squares)
 
 
-def _memory() -> int:
+def memory() -> int:
     """Of this machine, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
 
@@ -167,10 +167,10 @@ def require_memory(n_bytes: float, pairs: float, vectors: np.ndarray, cutoff: fl
     Raises:
       ValueError: with these numbers.
     """
-    if n_bytes > (memory := _memory()):
+    if n_bytes > memory():
         widths = ", ".join(f"{x:.3g}" for x in 1 / np.linalg.norm(_across(vectors), axis=0)) if len(vectors) else ""
         hint = f"the cell is {widths} Å wide across its periodic directions" if widths else "the atoms are that close to each other"
         raise ValueError(
             f"about {pairs:.2g} pairs of atoms lie within {cutoff:g} Å; to list them takes {n_bytes / 1e9:.2g} GB where this machine has "
-            f"{memory / 1e9:.2g} GB; {hint}: give positions and cell in Å, or a smaller cutoff"
+            f"{memory() / 1e9:.2g} GB; {hint}: give positions and cell in Å, or a smaller cutoff"
         )

@@ -13,7 +13,7 @@ LAYERS = {
     "neighbors": 1, "graph": 1, "properties": 1, "structures": 1, "ipi_driver": 5, "openmm_force": 5, "labels": 1,
     "descriptors": 2,
     "heads": 3, "potentials": 3, "fused": 3, "longrange": 3,
-    "noise": 4, "data": 4, "fit": 4,
+    "noise": 4, "data": 4, "streamed": 4, "fit": 4,
     "io": 5, "jaxmd": 5, "jaxmd_lists": 5, "md": 5, "calculator": 5, "sharding": 5, "trajectories": 5, "observables": 5, "active": 5,
     "cutoffs": 5, "kernels": 5, "empirical": 5, "molecules": 5, "tensors": 5, "testing": 5, "laws": 5,
     "trees": 0, "cores": 0,
