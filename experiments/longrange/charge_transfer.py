@@ -65,6 +65,11 @@ class Ladder:
         columns = (factor * np.array(list(self.settings[name].values())) for factor, name in ((hardness, "hardness"), (sigma, "sigma")))
         return longrange.QEq(self.species, chi, *columns, longrange.Direct())
 
+    @property
+    def covalent(self) -> longrange.GaussianCoulomb:
+        """Between charges with the widths of config.toml, which are covalent radii: what is not equilibrated chooses none."""
+        return longrange.GaussianCoulomb(self.species, np.array(list(self.settings["sigma"].values())))
+
     def local(self) -> longrange.LocalCharges:
         return self.form.local(0.1 * self.settings["scale_charges"])
 
@@ -194,7 +199,7 @@ def run(
     if 4 in rungs and settings["sharing"] and form != "network":
         charges, results["tried shares"] = shared(ladder, frames)
         keep("shared charges", charges, errors(charges, test, settings))
-        model = fitted(ladder.of_charges(charges, qeq.interaction), "energy", "forces")
+        model = fitted(ladder.of_charges(charges, ladder.covalent), "energy", "forces")
         keep("rung 4, shared", model, errors(model, test, settings))
     if 3 in rungs:
         local = fitted(ladder.local(), "charges")

@@ -13,6 +13,7 @@ from jaxpot import longrange
 from jaxpot.cutoffs import PowerCutoff
 from jaxpot.descriptors import CarriedDensity, ChargePowers, Constant, Joined, OwnCharge
 from jaxpot.descriptors.base import Descriptor, features_of_stack
+from jaxpot.descriptors.density import NeighborDensity
 from jaxpot.graph import environments
 from jaxpot.heads import Head
 from jaxpot.math.kernels import PolynomialKernel
@@ -40,6 +41,12 @@ class Form(abc.ABC):
         charges = {symbol: np.concatenate([a.arrays["mulliken_charge"][a.symbols == symbol] for a in frames]) for symbol in self.species}
         self.origin = np.array([np.mean(charges[symbol]) for symbol in self.species])
         self.constant = Constant(self.species)
+
+    @property
+    def _density(self) -> jp.Density:
+        """Of an atom's neighbours, of which an ACE is made."""
+        radial = jp.radial.Agnesi(self.settings["n_radial"], nearest=self.settings["nearest"])
+        return jp.Density(self.species, PowerCutoff(self.settings["cutoff"]), radial, l_max=self.settings["l_max"], sigma=None, center_weight=0.0)
 
     @abc.abstractmethod
     def head(self, descriptor: Descriptor, scale: float, charges: longrange.ChargeModel | None) -> Head:
@@ -79,23 +86,30 @@ class LinearForm(Form):
 
 
 class LinearACE(LinearForm):
-    """A linear ACE; with charges also one of neighbours that count by theirs."""
+    """A linear ACE; with charges also a smaller one times powers of the atom's own, and one of neighbours that count by theirs."""
 
     def __init__(self, frames: list[Atoms], settings: dict):
         super().__init__(frames, settings)
-        self.descriptor = ace(self.species, settings)
+        self.descriptor = ace(self._density, settings["degrees"])
 
     def terms(self, scale, charges=None):
-        own, degrees = super().terms(scale, charges), tuple(self.settings["neighbors"])
-        if charges is None or not degrees:
-            return own
-        seen = jp.ACE(CarriedDensity(density(self.species, self.settings)), jp.TotalDegree(degrees))
-        return (*own, jp.AtomicPotential(seen, jp.Linear(scale=scale, roughness=seen.smoothness())))
+        constant, own = super().terms(scale, charges)
+        if charges is None:
+            return constant, own
+        charged, neighbors, powers = (self.settings[name] for name in ("charged", "neighbors", "powers"))
+        of_itself = (self._term(self.descriptor, scale), self._term(ace(self._density, charged), scale, powers)) if charged else (own,)
+        seen = (self._term(ace(CarriedDensity(self._density), neighbors), scale),) if neighbors else ()
+        return constant, *of_itself, *seen
 
     def head(self, descriptor, scale, charges):
         smooth = self.descriptor.smoothness()
         copies, others = divmod(descriptor.n_features, len(smooth))
         return jp.Linear(scale=scale, roughness=np.concatenate([np.full(others, 0.1), np.tile(smooth, copies)]))
+
+    def _term(self, one: jp.ACE, scale: float, powers: int = 0) -> jp.AtomicPotential:
+        """Linear, times powers of the atom's own charge up to this one."""
+        descriptor = ChargePowers(one, powers, self.origin) if powers else one
+        return jp.AtomicPotential(descriptor, jp.Linear(scale=scale, roughness=np.tile(one.smoothness(), powers + 1)))
 
 
 class GAP(LinearForm):
@@ -118,7 +132,7 @@ class Network(Form):
 
     def __init__(self, frames: list[Atoms], settings: dict):
         super().__init__(frames, settings)
-        self.descriptor, self.factors = ace(self.species, settings), [1.0]
+        self.descriptor, self.factors = ace(self._density, settings["degrees"]), [1.0]
 
     def terms(self, scale, charges=None):
         descriptor = self.descriptor if charges is None else Joined((self.descriptor, OwnCharge(self.species)))
@@ -156,15 +170,9 @@ def trained(model: jp.potentials.base.Model) -> tuple[str, ...]:
 FORMS = {"ace": LinearACE, "gap": GAP, "network": Network}
 
 
-def ace(species: tuple[str, ...], settings: dict) -> jp.ACE:
+def ace(expansion: NeighborDensity, degrees: list[int]) -> jp.ACE:
     """Of every set."""
-    return jp.ACE(density(species, settings), jp.TotalDegree(tuple(settings["degrees"])))
-
-
-def density(species: tuple[str, ...], settings: dict) -> jp.Density:
-    """Of its neighbours."""
-    radial = jp.radial.Agnesi(settings["n_radial"], nearest=settings["nearest"])
-    return jp.Density(species, PowerCutoff(settings["cutoff"]), radial, l_max=settings["l_max"], sigma=None, center_weight=0.0)
+    return jp.ACE(expansion, jp.TotalDegree(tuple(degrees)))
 
 
 def moments(descriptor: Descriptor, data: jp.Dataset, charges: longrange.ChargeModel | None) -> tuple[np.ndarray, np.ndarray]:

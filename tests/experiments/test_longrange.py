@@ -51,7 +51,7 @@ def labelled(n_frames: int) -> list[Atoms]:
 
 LADDER = {
     "stride": 1, "hardness": {"Ag": 6.0, "Na": 5.0}, "sigma": {"Ag": 1.4, "Na": 1.6}, "nearest": 2.7, "cutoff": 6.0, "n_radial": 4, "degrees": [4], "l_max": 1,
-    "factors": [1.0, 1.6], "powers": 2, "neighbors": [4], "sigma_charges": 1e-4, "sigma_energy": 1e-3, "sigma_forces": 0.01, "scale_charges": 3.0, "scale_energy": 3.0,
+    "factors": [1.0, 1.6], "powers": 2, "charged": [], "neighbors": [4], "sigma_charges": 1e-4, "sigma_energy": 1e-3, "sigma_forces": 0.01, "scale_charges": 3.0, "scale_energy": 3.0,
     "sharing": [], "sharing_steps": 10, "soap": {"n_max": 3, "l_max": 2, "sigma": 0.5}, "gap": {"points": 20, "zeta": 2},
     "network": {"hidden": [8], "rate": 0.01, "steps": 300, "batch": 10, "clip": 10.0},
     "near_cutoff": 3.5, "far": {"n_max": 2, "sigma": 0.5, "radius": 2.0, "smearing": 1.5, "scales": [1.0, 10.0]},
@@ -92,18 +92,20 @@ def test_products_of_the_ladder(monkeypatch):
     assert results["rung 6"]["all"]["forces"] < 0.5 * np.sqrt(np.mean(np.square(far)))
 
 
-def test_charges_that_energies_see(monkeypatch):
-    """Those of rung 4 follow an atom's own charge in the first two terms, and those of its neighbours in the third."""
+@pytest.mark.parametrize("charged, seen", [([], ("own", "own", "neighbors")), ([2], ("own", "none", "own", "neighbors"))])
+def test_charges_that_energies_see(charged, seen, monkeypatch):
+    """Which charges the terms of rung 4 follow: the atom's own, or those of its neighbours."""
     ladder, rng = load("charge_transfer", monkeypatch), np.random.default_rng(0)
     atoms = Atoms("Ag2Na", positions=[[0, 0, 0], [2.7, 0, 0], [0, 2.9, 0]], info={"total_charge": 1})
     atoms.arrays["mulliken_charge"] = charges = rng.normal(size=3)
     atoms.calc = SinglePointCalculator(atoms, energy=0.0)
-    terms = ladder.Ladder([atoms], LADDER).form.terms(1.0, longrange.FixedCharges(("Ag", "Na"), values=[0.5, 0.0]))
+    terms = ladder.Ladder([atoms], LADDER | {"charged": charged}).form.terms(1.0, longrange.FixedCharges(("Ag", "Na"), values=[0.5, 0.0]))
     graph = jp.from_atoms(atoms, 6.0)
-    for term, of_itself in zip(terms, (True, True, False), strict=True):
+    followed = {"own": np.eye(3) == 1, "none": np.zeros((3, 3), bool), "neighbors": np.eye(3) == 0}
+    for term, which in zip(terms, seen, strict=True):
         carried = longrange.Carried(term.with_coefficients(rng.normal(size=term.n_coefficients)))
         slopes = np.asarray(jax.jacfwd(lambda q, carried=carried: carried.energies(graph, q[:, None])[:3])(charges))
-        assert np.all((slopes != 0) == (np.eye(3) == of_itself))
+        assert np.all((slopes != 0) == followed[which])
 
 
 def test_slope_of_sharing(monkeypatch):
