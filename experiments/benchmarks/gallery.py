@@ -1,4 +1,4 @@
-"""The jobs of the gallery beside the same jobs in other codes: processor and wall-clock time of whole processes, imports and compilation among them, and lines.
+"""The jobs of the gallery beside the same jobs in other codes: time of whole processes, imports and compilation among them, and lines of code.
 
     python -m experiments.benchmarks.gallery             # all; peers that are not installed are named
     python -m experiments.benchmarks.gallery --jobs 1 7 --runs 3
