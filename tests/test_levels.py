@@ -106,3 +106,28 @@ def test_what_is_fitted_exactly_has_no_noise(data):
         jp.fit.levels(term(6, (8, 8, 8), 1e3) + MODEL.terms[2], data.subset([0]))
     with pytest.raises(ValueError, match="rounds"):
         jp.fit.levels(MODEL, data, rounds=0)
+
+
+def test_types_have_noise_of_their_own():
+    """Of two types with noise of 0.05 and 0.005 eV/Å, deviations cover nine tenths in each only with levels of each."""
+    rng, frames = np.random.default_rng(1), []
+    truth = MODEL.with_coefficients(0.2 * rng.normal(size=MODEL.n_coefficients))
+    evaluate = jax.jit(jp.evaluate)
+    for seed in range(60):
+        atoms = bulk("Si", cubic=True)
+        atoms.rattle(0.15, seed=seed)
+        found, noise = evaluate(truth, jp.from_atoms(atoms, 3.6, max_neighbors=24)), (0.05, 0.005)[seed % 2]
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=float(found.energy) + noise * rng.normal(), forces=np.asarray(found.forces) + noise * rng.normal(size=(8, 3))
+        )
+        atoms.info["config_type"] = ("hot", "cold")[seed % 2]
+        frames.append(atoms)
+    first = jp.fit.levels(MODEL, frames, sigma=jp.noise_levels(0.01, 0.03))
+    types = jp.fit.noise_by_type(first.posterior.model, frames)
+    assert types["hot"][2] is None and 7 < types["hot"][1] / types["cold"][1] < 13
+    second = jp.Dataset.from_atoms(frames, 3.6, sigma=jp.noise_levels(0.01, 0.03, config_types=types))
+    found = jp.fit.levels(MODEL, second)
+    for known, levels, near in ((first, jp.noise_levels(0.01, 0.03), False), (found, jp.noise_levels(0.01, 0.03, config_types=types), True)):
+        labels = jp.Dataset.from_atoms(frames, 3.6, sigma=levels).scale_noise(**known.noise)
+        shares = [jp.fit.report(known.posterior, labels)[kind]["forces"]["coverage"] for kind in ("hot", "cold")]
+        assert all(abs(share - 0.9) < 0.04 for share in shares) == near, shares

@@ -6,7 +6,8 @@ A GAP is written for QUIP and for `pair_style quip` of LAMMPS, an ACE as `.yace`
 potentials are read in the same way.
 
 *Elsewhere*: every code reads its own files: `quippy.potential.Potential(param_filename=...)` those of QUIP, `pyace.PyACECalculator(...)` those of
-pacemaker (python-ace, Quick start), two lines each. None of them makes one of the other.
+pacemaker (python-ace, Quick start), two lines each. None of them makes one of the other. The GAP alone takes 16 lines and 2.3 s of processor time by
+gap_fit (quippy-ase 0.10.3), all of this page 11 s (`experiments/benchmarks/gallery.py`).
 """
 
 import tempfile

@@ -11,12 +11,13 @@ from jaxpot.data import Dataset
 from jaxpot.fit.posteriors import Posterior
 from jaxpot.fit.rows import explain, held, is_per_atom
 from jaxpot.fit.spread import deviations
-from jaxpot.noise import every_label
+from jaxpot.noise import BY_TYPE, every_label
 from jaxpot.potentials.base import Model, evaluate
 from jaxpot.potentials.combinations import unseen, warn_of_unseen
 from jaxpot.properties import OBSERVABLES, Properties
 
 _evaluate = jax.jit(evaluate)
+_EXACTLY = 1e-6  # of what is left of all types; forces that symmetry makes zero are met to round-off
 _NINE_TENTHS = 1.6449  # deviations, within which nine tenths of a Gaussian lie
 
 
@@ -93,6 +94,43 @@ def report(
         group: {name: _summary(name, np.concatenate(by[name]), inside.get(group, {}).get(name)) for name in OBSERVABLES if name in by}
         for group, by in errors.items()
     }
+
+
+def noise_by_type(model: Model, data: Dataset | Iterable[Any], *, keys: Mapping[str, str] | None = None) -> dict[str, tuple[float | None, ...]]:
+    """What a model leaves of the labels of every configuration type, as noise levels for a second fit: `noise_levels(config_types=noise_by_type(...))`.
+
+    What a basis cannot represent is larger in a melt than in a cold crystal. With one level for all, deviations are too small in the one and too large
+    in the other, even where the share of all labels that they cover is right. `fit.levels` then finds how much larger the levels are on the whole.
+
+    Args:
+      model: a fitted potential.
+      data: the structures that it was fitted to; of frames all labels count.
+      keys: with frames, where labels are, as of `Dataset.from_atoms`.
+
+    Returns:
+      configuration type -> (energy in eV per √atom, forces in eV/Å, virial in eV per √atom), root mean squares; None of what the type has no labels, or
+      only such as are met exactly, as forces that symmetry makes zero. Of few labels, such as two energies, a level is as uncertain as they are few.
+
+    Raises:
+      RuntimeError, TypeError, ValueError: as `fit.report`.
+
+    Example:
+      >>> from ase import Atoms
+      >>> from jaxpot import IsolatedAtoms
+      >>> frames = [Atoms("H", info={"energy": e, "config_type": t}) for e, t in ((-1.1, "hot"), (-0.9, "hot"), (-1.01, "cold"), (-0.99, "cold"))]
+      >>> {kind: round(energy, 3) for kind, (energy, _, _) in noise_by_type(IsolatedAtoms({"H": -1.0}), frames).items()}
+      {'hot': 0.1, 'cold': 0.01}
+    """
+    if not isinstance(data, Dataset):
+        data = Dataset.of(model, data, sigma=functools.partial(every_label, keys=keys), keys=keys, name="fit.noise_by_type")
+    left: dict[str, dict[str, list[np.ndarray]]] = {}
+    for frame, name, target, predicted in _pairs(data, predict(model, data)):
+        root = np.sqrt(data.n_atoms[frame]) if OBSERVABLES[name].by_atom else 1.0
+        for group in ("all", data.config_types[frame]):
+            left.setdefault(group, {}).setdefault(name, []).append((predicted - target).ravel() * root)
+    sizes = {group: {name: float(np.sqrt(np.mean(np.concatenate(parts) ** 2))) for name, parts in by.items()} for group, by in left.items()}
+    least = {name: _EXACTLY * size for name, size in sizes.pop("all").items()}
+    return {group: tuple(own[name] if own.get(name, 0.0) > least.get(name, 0.0) else None for name in BY_TYPE) for group, own in sizes.items()}
 
 
 def _pairs(data: Dataset, predictions: Sequence[Properties]):
