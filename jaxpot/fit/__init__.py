@@ -1,11 +1,7 @@
 """Fitting: one statistical model, y = A(θ) w + ε with w ~ N(0, Λ(θ)⁻¹) and ε ~ N(0, Σ), one solver and one evidence."""
 
 from jaxpot.fit.design_matrix import design
-<<<<<<< HEAD
-from jaxpot.fit.errors import not_predicted, plot_learning_curve, plot_parity, predict, report, table
-=======
-from jaxpot.fit.errors import noise_by_type, not_predicted, plot_parity, predict, report, table
->>>>>>> h/measured
+from jaxpot.fit.errors import noise_by_type, not_predicted, plot_learning_curve, plot_parity, predict, report, table
 from jaxpot.fit.evidence import log_evidence
 from jaxpot.fit.history import plot_history
 from jaxpot.fit.minibatches import steps_per_epoch
@@ -28,10 +24,6 @@ from jaxpot.fit.validation import validation_loss
 __all__ = [
     "Levels", "Maximum", "Optimum", "Posterior", "Term", "bootstrap", "calibration", "count_distinct", "coverage", "design", "deviations",
     "evaluate_samples", "force_deviations", "force_scales", "last_layer", "levels", "linear", "log_evidence", "maximise_evidence", "most_uncertain",
-<<<<<<< HEAD
-    "not_predicted", "objective", "plot_history", "plot_learning_curve", "plot_parity", "posterior", "predict", "report", "select_environments", "split",
-=======
-    "noise_by_type", "not_predicted", "objective", "plot_history", "plot_parity", "posterior", "predict", "report", "select_environments", "split",
->>>>>>> h/measured
-    "standardise", "steps_per_epoch", "table", "train", "update", "validation_loss",
+    "noise_by_type", "not_predicted", "objective", "plot_history", "plot_learning_curve", "plot_parity", "posterior", "predict", "report",
+    "select_environments", "split", "standardise", "steps_per_epoch", "table", "train", "update", "validation_loss",
 ]  # fmt: skip
