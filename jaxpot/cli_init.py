@@ -22,6 +22,7 @@ _NEAR = 4.0  # Å; nearest neighbours are nearer
 _FUNCTIONS = (600, 3000)  # of all elements together, least and most, which a fit takes in minutes
 _ROWS = 10  # components of forces for each function
 _POINTS = 800
+_DIFFERENCE = 0.3  # of what elements have of their own over what they have in common, a priori
 
 
 class Facts(NamedTuple):
@@ -107,9 +108,11 @@ def _ace(facts: Facts) -> list[dict]:
     most = float(np.clip(3 * facts.n_atoms / _ROWS, *_FUNCTIONS)) / len(facts.species)
     if len(facts.species) == 1:
         terms = [_ace_term(facts, far, 4, (14, 12, 9), most / 2), _ace_term(facts, near, 3, (12, 11, 10, 6), most / 2)]
-    else:  # pairs of elements, each its own, and all products of few channels
-        terms = [_ace_term(facts, far, 4, (14,), most), _ace_term(facts, near, 3, (12, 8, 5), most, element_channels(facts.species).round(6))]
-    return [_with_rule(term, 2.0 * facts.force, 4.0) for term in terms]
+    else:  # pairs of elements and all products of few channels, of both what is common to all elements and small differences
+        every, few = (element_channels(facts.species, n).round(6) for n in (len(facts.species), 3))
+        terms = [_ace_term(facts, far, 4, (14,), most, every), _ace_term(facts, near, 3, (12, 8, 5), most, few)]
+    alike = {} if len(facts.species) == 1 else {"difference": _DIFFERENCE}
+    return [_with_rule(term, 2.0 * facts.force, 4.0, **alike) for term in terms]
 
 
 def _ace_term(
@@ -158,10 +161,10 @@ def _nn(facts: Facts) -> list[dict]:
     return [table_from_model(jaxpot.AtomicPotential(_soap(facts), jaxpot.MLP((32, 32)))) | {"head": {"class": "MLP", "hidden": [32, 32]}}]
 
 
-def _with_rule(term: jaxpot.AtomicPotential, scale: float, order: float = 1.0) -> dict:
+def _with_rule(term: jaxpot.AtomicPotential, scale: float, order: float = 1.0, **more: float) -> dict:
     """The term's table, with a prior by which all functions make equally large forces."""
     rule = {"rule": "forces", "power": 0.0, "order": order}
-    return table_from_model(term) | {"head": {"class": "Linear", "scale": _rounded(scale), "roughness": rule}}
+    return table_from_model(term) | {"head": {"class": "Linear", "scale": _rounded(scale), "roughness": rule, **more}}
 
 
 _TERMS: Mapping[str, Callable[[Facts], list[dict]]] = {"ace": _ace, "gap": _gap, "snap": _snap, "mtp": _mtp, "nn": _nn}

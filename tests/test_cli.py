@@ -267,7 +267,9 @@ def test_init_for_several_elements(tmp_path):
     _, potential, (read, _), _ = resolve(read_config(tmp_path / "config.toml"), tmp_path)
     pairs, bodies = (term.descriptor for term in potential.terms[:2])
     assert len(read) == 4 and pairs.selection.order == 1 and bodies.selection.order == 3
-    np.testing.assert_allclose(bodies.expansion.channels, jaxpot.descriptors.element_channels(("Ag", "Au", "Cu", "Pd")), atol=1e-6)
+    for descriptor, n in ((pairs, 4), (bodies, 3)):
+        np.testing.assert_allclose(descriptor.expansion.channels, jaxpot.descriptors.element_channels(("Ag", "Au", "Cu", "Pd"), n), atol=1e-6)
+    assert all(term.head.difference == 0.3 for term in potential.terms[:2])
     assert 300 < potential.terms[1].n_coefficients < 2400
 
 

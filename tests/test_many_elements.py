@@ -141,3 +141,24 @@ def test_channels_of_elements():
     for bad in ({"n": 0}, {"difference": 0.0}):
         with pytest.raises(ValueError, match="element_channels"):
             element_channels(("Si", "C"), **bad)
+
+
+def test_small_channels_stay_small_where_forces_set_the_prior():
+    """What makes forces equal must not make the channels equal that tell elements apart."""
+
+    def scales(difference):
+        channels = jp.descriptors.element_channels(("Cu", "Au"), difference=difference)
+        density = jp.Density(
+            ("Cu", "Au"), jp.cutoffs.PowerCutoff(4.0), jp.radial.Agnesi(3, nearest=2.6), l_max=1, sigma=None, center_weight=0.0, channels=channels
+        )
+        model = jp.AtomicPotential(jp.ACE(density, jp.TotalDegree((2, 2))), jp.Linear())
+        return model, jp.fit.force_scales(model, [atoms])
+
+    atoms = ase.build.bulk("Cu", cubic=True)
+    atoms.symbols[1] = "Au"
+    atoms.rattle(0.1, seed=0)
+    (model, wide), (_, narrow) = scales(1.0), scales(0.1)
+    np.testing.assert_allclose(narrow, wide, rtol=1e-12)
+    n_max = model.descriptor.expansion.n_max
+    small = np.array([sum(q // n_max > 0 for q, _ in factors) for factors, _ in model.descriptor.labels()])
+    assert {0, 1, 2} == set(small)  # so what a function makes is 0.1 of that of the same function at full size, once for every factor that is small

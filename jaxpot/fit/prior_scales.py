@@ -9,13 +9,14 @@ import numpy as np
 
 from jaxpot.checks import require_x64
 from jaxpot.data import Dataset
+from jaxpot.descriptors.density import Density
 from jaxpot.fit.design_matrix import design
 from jaxpot.fit.rows import explain
 from jaxpot.graph import Graph, only
 from jaxpot.heads.linear import Linear
 from jaxpot.potentials.atomic import DescribedPotential
 from jaxpot.potentials.base import named
-from jaxpot.trees import fits
+from jaxpot.trees import fits, rewrite
 
 Array = jax.Array
 
@@ -26,7 +27,8 @@ def force_scales(model: DescribedPotential, data: Dataset | Iterable[Any], *, pr
     .. math:: s_f^2 = \Bigl\langle \Bigl| \partial_{R_i} \sum_j x_{jf} \Bigr|^2 / 3 \Bigr\rangle_i
 
     As `Linear(roughness=...)` it makes all functions contribute equally to forces a priori, whatever their normalisation, envelope and cutoff;
-    `Linear.scale` is then the typical force of one of them, in eV/Å. It multiplies `ACE.smoothness`.
+    `Linear.scale` is then the typical force of one of them, in eV/Å. It multiplies `ACE.smoothness`. Of densities with `channels` of different sizes,
+    such as `element_channels`, all channels are brought to the size of the largest first, so that what a small one makes stays small a priori.
 
     Args:
       model: a potential with a `Linear` head; of a Sum, one of its terms.
@@ -52,7 +54,7 @@ def force_scales(model: DescribedPotential, data: Dataset | Iterable[Any], *, pr
     if not fits(model, DescribedPotential, head=Linear):
         raise TypeError(f"fit.force_scales: expected an AtomicPotential with a Linear head, got {named(model, 'head')}; of a Sum pass one of its terms")
     data = Dataset.of(model, data, name="fit.force_scales")
-    squares, atoms = 0.0, 0
+    model, squares, atoms = rewrite(model, _of_full_size), 0.0, 0
     bar = tqdm(data.structures(), total=len(data), desc="force scales", unit="structure", disable=None if progress is None else not progress)
     for frame, structure in bar:
         own, count = (np.asarray(x) for x in _squares(model, structure.graphs))
@@ -66,6 +68,14 @@ def force_scales(model: DescribedPotential, data: Dataset | Iterable[Any], *, pr
             f"fit.force_scales: {len(silent)} of {len(scales)} features, the first number {silent[0]}, give no force in these data; leave them out"
         )
     return scales
+
+
+def _of_full_size(part: Any) -> Any:
+    """A density whose channels of elements have one root mean square; anything else as it is."""
+    if not isinstance(part, Density) or part.channels is None:
+        return part
+    sizes = np.sqrt(np.mean(np.asarray(part.channels) ** 2, axis=0))
+    return part.replace(channels=np.asarray(part.channels) * np.max(sizes) / np.where(sizes > 0, sizes, 1.0))
 
 
 @jax.jit
