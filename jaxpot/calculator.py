@@ -11,7 +11,7 @@ import numpy as np
 from jaxpot.checks import check_jax
 from jaxpot.cores import tell_of_cores
 from jaxpot.fit.posteriors import Posterior
-from jaxpot.fit.spread import deviations_of
+from jaxpot.fit.spread import UNCERTAIN, deviations_of
 from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential, predicts_more
@@ -91,7 +91,7 @@ class Calculator(ase_calculator.Calculator):
         if predicts_more(potential):  # what, its results say
             self.implemented_properties = [result for observable in OBSERVABLES.values() for result in observable.ase]
         if self._posterior is not None:
-            spread = [OBSERVABLES[name].ase[0] + _DEVIATION for name in ("energy", "forces", "virial")]
+            spread = [OBSERVABLES[name].ase[0] + _DEVIATION for name in UNCERTAIN]
             self.implemented_properties = [*self.implemented_properties, *spread]
         with in_own_precision(potential) as own:
             self._ready = _ready(own)

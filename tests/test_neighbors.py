@@ -209,7 +209,7 @@ def test_refuses_in_one_line(atoms, cutoff, message):
 
 
 def test_a_crowd_is_counted_before_it_is_listed(monkeypatch):
-    monkeypatch.setattr("jaxpot.neighbors._memory", lambda: 2e8)
+    monkeypatch.setattr("jaxpot.neighbors.memory", lambda: 2e8)
     rng = np.random.default_rng(0)
     spread = ase.Atoms(np.full(5000, 14), rng.uniform(0, 400, (5000, 3)))
     assert len(neighbor_pairs(spread, 5.0)[0]) < 50_000

@@ -62,6 +62,8 @@ def deviations(posterior: Posterior, data: Dataset | Iterable[Any], *, progress:
         out[frame] = found.replace(**{name: value[: data.n_atoms[frame]] for name, value in rows.items()})
     return out
 
+UNCERTAIN = ("energy", "forces", "virial")  # what has a deviation
+
 
 def deviations_of(posterior: Posterior, graph: Graph) -> Properties:
     """What the fit leaves open of a structure's energy [], forces [N, 3] and virial [3, 3], in the units of what they are deviations of."""
