@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpot.checks import check_jax
-from jaxpot.cores import tell_of_cores
 from jaxpot.fit.posteriors import Posterior
 from jaxpot.fit.spread import UNCERTAIN, deviations_of
 from jaxpot.graph import Graph, from_atoms, pad
@@ -136,7 +135,6 @@ class Calculator(ase_calculator.Calculator):
             complete = jnp.asarray(max(self._reach, _SHORTEST), graph.cutoff.dtype)
             graph = jax.tree_util.tree_map(jnp.asarray, pad(graph, max_neighbors=self._slots))
             self._graph, self._listed = graph.replace(cutoff=complete), self.atoms.copy()
-            tell_of_cores(len(graph.numbers))
             new = tuple(name for name in unseen(self.potential, graph) if name not in self._named)
             self._named.update(new)
             warn_of_unseen(new, "Calculator")

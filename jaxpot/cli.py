@@ -32,18 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       The exit code: 0, 1 (a simulation that became unphysical, or a JAX that miscomputes), 2 (bad input) or 130 (interrupted).
     """
-    is_process = argv is None
-    argv = sys.argv[1:] if is_process else list(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
     try:
         args = _parser().parse_args(argv)
         import jax
 
-        from jaxpot.cores import use_cores
-
         jax.config.update("jax_enable_x64", True)
         _keep_compiled(jax.config)
-        if is_process:  # in a script that calls this, JAX is the script's affair
-            use_cores()
         return args.run(args) or 0
     except KeyboardInterrupt:
         print("jaxpot: interrupted; fit goes on with the same command, md with --restart", file=sys.stderr)

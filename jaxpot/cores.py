@@ -1,11 +1,11 @@
 """The cores of a CPU as JAX devices, over which large structures are shared out.
 
-XLA's own threads hardly help small blocks of atoms, whose operations are too short to be divided; a device for each core evaluates blocks of its own.
+XLA's own threads divide every operation of a block of atoms; a device for each core evaluates blocks of its own instead. Which is faster depends on the
+model and the machine, so it is asked for and not done by itself.
 """
 
 import functools
 import os
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 _AXIS = "cores"
-_MANY = 1000  # atoms, from which a second core is felt
 _used = 1
-_told = False
 
 
 def available() -> int:
@@ -28,7 +26,8 @@ def use_cores(n: int | None = None) -> int:
     """Shares the blocks of atoms of every large structure out over cores of the CPU, in whatever is compiled from here on.
 
     Write it once, before the first array: `evaluate`, `Calculator`, `md` and everything else that evaluates more atoms than one block follow. Each
-    core becomes a JAX device; results are the same but for the order of sums. On an accelerator it changes nothing.
+    core becomes a JAX device; results are the same but for the order of sums. On an accelerator it changes nothing. Time it: on two cores it was
+    from 0.6 to 1.3 times as fast as XLA's threads.
 
     Args:
       n: how many cores; None takes all that the process may use.
@@ -72,15 +71,6 @@ def cores() -> int:
     if _used == 1 or jax.default_backend() != "cpu" or jax.sharding.get_abstract_mesh().manual_axes:
         return 1
     return _used
-
-
-def tell_of_cores(n_atoms: int) -> None:
-    """Names the line that uses all cores, once, where one of several is about to evaluate a structure of many atoms."""
-    global _told
-    if _told or _used > 1 or n_atoms < _MANY or jax.default_backend() != "cpu" or (found := available()) < 2:
-        return
-    _told = True
-    warnings.warn(f"one of {found} cores evaluates {n_atoms} atoms; write jaxpot.use_cores() before the first array to use all", stacklevel=2)
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import warnings
 
 import ase.build
 import jax
@@ -114,20 +113,14 @@ def test_dynamics_are_those_of_one_core(monkeypatch):
     same((found.position, found.momentum), (expected.position, expected.momentum))
 
 
-def test_calculator_and_the_hint(monkeypatch):
+def test_calculator(monkeypatch):
     atoms = crystal()
-    monkeypatch.setattr(cores, "_told", False)
-    monkeypatch.setattr(cores, "_MANY", 10)
-    monkeypatch.setattr(cores, "available", lambda: 3)
     atoms.calc = jp.Calculator(linear())
-    with pytest.warns(UserWarning, match=r"one of 3 cores evaluates 63 atoms; write jaxpot.use_cores\(\) before the first array"):
-        expected = atoms.get_forces()
+    expected = atoms.get_forces()
     jax.clear_caches()
     monkeypatch.setattr(cores, "_used", 3)
     atoms.calc = jp.Calculator(linear())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        same(atoms.get_forces(), expected)
+    same(atoms.get_forces(), expected)
 
 
 def test_bad_numbers_of_cores():

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.cores import tell_of_cores
 from jaxpot.graph import from_atoms
 from jaxpot.io.start import given_momenta, mobile
 from jaxpot.md.ensembles import NVT, Ensemble
@@ -245,7 +244,6 @@ def _outer(charge: float, field: Sequence[float]) -> dict[str, Any]:
 def _system(potential: Potential, atoms: Any, ensemble: Ensemble, skin: float, charge: float, field: Sequence[float]) -> System:
     """The system that a start is, refused where the potential does not know it."""
     graph = from_atoms(atoms, float(potential.reach) or 1.0, charge=charge, field=field)
-    tell_of_cores(len(atoms))
     causes = diagnose(potential, graph)
     if causes:
         raise ValueError("; ".join(causes))
