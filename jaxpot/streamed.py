@@ -83,10 +83,15 @@ def _mark(paths: Sequence[Path], cutoff: float, sigma: Any, keys: Any, batch_siz
     if callable(sigma):
         code = getattr(sigma, "__code__", None)
         cells = [cell.cell_contents for cell in getattr(sigma, "__closure__", None) or ()]
-        sigma = (getattr(sigma, "__qualname__", repr(sigma)), code and (code.co_code, code.co_consts), cells)
+        sigma = (getattr(sigma, "__qualname__", repr(sigma)), code and _told(code), cells)
     elif sigma is not None:
         sigma = {name: np.asarray(getattr(sigma, name)).tolist() for name in OBSERVABLES if getattr(sigma, name) is not None}
     return hashlib.sha256(repr((1, jax.config.jax_enable_x64, places, float(cutoff), sigma, sorted((keys or {}).items()), batch_size)).encode()).hexdigest()
+
+
+def _told(code: Any) -> tuple:
+    """What a function does, the same in every process; its constants may hold code again, whose repr tells where it is in memory."""
+    return code.co_code, code.co_names, tuple(_told(part) if hasattr(part, "co_code") else part for part in code.co_consts)
 
 
 def _pieces(path: Path) -> Iterator[_Piece]:

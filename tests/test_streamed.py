@@ -1,6 +1,8 @@
 """Data on disk give what data in memory give; what was killed goes on; what is wrong is said and nothing is lost."""
 
 import json
+import subprocess
+import sys
 
 import ase.build
 import ase.io
@@ -113,6 +115,20 @@ def test_what_was_killed_goes_on(file, tmp_path, monkeypatch):
     assert len(done) == 3  # and what is finished is not read again
     prepared(file, tmp_path / "data", sigma=jp.noise_levels(energy=0.02))
     assert len(done) == 6  # other noise levels are other data
+
+
+PROGRAM = """
+import sys
+import jaxpot as jp
+from jaxpot.streamed import _mark
+from pathlib import Path
+print(_mark([Path(sys.argv[1])], 4.0, jp.noise_levels(energy=0.01, config_types={"a": (0.1, 0.2, None)}), {"energy": "e"}, 64))
+"""
+
+
+def test_another_process_knows_the_same_data(file):
+    one, other = (subprocess.run([sys.executable, "-c", PROGRAM, str(file)], capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert one == other and len(one) > 60
 
 
 def test_workers_read_the_same(file, tmp_path):
