@@ -151,6 +151,7 @@ class Dataset(Tree):
           files: a path or several, of extended XYZ or anything that ASE reads, such as its data bases.
           cutoff, sigma, keys, batch_size: as of `from_atoms`.
           folder: where neighbour lists and labels are kept, 16 bytes for every neighbour of every atom; not to be moved while it is in use.
+            A function of noise levels is compared by its code, its defaults and what it encloses, not by global names that it reads.
           workers: processes that read and search neighbours; 0 is this one. A script that says more begins with `if __name__ == "__main__":`.
           progress: True or False shows or hides the progress bar; None shows it on a terminal.
 

@@ -11,6 +11,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from jaxpot.properties import OBSERVABLES, Properties
 
 _PIECE = 1000  # structures
 _GRAPH = ("numbers", "positions", "cell", "pbc", "neighbors", "shifts", "cutoff", "overflow", "charge", "field")
+_OWN = r"(piece_\d{6}|data|begun)\.(npz|json|partial)|bucket_\d{3}_[\w.]+\.npy"  # names of files that are made here
 _AT_ONCE = 8  # times a batch that its evaluation needs, at least
 
 
@@ -60,10 +62,12 @@ def from_files(
     if found.exists() and json.loads(found.read_text())["mark"] == mark:
         return _mapped(folder)
     begun = folder / "begun.json"
-    if folder.exists() and any(folder.iterdir()) and not found.exists() and not begun.exists():
-        raise ValueError(f"{folder} holds files that are not of a data set; give the name of a new folder")
-    if folder.exists() and not (begun.exists() and json.loads(begun.read_text())["mark"] == mark):
-        shutil.rmtree(folder)  # of other files or settings
+    there = list(folder.iterdir()) if folder.exists() else []
+    if foreign := [path.name for path in there if not re.fullmatch(_OWN, path.name)]:
+        raise ValueError(f"{folder} holds {foreign[0]!r}, which is not of prepared data; give the name of a new folder")
+    if not (begun.exists() and json.loads(begun.read_text())["mark"] == mark):
+        for path in there:  # of other files or settings
+            path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     _written(begun, {"mark": mark})
     pieces = [piece for path in paths for piece in _pieces(path)]
@@ -82,8 +86,10 @@ def _mark(paths: Sequence[Path], cutoff: float, sigma: Any, keys: Any, batch_siz
     places = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     if callable(sigma):
         code = getattr(sigma, "__code__", None)
-        cells = [cell.cell_contents for cell in getattr(sigma, "__closure__", None) or ()]
-        sigma = (getattr(sigma, "__qualname__", repr(sigma)), code and _told(code), cells)
+        held = [cell.cell_contents for cell in getattr(sigma, "__closure__", None) or ()]
+        held += [getattr(sigma, "__defaults__", None), getattr(sigma, "__kwdefaults__", None)]
+        held = [value.tolist() if isinstance(value, np.ndarray) else value for value in held]
+        sigma = (code and _told(code), held) if code else repr(sigma)
     elif sigma is not None:
         sigma = {name: np.asarray(getattr(sigma, name)).tolist() for name in OBSERVABLES if getattr(sigma, name) is not None}
     return hashlib.sha256(repr((1, jax.config.jax_enable_x64, places, float(cutoff), sigma, sorted((keys or {}).items()), batch_size)).encode()).hexdigest()

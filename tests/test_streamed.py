@@ -142,9 +142,13 @@ def test_bad_input(file, tmp_path, monkeypatch):
         prepared([], tmp_path / "data")
     with pytest.raises(ValueError, match="workers must be a whole number of processes"):
         prepared(file, tmp_path / "data", workers=-1)
-    with pytest.raises(ValueError, match="holds files that are not of a data set; give the name of a new folder"):
+    with pytest.raises(ValueError, match="holds .*, which is not of prepared data; give the name of a new folder"):
         prepared(file, tmp_path)
-    assert file.exists()
+    prepared(file, tmp_path / "mixed")
+    (tmp_path / "mixed" / "thesis.tex").write_text("my own")
+    with pytest.raises(ValueError, match="holds 'thesis.tex', which is not of prepared data"):
+        prepared(file, tmp_path / "mixed", batch_size=2)  # other settings must not empty a folder that holds other files
+    assert file.exists() and (tmp_path / "mixed" / "thesis.tex").exists()
     (tmp_path / "text.xyz").write_text("not a number\n")
     with pytest.raises(ValueError, match="expected a number of atoms at byte 0"):
         prepared(tmp_path / "text.xyz", tmp_path / "text")

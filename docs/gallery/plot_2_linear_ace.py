@@ -7,7 +7,7 @@ A prior by which all functions make equally large forces, a fit of energies, for
 *Elsewhere*: ACEpotentials.jl, "First example" of its tutorials (commit 6e9a0af), takes 25 lines to the errors on a test set: model and fit are
 shorter, six lines, because their defaults choose radial functions and prior; stresses and deviations are not in it. `aj fit` of ace-jax 0.4.1 on
 these frames takes 13 lines and 36 s of processor time, noise levels and prior found, to 0.35 meV/atom and 0.0157 eV/Å (RMSE) of the test frames; this
-page 42 s, most of it compilation, to 0.91 and 0.0158 (`experiments/benchmarks/gallery.py`).
+page 42 s, to 0.91 and 0.0158 (`experiments/benchmarks/gallery.py`).
 """
 
 import jax

@@ -6,7 +6,7 @@ How the potential energy at the end of 50 steps answers to the parameters of the
 difference.
 
 *Elsewhere*: jax-md differentiates through `lax.scan` of its steps as well (its notebook "Differentiating through dynamics"); checkpoints, neighbour
-lists and masses of a structure are written by hand there, here in 24 lines and 13 s of processor time to 27 s of this page, most of it compilation;
+lists and masses of a structure are written by hand there, here in 24 lines and 13 s of processor time to 27 s of this page;
 its own Lennard-Jones energy answers to σ by NaN, and of minimum images the crystal needs 108 atoms, not 32 (`experiments/benchmarks/gallery.py`).
 chemtrain differentiates reweighted means, not the trajectory (its page "DiffTRe").
 """

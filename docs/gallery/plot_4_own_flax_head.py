@@ -8,7 +8,7 @@ Weber's potential.
 *Elsewhere*: DScribe's example of a network on SOAP with forces (`examples/forces_and_energies`, `dataset.py` and `training_pytorch.py` at commit
 a9fc0b1) takes 159 lines, for two atoms with one centre between them: the loop of the training, the products with the features' derivatives and the
 scaling are written there. With DScribe 2.1.2, Flax and Optax this page's job takes 41 lines and 12 s of processor time, to 0.064 eV/Å (RMSE of the
-fitted frames), and 37 s here, most of it compilation, to 0.063 (`experiments/benchmarks/gallery.py`).
+fitted frames), and 37 s here, to 0.063 (`experiments/benchmarks/gallery.py`).
 """
 
 import jax

@@ -6,7 +6,7 @@ A dipole from λ-SOAP, fitted to dipoles of a formula: charges of surroundings t
 
 *Elsewhere*: "Equivariant linear model for polarizability" of the Atomistic Cookbook (featomic and metatensor, commit 06c2cb7) takes about 280 lines
 to the errors on a test set: the model, its coefficients for each degree, and the way from Cartesian tensors to harmonics and back are written there.
-This page's job takes 25 lines and 1.2 s of processor time with featomic 0.6.7, which is compiled already, and 25 s here, most of it compilation
+This page's job takes 25 lines and 1.2 s of processor time with featomic 0.6.7, which is compiled already, and 25 s here
 (`experiments/benchmarks/gallery.py`).
 """
 
