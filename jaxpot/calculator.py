@@ -15,6 +15,7 @@ from jaxpot.graph import Graph, from_atoms, pad
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential, predicts_more
 from jaxpot.potentials.combinations import unseen, warn_of_unseen
+from jaxpot.potentials.nearby import on_short_lists
 from jaxpot.precision import in_own_precision
 from jaxpot.properties import OBSERVABLES, Properties
 from jaxpot.structures import diagnose
@@ -96,6 +97,8 @@ class Calculator(ase_calculator.Calculator):
             self._ready = _ready(own)
         self._reach = float(potential.reach)
         self._graph, self._listed, self._slots = None, None, 0
+        self._short: Potential = self._ready
+        self._short_slots: tuple[int, ...] = ()
         self._named: set[str] = set()
 
     def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ase_calculator.all_changes) -> None:
@@ -103,10 +106,18 @@ class Calculator(ase_calculator.Calculator):
         super().calculate(atoms, properties, system_changes)
         asked = any(name.endswith(_DEVIATION) for name in properties)
         if system_changes or not (asked and self.results):
-            self.results = self._results(self.potential, lambda own, graph: _compute(self._ready, graph))
+            self.results = self._results(self.potential, self._computed)
         if asked:
             found = self._results(self._posterior, _spread)
             self.results |= {name + _DEVIATION: abs(value) for name, value in found.items() if name + _DEVIATION in self.implemented_properties}
+
+    def _computed(self, own: Potential, graph: Graph) -> Properties:
+        """What the potential predicts, on short lists where these still hold."""
+        found = _compute(self._short, graph)
+        if self._short is not self._ready and not bool(jnp.isfinite(found.energy)):
+            found = _compute(self._ready, graph)
+            self._short, self._short_slots = on_short_lists(self._ready, graph, self._short_slots)
+        return found
 
     def _results(self, model: Potential | Posterior, function: Callable[[Any, Graph], Properties]) -> dict[str, Any]:
         """What a function of the model and the structure gives, under the names that ASE has for it."""
@@ -135,6 +146,7 @@ class Calculator(ase_calculator.Calculator):
             complete = jnp.asarray(max(self._reach, _SHORTEST), graph.cutoff.dtype)
             graph = jax.tree_util.tree_map(jnp.asarray, pad(graph, max_neighbors=self._slots))
             self._graph, self._listed = graph.replace(cutoff=complete), self.atoms.copy()
+            self._short, self._short_slots = on_short_lists(self._ready, self._graph, self._short_slots)
             new = tuple(name for name in unseen(self.potential, graph) if name not in self._named)
             self._named.update(new)
             warn_of_unseen(new, "Calculator")

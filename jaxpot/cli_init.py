@@ -19,8 +19,8 @@ from jaxpot.potentials import isolated_energies
 
 _LOOKED_AT = 100  # frames whose distances are measured
 _NEAR = 4.0  # Å; nearest neighbours are nearer
-_FUNCTIONS = (600, 3000)  # of all elements together, least and most, which a fit takes in minutes
-_ROWS = 10  # components of forces for each function
+_FUNCTIONS = (600, 4000)  # of all elements together, least and most, which a fit takes in minutes
+_ROWS = 3  # components of forces for each function
 _POINTS = 800
 _DIFFERENCE = 0.3  # of what elements have of their own over what they have in common, a priori
 
@@ -128,7 +128,7 @@ def _ace_term(
     for order, least in ((4, 0.6), (3, 0.35), (2, 0.2), (1, 0.1)):
         best = None
         for scale in np.arange(least, 1.01, 0.05) if order <= len(degrees) else ():
-            descriptor = of(tuple(int(scale * degree) for degree in degrees[:order]))
+            descriptor = of(tuple(int(round(scale * degree, 6)) for degree in degrees[:order]))
             if descriptor.n_features > most:
                 break
             best = descriptor

@@ -11,9 +11,12 @@ state; the pressure has a derivative of its own as well.
 
 import argparse
 import csv
+import functools
 import json
 import os
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -44,21 +47,22 @@ WATER = {"epsilon": 0.268381, "sigma": 2.3925, "a": 1.8, "lam": 23.15, "gamma": 
 SETTINGS = {
     "seed": 0,
     "beads": 300,
-    "timestep": 5.0,  # fs
+    "timestep": 10.0,  # fs, as in the simulations of monatomic water
+    "liquids": 2,  # side by side, one on each core
     "melt": 20.0,  # ps at 400 K, once
     "settle": 5.0,  # ps before states count, for every potential
     # how many turns there are at the end of every stage, from how many states; `forces` is how far coefficients may be from nothing, by the force
-    # that they make, in eV/Å, and `least` the share of the states that must count after a step
+    # that they make, in eV/Å, `least` the share of the states that must count after a step, and `sigma` how closely g, the density of angles and the
+    # pressure in GPa are asked for, and `together` how many turns count for a step
     "stages": (
-        {"turns": 12, "states": 200, "forces": 1e-9, "least": 0.15},
-        {"turns": 40, "states": 400, "forces": 0.03, "least": 0.4},
-        {"turns": 44, "states": 1000, "forces": 0.03, "least": 0.4},
+        {"turns": 12, "states": 200, "forces": 1e-9, "least": 0.15, "sigma": (0.02, 0.02, 0.01), "together": 1},
+        {"turns": 28, "states": 400, "forces": 0.03, "least": 0.4, "sigma": (0.02, 0.02, 0.01), "together": 1},
+        {"turns": 42, "states": 1000, "forces": 0.03, "least": 0.4, "sigma": (0.01, 0.01, 0.005), "together": 6},
     ),
     "between": 0.25,  # ps between two states
     "knots": (2.3, 2.5, 2.65, 2.8, 2.95, 3.1, 3.3, 3.5, 3.8, 4.1, 4.5, 5.0, 5.5, 6.0, 6.6),  # Å, of the spline
     "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15},  # how far each may be from where it began; y in eV
     "ace": {"cutoff": 4.2, "n_radial": 2, "l_max": 5, "degrees": (0, 6)},
-    "sigma": (0.02, 0.02, 0.01),  # of g, of the density of angles, and of the pressure in GPa
     "check": {"states": 4000, "between": 0.1},
 }
 
@@ -98,13 +102,14 @@ class Distributions:
         r = np.linalg.norm(vectors, axis=-1)
         r[np.diag_indices(self.n)] = np.inf
         ideal = self.n * (self.n - 1) / self.length**3 * 4 / 3 * np.pi * np.diff(self.shells**3)
-        g = np.histogram(r, self.shells)[0] / ideal
-        angles = []
-        for i in range(self.n):
-            near = np.flatnonzero(r[i] < self.radius)
-            units = vectors[i, near] / r[i, near, None]
-            angles.append(np.arccos(np.clip((units @ units.T)[np.triu_indices(len(near), 1)], -1, 1)))
-        angles = np.concatenate(angles)
+        g = np.histogram(r[r < self.shells[-1]], self.shells)[0] / ideal
+        near = r < self.radius
+        most = near.sum(axis=1).max()
+        order = np.argsort(~near, axis=1, kind="stable")[:, :most]
+        units = np.take_along_axis(vectors, order[:, :, None], axis=1) / np.take_along_axis(r, order, axis=1)[:, :, None]
+        held = np.take_along_axis(near, order, axis=1)
+        both = held[:, :, None] & held[:, None, :] & np.triu(np.ones((most, most), bool), 1)
+        angles = np.arccos(np.clip((units @ units.transpose(0, 2, 1))[both], -1, 1))
         return np.append(g, np.histogram(angles, self.arcs)[0] / (len(angles) * np.diff(self.arcs)))
 
     @property
@@ -120,13 +125,13 @@ class Distributions:
 class Liquid:
     """Beads in a cube that go on with ever new potentials; where they are, is kept in a file."""
 
-    def __init__(self, settings: dict, potential: jp.Potential, path: Path):
-        self.settings, self.path, n = settings, path, settings["beads"]
+    def __init__(self, settings: dict, potential: jp.Potential, path: Path, seed: int):
+        self.settings, self.path, self.seed, n = settings, path, seed, settings["beads"]
         self.temperature, density = measured()[4:]
         self.length = (n / density) ** (1 / 3)
         side = int(np.ceil(n ** (1 / 3)))
         sites = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-        sites = sites[np.sort(np.random.default_rng(settings["seed"]).permutation(len(sites))[:n])] / side
+        sites = sites[np.sort(np.random.default_rng(seed).permutation(len(sites))[:n])] / side
         self.atoms = Atoms(f"O{n}", positions=sites * self.length, cell=[self.length] * 3, pbc=True)
         self.reach = float(potential.reach)
         ensemble = CSVR(temperature=self.temperature, timestep=settings["timestep"])
@@ -147,7 +152,7 @@ class Liquid:
     def _places(self, potential: jp.Potential, temperature: float, picoseconds: float, between: float) -> list[np.ndarray]:
         """Positions along the next part of the trajectory."""
         system = self.system.replace(ensemble=self.system.ensemble.replace(temperature=jnp.asarray(temperature)))
-        state = system.init(jax.random.fold_in(jax.random.key(self.settings["seed"]), self.count), potential)
+        state = system.init(jax.random.fold_in(jax.random.key(self.seed), self.count), potential)
         steps, interval = (round(1e3 * time / self.settings["timestep"]) for time in (picoseconds, between))
         places = []
         for _, found in blocks(system, state, potential, steps=steps, interval=interval):
@@ -157,16 +162,33 @@ class Liquid:
         np.savez(self.path, count=self.count, positions=found.positions, momenta=found.momenta, melted=melted)
         return places
 
+    def places(self, potential: jp.Potential, states: int, between: float) -> list[np.ndarray]:
+        """Positions of states of a potential; those before the liquid has come to rest do not count."""
+        return self._places(potential, self.temperature, self.settings["settle"] + states * between, between)[-states:]
+
+
+class Liquids:
+    """Several that do not depend on one another, each on a core."""
+
+    def __init__(self, settings: dict, potential: jp.Potential, folder: Path):
+        n = settings["liquids"]
+        self._pool = ThreadPoolExecutor(n)
+        self.each = list(self._pool.map(lambda k: Liquid(settings, potential, folder / f"liquid-{k}.npz", settings["seed"] + k), range(n)))
+        self.atoms, self.length, self.temperature = self.each[0].atoms, self.each[0].length, self.each[0].temperature
+        self.slots = 8
+
     def sampled(self, potential: jp.Potential, states: int, between: float) -> tuple[trajectories.Sample, list[np.ndarray]]:
-        """States of a potential, and their positions; those before the liquid has come to rest do not count."""
-        places = self._places(potential, self.temperature, self.settings["settle"] + states * between, between)[-states:]
+        """States of a potential, and their positions, one liquid after the other."""
+        own = -(-states // len(self.each))
+        places = [place for found in self._pool.map(lambda liquid: liquid.places(potential, own, between), self.each) for place in found]
         graphs = []
         for place in places:
             atoms = self.atoms.copy()
             atoms.positions = place
-            graphs.append(jp.from_atoms(atoms, self.reach))
-        slots = 8 * -(-max(graph.neighbors.shape[1] for graph in graphs) // 8)
-        return trajectories.sample([jp.graph.pad(graph, max_neighbors=slots) for graph in graphs], potential, self.temperature), places
+            graphs.append(jp.from_atoms(atoms, self.each[0].reach))
+        needed = 8 * -(-max(graph.neighbors.shape[1] for graph in graphs) // 8)
+        self.slots = self.slots if needed <= self.slots else needed + 8  # grows by more than is needed, so that little is compiled again
+        return trajectories.sample([jp.graph.pad(graph, max_neighbors=self.slots) for graph in graphs], potential, self.temperature), places
 
 
 def start(settings: dict) -> jp.Potential:
@@ -199,11 +221,28 @@ def widths_of(settings: dict, potential: jp.Potential, atoms: Atoms, forces: flo
     return {"terms.0.splines.0.y": y, "terms.2.head.coefficients": coefficients} | angles
 
 
-def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
+def slopes(temperature: float, build: Callable, x: jax.Array, found: tuple) -> jax.Array:
+    """Derivatives of the means by what moves, where the states were sampled, [O, L]: of every state's energy by one reverse pass.
+
+    With O of the states that does not depend on x, ∂⟨O⟩ = −β(⟨O ∂U⟩ − ⟨O⟩⟨∂U⟩); the pressure has ⟨∂p⟩ beside it.
+    """
+    states, seen = found
+
+    def of(graph):
+        pressure, by_pressure = jax.value_and_grad(lambda x: observables.thermal_pressure(build(x), graph, temperature))(x)
+        return pressure, by_pressure, jax.grad(lambda x: build(x)(graph))(x)
+
+    pressure, by_pressure, force = jax.lax.map(of, states.graphs)
+    values = jnp.concatenate([seen, pressure[:, None]], axis=1)
+    covariance = (values - values.mean(axis=0)).T @ (force - force.mean(axis=0)) / len(values)
+    return (-covariance / states.kT).at[-1].add(by_pressure.mean(axis=0))
+
+
+def run(settings: dict, folder: Path) -> tuple[Liquids, Distributions, Search]:
     """The search; every turn is stored in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     first = start(settings)
-    liquid = Liquid(settings, first, folder / "liquid.npz")
+    liquid = Liquids(settings, first, folder)
     shown = Distributions(liquid.length, settings["beads"])
 
     def sampled(potential: jp.Potential, turn: int) -> tuple:
@@ -216,12 +255,15 @@ def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
         own = trajectories.reweighted(states, lambda graph: observables.thermal_pressure(potential, graph, liquid.temperature), potential, least=0.0)
         return jnp.append(own.weights @ seen, own.mean)
 
-    sigma = np.repeat(settings["sigma"], [len(shown.r), len(shown.theta), 1])
     melted = liquid.atoms.copy()
-    melted.positions = np.asarray(liquid.melted)
+    melted.positions = np.asarray(liquid.each[0].melted)
     for stage in settings["stages"]:
         widths = widths_of(settings, first, melted, stage["forces"])
-        search = Search(first, widths, means, np.append(shown.goal, BAR), sigma, least=stage["least"], path=folder / "turns.json")
+        sigma = np.repeat(stage["sigma"], [len(shown.r), len(shown.theta), 1])
+        search = Search(
+            first, widths, means, np.append(shown.goal, BAR), sigma, least=stage["least"], path=folder / "turns.json",
+            slopes=functools.partial(slopes, liquid.temperature), together=stage["together"],
+        )  # fmt: skip
         while len(search.turns) < stage["turns"]:
             turn = search.turn(sampled)
             both = shown.deviation(np.array(turn["means"]))
@@ -230,7 +272,7 @@ def run(settings: dict, folder: Path) -> tuple[Liquid, Distributions, Search]:
     return liquid, shown, search
 
 
-def checked(settings: dict, liquid: Liquid, shown: Distributions, potential: jp.Potential, chart: Path) -> dict:
+def checked(settings: dict, liquid: Liquids, shown: Distributions, potential: jp.Potential, chart: Path) -> dict:
     """What a longer trajectory says of a potential, with a figure."""
     began = time.monotonic()
     states, places = liquid.sampled(potential, **settings["check"])

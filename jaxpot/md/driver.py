@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.graph import from_atoms
+from jaxpot.graph import Graph, from_atoms
 from jaxpot.io.start import given_momenta, mobile
 from jaxpot.md.ensembles import NVT, Ensemble
 from jaxpot.md.files import TrajectoryFile, trajectory_file
@@ -20,6 +20,7 @@ from jaxpot.md.system import Observation, State, System
 from jaxpot.passes import prepare
 from jaxpot.potentials.base import Potential
 from jaxpot.potentials.combinations import never_seen, unseen, warn_of_unseen
+from jaxpot.potentials.nearby import on_short_lists
 from jaxpot.precision import with_own_precision
 from jaxpot.structures import diagnose
 from jaxpot.trees import walk
@@ -186,15 +187,13 @@ def blocks(
       True
     """
     ready = _ready(potential)
+    short, slots = on_short_lists(ready, _listed(system, state))
     while begin < steps:
         n = min(interval - begin % interval, steps - begin)
-        for attempt in range(_ATTEMPTS):
-            after, found = _advanced(system, state, ready, n)
-            if not bool(found.overflow):
-                break
-            state = system.reallocated(state, extra=8 * attempt)
-        else:
-            raise RuntimeError(f"the neighbour list overflowed in {n} steps however large; atoms come too close: {_why(system, state, potential)}")
+        after, found = _advanced(system, state, short, n)
+        if bool(found.overflow) or not bool(jnp.isfinite(found.conserved)):  # a list was too short, or the potential says so itself
+            state, after, found = _with_room(system, state, potential, ready, n)
+            short, slots = on_short_lists(ready, _listed(system, after), slots)
         found = _observed(found)
         if not (np.isfinite(found.conserved) and np.all(np.isfinite(found.positions))):
             raise RuntimeError("the trajectory is no longer finite: " + _why(system, state, potential))
@@ -202,6 +201,22 @@ def blocks(
             raise RuntimeError(f"{found.temperature:.3g} K between steps {begin} and {begin + n}: " + _why(system, state, potential))
         state, begin = after, begin + n
         yield state, found
+
+
+def _with_room(system: System, state: State, potential: Potential, ready: Potential, n: int) -> tuple[State, State, Observation]:
+    """The state, with a list that is long enough, that n steps later, and what the latter shows."""
+    for attempt in range(_ATTEMPTS):
+        after, found = _advanced(system, state, ready, n)
+        if not bool(found.overflow):
+            return state, after, found
+        state = system.reallocated(state, extra=8 * attempt)
+    raise RuntimeError(f"the neighbour list overflowed in {n} steps however large; atoms come too close: {_why(system, state, potential)}")
+
+
+@jax.jit
+def _listed(system: System, state: State) -> Graph:
+    """The structure of a state with the list of the moment."""
+    return system.graph(State(state.motion, system.updated(state)))
 
 
 @jax.jit

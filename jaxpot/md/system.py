@@ -177,14 +177,14 @@ class System(Tree):
     @jax.jit
     def step(self, state: State, potential: Potential) -> State:
         """The state a time step later."""
-        neighbors = self._updated(state)
+        neighbors = self.updated(state)
         motion = self.ensemble.step(state.motion, self._mechanics(neighbors, potential))
         return self._held(State(_as(motion, state.motion), neighbors))
 
     @jax.jit
     def observe(self, state: State, potential: Potential) -> Observation:
         """Energy, temperature and the like of a state."""
-        motion, neighbors = state.motion, self._updated(state)
+        motion, neighbors = state.motion, self.updated(state)
         mechanics, (positions, cell) = self._mechanics(neighbors, potential), self.structure(state)
         potential_energy = mechanics.energy(motion.position, **self._box(motion))
         kinetic, drift = self._kinetic(motion.momentum, motion.mass)
@@ -233,7 +233,8 @@ class System(Tree):
         outer = {name: jnp.asarray(getattr(self, name), R.dtype) for name in ("charge", "field")}
         return self.functions.graph(R, neighbors, **box).replace(**outer)
 
-    def _updated(self, state: State) -> Any:
+    def updated(self, state: State) -> Any:
+        """The neighbour list of a state, searched anew where it no longer holds."""
         return state.neighbors.update(state.motion.position, **self._moving_box(state.motion))
 
     def _mechanics(self, neighbors: Any, potential: Potential) -> Mechanics:

@@ -91,8 +91,8 @@ def test_every_fast_form_is_compared():
     """And no pass looks into what it has made: preparing twice is preparing once."""
     made = {kind for name in (*NAMES, *MORE) for kind in parts(prepare(potential(name)))}
     forms = {cls for cls in class_table().values() if issubclass(cls, Fast)}
-    # a LODE has no other form: longrange/test_lode.py compares it with another code and with quadrature
-    assert {cls.__name__ for cls in forms - made} == {"TableLODE"}
+    # a LODE has no other form: longrange/test_lode.py compares it with another code and with quadrature; a Nearby belongs to a structure: test_nearby.py
+    assert {cls.__name__ for cls in forms - made} == {"TableLODE", "Nearby"}
     for name in (*NAMES, *MORE):
         once = prepare(potential(name))
         assert jax.tree_util.tree_structure(prepare(once)) == jax.tree_util.tree_structure(once)
