@@ -20,7 +20,7 @@ from jaxpot.potentials import isolated_energies
 _LOOKED_AT = 100  # frames whose distances are measured
 _NEAR = 4.0  # Å; nearest neighbours are nearer
 _FUNCTIONS = (600, 4000)  # of all elements together, least and most, which a fit takes in minutes
-_ROWS = 3  # components of forces for each function
+_ROWS = 7  # components of forces for each function
 _POINTS = 800
 _DIFFERENCE = 0.3  # of what elements have of their own over what they have in common, a priori
 

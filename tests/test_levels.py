@@ -7,6 +7,8 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import jaxpot as jp
+from jaxpot.fit.noise_and_scales import _climb
+from jaxpot.fit.solver import Grams, Rows
 
 
 def term(n_max, degrees, scale, species=("Si",), **head):
@@ -131,3 +133,19 @@ def test_types_have_noise_of_their_own():
         labels = jp.Dataset.from_atoms(frames, 3.6, sigma=levels).scale_noise(**known.noise)
         shares = [jp.fit.report(known.posterior, labels)[kind]["forces"]["coverage"] for kind in ("hot", "cold")]
         assert all(abs(share - 0.9) < 0.04 for share in shares) == near, shares
+
+
+def test_energies_that_are_nearly_the_same_do_not_hide_what_is_small():
+    """Structures of one composition: rows whose common part is 1e8 times what tells them apart."""
+    rng, p = np.random.default_rng(0), 30
+    common, true = rng.normal(size=p), rng.normal(size=p)
+    rows = {"energy": 1e8 * (1 + 1e-3 * rng.normal(size=(60, 1))) * common + rng.normal(size=(60, p)), "forces": rng.normal(size=(40, p))}
+    solver = Grams(np.eye(p))
+    for a, kinds in ((np.stack(pair), np.array(["energy", "forces"])) for pair in zip(rows["energy"], np.resize(rows["forces"], (60, p)), strict=True)):
+        solver.add(Rows(a, a @ true, np.ones(2), kinds))
+    every = np.concatenate([rows["energy"], np.resize(rows["forces"], (60, p)), np.eye(p)])
+    expected = np.linalg.lstsq(every, np.append(every[:-p] @ true, np.zeros(p)), rcond=None)[0]
+    found = _climb(solver.kinds, solver.sums(), solver.axis, [slice(0, p)], [False], True, 1)
+    np.testing.assert_allclose(found.mean, expected, atol=1e-6)
+    with pytest.raises(np.linalg.LinAlgError):  # what the test is for: in the coordinates as they are the same sums are lost
+        np.linalg.cholesky(np.eye(p) + every[:-p].T @ every[:-p])

@@ -69,6 +69,11 @@ class Search:
         """Where the next turn samples."""
         return jnp.asarray(self.turns[-1]["next"]) if self.turns else self.origin
 
+    @property
+    def found(self) -> jax.Array:
+        """Mean of where the last turns that count together have sampled: at the end they scatter about it by their noise."""
+        return jnp.mean(jnp.asarray([turn["x"] for turn in self.turns[-self.together :]]), axis=0)
+
     def turn(self, sampled: Callable[[jp.Potential, int], Any], told: Callable[[jp.Potential], dict] = lambda potential: {}) -> dict:
         """One turn: states, a step; what has been measured is `means`, at the leaves `x`, with what else is told of the potential.
 

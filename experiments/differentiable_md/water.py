@@ -57,13 +57,13 @@ SETTINGS = {
     "stages": (
         {"turns": 12, "states": 200, "forces": 1e-9, "least": 0.15, "sigma": (0.02, 0.02, 0.01), "together": 1},
         {"turns": 28, "states": 400, "forces": 0.03, "least": 0.4, "sigma": (0.02, 0.02, 0.01), "together": 1},
-        {"turns": 42, "states": 1000, "forces": 0.03, "least": 0.4, "sigma": (0.01, 0.01, 0.005), "together": 6},
+        {"turns": 45, "states": 1000, "forces": 0.03, "least": 0.4, "sigma": (0.01, 0.006, 0.005), "together": 6},  # 252 points of g, 85 of the angles
     ),
     "between": 0.25,  # ps between two states
     "knots": (2.3, 2.5, 2.65, 2.8, 2.95, 3.1, 3.3, 3.5, 3.8, 4.1, 4.5, 5.0, 5.5, 6.0, 6.6),  # Å, of the spline
     "widths": {"y": 0.02, "lam": 10.0, "gamma": 0.2, "cosine": 0.15},  # how far each may be from where it began; y in eV
     "ace": {"cutoff": 4.2, "n_radial": 2, "l_max": 5, "degrees": (0, 6)},
-    "check": {"states": 4000, "between": 0.1},
+    "check": {"states": 8000, "between": 0.1},
 }
 
 
@@ -307,6 +307,6 @@ if __name__ == "__main__":
     check, folder = parser.parse_args().check, HERE / "results" / "water"
     liquid, shown, search = run(SETTINGS, folder)
     if check:
-        told = checked(SETTINGS, liquid, shown, search.build(search.x), HERE / "water.png")
+        told = checked(SETTINGS, liquid, shown, search.build(search.found), HERE / "water.png")
         (folder / "check.json").write_text(json.dumps(told, indent=1) + "\n")
         print(json.dumps(told, indent=1))

@@ -14,7 +14,7 @@ from jaxpot.fit.design_matrix import linear_terms
 from jaxpot.fit.lacking import warn_of_constants
 from jaxpot.fit.posteriors import Posterior, of_solution, require_known
 from jaxpot.fit.rows import check_labels
-from jaxpot.fit.solver import accumulate, forget, with_coefficients
+from jaxpot.fit.solver import accumulate, forget, reflected, with_coefficients
 from jaxpot.heads.linear import Linear
 from jaxpot.passes import freeze
 from jaxpot.potentials.base import Model, terms_of, with_terms
@@ -97,12 +97,13 @@ def levels(
     solver = accumulate(model, data, "levels", checkpoint, progress)
     edges = np.cumsum([0, *(term.n_coefficients for term in terms)])
     parts = [slice(*pair) for pair in itertools.pairwise(edges)]
-    found = _climb(solver.kinds, solver.sums(), parts, [isinstance(getattr(term, "head", None), Linear) for term in terms], common, rounds)
+    found = _climb(solver.kinds, solver.sums(), solver.axis, parts, [isinstance(getattr(term, "head", None), Linear) for term in terms], common, rounds)
     chosen = list(terms_of(model))
     for i, factor in zip(linear_terms(model), found.scales, strict=True):
         chosen[i] = chosen[i] if factor == 1 else chosen[i].replace(head=chosen[i].head.replace(scale=factor * chosen[i].head.scale))
     coefficients = solve_triangular(solver.root.T, found.mean)
-    factor = solve_triangular(solver.root.T, solve_triangular(np.linalg.cholesky(found.curvature), np.eye(edges[-1]), lower=True).T)
+    inverse = solve_triangular(np.linalg.cholesky(found.curvature), np.eye(edges[-1]), lower=True).T
+    factor = solve_triangular(solver.root.T, reflected(inverse, solver.axis))
     fitted = freeze(with_coefficients(with_terms(model, chosen), jnp.asarray(coefficients)))
     fitted = with_seen(fitted, (batch.graphs for batch in data.batches))
     forget(checkpoint)
@@ -111,7 +112,7 @@ def levels(
 
 
 class _State(NamedTuple):
-    """Where the climb is: factors, and the Gaussian of the coefficients in the prior's coordinates."""
+    """Where the climb is: factors, and the Gaussian of the coefficients in the prior's coordinates, its curvature in reflected ones."""
 
     noise: np.ndarray
     scales: np.ndarray
@@ -121,24 +122,32 @@ class _State(NamedTuple):
     converged: bool
 
 
-def _climb(kinds: tuple[str, ...], sums: tuple[np.ndarray, ...], parts: list[slice], free: list[bool], common: bool, rounds: int) -> _State:
+def _climb(
+    kinds: tuple[str, ...], sums: tuple[np.ndarray, ...], axis: np.ndarray, parts: list[slice], free: list[bool], common: bool, rounds: int
+) -> _State:  # fmt: skip
     """Repeats MacKay's two rules, from the levels as they are given."""
-    from scipy.linalg import cho_factor, cho_solve
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     grams, projected, squares, counts, log_sigma = sums
     sizes = np.array([part.stop - part.start for part in parts])
     noise, scales, converged = np.ones(len(kinds)), np.ones(len(parts)), False
     for left in reversed(range(rounds)):
         prior = np.repeat(scales**-2.0, sizes)
-        curvature, right = np.tensordot(noise**-2, grams, 1) + np.diag(prior), noise**-2 @ projected
-        factor = cho_factor(curvature)
-        mean = cho_solve(factor, right)
+        curvature, right = np.tensordot(noise**-2, grams, 1) + reflected(reflected(np.diag(prior), axis).T, axis), noise**-2 @ projected
+        try:
+            factor = cho_factor(curvature)
+        except LinAlgError as error:
+            raise ValueError(
+                f"fit.levels: float64 cannot hold what labels and prior say of {len(prior)} coefficients together (factors of scales {scales}, of noise "
+                f"{noise}); write fewer functions, larger noise levels, or fit.linear"
+            ) from error
+        turned = cho_solve(factor, right)
         logs = np.sum(np.log(prior)) - 2 * np.sum(np.log(np.diagonal(factor[0]))) - np.sum(log_sigma + counts * np.log(2 * np.pi * noise**2))
-        evidence = 0.5 * float(logs - noise**-2 @ squares + mean @ right)
+        evidence, mean = 0.5 * float(logs - noise**-2 @ squares + turned @ right), reflected(turned, axis)
         if converged or not left:
             break
         inverse = cho_solve(factor, np.eye(len(mean)))
-        rest = squares - 2 * projected @ mean + (grams @ mean) @ mean
+        rest = squares - 2 * projected @ turned + (grams @ turned) @ turned
         undetermined = counts - np.sum(inverse * grams, axis=(1, 2)) * noise**-2
         sizes_of = squares
         if common:
@@ -147,7 +156,9 @@ def _climb(kinds: tuple[str, ...], sums: tuple[np.ndarray, ...], parts: list[sli
         if np.any(exact):
             kind = ", ".join(kinds) if common else kinds[np.argmax(exact)]
             raise ValueError(f"fit.levels: the labels of {kind} are fitted exactly, so they do not say how noisy they are; give more of them")
-        determined = sizes - np.array([np.trace(inverse[part, part]) for part in parts]) * scales**-2
+        across = inverse @ axis
+        variances = np.diagonal(inverse) - 4 * axis * across + 4 * axis**2 * (axis @ across)  # of the coefficients: the diagonal of the inverse, reflected
+        determined = sizes - np.array([np.sum(variances[part]) for part in parts]) * scales**-2
         sized = np.sqrt(np.array([mean[part] @ mean[part] for part in parts]) / np.maximum(determined, _NOTHING))
         moved, found = np.sqrt(rest / undetermined), np.where(np.array(free) & (determined > _NOTHING), sized, scales)
         converged = bool(np.max(np.abs(np.log(np.concatenate([moved / noise, found / scales])))) < _CHANGE)

@@ -173,9 +173,9 @@ class _Triangle:
 class _Gram:
     """AᵀΣ⁻¹A with rows divided by the prior's root, so that what is factorised has no eigenvalue below one."""
 
-    def __init__(self, root: np.ndarray):
+    def __init__(self, root: np.ndarray, axis: np.ndarray | None = None):
         p = len(root)
-        self.root, self._gram, self._projected = root, np.zeros((p, p)), np.zeros(p)
+        self.root, self._axis, self._gram, self._projected = root, axis, np.zeros((p, p)), np.zeros(p)
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
         self._is_diagonal = np.count_nonzero(root) == np.count_nonzero(np.diagonal(root))
 
@@ -192,6 +192,7 @@ class _Gram:
             self._waiting = []
             # most priors are diagonal, and then division does what would cost as much as the product
             white = rows.T / np.diagonal(self.root)[:, None] if self._is_diagonal else solve_triangular(self.root, rows.T, lower=True)
+            white = white if self._axis is None else reflected(white, self._axis)
             self._gram += white @ white.T
             self._projected += white @ y
 
@@ -217,16 +218,33 @@ class _Gram:
         self._gram, self._projected = state["gram"], state["projected"]
 
 
+def reflected(x: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """Vectors in columns, [P] or [P, n], by Householder's reflection H = 1 − 2vvᵀ about the plane normal to a unit vector v [P]."""
+    return x - 2 * np.multiply.outer(axis, axis @ x)
+
+
 class Grams:
-    """AᵀΣ⁻¹A as _Gram has it, one for every kind of label, with what the evidence needs beside."""
+    """AᵀΣ⁻¹A as _Gram has it, one for every kind of label, with what the evidence needs beside.
+
+    Energies of structures of one composition are nearly the same combination of coefficients, far larger than how they differ, and a sum of squares in
+    which both stand in every entry rounds the latter away. A reflection turns the first label's row onto the first coordinate, and leaves the others
+    what is small. `axis` is its v.
+    """
 
     def __init__(self, root: np.ndarray):
         self.root, self._parts, self._log_weights, self._squares, self._counts = root, {}, {}, {}, {}
+        self.axis = np.zeros(len(root))
 
     def add(self, rows: Rows):
+        from scipy.linalg import solve_triangular
+
+        if not self._parts and len(rows.y):
+            axis = solve_triangular(self.root, rows.a[0], lower=True)
+            axis[0] += np.copysign(np.linalg.norm(axis), axis[0])
+            self.axis = axis / (np.linalg.norm(axis) or 1.0)
         for kind in dict.fromkeys(rows.kinds.tolist()):
             own = rows.kinds == kind
-            self._parts.setdefault(kind, _Gram(self.root)).add(rows._replace(a=rows.a[own], y=rows.y[own]))
+            self._parts.setdefault(kind, _Gram(self.root, self.axis)).add(rows._replace(a=rows.a[own], y=rows.y[own]))
             for sums, value in ((self._log_weights, np.log(rows.weight[own])), (self._squares, rows.y[own] ** 2), (self._counts, np.ones(np.sum(own)))):
                 sums[kind] = sums.get(kind, 0.0) + float(np.sum(value))
 
@@ -235,7 +253,7 @@ class Grams:
         return tuple(self._parts)
 
     def sums(self) -> tuple[np.ndarray, ...]:
-        """For every kind L⁻¹AᵀΣ⁻¹AL⁻ᵀ [K, P, P], L⁻¹AᵀΣ⁻¹y [K, P], yᵀΣ⁻¹y, the number of labels and log|Σ|, [K] each."""
+        """For every kind HL⁻¹AᵀΣ⁻¹AL⁻ᵀH [K, P, P], HL⁻¹AᵀΣ⁻¹y [K, P], yᵀΣ⁻¹y, the number of labels and log|Σ|, [K] each."""
         found = [part.state() for part in self._parts.values()]
         numbers = (np.array([sums[kind] for kind in self.kinds]) for sums in (self._squares, self._counts, self._log_weights))
         squares, counts, logs = numbers
@@ -243,11 +261,13 @@ class Grams:
 
     def state(self):
         grams, projected, squares, counts, logs = self.sums()
-        return {"kinds": np.array(self.kinds, str), "gram": grams, "projected": projected, "squares": squares, "counts": counts, "log_weights": -0.5 * logs}
+        numbers = {"squares": squares, "counts": counts, "log_weights": -0.5 * logs}
+        return {"kinds": np.array(self.kinds, str), "axis": self.axis, "gram": grams, "projected": projected} | numbers
 
     def restore(self, state):
+        self.axis = state["axis"]
         for i, kind in enumerate(map(str, state["kinds"])):
-            self._parts[kind] = _Gram(self.root)
+            self._parts[kind] = _Gram(self.root, self.axis)
             self._parts[kind].restore({name: state[name][i] for name in ("gram", "projected")})
             for sums, name in ((self._squares, "squares"), (self._counts, "counts"), (self._log_weights, "log_weights")):
                 sums[kind] = float(state[name][i])
