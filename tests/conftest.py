@@ -15,6 +15,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     + ["--xla_cpu_use_fusion_emitters=false"] * (tuple(map(int, importlib.metadata.version("jax").split(".")[:2])) < (0, 11))  # then removed
     + [os.environ.get("XLA_FLAGS", "")]
 )
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # where in the source every operation comes from takes a tenth of the time
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # the processes of a run share what they compile; half of the time of all tests is compilation, a tenth of it of the same programs
     _folder = tempfile.mkdtemp(prefix="jaxpot-tests-")
