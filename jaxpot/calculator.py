@@ -114,7 +114,7 @@ class Calculator(ase_calculator.Calculator):
     def _computed(self, own: Potential, graph: Graph) -> Properties:
         """What the potential predicts, on short lists where these still hold."""
         found = _compute(self._short, graph)
-        if self._short is not self._ready and not bool(jnp.isfinite(found.energy)):
+        if self._short is not self._ready and not all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree_util.tree_leaves(found)):
             found = _compute(self._ready, graph)
             self._short, self._short_slots = on_short_lists(self._ready, graph, self._short_slots)
         return found
