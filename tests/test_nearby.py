@@ -44,12 +44,9 @@ def test_values_and_derivatives_are_those_of_the_long_lists(mixed):
     def push(model, positions):
         return jnp.vdot(jp.evaluate(model, graph.replace(positions=positions)).forces, jnp.sin(positions))
 
-    def strip(tree):
-        return jax.tree_util.tree_leaves(tree)
-
     own, theirs = (jax.grad(push, argnums=(0, 1), allow_int=True)(model, graph.positions) for model in (short, mixed))
     np.testing.assert_allclose(own[1], theirs[1], atol=1e-11)
-    floats = [[x for x in strip(tree) if jnp.issubdtype(x.dtype, jnp.floating)] for tree in (own[0], theirs[0])]
+    floats = [[x for x in jax.tree_util.tree_leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)] for tree in (own[0], theirs[0])]
     for a, b in zip(*floats, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-10)
 

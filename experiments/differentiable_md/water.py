@@ -52,7 +52,7 @@ SETTINGS = {
     "melt": 20.0,  # ps at 400 K, once
     "settle": 5.0,  # ps before states count, for every potential
     # how many turns there are at the end of every stage, from how many states; `forces` is how far coefficients may be from nothing, by the force
-    # that they make, in eV/Å, `least` the share of the states that must count after a step, and `sigma` how closely g, the density of angles and the
+    # that they make, in eV/Å, `least` the share of the states that must count after a step, `sigma` how closely g, the density of angles and the
     # pressure in GPa are asked for, and `together` how many turns count for a step
     "stages": (
         {"turns": 12, "states": 200, "forces": 1e-9, "least": 0.15, "sigma": (0.02, 0.02, 0.01), "together": 1},

@@ -10,28 +10,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpot.graph import Graph, only
-from jaxpot.leaves import Leaf
+from jaxpot.graph import Environment, Graph, environments, only
 from jaxpot.math.linalg import einsum
-from jaxpot.passes import Fast
-from jaxpot.potentials.base import LocalPotential, Potential, terms_of, with_terms
+from jaxpot.potentials.base import FastPotential, LocalPotential, Potential, terms_of, with_terms
 from jaxpot.trees import pytree, static
 
 Array = jax.Array
 
 _ROOM = 1.25  # of the slots over the neighbours that there are
 _STEP = 8  # slots
-_WORTH = 0.7  # of the slots that there are; cutting a list costs about a tenth of a sum over it
+_WORTH = 0.7  # of the slots that there are: with more, cutting a list costs what it saves
 
 
 @pytree
-class Nearby(Potential, Fast):
+class Nearby(FastPotential):
     """A local potential on lists cut to its own reach.
 
     It predicts the same, to round-off, and NaN where an atom has more neighbours within the reach than there are slots.
 
     Args:
-      plain: whose energies these are.
+      plain: the LocalPotential whose atomic energies [N], in eV, these are.
       slots: neighbours of an atom at most, static.
 
     Example:
@@ -48,19 +46,14 @@ class Nearby(Potential, Fast):
     plain: LocalPotential
     slots: int = static()
 
-    @property
-    def species(self) -> tuple[str, ...]:
-        return self.plain.species
-
-    @property
-    def reach(self) -> Array:
-        return self.plain.reach
+    def of(self, envs: Environment) -> Array:
+        return self.plain.of(envs)
 
     def energies(self, graph: Graph) -> Array:
-        return self.plain.energies(cut(graph, self.plain.reach, self.slots))
+        return self.plain.energies(_cut(graph, self.plain, self.slots))
 
     def causes(self, graph: Graph) -> tuple[str, ...]:
-        most = int(jnp.max(jnp.sum(_within(graph, self.reach), axis=1)))
+        most = int(jnp.max(jnp.sum(_within(graph, self.plain), axis=1)))
         if most <= self.slots:
             return self.plain.causes(graph)
         return (f"an atom has {most} neighbours within {float(self.reach):g} Å, but Nearby has {self.slots} slots; write slots={most}",)
@@ -78,7 +71,7 @@ def on_short_lists(potential: Potential, graph: Graph, slots: Sequence[int] = ()
       The potential, and the slots of every term, 0 for those that use the lists as they are.
     """
     terms = terms_of(potential)
-    local = [term if isinstance(term, LocalPotential) else None for term in terms]
+    local = [term if isinstance(term, LocalPotential) and not isinstance(term, Nearby) else None for term in terms]
     counts = np.asarray(_counts(tuple(local), graph))
     found, before = [], tuple(slots) if len(slots) == len(terms) else (0,) * len(terms)
     for term, count, own in zip(local, counts, before, strict=True):
@@ -95,25 +88,20 @@ def on_short_lists(potential: Potential, graph: Graph, slots: Sequence[int] = ()
 def _counts(terms: tuple[LocalPotential | None, ...], graph: Graph) -> Array:
     """The most neighbours that an atom has for every term, shape [T]."""
     none = jnp.zeros((), jnp.int32)
-    return jnp.stack([none if term is None else jnp.max(jnp.sum(_within(only(graph, term.species), term.reach), axis=1)) for term in terms])
+    return jnp.stack([none if term is None else jnp.max(jnp.sum(_within(only(graph, term.species), term), axis=1)) for term in terms])
 
 
-def _within(graph: Graph, reach: Leaf) -> Array:
-    """Which slots hold a neighbour within a radius, shape [N, K]."""
-    graph = jax.lax.stop_gradient(graph)
-    n, rows = graph.numbers.shape[0], graph.neighbors.shape[0]
-    numbers = jnp.concatenate([graph.numbers, jnp.zeros(1, graph.numbers.dtype)])
-    vectors = graph.positions[jnp.minimum(graph.neighbors, n - 1)] - graph.positions[:rows, None]
-    vectors = vectors + sum(graph.shifts[:, :, s, None].astype(graph.cell.dtype) * graph.cell[s][None, None] for s in range(3))
-    held = (numbers[graph.neighbors] > 0) & (graph.centers > 0)[:, None]
-    return held & (jnp.sum(vectors**2, axis=-1) < jax.lax.stop_gradient(jnp.asarray(reach)) ** 2)
+def _within(graph: Graph, term: LocalPotential) -> Array:
+    """Which slots hold a neighbour within the term's reach, shape [N, K]; none where the gate is closed, which the term's own energies say."""
+    envs = environments(*jax.lax.stop_gradient((graph, term.reach)), term.species)
+    return envs.mask & (jnp.sum(envs.vectors**2, axis=-1) < jax.lax.stop_gradient(term.reach) ** 2)
 
 
-def cut(graph: Graph, reach: Leaf, slots: int) -> Graph:
-    """The same structure with lists that are complete up to a radius only, in so many slots; with more neighbours it has `overflow`."""
+def _cut(graph: Graph, term: LocalPotential, slots: int) -> Graph:
+    """The same structure with lists that are complete up to the term's reach only, in so many slots; with more neighbours it has `overflow`."""
     if slots >= graph.neighbors.shape[1]:
         return graph
-    inside = _within(graph, reach)
+    inside = _within(graph, term)
     # how many there are up to each slot; a product of matrices, since sums along an axis are slow on CPU
     k = inside.shape[1]
     upto = einsum("nk,kl->nl", inside.astype(jnp.float32), jnp.triu(jnp.ones((k, k), jnp.float32))).astype(jnp.int32)
@@ -123,6 +111,6 @@ def cut(graph: Graph, reach: Leaf, slots: int) -> Graph:
     return graph.replace(
         neighbors=jnp.where(source > 0, jnp.take_along_axis(graph.neighbors, old, axis=1), graph.numbers.shape[0]),
         shifts=jnp.where((source > 0)[:, :, None], jnp.take_along_axis(graph.shifts, old[:, :, None], axis=1), 0),
-        cutoff=jnp.minimum(graph.cutoff, jax.lax.stop_gradient(jnp.asarray(reach)).astype(graph.cutoff.dtype)),
+        cutoff=jnp.minimum(graph.cutoff, jax.lax.stop_gradient(jnp.asarray(term.reach)).astype(graph.cutoff.dtype)),
         overflow=graph.overflow | jnp.any(upto[:, -1] > slots),
     )
